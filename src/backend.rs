@@ -1,0 +1,241 @@
+//! Running a network: [`open`] gives a [`Backend`], a backend gives one [`Session`] for each lane of work.
+//!
+//! No type of an engine leaves this module. Lanes run side by side, each with its own session and buffers, so that
+//! several batches are in flight while others are being made.
+
+mod discover;
+mod graph;
+mod onnxruntime;
+mod tract;
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use discover::{Candidate, candidates};
+pub use graph::read_metadata;
+pub use onnxruntime::{Runtime, runtime};
+pub use tract::VERSION as TRACT_VERSION;
+
+use crate::checkpoint::Metadata;
+use crate::error::{Error, Result};
+use crate::probe::{Layout, Shape};
+use graph::Graph;
+
+/// Which engine runs the network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, strum::Display)]
+#[strum(serialize_all = "lowercase")]
+pub enum Engine {
+    /// ONNX Runtime where its library is found, else tract.
+    #[default]
+    Auto,
+    /// ONNX Runtime, loaded at run time.
+    Onnxruntime,
+    /// The embedded pure-Rust engine.
+    Tract,
+}
+
+/// Where ONNX Runtime computes.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum, strum::Display,
+)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum Provider {
+    /// CUDA where it works, else the CPU.
+    #[default]
+    Auto,
+    /// CUDA or an error.
+    Cuda,
+    /// The CPU.
+    Cpu,
+}
+
+/// How to load a network.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The engine.
+    pub engine: Engine,
+    /// Where ONNX Runtime computes.
+    pub provider: Provider,
+    /// The ONNX Runtime library, instead of looking for it.
+    pub library: Option<PathBuf>,
+    /// The output to measure, instead of the first float one of rank 2.
+    pub output: Option<String>,
+    /// How many cores to use; all by default.
+    pub threads: Option<NonZeroUsize>,
+}
+
+/// Which engine ran, for the record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Identity {
+    /// `onnxruntime` or `tract`.
+    pub name: String,
+    /// The engine's version.
+    pub version: String,
+    /// `cpu` or `cuda`: what is used.
+    pub provider: String,
+    /// What was asked for.
+    pub provider_requested: Provider,
+}
+
+/// What a loaded network takes and gives.
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// The ONNX file.
+    pub path: PathBuf,
+    /// Hash of the file and of its external data.
+    pub sha256: String,
+    /// Size of the file and of its external data.
+    pub bytes: u64,
+    /// The input's name.
+    pub input: String,
+    /// The measured tensor's name.
+    pub output: String,
+    /// The order of the input's axes.
+    pub layout: Layout,
+    /// One image.
+    pub shape: Shape,
+    /// Coordinates of the measured output for one image.
+    pub outputs: usize,
+    /// The batch size the network insists on, if it does.
+    pub fixed_batch: Option<usize>,
+    /// What the checkpoint says of itself.
+    pub metadata: Metadata,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// A loaded network, shared by the lanes that run it.
+pub trait Backend: Send + Sync {
+    /// What the network takes and gives.
+    fn network(&self) -> &Network;
+
+    /// The engine, its version and where it computes.
+    fn identity(&self) -> &Identity;
+
+    /// How many sessions may run at once, and the largest batch that serves each best.
+    fn lanes(&self) -> Lanes;
+
+    /// A session for one lane.
+    ///
+    /// # Errors
+    /// `Engine` if the engine cannot prepare one.
+    fn session(&self) -> Result<Box<dyn Session>>;
+}
+
+/// How work is best split for a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lanes {
+    /// Sessions that run side by side.
+    pub count: usize,
+    /// Images in a batch, at most.
+    pub batch: usize,
+}
+
+/// One lane's way into the network.
+pub trait Session: Send {
+    /// Runs `images`, `[row, axes of the network's layout]`, and writes `[row, output]`; the caller owns both buffers.
+    ///
+    /// # Errors
+    /// `Engine` if the engine fails or gives another number of outputs than the trial run did.
+    fn run(&mut self, images: &[f32], outputs: &mut [f32]) -> Result<()>;
+}
+
+/// Loads the ONNX network at `path` for images of `shape`, and tries it once.
+///
+/// # Errors
+/// `Io`, `Model` or `Mismatch` for a file that cannot be measured, `Unavailable` for an engine or provider that cannot
+/// be had, `Engine` where the engine refuses the network.
+pub fn open(path: &Path, shape: Shape, options: &Options) -> Result<Box<dyn Backend>> {
+    let graph = Graph::read(path, shape, options.output.as_deref())?;
+    let threads = options.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let (runtime, note) = match options.engine {
+        Engine::Tract => (None, None),
+        Engine::Onnxruntime => (Some(runtime(options.library.as_deref())?), None),
+        Engine::Auto => match runtime(options.library.as_deref()) {
+            Ok(runtime) => (Some(runtime), None),
+            // A library that was named must serve; one that was merely found may be passed over, and that is said.
+            Err(error) if options.library.is_some() || discover::is_named() => return Err(error),
+            Err(_) if discover::candidates(None).is_empty() => (None, None),
+            Err(error) => (None, Some(format!("{error}; the embedded engine ran instead"))),
+        },
+    };
+    match runtime {
+        Some(runtime) => {
+            Ok(Box::new(onnxruntime::OnnxRuntime::load(runtime, graph, shape, options.provider, threads)?))
+        }
+        None if options.provider == Provider::Cuda => Err(Error::Unavailable {
+            what: "provider cuda".to_owned(),
+            reason: "it needs ONNX Runtime, and the embedded engine would run".to_owned(),
+            help: "install onnxruntime-gpu in the active Python environment, or name its library with --onnxruntime",
+        }),
+        None => Ok(Box::new(tract::Tract::load(graph, shape, options.provider, threads, note)?)),
+    }
+}
+
+impl Network {
+    fn new(graph: &Graph, shape: Shape, outputs: usize, note: Option<String>) -> Self {
+        Self {
+            path: graph.path.clone(),
+            sha256: graph.sha256.clone(),
+            bytes: graph.total_bytes,
+            input: graph.input.clone(),
+            output: graph.output.clone(),
+            layout: graph.layout,
+            shape,
+            outputs,
+            fixed_batch: graph.fixed_batch,
+            metadata: graph.metadata.clone(),
+            warnings: graph.warnings.iter().cloned().chain(note).collect(),
+        }
+    }
+
+    /// Sizes of the input for a batch of `rows` images.
+    fn input_dims(&self, rows: usize) -> [usize; 4] {
+        input_dims(self.layout, self.shape, rows)
+    }
+}
+
+fn input_dims(layout: Layout, shape: Shape, rows: usize) -> [usize; 4] {
+    match layout {
+        Layout::Nchw => [rows, shape.channels, shape.height, shape.width],
+        Layout::Nhwc => [rows, shape.height, shape.width, shape.channels],
+    }
+}
+
+/// Runs `images` in batches of exactly `batch` rows where the network insists on it, padding the last with zeros.
+fn in_fixed_batches(
+    batch: Option<usize>,
+    images: &[f32],
+    outputs: &mut [f32],
+    row: usize,
+    outputs_per_row: usize,
+    mut run: impl FnMut(&[f32], &mut [f32]) -> Result<()>,
+) -> Result<()> {
+    let Some(batch) = batch else { return run(images, outputs) };
+    for (images, outputs) in images.chunks(batch * row).zip(outputs.chunks_mut(batch * outputs_per_row)) {
+        if images.len() == batch * row {
+            run(images, outputs)?;
+        } else {
+            let mut padded = images.to_vec();
+            padded.resize(batch * row, 0.0);
+            let mut all = vec![0.0; batch * outputs_per_row];
+            run(&padded, &mut all)?;
+            outputs.copy_from_slice(&all[..outputs.len()]);
+        }
+    }
+    Ok(())
+}
+
+fn engine_error(path: &Path, engine: &'static str, action: &'static str, error: impl std::fmt::Display) -> Error {
+    let text = format!("{error:#}");
+    let message = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    Error::Engine { path: path.to_owned(), engine, action, message }
+}
+
+fn wrong_outputs(path: &Path, engine: &'static str, expected: usize, found: usize) -> Error {
+    engine_error(path, engine, "run", format!("expected {expected} output values, found {found}"))
+}

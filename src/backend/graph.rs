@@ -1,0 +1,318 @@
+//! What an ONNX file says of its network: the input, the output to measure, the weights it keeps elsewhere.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+
+use prost::Message;
+use sha2::{Digest, Sha256};
+use tract_onnx::pb::type_proto::Value;
+use tract_onnx::pb::{self, GraphProto, ModelProto, ValueInfoProto, tensor_proto::DataType, tensor_shape_proto};
+
+use crate::checkpoint::Metadata;
+use crate::error::{Error, Result};
+use crate::probe::{Layout, Shape};
+
+/// A parsed ONNX file with everything decided that does not depend on the engine.
+#[derive(Debug)]
+pub(super) struct Graph {
+    pub path: PathBuf,
+    /// The file as it lies on disk.
+    pub bytes: Vec<u8>,
+    pub proto: ModelProto,
+    /// Size of the file and of the external data it names, in bytes.
+    pub total_bytes: u64,
+    /// Hash of the file, and of its external data where it has any.
+    pub sha256: String,
+    pub has_external_data: bool,
+    pub input: String,
+    pub layout: Layout,
+    /// The batch size the network insists on, if it does.
+    pub fixed_batch: Option<usize>,
+    /// The tensor to measure: a graph output, or what enters its softmax.
+    pub output: String,
+    pub metadata: Metadata,
+    pub warnings: Vec<String>,
+}
+
+impl Graph {
+    /// Reads the file and decides input layout and output for images of `shape`.
+    pub fn read(path: &Path, shape: Shape, output: Option<&str>) -> Result<Self> {
+        let bytes = read_file(path)?;
+        let proto = parse(path, &bytes)?;
+        let graph = proto.graph.as_ref().ok_or_else(|| not_onnx(path, "a file without a graph"))?;
+
+        let mut hash = Sha256::new_with_prefix(&bytes);
+        let mut total_bytes = bytes.len() as u64;
+        let external = external_data(path, graph)?;
+        for file in &external {
+            total_bytes += hash_file(file, &mut hash)?;
+        }
+
+        let input = single_input(path, graph)?;
+        let (fixed_batch, layout) = input_layout(path, input, shape)?;
+        let chosen = choose_output(path, graph, output)?;
+        let mut warnings = Vec::new();
+        let measured = before_softmax(graph, &chosen);
+        if measured != chosen {
+            warnings.push(format!("output {chosen} is a softmax: measured before it, at {measured}"));
+        }
+        let properties = proto.metadata_props.iter().map(|entry| (entry.key.as_str(), entry.value.as_str()));
+        let (metadata, doubts) = Metadata::read(path, properties);
+        warnings.extend(doubts);
+
+        Ok(Self {
+            path: path.to_owned(),
+            total_bytes,
+            sha256: hex(&hash.finalize()),
+            has_external_data: !external.is_empty(),
+            input: input.name.clone(),
+            layout,
+            fixed_batch,
+            output: measured,
+            metadata,
+            warnings,
+            bytes,
+            proto,
+        })
+    }
+
+    /// Whether the tensor to measure is already an output of the graph.
+    pub fn output_is_declared(&self) -> bool {
+        self.proto.graph.as_ref().is_some_and(|graph| graph.output.iter().any(|output| output.name == self.output))
+    }
+
+    /// The file's bytes with the tensor to measure among the outputs.
+    ///
+    /// Protobuf messages merge when concatenated, so a model holding only one more output is appended.
+    pub fn bytes_with_output(&self) -> Vec<u8> {
+        let mut bytes = self.bytes.clone();
+        if !self.output_is_declared() {
+            let graph = GraphProto { output: vec![float_output(&self.output)], ..GraphProto::default() };
+            bytes.extend(ModelProto { graph: Some(graph), ..ModelProto::default() }.encode_to_vec());
+        }
+        bytes
+    }
+
+    /// The parsed model with the tensor to measure as its only output.
+    pub fn into_proto_with_output(mut self) -> ModelProto {
+        if let Some(graph) = &mut self.proto.graph {
+            graph.output = vec![float_output(&self.output)];
+        }
+        self.proto
+    }
+}
+
+/// Metadata of the checkpoint at `path` without loading it into an engine.
+///
+/// # Errors
+/// `Io` if the file cannot be read, `Model` if it is not ONNX.
+pub fn read_metadata(path: &Path) -> Result<Metadata> {
+    let proto = parse(path, &read_file(path)?)?;
+    Ok(Metadata::read(path, proto.metadata_props.iter().map(|entry| (entry.key.as_str(), entry.value.as_str()))).0)
+}
+
+fn float_output(name: &str) -> ValueInfoProto {
+    let tensor = pb::type_proto::Tensor { elem_type: DataType::Float as i32, shape: None };
+    let kind = pb::TypeProto { value: Some(Value::TensorType(tensor)), ..pb::TypeProto::default() };
+    ValueInfoProto { name: name.to_owned(), r#type: Some(kind), ..ValueInfoProto::default() }
+}
+
+/// Protobuf's own limit on one message.
+const MAX_BYTES: u64 = 2 << 30;
+
+fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let mut file = fs::File::open(path).map_err(Error::io(path, "open"))?;
+    let metadata = file.metadata().map_err(Error::io(path, "read"))?;
+    if metadata.is_dir() {
+        return Err(not_onnx(path, "a directory"));
+    }
+    if metadata.len() > MAX_BYTES {
+        return Err(not_onnx(path, &format!("{} bytes, more than the 2 GB a protobuf message holds", metadata.len())));
+    }
+    // No protobuf message begins with a zero byte: a sparse or preallocated file need not be read to its end.
+    let mut first = [0];
+    if file.read(&mut first).map_err(Error::io(path, "read"))? == 0 {
+        return Err(not_onnx(path, "an empty file"));
+    }
+    if first == [0] {
+        return Err(not_onnx(path, &format!("{} bytes beginning with zeros", metadata.len())));
+    }
+    let mut bytes = first.to_vec();
+    file.read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
+    Ok(bytes)
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<ModelProto> {
+    ModelProto::decode(bytes).map_err(|error| {
+        let reason = error.to_string();
+        not_onnx(path, &format!("{} bytes that are truncated or something else ({reason})", bytes.len()))
+    })
+}
+
+fn not_onnx(path: &Path, found: &str) -> Error {
+    Error::model(path, "an ONNX network", found)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn hash_file(path: &Path, hash: &mut Sha256) -> Result<u64> {
+    let mut file = fs::File::open(path).map_err(Error::io(path, "open"))?;
+    std::io::copy(&mut file, &mut HashWriter(hash)).map_err(Error::io(path, "read"))
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl std::io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The files that hold the weights of `graph`, each checked to be there and long enough.
+fn external_data(path: &Path, graph: &GraphProto) -> Result<BTreeSet<PathBuf>> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut files = BTreeSet::new();
+    for tensor in &graph.initializer {
+        let entry = |key: &str| tensor.external_data.iter().find(|entry| entry.key == key).map(|e| e.value.as_str());
+        let Some(location) = entry("location") else { continue };
+        let inside =
+            Path::new(location).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        if !inside {
+            return Err(Error::model(path, "external data beside the file", format!("weights at {location}")));
+        }
+        let file = folder.join(location);
+        let number = |key: &str| entry(key).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
+        let needed = number("offset").saturating_add(number("length"));
+        match fs::metadata(&file) {
+            Ok(metadata) if metadata.len() >= needed => files.insert(file),
+            Ok(metadata) => {
+                let found = format!("{} bytes", metadata.len());
+                return Err(Error::model(path, format!("at least {needed} bytes of weights in {location}"), found));
+            }
+            Err(error) => {
+                return Err(Error::model(path, format!("its weights in {location} beside it"), error.to_string()));
+            }
+        };
+    }
+    Ok(files)
+}
+
+fn single_input<'a>(path: &Path, graph: &'a GraphProto) -> Result<&'a ValueInfoProto> {
+    // Before IR version 4 the weights stood among the inputs.
+    let weights: BTreeSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
+    let inputs: Vec<_> = graph.input.iter().filter(|input| !weights.contains(input.name.as_str())).collect();
+    let [input] = inputs[..] else {
+        let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
+        return Err(Error::model(path, "one image input", format!("{} inputs ({})", names.len(), names.join(", "))));
+    };
+    if tensor_type(input).is_none_or(|tensor| tensor.elem_type != DataType::Float as i32) {
+        return Err(Error::model(path, "a float32 input", describe(input)));
+    }
+    Ok(input)
+}
+
+fn tensor_type(value: &ValueInfoProto) -> Option<&pb::type_proto::Tensor> {
+    match value.r#type.as_ref()?.value.as_ref()? {
+        Value::TensorType(tensor) => Some(tensor),
+        _ => None,
+    }
+}
+
+/// Declared sizes, `None` where symbolic; `None` altogether where no shape is declared.
+fn dims(value: &ValueInfoProto) -> Option<Vec<Option<usize>>> {
+    use tensor_shape_proto::dimension::Value::DimValue;
+    let shape = tensor_type(value)?.shape.as_ref()?;
+    Some(
+        shape
+            .dim
+            .iter()
+            .map(|dim| match dim.value {
+                Some(DimValue(size)) if size > 0 => usize::try_from(size).ok(),
+                _ => None,
+            })
+            .collect(),
+    )
+}
+
+/// A value as the user reads it: `logits float32[?, 10]`.
+fn describe(value: &ValueInfoProto) -> String {
+    let Some(tensor) = tensor_type(value) else { return format!("{} (no tensor)", value.name) };
+    let kind = DataType::try_from(tensor.elem_type).map_or("unknown", |kind| kind.as_str_name()).to_ascii_lowercase();
+    format!("{} {kind}{}", value.name, describe_dims(dims(value).as_deref()))
+}
+
+fn describe_dims(dims: Option<&[Option<usize>]>) -> String {
+    let Some(dims) = dims else { return " of undeclared shape".to_owned() };
+    let sizes: Vec<_> = dims.iter().map(|dim| dim.map_or("?".to_owned(), |size| size.to_string())).collect();
+    format!("[{}]", sizes.join(", "))
+}
+
+/// The batch size that the input insists on, and the order of its axes that fits images of `shape`.
+fn input_layout(path: &Path, input: &ValueInfoProto, shape: Shape) -> Result<(Option<usize>, Layout)> {
+    let Some(dims) = dims(input) else { return Ok((None, Layout::Nchw)) };
+    let mismatch = || Error::Mismatch {
+        model: path.to_owned(),
+        expected: describe_dims(Some(&dims)),
+        found: format!("{} images of {} x {} pixels", channels(shape), shape.height, shape.width),
+    };
+    let [batch, a, b, c] = dims[..] else { return Err(mismatch()) };
+    let fits = |sizes: [usize; 3]| [a, b, c].iter().zip(sizes).all(|(dim, size)| dim.is_none_or(|dim| dim == size));
+    if fits([shape.channels, shape.height, shape.width]) {
+        Ok((batch, Layout::Nchw))
+    } else if fits([shape.height, shape.width, shape.channels]) {
+        Ok((batch, Layout::Nhwc))
+    } else {
+        Err(mismatch())
+    }
+}
+
+fn channels(shape: Shape) -> String {
+    format!("{}-channel", shape.channels)
+}
+
+/// The output named by the user, else the first float one of rank 2 (or of a rank the file does not tell).
+fn choose_output(path: &Path, graph: &GraphProto, name: Option<&str>) -> Result<String> {
+    let is_float =
+        |output: &ValueInfoProto| tensor_type(output).is_some_and(|tensor| tensor.elem_type == DataType::Float as i32);
+    let all = || graph.output.iter().map(describe).collect::<Vec<_>>().join("; ");
+    if let Some(name) = name {
+        return match graph.output.iter().find(|output| output.name == name) {
+            Some(output) if is_float(output) => Ok(output.name.clone()),
+            _ => Err(Error::model(path, format!("a float32 output named {name}"), format!("outputs {}", all()))),
+        };
+    }
+    let rank = |output: &ValueInfoProto| dims(output).map(|dims| dims.len());
+    let floats = || graph.output.iter().filter(|output| is_float(output));
+    floats()
+        .find(|output| rank(output) == Some(2))
+        .or_else(|| floats().find(|output| rank(output).is_none()))
+        .map(|output| output.name.clone())
+        .ok_or_else(|| {
+            Error::model(path, "a float32 output of rank 2 (or one named by --output)", format!("outputs {}", all()))
+        })
+}
+
+/// The tensor that enters the softmax which makes `output`, or `output` itself.
+fn before_softmax(graph: &GraphProto, output: &str) -> String {
+    let mut name = output;
+    // Each step goes to an earlier node, and a graph has no cycles: one step for each node is enough.
+    for _ in 0..=graph.node.len() {
+        let Some(node) = graph.node.iter().find(|node| node.output.iter().any(|made| made == name)) else { break };
+        let Some(input) = node.input.first() else { break };
+        match node.op_type.as_str() {
+            "Softmax" | "LogSoftmax" => return input.clone(),
+            "Identity" => name = input,
+            _ => break,
+        }
+    }
+    output.to_owned()
+}

@@ -1,0 +1,327 @@
+//! ONNX Runtime through its shared library, loaded at run time.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use ort::ep::{CUDA, ExecutionProvider};
+use ort::logging::LogLevel;
+use ort::session::builder::SessionBuilder;
+use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session as OrtSession};
+use ort::value::TensorRef;
+
+use super::discover::candidates;
+use super::graph::Graph;
+use super::{
+    Backend, Identity, Lanes, Network, Provider, Session, engine_error, in_fixed_batches, input_dims, wrong_outputs,
+};
+use crate::error::{Error, Result};
+use crate::probe::Shape;
+
+const NAME: &str = "onnxruntime";
+
+/// The library, once it is loaded; a process holds one.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    environment: ort::environment::Environment,
+    /// The library's file.
+    pub path: PathBuf,
+    /// Who named it.
+    pub origin: &'static str,
+    /// The library's version.
+    pub version: String,
+}
+
+impl Runtime {
+    /// Whether the library was built with CUDA.
+    #[must_use]
+    pub fn has_cuda(&self) -> bool {
+        CUDA::is_available().unwrap_or(false)
+    }
+}
+
+/// Finds and loads ONNX Runtime, or gives the one that is loaded already.
+///
+/// # Errors
+/// `Unavailable` if there is no library, or none that is ONNX Runtime 1.17 or newer.
+pub fn runtime(named: Option<&Path>) -> Result<Runtime> {
+    static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(runtime) = &*loaded {
+        return Ok(runtime.clone());
+    }
+    let mut first_failure = None;
+    for candidate in candidates(named) {
+        match load(&candidate.path) {
+            Ok((environment, version)) => {
+                let runtime = Runtime { environment, version, path: candidate.path, origin: candidate.origin };
+                *loaded = Some(runtime.clone());
+                return Ok(runtime);
+            }
+            Err(reason) => {
+                first_failure.get_or_insert((candidate, reason));
+            }
+        }
+    }
+    let (what, reason) = match first_failure {
+        Some((candidate, reason)) => {
+            (format!("ONNX Runtime library {} (from {})", candidate.path.display(), candidate.origin), reason)
+        }
+        None => (
+            "ONNX Runtime library".to_owned(),
+            "none in the active Python environment or the system's library path".to_owned(),
+        ),
+    };
+    Err(Error::Unavailable {
+        what,
+        reason,
+        help: "install it with `pip install onnxruntime` (1.17 or newer), name it with --onnxruntime, or use --backend tract",
+    })
+}
+
+fn load(path: &Path) -> Result<(ort::environment::Environment, String), String> {
+    if !path.is_file() {
+        return Err("expected a shared library, found no such file".to_owned());
+    }
+    let absolute = path.canonicalize().map_err(|error| error.to_string())?;
+    let environment = ort::init_from(&absolute).map_err(|error| match error {
+        ort::LoadDynamicError::BadVersion { version_str, .. } => {
+            format!("expected version 1.{} or newer, found {version_str}", ort::MINOR_VERSION)
+        }
+        ort::LoadDynamicError::MissingApi { .. } => "expected ONNX Runtime, found another library".to_owned(),
+        other => format!("expected ONNX Runtime, found a file that does not load ({other})"),
+    })?;
+    let environment =
+        environment.with_name("relstab").with_telemetry(false).build().map_err(|error| error.to_string())?;
+    environment.set_log_level(LogLevel::Fatal);
+    Ok((environment, version(&absolute)))
+}
+
+/// The version in the library's file name, else the release it says it was built from.
+fn version(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let from_name = name.split_once(".so.").map(|(_, version)| version.to_owned());
+    let from_build =
+        || ort::info().split_once("git-branch=rel-").and_then(|(_, rest)| rest.split(',').next()).map(str::to_owned);
+    from_name.or_else(from_build).unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// A network in ONNX Runtime.
+pub(super) struct OnnxRuntime {
+    network: Network,
+    identity: Identity,
+    lanes: Lanes,
+    source: Source,
+    /// The session of the trial run, handed to the first lane.
+    first: Mutex<Option<OrtSession>>,
+}
+
+/// What sessions are made from.
+struct Source {
+    runtime: Runtime,
+    path: PathBuf,
+    model: Model,
+    cuda: bool,
+    threads_per_lane: usize,
+}
+
+enum Model {
+    /// The file as it is: its external data is found beside it by every version of ONNX Runtime.
+    File,
+    Memory(Vec<u8>),
+}
+
+impl OnnxRuntime {
+    pub fn load(runtime: Runtime, mut graph: Graph, shape: Shape, provider: Provider, threads: usize) -> Result<Self> {
+        let cuda_possible = runtime.has_cuda();
+        if provider == Provider::Cuda && !cuda_possible {
+            return Err(Error::Unavailable {
+                what: "provider cuda".to_owned(),
+                reason: format!(
+                    "ONNX Runtime {} at {} was built without CUDA",
+                    runtime.version,
+                    runtime.path.display()
+                ),
+                help: "install onnxruntime-gpu in place of onnxruntime, or use --provider cpu",
+            });
+        }
+        let lanes = lanes(threads, graph.total_bytes, shape);
+        let model = if graph.has_external_data && graph.output_is_declared() {
+            Model::File
+        } else {
+            Model::Memory(graph.bytes_with_output())
+        };
+        graph.bytes = Vec::new();
+        let mut source = Source {
+            runtime,
+            path: graph.path.clone(),
+            model,
+            cuda: cuda_possible && provider != Provider::Cpu,
+            threads_per_lane: threads.div_ceil(lanes.count),
+        };
+        let (session, note) = match source.session() {
+            Ok(session) => (session, None),
+            Err(error) if source.cuda && provider == Provider::Cuda => {
+                return Err(Error::Unavailable {
+                    what: "provider cuda".to_owned(),
+                    reason: error.to_string(),
+                    help: "run `relstab doctor` to see what CUDA lacks, or use --provider cpu",
+                });
+            }
+            Err(error) if source.cuda => {
+                source.cuda = false;
+                (source.session()?, Some(format!("CUDA could not be used, the CPU ran instead: {error}")))
+            }
+            Err(error) => return Err(error),
+        };
+        let identity = Identity {
+            name: NAME.to_owned(),
+            version: source.runtime.version.clone(),
+            provider: if source.cuda { "cuda" } else { "cpu" }.to_owned(),
+            provider_requested: provider,
+        };
+        let mut lane = Lane::new(session, &graph, shape, &source.path)?;
+        let outputs = lane.trial()?;
+        let network = Network::new(&graph, shape, outputs, note);
+        Ok(Self { network, identity, lanes, source, first: Mutex::new(Some(lane.session)) })
+    }
+}
+
+/// Memory that copies of a network's weights may take together before lanes share cores instead.
+const WEIGHTS_LIMIT_BYTES: u64 = 512 << 20;
+/// Input of one batch: enough rows to amortise a call, few enough to stay near the cache.
+const BATCH_BYTES: usize = 2 << 20;
+
+/// One single-threaded session for each core: no core waits for another inside a layer. Large networks get fewer
+/// lanes of several threads each, so that their weights are not held once for every core.
+fn lanes(threads: usize, weights_bytes: u64, shape: Shape) -> Lanes {
+    let affordable = usize::try_from(WEIGHTS_LIMIT_BYTES / weights_bytes.max(1)).unwrap_or(usize::MAX);
+    let batch = BATCH_BYTES / (shape.len() * size_of::<f32>()).max(1);
+    Lanes { count: threads.min(affordable).max(1), batch: batch.clamp(1, 64) }
+}
+
+impl Source {
+    fn session(&self) -> Result<OrtSession> {
+        let failed = |error: ort::Error| engine_error(&self.path, NAME, "load", error);
+        let builder = || -> std::result::Result<SessionBuilder, ort::Error> {
+            let mut builder = OrtSession::builder(&self.runtime.environment)?
+                .with_intra_threads(self.threads_per_lane)?
+                .with_inter_threads(1)?
+                .with_log_level(LogLevel::Fatal)?;
+            if let Some(folder) = self.path.parent() {
+                // From memory, ONNX Runtime has no other way to know where external data lies.
+                let key = "session.model_external_initializers_file_folder_path";
+                builder = builder.with_config_entry(key, folder.to_string_lossy())?;
+            }
+            if self.cuda {
+                builder = builder.with_execution_providers([CUDA::default().build().error_on_failure()])?;
+            }
+            Ok(builder)
+        };
+        let mut builder = builder().map_err(failed)?;
+        match &self.model {
+            Model::File => builder.commit_from_file(&self.path),
+            Model::Memory(bytes) => builder.commit_from_memory(bytes),
+        }
+        .map_err(failed)
+    }
+}
+
+impl Backend for OnnxRuntime {
+    fn network(&self) -> &Network {
+        &self.network
+    }
+
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn lanes(&self) -> Lanes {
+        self.lanes
+    }
+
+    fn session(&self) -> Result<Box<dyn Session>> {
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let session = first.map_or_else(|| self.source.session(), Ok)?;
+        let network = &self.network;
+        let options = run_options(&network.output).map_err(|error| engine_error(&network.path, NAME, "run", error))?;
+        Ok(Box::new(Lane {
+            session,
+            options,
+            input: network.input.clone(),
+            layout: network.layout,
+            shape: network.shape,
+            fixed_batch: network.fixed_batch,
+            outputs: network.outputs,
+            path: network.path.clone(),
+        }))
+    }
+}
+
+struct Lane {
+    session: OrtSession,
+    options: RunOptions<HasSelectedOutputs>,
+    input: String,
+    layout: crate::probe::Layout,
+    shape: Shape,
+    fixed_batch: Option<usize>,
+    outputs: usize,
+    path: PathBuf,
+}
+
+fn run_options(output: &str) -> ort::Result<RunOptions<HasSelectedOutputs>> {
+    Ok(RunOptions::new()?.with_outputs(OutputSelector::no_default().with(output)))
+}
+
+impl Lane {
+    fn new(session: OrtSession, graph: &Graph, shape: Shape, path: &Path) -> Result<Self> {
+        Ok(Self {
+            session,
+            options: run_options(&graph.output).map_err(|error| engine_error(path, NAME, "run", error))?,
+            input: graph.input.clone(),
+            layout: graph.layout,
+            shape,
+            fixed_batch: graph.fixed_batch,
+            outputs: 0,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Runs one batch of zeros: the number of output coordinates for one image.
+    fn trial(&mut self) -> Result<usize> {
+        let rows = self.fixed_batch.unwrap_or(1);
+        let zeros = vec![0.0; rows * self.shape.len()];
+        let mut found = 0;
+        self.with_outputs(&zeros, rows, |values| found = values.len())?;
+        if found == 0 || found % rows != 0 {
+            return Err(wrong_outputs(&self.path, NAME, rows, found));
+        }
+        Ok(found / rows)
+    }
+
+    fn with_outputs(&mut self, images: &[f32], rows: usize, mut read: impl FnMut(&[f32])) -> Result<()> {
+        let failed = |error: ort::Error| engine_error(&self.path, NAME, "run", error);
+        let dims = input_dims(self.layout, self.shape, rows);
+        let input = TensorRef::from_array_view((dims, images)).map_err(failed)?;
+        let inputs = ort::inputs![self.input.as_str() => input];
+        let outputs = self.session.run_with_options(inputs, &self.options).map_err(failed)?;
+        let (_, values) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
+        read(values);
+        Ok(())
+    }
+}
+
+impl Session for Lane {
+    fn run(&mut self, images: &[f32], outputs: &mut [f32]) -> Result<()> {
+        let (row, per_row) = (self.shape.len(), self.outputs);
+        in_fixed_batches(self.fixed_batch, images, outputs, row, per_row, |images, outputs| {
+            let mut found = 0;
+            self.with_outputs(images, images.len() / row, |values| {
+                found = values.len();
+                if found == outputs.len() {
+                    outputs.copy_from_slice(values);
+                }
+            })?;
+            if found == outputs.len() { Ok(()) } else { Err(wrong_outputs(&self.path, NAME, outputs.len(), found)) }
+        })
+    }
+}

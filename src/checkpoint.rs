@@ -1,0 +1,182 @@
+//! What a checkpoint says of itself: step, epoch, known error, normalisation.
+//!
+//! Read from the ONNX file's `metadata_props`, else from `NAME.onnx.json` beside it, else from the file's name.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Metadata of one checkpoint; errors are fractions in [0, 1].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Metadata {
+    /// Optimiser steps taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u64>,
+    /// Epochs trained, fractional where a checkpoint lies within one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<f64>,
+    /// Error on held-out data, known to the training loop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_error: Option<f64>,
+    /// Training-set size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_size: Option<u64>,
+    /// Per-channel mean the training subtracted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean: Option<Vec<f32>>,
+    /// Per-channel standard deviation the training divided by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub std: Option<Vec<f32>>,
+    /// Everything else under a `relstab.` key, as written.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, String>,
+}
+
+impl Metadata {
+    /// Metadata of the checkpoint at `path`, whose own `metadata_props` are `properties`; with warnings on values
+    /// that are no numbers or out of range, which are left out.
+    pub fn read<'a>(path: &Path, properties: impl Iterator<Item = (&'a str, &'a str)>) -> (Self, Vec<String>) {
+        let mut metadata = Self::default();
+        let mut warnings = Vec::new();
+        for (key, value) in properties {
+            if let Some(key) = key.strip_prefix("relstab.") {
+                metadata.set(key, value, &mut warnings);
+            }
+        }
+        let sidecar = path.with_added_extension("json");
+        if metadata == Self::default()
+            && let Ok(text) = std::fs::read_to_string(&sidecar)
+        {
+            match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text) {
+                Ok(values) => {
+                    for (key, value) in values {
+                        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                        metadata.set(key.strip_prefix("relstab.").unwrap_or(&key), &text, &mut warnings);
+                    }
+                }
+                Err(error) => warnings.push(format!("{}: not a JSON object: {error}", sidecar.display())),
+            }
+        }
+        if metadata.step.is_none() && metadata.epoch.is_none() {
+            (metadata.step, metadata.epoch) = step_and_epoch(path);
+        }
+        (metadata, warnings)
+    }
+
+    fn set(&mut self, key: &str, value: &str, warnings: &mut Vec<String>) {
+        let value = value.trim();
+        let understood = match key {
+            "step" => parse_into(value, &mut self.step, |_| true),
+            "epoch" => parse_into(value, &mut self.epoch, |epoch: &f64| epoch.is_finite() && *epoch >= 0.0),
+            "train_size" => parse_into(value, &mut self.train_size, |_| true),
+            "val_error" => parse_into(value, &mut self.val_error, |error: &f64| (0.0..=1.0).contains(error)),
+            "mean" => parse_list(value, &mut self.mean),
+            "std" => parse_list(value, &mut self.std),
+            _ => {
+                self.other.insert(key.to_owned(), value.to_owned());
+                true
+            }
+        };
+        if !understood {
+            let expected = match key {
+                "val_error" => "a fraction in [0, 1]",
+                "mean" | "std" => "numbers separated by commas",
+                _ => "a number",
+            };
+            warnings.push(format!("metadata relstab.{key}: expected {expected}, found {value:?}; left out"));
+        }
+    }
+
+    /// The order within a run: by step, then epoch; checkpoints without either come first.
+    #[must_use]
+    pub fn order(&self, other: &Self) -> Ordering {
+        let epoch = |metadata: &Self| metadata.epoch.unwrap_or(-1.0);
+        self.step.cmp(&other.step).then(epoch(self).total_cmp(&epoch(other)))
+    }
+
+    /// Whether the checkpoint says that it was written before any training.
+    #[must_use]
+    pub fn is_initial(&self) -> bool {
+        self.step == Some(0) || (self.step.is_none() && self.epoch == Some(0.0))
+    }
+}
+
+fn parse_into<T: std::str::FromStr>(text: &str, slot: &mut Option<T>, valid: impl Fn(&T) -> bool) -> bool {
+    *slot = text.parse().ok().filter(valid);
+    slot.is_some()
+}
+
+fn parse_list(text: &str, slot: &mut Option<Vec<f32>>) -> bool {
+    let items = text.trim_matches(['[', ']', '(', ')']).split(',').map(|item| item.trim().parse::<f32>());
+    *slot = items.collect::<Result<Vec<_>, _>>().ok().filter(|list| list.iter().all(|value| value.is_finite()));
+    slot.is_some()
+}
+
+/// Step and epoch from a file name such as `epoch=3-step=1200.onnx` or `step_001200.onnx`, else from the name of the
+/// directory it lies in, such as `checkpoint-1200/model.onnx`.
+#[must_use]
+pub fn step_and_epoch(path: &Path) -> (Option<u64>, Option<f64>) {
+    let parent = path.parent().and_then(Path::file_name);
+    for name in [path.file_stem(), parent].into_iter().flatten() {
+        let found = from_name(&name.to_string_lossy());
+        if found != (None, None) {
+            return found;
+        }
+    }
+    (None, None)
+}
+
+/// Step and epoch in one name: a number behind `step`, `iter`, `checkpoint` or `epoch`, with `=`, `_`, `-` or nothing
+/// between.
+#[must_use]
+pub fn from_name(name: &str) -> (Option<u64>, Option<f64>) {
+    let name = name.to_ascii_lowercase();
+    let number_after = |word: &str| {
+        let start = name.find(word)? + word.len();
+        let rest = name[start..].trim_start_matches(['=', '_', '-', ' ']);
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        rest[..end].parse::<u64>().ok()
+    };
+    let step = ["step", "checkpoint", "ckpt", "iter"].iter().find_map(|word| number_after(word));
+    (step, number_after("epoch").map(|epoch| epoch as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_the_common_trainers_parse() {
+        assert_eq!(step_and_epoch(Path::new("run/epoch=3-step=1200.onnx")), (Some(1200), Some(3.0)));
+        assert_eq!(step_and_epoch(Path::new("run/checkpoint-1200/model.onnx")), (Some(1200), None));
+        assert_eq!(step_and_epoch(Path::new("run/step_001200.onnx")), (Some(1200), None));
+        assert_eq!(step_and_epoch(Path::new("run/Epoch7.onnx")), (None, Some(7.0)));
+        assert_eq!(step_and_epoch(Path::new("run/resnet18.onnx")), (None, None));
+    }
+
+    #[test]
+    fn properties_win_over_the_name_and_bad_ones_are_named() {
+        let properties =
+            [("relstab.step", "7"), ("relstab.val_error", "12.5"), ("relstab.mean", "0.1, 0.2"), ("x", "y")];
+        let (metadata, warnings) = Metadata::read(Path::new("step_9.onnx"), properties.into_iter());
+        assert_eq!((metadata.step, metadata.val_error), (Some(7), None));
+        assert_eq!(metadata.mean, Some(vec![0.1, 0.2]));
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].contains("val_error") && warnings[0].contains("12.5"), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_sidecar_file_serves_where_the_network_says_nothing() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let model = folder.path().join("a.onnx");
+        std::fs::write(folder.path().join("a.onnx.json"), r#"{"step": 12, "val_error": 0.25, "architecture": "cnn"}"#)
+            .expect("written");
+        let (metadata, warnings) = Metadata::read(&model, std::iter::empty());
+        assert_eq!((metadata.step, metadata.val_error), (Some(12), Some(0.25)));
+        assert_eq!(metadata.other["architecture"], "cnn");
+        assert!(warnings.is_empty());
+    }
+}

@@ -1,0 +1,132 @@
+//! The command line: clap structs here, one file for each command.
+
+mod doctor;
+mod measure;
+mod setup;
+mod watch;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode as ProcessExit;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::error::{Error, ExitCode, Result};
+
+/// Tells from an exported network alone, without labels, how well it will do.
+///
+/// Measures the relative stability `R_f`: how much the output moves under smooth random deformations of an image, over how
+/// much it moves under noise of the same size.
+#[derive(Debug, Parser)]
+#[command(name = "relstab", version, max_term_width = 100, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measure one network.
+    Measure(measure::Args),
+    /// Measure each checkpoint of a directory as it lands.
+    Watch(watch::Args),
+    /// Tell which engines and providers are here and what is missing.
+    Doctor(doctor::Args),
+    /// Print the completion script of a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the JSON Schema of a measurement.
+    #[command(hide = true)]
+    Schema,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, strum::Display)]
+#[strum(serialize_all = "lowercase")]
+enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+const EXIT_CODES: &str = "Exit codes:
+  0  measured                         6  no such backend, library or provider
+  2  bad command line or setting      7  outputs are NaN or infinite
+  3  unusable probe set               8  R_f is undefined
+  4  unusable model                   9  the law does not apply
+  5  model and probe set do not fit  10  a file could not be read or written
+                                     11  watch --once: some checkpoints failed";
+
+/// Runs the command that the process's arguments name.
+#[must_use]
+pub fn main() -> ProcessExit {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Command::Measure(args) => measure::run(&args),
+        Command::Watch(args) => watch::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "relstab", &mut script);
+            print(&String::from_utf8_lossy(&script)).map(|()| ExitCode::Success)
+        }
+        Command::Schema => print_json(&crate::event::schema(), true).map(|()| ExitCode::Success),
+    };
+    let code = outcome.unwrap_or_else(|error| {
+        complain("error", &one_line(&error));
+        error.exit_code()
+    });
+    ProcessExit::from(code as u8)
+}
+
+/// The error, its sources and what to do next, on one line.
+fn one_line(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    match error.help() {
+        Some(help) => format!("{text} ({help})"),
+        None => text,
+    }
+    .replace('\n', " ")
+}
+
+/// A line for people on standard error; that nobody reads it is no failure.
+fn complain(kind: &str, text: &str) {
+    let _ = writeln!(io::stderr(), "{kind}: {text}");
+}
+
+/// Prints to standard output; a reader that has gone away ends the program quietly, as `head` expects.
+fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(ExitCode::Success as i32),
+        result => result.map_err(Error::io("standard output".as_ref(), "write")),
+    }
+}
+
+fn print_json(value: &impl serde::Serialize, pretty: bool) -> Result<()> {
+    let text = if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
+    let text = text.map_err(|error| Error::Io {
+        path: "standard output".into(),
+        action: "write",
+        source: io::Error::other(error),
+    })?;
+    print(&format!("{text}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

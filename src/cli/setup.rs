@@ -1,0 +1,183 @@
+//! The flags that every measuring command shares, and what they and `relstab.toml` come to.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use super::Format;
+use crate::backend::{self, Engine, Provider};
+use crate::config::{Config, LawChoice};
+use crate::error::{Error, Result};
+use crate::estimate::Estimator;
+use crate::event::Measurement;
+use crate::measure::{ChosenLaw, Progress, Settings, measure};
+use crate::perturb::{Interpolation, Size};
+use crate::predict::Law;
+use crate::probe::{self, Layout, ProbeSet};
+
+/// Flags shared by every command that measures; each overrides `relstab.toml`.
+#[derive(Debug, clap::Args)]
+pub struct Shared {
+    /// Probe images: .npy, .npz (arrays `images` and `labels`) or IDX, plain or .gz
+    #[arg(long, value_name = "SRC")]
+    pub probe: Option<PathBuf>,
+    /// Images to draw from the probe set, by class where it has labels [default: 500]
+    #[arg(long, value_name = "N")]
+    images: Option<usize>,
+    /// Deformations, and noises, of each image [default: 4]
+    #[arg(long, value_name = "N")]
+    draws: Option<u32>,
+    /// Cutoff of the deformations, in half-waves: larger is rougher [default: 3]
+    #[arg(long, value_name = "C")]
+    cutoff: Option<u32>,
+    /// Typical displacement, pixels [default: 1.0]
+    #[arg(long, value_name = "PIXELS", conflicts_with = "temperature", allow_negative_numbers = true)]
+    delta: Option<f64>,
+    /// Temperature of the deformations, instead of --delta
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    temperature: Option<f64>,
+    /// How deformed images are read [default: bilinear]
+    #[arg(long, value_enum)]
+    interpolation: Option<Interpolation>,
+    /// Reading of "typical" in the headline [default: coordinate_median]
+    #[arg(long, value_enum)]
+    estimator: Option<Estimator>,
+    /// Take more images, then more draws, until the 95% interval of `R_f` has this relative half-width
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    precision: Option<f64>,
+    /// Seed of everything random [default: 0]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Order of the probe set's axes, where it cannot be told from the sizes
+    #[arg(long, value_enum)]
+    layout: Option<Layout>,
+    /// Mean to subtract, one value or one for each channel, for pixels in [0, 1]
+    #[arg(long, value_name = "M,...", value_delimiter = ',', allow_negative_numbers = true)]
+    mean: Option<Vec<f32>>,
+    /// Standard deviation to divide by, one value or one for each channel
+    #[arg(long, value_name = "S,...", value_delimiter = ',', allow_negative_numbers = true)]
+    std: Option<Vec<f32>>,
+    /// Law that predicts the test error: cifar10, cifar10-c5, fashionmnist-c3, ...
+    #[arg(long, value_name = "NAME")]
+    law: Option<String>,
+    /// Apply the law whatever the settings it was fitted at
+    #[arg(long)]
+    force_law: bool,
+    /// Engine that runs the network
+    #[arg(long, value_enum, default_value_t = Engine::Auto)]
+    backend: Engine,
+    /// Where ONNX Runtime computes
+    #[arg(long, value_enum, default_value_t = Provider::Auto)]
+    provider: Provider,
+    /// The ONNX Runtime library, or the folder it lies in
+    #[arg(long, value_name = "PATH")]
+    onnxruntime: Option<PathBuf>,
+    /// Output to measure [default: the first float one of rank 2]
+    #[arg(long, value_name = "NAME")]
+    output: Option<String>,
+    /// Cores to use [default: all]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// Everything a command needs to measure one network after another on the same images.
+#[derive(Debug)]
+pub struct Setup {
+    probe: ProbeSet,
+    normalisation: (Option<Vec<f32>>, Option<Vec<f32>>),
+    /// What is measured; a precision is resolved by the first network and then frozen.
+    settings: Settings,
+    backend: backend::Options,
+}
+
+impl Setup {
+    /// Flags over `config`, which lies in `folder`.
+    pub fn new(flags: &Shared, config: &Config, folder: &Path) -> Result<Self> {
+        let settings = settings(flags, config)?;
+        let path = match (&flags.probe, &config.probe) {
+            (Some(path), _) => path.clone(),
+            (None, Some(path)) => folder.join(path),
+            (None, None) => {
+                return Err(Error::setting(
+                    "--probe",
+                    "a file of probe images",
+                    "none, and no relstab.toml that names one",
+                ));
+            }
+        };
+        let options = probe::Options {
+            // A precision may come to need every image there is.
+            images: settings.precision.is_none().then_some(settings.images),
+            seed: settings.seed,
+            layout: flags.layout,
+            mean: None,
+            std: None,
+        };
+        let mean = flags.mean.clone().or_else(|| config.preprocess.mean.clone());
+        let std = flags.std.clone().or_else(|| config.preprocess.std.clone());
+        let probe = ProbeSet::open(&path, &options)?.normalised(mean.as_deref(), std.as_deref())?;
+        let backend = backend::Options {
+            engine: flags.backend,
+            provider: flags.provider,
+            library: flags.onnxruntime.clone(),
+            output: flags.output.clone(),
+            threads: flags.threads,
+        };
+        Ok(Self { probe, normalisation: (mean, std), settings, backend })
+    }
+
+    /// Measures the network at `path`, normalising by what it says of itself where neither flags nor configuration do.
+    pub fn measure(&mut self, path: &Path, progress: Progress) -> Result<Measurement> {
+        let backend = backend::open(path, self.probe.shape(), &self.backend)?;
+        let metadata = &backend.network().metadata;
+        let measurement =
+            if matches!(self.normalisation, (None, None)) && (metadata.mean.is_some() || metadata.std.is_some()) {
+                let probe = self.probe.clone().normalised(metadata.mean.as_deref(), metadata.std.as_deref())?;
+                measure(&*backend, &probe, &self.settings, progress)?
+            } else {
+                measure(&*backend, &self.probe, &self.settings, progress)?
+            };
+        if self.settings.precision.take().is_some() {
+            self.settings.images = measurement.probe.images;
+            self.settings.draws = measurement.settings.draws;
+        }
+        Ok(measurement)
+    }
+}
+
+fn settings(flags: &Shared, config: &Config) -> Result<Settings> {
+    let mut settings = Settings { law: chosen_law(flags, config)?, ..Settings::default() };
+    let file = &config.perturbation;
+    let deformation = &mut settings.deformation;
+    deformation.cutoff = flags.cutoff.or(file.cutoff).unwrap_or(deformation.cutoff);
+    deformation.interpolation = flags.interpolation.or(file.interpolation).unwrap_or(deformation.interpolation);
+    deformation.size = match (flags.delta, flags.temperature, file.delta, file.temperature) {
+        (Some(delta), ..) => Size::Delta(delta),
+        (_, Some(temperature), ..) => Size::Temperature(temperature),
+        (_, _, Some(_), Some(_)) => {
+            return Err(Error::setting("relstab.toml: [perturbation]", "delta or temperature", "both"));
+        }
+        (_, _, Some(delta), None) => Size::Delta(delta),
+        (_, _, None, Some(temperature)) => Size::Temperature(temperature),
+        (None, None, None, None) => deformation.size,
+    };
+    settings.images = flags.images.or(file.images).unwrap_or(settings.images);
+    settings.draws = flags.draws.or(file.draws).unwrap_or(settings.draws);
+    settings.seed = flags.seed.or(file.seed).unwrap_or(settings.seed);
+    settings.estimator = flags.estimator.or(file.estimator).unwrap_or(settings.estimator);
+    settings.precision = flags.precision.or(file.precision);
+    Ok(settings)
+}
+
+fn chosen_law(flags: &Shared, config: &Config) -> Result<Option<ChosenLaw>> {
+    let (law, explicit) = match (&flags.law, &config.law) {
+        (Some(name), Some(LawChoice::Own(law))) if law.name == *name => (law.clone(), true),
+        (Some(name), _) => (Law::preset(name)?, true),
+        (None, Some(LawChoice::Named(name))) => (Law::preset(name)?, false),
+        (None, Some(LawChoice::Own(law))) => (law.clone(), false),
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(ChosenLaw { law: law.validated()?, explicit, force: flags.force_law }))
+}

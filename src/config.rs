@@ -1,0 +1,130 @@
+//! `relstab.toml` in a watched directory: probe set, preprocessing, perturbation and law of its run.
+//!
+//! It may come with checkpoints from elsewhere, so it names no path outside its directory, loads no code, opens no port.
+
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::estimate::Estimator;
+use crate::perturb::Interpolation;
+use crate::predict::Law;
+
+/// The file's name.
+pub const FILE_NAME: &str = "relstab.toml";
+
+/// What a run's directory says about measuring it; flags win.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Probe images, a path inside the directory.
+    pub probe: Option<PathBuf>,
+    /// What the training did to its images.
+    pub preprocess: Preprocess,
+    /// How images are perturbed.
+    pub perturbation: Perturbation,
+    /// A preset's name, or a law of one's own.
+    pub law: Option<LawChoice>,
+}
+
+/// Normalisation, for pixels in [0, 1].
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Preprocess {
+    /// Mean to subtract, one value or one for each channel.
+    pub mean: Option<Vec<f32>>,
+    /// Standard deviation to divide by, one value or one for each channel.
+    pub std: Option<Vec<f32>>,
+}
+
+/// The same names as the flags.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "each field is the flag of its name")]
+pub struct Perturbation {
+    pub images: Option<usize>,
+    pub draws: Option<u32>,
+    pub cutoff: Option<u32>,
+    pub delta: Option<f64>,
+    pub temperature: Option<f64>,
+    pub interpolation: Option<Interpolation>,
+    pub estimator: Option<Estimator>,
+    pub precision: Option<f64>,
+    pub seed: Option<u64>,
+}
+
+/// A law in a configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum LawChoice {
+    /// A preset.
+    Named(String),
+    /// A table with the law's numbers.
+    Own(Law),
+}
+
+impl Config {
+    /// Reads `relstab.toml` in `folder`; an empty configuration where there is none.
+    ///
+    /// # Errors
+    /// `Io` for a file that cannot be read, `Setting` for one that does not parse or that names a path outside.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(FILE_NAME);
+        let text = match std::fs::read_to_string(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            text => text.map_err(Error::io(&path, "read"))?,
+        };
+        let config: Self = toml::from_str(&text).map_err(|error| {
+            let place = error.span().map_or(String::new(), |span| {
+                format!(", line {}", 1 + text[..span.start.min(text.len())].matches('\n').count())
+            });
+            let found = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+            Error::setting("relstab.toml", "a valid configuration", format!("{}{place}: {found}", path.display()))
+        })?;
+        let is_inside =
+            |probe: &PathBuf| probe.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        match &config.probe {
+            Some(probe) if !is_inside(probe) => {
+                let found = format!("{} in {}", probe.display(), path.display());
+                Err(Error::setting("relstab.toml: probe", "a path inside the directory (or --probe)", found))
+            }
+            _ => Ok(config),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join(FILE_NAME), text).expect("written");
+        Config::read(folder.path())
+    }
+
+    #[test]
+    fn a_folder_without_one_has_an_empty_configuration() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        assert!(Config::read(folder.path()).expect("empty").probe.is_none());
+    }
+
+    #[test]
+    fn paths_outside_unknown_keys_and_bad_syntax_are_refused_with_file_and_line() {
+        for text in ["probe = '/etc/passwd'", "probe = '../x.npy'", "exec = 'rm'", "\n\nlaw = ["] {
+            let error = read(text).expect_err(text).to_string();
+            assert!(error.contains(FILE_NAME), "{error}");
+        }
+        let error = read("\n\nlaw = [").expect_err("bad syntax").to_string();
+        assert!(error.contains("line 3"), "{error}");
+    }
+
+    #[test]
+    fn a_law_is_a_name_or_a_table() {
+        assert!(matches!(read("law = 'cifar10'").expect("valid").law, Some(LawChoice::Named(_))));
+        let table = "[law]\nname = 'own'\na = 0.2\nb = 0.5\nclasses = 10\ncutoff = 3\ndelta = 1.0\ninterpolation = 'bilinear'\n\
+                     estimator = 'coordinate_median'\nside = 28\nsource = 'here'";
+        assert!(matches!(read(table).expect("valid").law, Some(LawChoice::Own(_))));
+    }
+}

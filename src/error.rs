@@ -1,0 +1,220 @@
+//! What can go wrong, how far it reaches, what to do about it, and the exit code it ends with.
+
+use std::path::{Path, PathBuf};
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Every failure, with the file it concerns, what was expected and what was found.
+///
+/// `Display` is a lower-case fragment without the source; a printer walks [`std::error::Error::source`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting outside its domain, such as a cutoff below 2.
+    #[error("{name}: expected {expected}, found {found}")]
+    Setting {
+        /// The setting's name as the user writes it.
+        name: &'static str,
+        /// What would have been accepted.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// A file that could not be read or written.
+    #[error("{}: {action} failed", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was being done: `open`, `read`, `write`.
+        action: &'static str,
+        /// The operating system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A probe set that is not a usable set of images.
+    #[error("probe set {}: expected {expected}, found {found}", path.display())]
+    Probe {
+        /// The file.
+        path: PathBuf,
+        /// What would have been accepted.
+        expected: String,
+        /// What the file holds.
+        found: String,
+    },
+    /// A file that is not an ONNX network this program can measure.
+    #[error("model {}: expected {expected}, found {found}", path.display())]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// What would have been accepted.
+        expected: String,
+        /// What the file holds.
+        found: String,
+    },
+    /// A network and a probe set that do not fit each other.
+    #[error("model {} does not fit the probe set: it takes {expected}, the images are {found}", model.display())]
+    Mismatch {
+        /// The network's file.
+        model: PathBuf,
+        /// The input that the network declares.
+        expected: String,
+        /// The shape of the probe images.
+        found: String,
+    },
+    /// An engine that loaded a network and failed to run it.
+    #[error("model {}: {engine} could not {action} it: {message}", path.display())]
+    Engine {
+        /// The network's file.
+        path: PathBuf,
+        /// The engine's name.
+        engine: &'static str,
+        /// `load` or `run`.
+        action: &'static str,
+        /// The engine's own words, on one line.
+        message: String,
+    },
+    /// A backend, a library or a provider that was asked for and cannot be had.
+    #[error("{what}: {reason}")]
+    Unavailable {
+        /// What was asked for, with the path where there is one.
+        what: String,
+        /// Why it cannot be had.
+        reason: String,
+        /// What to do next.
+        help: &'static str,
+    },
+    /// Outputs that are NaN or infinite.
+    #[error(
+        "model {}: expected finite outputs, found NaN or infinity for {images} of {of} images (first: image {first}, {kind})",
+        path.display()
+    )]
+    NonFinite {
+        /// The network's file.
+        path: PathBuf,
+        /// How many images are concerned.
+        images: usize,
+        /// Out of how many.
+        of: usize,
+        /// The first such image, its index in the probe file.
+        first: usize,
+        /// `clean`, `deformed` or `noisy`.
+        kind: &'static str,
+    },
+    /// A law that was asked for by name and cannot be applied.
+    #[error("law {name}: {reason}")]
+    Law {
+        /// The law's name.
+        name: String,
+        /// Why it cannot be applied.
+        reason: String,
+    },
+}
+
+/// How much of the program a failure takes with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Nothing can be measured: settings, probe set or backend.
+    Process,
+    /// This checkpoint only; the others go on.
+    Checkpoint,
+}
+
+/// The exit codes of the command, all below 100.
+///
+/// 1 is kept for `relstab check`: the network was measured and falls short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Measured.
+    Success = 0,
+    /// A command line or a setting that cannot be used.
+    Usage = 2,
+    /// A probe set that cannot be used.
+    Probe = 3,
+    /// A file that is no measurable ONNX network, or that its engine could not load or run.
+    Model = 4,
+    /// Network and probe set do not fit each other.
+    Mismatch = 5,
+    /// A backend, library or provider that cannot be had.
+    Unavailable = 6,
+    /// The network's outputs are NaN or infinite.
+    NonFinite = 7,
+    /// `R_f` is undefined: nothing moves under noise.
+    Undefined = 8,
+    /// A law that was asked for by name and cannot be applied.
+    Law = 9,
+    /// A file could not be read or written.
+    Io = 10,
+    /// `watch --once`: some checkpoints failed, the others were measured.
+    SomeFailed = 11,
+}
+
+impl Error {
+    /// Shorthand for [`Error::Setting`].
+    pub fn setting(name: &'static str, expected: impl Into<String>, found: impl ToString) -> Self {
+        Self::Setting { name, expected: expected.into(), found: found.to_string() }
+    }
+
+    /// Shorthand for [`Error::Io`], to use with `map_err`.
+    pub fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, action, source }
+    }
+
+    /// Shorthand for [`Error::Probe`].
+    pub fn probe(path: &Path, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::Probe { path: path.to_owned(), expected: expected.into(), found: found.into() }
+    }
+
+    /// Shorthand for [`Error::Model`].
+    pub fn model(path: &Path, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::Model { path: path.to_owned(), expected: expected.into(), found: found.into() }
+    }
+
+    /// How much of the program this failure takes with it.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        match self {
+            Self::Setting { .. } | Self::Probe { .. } | Self::Unavailable { .. } | Self::Law { .. } => Reach::Process,
+            Self::Io { .. }
+            | Self::Model { .. }
+            | Self::Mismatch { .. }
+            | Self::Engine { .. }
+            | Self::NonFinite { .. } => Reach::Checkpoint,
+        }
+    }
+
+    /// What to do next, in one sentence.
+    #[must_use]
+    pub fn help(&self) -> Option<&str> {
+        match self {
+            Self::Unavailable { help, .. } => Some(help),
+            Self::Mismatch { .. } => {
+                Some("give the images the network was trained on, or force their order with --layout nchw or nhwc")
+            }
+            Self::NonFinite { .. } => {
+                Some("the training may have diverged, or --mean and --std are not those of the training")
+            }
+            Self::Law { .. } => Some("measure with the law's settings, choose another with --law, or add --force-law"),
+            Self::Setting { .. } | Self::Io { .. } | Self::Probe { .. } | Self::Model { .. } | Self::Engine { .. } => {
+                None
+            }
+        }
+    }
+
+    /// The exit code that the command ends with.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Setting { .. } => ExitCode::Usage,
+            Self::Io { .. } => ExitCode::Io,
+            Self::Probe { .. } => ExitCode::Probe,
+            Self::Model { .. } | Self::Engine { .. } => ExitCode::Model,
+            Self::Mismatch { .. } => ExitCode::Mismatch,
+            Self::Unavailable { .. } => ExitCode::Unavailable,
+            Self::NonFinite { .. } => ExitCode::NonFinite,
+            Self::Law { .. } => ExitCode::Law,
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What the world sees: versioned records, the same in files, on sockets and in the journal.
+//!
+//! Fields may be added, never renamed. [`schema`] makes the JSON Schema kept in `docs/`.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::backend::Identity;
+use crate::checkpoint::Metadata;
+use crate::estimate::{Estimate, Estimator};
+use crate::perturb::Interpolation;
+use crate::predict::Prediction;
+
+/// The version of [`Measurement`].
+pub const MEASUREMENT_SCHEMA: &str = "relstab.measurement/1";
+
+/// One network, measured.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Measurement {
+    /// Always `relstab.measurement/1`.
+    pub schema: String,
+    /// The network.
+    pub model: Model,
+    /// The images it was measured on.
+    pub probe: Probe,
+    /// How they were perturbed and read.
+    pub settings: Settings,
+    /// What ran it.
+    pub backend: Identity,
+    /// Relative stability, `D_f / G_f`; null where it is undefined.
+    pub r_f: Option<Estimate>,
+    /// Why `R_f` is undefined, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undefined: Option<Undefined>,
+    /// Relative change under deformation; null where the outputs do not differ between images.
+    pub d_f: Option<Estimate>,
+    /// Relative change under noise of the same norm; null where the outputs do not differ between images.
+    pub g_f: Option<Estimate>,
+    /// All three readings of "typical", from the same passes.
+    pub estimators: Readings,
+    /// Predicted test error; null where there is none (`warnings` says why).
+    pub prediction: Option<Prediction>,
+    /// Bootstrap replicates of log `R_f`; pair up with those of any measurement on the same probe set and seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicates_log_r_f: Option<Vec<f32>>,
+    /// Error on the probe set itself, where it has labels; a fraction.
+    pub probe_error: Option<f64>,
+    /// Root mean square displacement over all pixels and draws, pixels.
+    pub displacement_rms_px: f64,
+    /// Share of draws whose map folds.
+    pub folded_share: f64,
+    /// What the checkpoint says of itself.
+    pub metadata: Metadata,
+    /// Where the time went.
+    pub timing: Timing,
+    /// What the reader should know.
+    pub warnings: Vec<String>,
+}
+
+/// A network's file.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Model {
+    /// The ONNX file.
+    pub path: PathBuf,
+    /// Hash of the file and of its external data.
+    pub sha256: String,
+    /// The input's name.
+    pub input: String,
+    /// The measured tensor's name.
+    pub output: String,
+    /// Size of the file and of its external data.
+    pub bytes: u64,
+}
+
+/// A probe set.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Probe {
+    /// Where the images came from.
+    pub source: String,
+    /// How many were used.
+    pub images: usize,
+    /// Channels, height, width.
+    pub shape: [usize; 3],
+    /// Hash of the images that were used, in order.
+    pub sha256: String,
+    /// Per-channel mean that was subtracted; null for none.
+    pub mean: Option<Vec<f32>>,
+    /// Per-channel standard deviation that was divided by; null for none.
+    pub std: Option<Vec<f32>>,
+}
+
+/// What was asked of the perturbations and the statistics.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Settings {
+    /// Cutoff of the deformations, in half-waves.
+    pub cutoff: u32,
+    /// Typical displacement, pixels.
+    pub delta: f64,
+    /// Temperature of the deformations.
+    pub temperature: f64,
+    /// How deformed images are read.
+    pub interpolation: Interpolation,
+    /// Deformations (and noises) of each image.
+    pub draws: u32,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// The reading in `r_f`, `d_f` and `g_f`.
+    pub estimator: Estimator,
+}
+
+/// Why there is no `R_f`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Undefined {
+    /// The reason, in words.
+    pub reason: String,
+}
+
+/// `D_f`, `G_f` and `R_f` under each reading of "typical".
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Readings {
+    /// Median over images of each output coordinate's squared change, summed over coordinates.
+    pub coordinate_median: Reading,
+    /// Median over images of the squared norm of the change.
+    pub median: Reading,
+    /// Mean over images of the squared norm of the change.
+    pub mean: Reading,
+}
+
+/// One reading; null where undefined.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Reading {
+    /// Relative change under deformation.
+    pub d_f: Option<Estimate>,
+    /// Relative change under noise.
+    pub g_f: Option<Estimate>,
+    /// Their ratio.
+    pub r_f: Option<Estimate>,
+}
+
+/// Seconds of wall time; perturbing and inference run side by side on all lanes, so theirs are averages over lanes.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Timing {
+    /// From the first image to the last statistic.
+    pub total_s: f64,
+    /// Reading, deforming and adding noise.
+    pub perturb_s: f64,
+    /// In the network.
+    pub inference_s: f64,
+    /// Images that went through the network.
+    pub passes: u64,
+}
+
+/// One line of a stream.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Event {
+    /// Counts up from 1 within a stream.
+    pub seq: u64,
+    /// RFC 3339, UTC.
+    pub time: String,
+    /// The run's canonical path.
+    pub run: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: Kind,
+}
+
+/// What happened to a checkpoint.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Kind {
+    /// It was measured (`r_f` may still be undefined).
+    Measured {
+        /// The measurement.
+        measurement: Box<Measurement>,
+    },
+    /// It could not be measured.
+    Failed {
+        /// The checkpoint's file.
+        path: PathBuf,
+        /// One line: file, expected, found.
+        reason: String,
+    },
+}
+
+/// The JSON Schema of [`Measurement`].
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Measurement).to_value()
+}

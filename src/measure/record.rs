@@ -1,0 +1,200 @@
+//! From passes to a record: statistics, prediction, warnings.
+
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+
+use super::passes::Passes;
+use super::{ChosenLaw, Settings};
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::estimate::{Estimate, Resampling, Responses, Stabilities, Stability, stabilities};
+use crate::event::{
+    MEASUREMENT_SCHEMA, Measurement, Model, Probe, Reading, Readings, Settings as SettingsRecord, Timing, Undefined,
+};
+use crate::perturb::Perturber;
+use crate::predict::{Conditions, Law, Prediction, is_near_initial};
+use crate::probe::{ProbeSet, Shape};
+
+/// The law to apply, or why there is none.
+pub(super) type Applicable<'a> = std::result::Result<&'a Law, String>;
+
+/// Whether the chosen law speaks of this measurement.
+pub(super) fn applicable_law<'a>(
+    settings: &'a Settings,
+    perturber: &Perturber,
+    shape: Shape,
+) -> Result<Applicable<'a>> {
+    let Some(ChosenLaw { law, explicit, force }) = &settings.law else {
+        return Ok(Err("no prediction: name a law with --law, for instance cifar10 or fashionmnist-c3".to_owned()));
+    };
+    let conditions = Conditions {
+        cutoff: settings.deformation.cutoff,
+        delta: perturber.delta(),
+        interpolation: settings.deformation.interpolation,
+        estimator: settings.estimator,
+        side: ((shape.height.pow(2) + shape.width.pow(2)) as f64 / 2.0).sqrt(),
+    };
+    match law.difference(&conditions) {
+        Some(difference) if !force => {
+            let reason = format!("it was fitted at other settings: {difference}");
+            if *explicit {
+                return Err(Error::Law { name: law.name.clone(), reason });
+            }
+            Ok(Err(format!("no prediction: law {}: {reason}", law.name)))
+        }
+        _ => Ok(Ok(law)),
+    }
+}
+
+/// All readings with their intervals; resamples depend only on the probe set and the seed.
+pub(super) fn statistics(passes: &Passes, probe: &ProbeSet, seed: u64) -> Result<Stabilities> {
+    let mut hash = Sha256::new_with_prefix(probe.sha256());
+    hash.update(seed.to_le_bytes());
+    let seed = hash.finalize().first_chunk().map_or(seed, |bytes| u64::from_le_bytes(*bytes));
+    let responses = Responses {
+        images: probe.len(),
+        draws: passes.draws,
+        outputs: passes.outputs,
+        clean: &passes.clean,
+        deformed: &passes.deformed,
+        noisy: &passes.noisy,
+    };
+    stabilities(&responses, &Resampling { seed, ..Resampling::default() })
+}
+
+/// Everything a record is made from.
+pub(super) struct Parts<'a> {
+    pub network: &'a dyn Backend,
+    pub probe: &'a ProbeSet,
+    pub settings: &'a Settings,
+    pub perturber: &'a Perturber,
+    pub passes: Passes,
+    pub stabilities: Stabilities,
+}
+
+impl Parts<'_> {
+    pub fn into_measurement(self, law: &Applicable, notes: Vec<String>, started: Instant) -> Measurement {
+        let network = self.network.network();
+        let headline = self.stabilities.get(self.settings.estimator);
+        let mut warnings = network.warnings.clone();
+        warnings.extend(self.probe.warnings());
+        warnings.extend(self.perturber.warnings());
+        warnings.extend(notes);
+        warnings.extend(looks_like_probabilities(&self.passes));
+        let (probe_error, doubt) = probe_error(self.probe, &self.passes);
+        warnings.extend(doubt);
+        let r_f = headline.r_f.as_ref().ok().cloned();
+        let prediction = match self.predict(law, r_f.as_ref()) {
+            Ok(prediction) => Some(prediction),
+            Err(reason) => {
+                warnings.push(reason);
+                None
+            }
+        };
+        let displacements = &self.passes.displacements;
+        let mean_square = displacements.iter().map(|d| d.mean_square_px).sum::<f64>() / displacements.len() as f64;
+        let folds = displacements.iter().filter(|d| d.folds).count();
+        let normalisation = self.probe.normalisation();
+        let shape = self.probe.shape();
+        Measurement {
+            schema: MEASUREMENT_SCHEMA.to_owned(),
+            model: Model {
+                path: network.path.clone(),
+                sha256: network.sha256.clone(),
+                input: network.input.clone(),
+                output: network.output.clone(),
+                bytes: network.bytes,
+            },
+            probe: Probe {
+                source: self.probe.source().to_owned(),
+                images: self.probe.len(),
+                shape: [shape.channels, shape.height, shape.width],
+                sha256: self.probe.sha256().to_owned(),
+                mean: normalisation.map(|n| n.mean.clone()),
+                std: normalisation.map(|n| n.std.clone()),
+            },
+            settings: SettingsRecord {
+                cutoff: self.settings.deformation.cutoff,
+                delta: self.perturber.delta(),
+                temperature: self.perturber.temperature(),
+                interpolation: self.settings.deformation.interpolation,
+                draws: self.settings.draws,
+                seed: self.settings.seed,
+                estimator: self.settings.estimator,
+            },
+            backend: self.network.identity().clone(),
+            undefined: headline.r_f.as_ref().err().map(|reason| Undefined { reason: reason.to_string() }),
+            d_f: headline.d_f.clone(),
+            g_f: headline.g_f.clone(),
+            r_f,
+            estimators: Readings {
+                coordinate_median: reading(&self.stabilities.coordinate_median),
+                median: reading(&self.stabilities.median),
+                mean: reading(&self.stabilities.mean),
+            },
+            prediction,
+            replicates_log_r_f: Some(headline.replicates_log_r_f.clone()),
+            probe_error,
+            displacement_rms_px: mean_square.sqrt(),
+            folded_share: folds as f64 / displacements.len() as f64,
+            metadata: network.metadata.clone(),
+            timing: Timing {
+                total_s: started.elapsed().as_secs_f64(),
+                perturb_s: self.passes.perturb.as_secs_f64(),
+                inference_s: self.passes.inference.as_secs_f64(),
+                passes: self.passes.count,
+            },
+            warnings,
+        }
+    }
+
+    fn predict(&self, law: &Applicable, r_f: Option<&Estimate>) -> std::result::Result<Prediction, String> {
+        let law = law.as_ref().map_err(Clone::clone)?;
+        let r_f = r_f.ok_or("no prediction: R_f is undefined")?;
+        if self.network.network().metadata.is_initial() {
+            return Err("no prediction: the checkpoint was written before any training".to_owned());
+        }
+        if is_near_initial(r_f) {
+            return Err("no prediction: R_f is near 1, where training begins".to_owned());
+        }
+        Ok(law.predict(r_f))
+    }
+}
+
+fn reading(stability: &Stability) -> Reading {
+    Reading { d_f: stability.d_f.clone(), g_f: stability.g_f.clone(), r_f: stability.r_f.as_ref().ok().cloned() }
+}
+
+/// A softmax that the graph does not show: outputs that sum to one, or whose exponentials do.
+fn looks_like_probabilities(passes: &Passes) -> Option<String> {
+    const TOLERANCE: f32 = 1e-3;
+    if passes.outputs < 2 {
+        return None;
+    }
+    let rows = || passes.clean.chunks_exact(passes.outputs);
+    let sums_to_one = |sum: f32| (sum - 1.0).abs() < TOLERANCE;
+    let probabilities =
+        rows().all(|row| row.iter().all(|p| (0.0..=1.0 + TOLERANCE).contains(p)) && sums_to_one(row.iter().sum()));
+    let logarithms =
+        || rows().all(|row| row.iter().all(|l| *l <= TOLERANCE) && sums_to_one(row.iter().map(|l| l.exp()).sum()));
+    (probabilities || logarithms()).then(|| {
+        "the outputs look like probabilities: R_f is defined before the softmax, export the network without it"
+            .to_owned()
+    })
+}
+
+/// Share of probe images whose largest output is not their label's.
+fn probe_error(probe: &ProbeSet, passes: &Passes) -> (Option<f64>, Option<String>) {
+    let Some(labels) = probe.labels() else { return (None, None) };
+    if let Some(label) = labels.iter().find(|label| **label as usize >= passes.outputs) {
+        let doubt = format!("label {label} is beyond the network's {} outputs: no probe_error", passes.outputs);
+        return (None, Some(doubt));
+    }
+    let predicted = passes.clean.chunks_exact(passes.outputs).map(|row| {
+        let better = |best: usize, (k, value): (usize, &f32)| if *value > row[best] { k } else { best };
+        row.iter().enumerate().fold(0, better)
+    });
+    let wrong = predicted.zip(labels).filter(|(predicted, label)| *predicted != **label as usize).count();
+    (Some(wrong as f64 / labels.len() as f64), None)
+}

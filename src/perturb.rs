@@ -1,0 +1,272 @@
+//! Deforms images by random smooth maps of the plane, and adds noise that moves them equally far.
+//!
+//! Maximum-entropy diffeomorphisms of Petrini, Favero, Geiger and Wyart (arXiv:2105.02468): parameters are drawn from
+//! (seed, image, draw), then applied without further randomness, so that any order of the work gives the same numbers.
+
+mod field;
+mod gaussian;
+mod modes;
+mod noise;
+mod random;
+mod remap;
+mod settings;
+mod simd;
+
+use crate::error::Result;
+
+pub use field::Displacement;
+pub use modes::{Coefficients, Mode, expected_rms_px, modes};
+pub use noise::fill_normal;
+pub use random::{Purpose, stream};
+pub use settings::{Deformation, Interpolation, Shape, Size, temperature, temperature_range, typical_displacement};
+
+/// Deforms and perturbs images of one shape; holds the tables and no state, so threads share it.
+#[derive(Debug, Clone)]
+pub struct Perturber {
+    shape: Shape,
+    deformation: Deformation,
+    temperature: f64,
+    delta: f64,
+    seed: u64,
+    sines: field::Sines,
+    kernel: simd::Kernel,
+}
+
+/// The buffers of one thread, made by [`Perturber::scratch`] for one shape and cutoff.
+#[derive(Debug, Clone)]
+pub struct Scratch {
+    coefficients: Coefficients,
+    field: field::Field,
+    cells: remap::Cells,
+    window: Option<gaussian::Window>,
+}
+
+impl Scratch {
+    /// Displacement along x of the last deformation, `[y][x]` in pixels.
+    #[must_use]
+    pub fn dx(&self) -> &[f32] {
+        &self.field.dx
+    }
+
+    /// Displacement along y of the last deformation, `[y][x]` in pixels.
+    #[must_use]
+    pub fn dy(&self) -> &[f32] {
+        &self.field.dy
+    }
+}
+
+impl Perturber {
+    /// Tables for images of one shape.
+    ///
+    /// # Errors
+    /// `Setting` names the shape, cutoff, delta or temperature outside its domain; an unusual one only [warns].
+    ///
+    /// [warns]: Self::warnings
+    pub fn new(shape: Shape, deformation: &Deformation, seed: u64) -> Result<Self> {
+        shape.validate()?;
+        let (temperature, delta) = deformation.temperature_and_delta(shape)?;
+        let sines = field::Sines::new(shape, deformation.cutoff);
+        Ok(Self { shape, deformation: *deformation, temperature, delta, seed, sines, kernel: simd::Kernel::detect() })
+    }
+
+    /// The same numbers by portable loops alone: the baseline of tests and benches.
+    #[must_use]
+    pub fn portable(mut self) -> Self {
+        self.kernel = simd::Kernel::Plain;
+        self
+    }
+
+    /// The shape of the images.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// How deformed images are read.
+    #[must_use]
+    pub fn interpolation(&self) -> Interpolation {
+        self.deformation.interpolation
+    }
+
+    /// Temperature T; unitless.
+    #[must_use]
+    pub fn temperature(&self) -> f64 {
+        self.temperature
+    }
+
+    /// Typical displacement, in pixels.
+    #[must_use]
+    pub fn delta(&self) -> f64 {
+        self.delta
+    }
+
+    /// Exact expected root mean square of the displacement over the grid, in pixels.
+    #[must_use]
+    pub fn expected_rms_px(&self) -> f64 {
+        expected_rms_px(self.shape, self.deformation.cutoff, self.temperature)
+    }
+
+    /// What is unusual about the settings, one sentence each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        settings::range_warning(self.deformation.cutoff, self.temperature, self.shape.side()).into_iter().collect()
+    }
+
+    /// Buffers for one thread.
+    #[must_use]
+    pub fn scratch(&self) -> Scratch {
+        let gaussian = self.deformation.interpolation == Interpolation::Gaussian;
+        Scratch {
+            coefficients: Coefficients::default(),
+            field: self.sines.field(self.shape),
+            cells: remap::Cells::new(self.shape),
+            window: gaussian.then(|| gaussian::Window::new(self.shape)),
+        }
+    }
+
+    /// The image that deformation and noise start from: the image itself, or smoothed by the Gaussian rule.
+    ///
+    /// # Panics
+    /// If `image` or `out` is not of the shape `[channel][y][x]`.
+    pub fn base(&self, image: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+        match self.deformation.interpolation {
+            Interpolation::Bilinear => out.copy_from_slice(image),
+            Interpolation::Gaussian => {
+                scratch.field.dx.fill(0.0);
+                scratch.field.dy.fill(0.0);
+                self.remap(image, out, scratch);
+            }
+        }
+    }
+
+    /// Deforms image number `index`, read as `[channel][y][x]`, by its draw number `draw`.
+    ///
+    /// # Panics
+    /// If `image` or `out` is not of the shape.
+    pub fn deform(&self, index: u64, draw: u64, image: &[f32], out: &mut [f32], scratch: &mut Scratch) -> Displacement {
+        scratch.coefficients.draw(self.sines.modes(), &mut stream(self.seed, index, draw, Purpose::Field));
+        let Scratch { coefficients, field, .. } = scratch;
+        self.kernel.run(|_| self.sines.displace(self.shape, self.temperature, coefficients, field));
+        self.measure_and_remap(image, out, scratch)
+    }
+
+    /// Deforms an image by given coefficients, one for each of [`modes`].
+    ///
+    /// # Panics
+    /// If `image` or `out` is not of the shape, or the number of coefficients is not that of the modes.
+    pub fn deform_by(
+        &self,
+        coefficients: &Coefficients,
+        image: &[f32],
+        out: &mut [f32],
+        scratch: &mut Scratch,
+    ) -> Displacement {
+        let Coefficients { x, y } = coefficients;
+        assert!(x.len() == self.sines.modes() && y.len() == self.sines.modes(), "a coefficient for each mode");
+        self.kernel.run(|_| self.sines.displace(self.shape, self.temperature, coefficients, &mut scratch.field));
+        self.measure_and_remap(image, out, scratch)
+    }
+
+    /// Deforms an image by given displacements `[y][x]`, in pixels.
+    ///
+    /// # Panics
+    /// If `image`, `out` or a displacement is not of the shape.
+    pub fn displace(
+        &self,
+        (dx, dy): (&[f32], &[f32]),
+        image: &[f32],
+        out: &mut [f32],
+        scratch: &mut Scratch,
+    ) -> Displacement {
+        scratch.field.dx.copy_from_slice(dx);
+        scratch.field.dy.copy_from_slice(dy);
+        self.measure_and_remap(image, out, scratch)
+    }
+
+    /// Noise of the same norm: `out = base + g / |g| |deformed - base|`, g drawn for (seed, `index`, `draw`).
+    ///
+    /// # Panics
+    /// If the three are not of one length.
+    pub fn noise(&self, index: u64, draw: u64, base: &[f32], deformed: &[f32], out: &mut [f32]) {
+        fill_normal(out, &mut stream(self.seed, index, draw, Purpose::Noise));
+        self.noise_along(base, deformed, out);
+    }
+
+    /// The same with a given g, which `out` holds when called.
+    ///
+    /// # Panics
+    /// If the three are not of one length.
+    pub fn noise_along(&self, base: &[f32], deformed: &[f32], out: &mut [f32]) {
+        assert!(base.len() == deformed.len() && base.len() == out.len(), "three images of one shape");
+        self.kernel.run(|_| noise::add_noise(base, deformed, out));
+    }
+
+    fn measure_and_remap(&self, image: &[f32], out: &mut [f32], scratch: &mut Scratch) -> Displacement {
+        self.remap(image, out, scratch);
+        self.kernel.run(|_| field::measure(self.shape, &scratch.field.dx, &scratch.field.dy))
+    }
+
+    fn remap(&self, image: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+        let shape = self.shape;
+        assert!(image.len() == shape.len() && out.len() == shape.len(), "images of the shape {shape:?}");
+        let Scratch { field, cells, window, .. } = scratch;
+        let displacements = (field.dx.as_slice(), field.dy.as_slice());
+        self.kernel.run(|kernel| match window {
+            Some(window) => gaussian::gaussian(shape, displacements, image, out, cells, window),
+            None => remap::bilinear(shape, displacements, cells, |y, cells| {
+                kernel.bilinear_row(shape, y, image, cells, out);
+            }),
+        });
+    }
+}
+#[cfg(test)]
+mod prof {
+    use super::*;
+    #[test]
+    fn prof() {
+        for side in [32, 224] {
+            let shape = Shape { channels: 3, height: side, width: side };
+            let mut image = vec![0.0; shape.len()];
+            fill_normal(&mut image, &mut stream(0, 0, 0, Purpose::Noise));
+            let mut out = image.clone();
+            let p = Perturber::new(shape, &Deformation::default(), 0).unwrap();
+            let mut s = p.scratch();
+            p.deform(0, 0, &image, &mut out, &mut s);
+            let reps = if side == 32 { 20000 } else { 1000 };
+            let time = |name: &str, f: &mut dyn FnMut(u64)| {
+                let mut best = f64::MAX;
+                for _ in 0..5 {
+                    let start = std::time::Instant::now();
+                    (0..reps).for_each(|k| f(k));
+                    best = best.min(start.elapsed().as_secs_f64() * 1e6 / reps as f64);
+                }
+                println!("{side} {name}: {best:.2} us");
+            };
+            time("draw", &mut |k| s.coefficients.draw(6, &mut stream(0, k, 0, Purpose::Field)));
+            time("displace", &mut |_| {
+                let Scratch { coefficients, field, .. } = &mut s;
+                p.kernel.run(|_| p.sines.displace(shape, p.temperature, coefficients, field))
+            });
+            time("measure", &mut |_| {
+                std::hint::black_box(p.kernel.run(|_| field::measure(shape, &s.field.dx, &s.field.dy)));
+            });
+            time("remap", &mut |_| p.remap(&image, &mut out, &mut s));
+            time("locate", &mut |_| {
+                let Scratch { cells, field, .. } = &mut s;
+                p.kernel.run(|_| {
+                    for y in 0..side {
+                        cells.locate(shape, y, &field.dx[y * side..][..side], &field.dy[y * side..][..side]);
+                        std::hint::black_box(&cells);
+                    }
+                })
+            });
+            time("blend", &mut |_| {
+                p.kernel.run(|kernel| {
+                    for y in 0..side {
+                        kernel.bilinear_row(shape, y, &image, &s.cells, &mut out);
+                    }
+                })
+            });
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Reading an image at displaced positions: where to read, and the bilinear rule.
+#![expect(
+    clippy::inline_always,
+    reason = "the loops must be compiled again for the vector instructions of their caller"
+)]
+
+use super::field::LANES;
+use super::settings::Shape;
+
+/// Where the pixels of one row are read: the pixel above and to the left, and the fractions of a pixel beyond it.
+///
+/// Padded to whole blocks of `LANES`; the padding reads pixel 0.
+#[derive(Debug, Clone)]
+pub struct Cells {
+    /// Column of the left neighbours, at most width - 2.
+    pub column: Vec<u32>,
+    /// Row of the upper neighbours, at most height - 2.
+    pub row: Vec<u32>,
+    /// Distance from the left neighbours, in [0, 1] pixels.
+    pub right: Vec<f32>,
+    /// Distance from the upper neighbours, in [0, 1] pixels.
+    pub down: Vec<f32>,
+}
+
+impl Cells {
+    /// Buffers for one row of this shape.
+    #[must_use]
+    pub fn new(shape: Shape) -> Self {
+        let padded = shape.width.next_multiple_of(LANES);
+        Self { column: vec![0; padded], row: vec![0; padded], right: vec![0.0; padded], down: vec![0.0; padded] }
+    }
+
+    /// The cells that hold `(x - dx, y - dy)`, clamped to the image, for the pixels of row y.
+    #[inline(always)]
+    pub(super) fn locate(&mut self, shape: Shape, y: usize, dx: &[f32], dy: &[f32]) {
+        let (last_column, last_row, y) = ((shape.width - 2) as f32, (shape.height - 2) as f32, y as f32);
+        for (x, (dx, (column, right))) in (0i32..).zip(dx.iter().zip(self.column.iter_mut().zip(&mut self.right))) {
+            (*column, *right) = locate(x as f32, *dx, last_column);
+        }
+        for (dy, (row, down)) in dy.iter().zip(self.row.iter_mut().zip(&mut self.down)) {
+            (*row, *down) = locate(y, *dy, last_row);
+        }
+    }
+}
+
+/// Adding this to a float of less than 22 bits leaves its nearest whole number in the last bits of the mantissa.
+const WHOLE: f32 = 12_582_912.0;
+
+/// The cell, at most `last`, and the fraction of `position - displacement` along one axis, clamped to [0, last + 1].
+///
+/// The displacement alone is split into whole and fraction: beside a large coordinate f32 would lose digits.
+#[inline(always)]
+fn locate(position: f32, displacement: f32, last: f32) -> (u32, f32) {
+    // max and min, unlike clamp, also make a NaN a number.
+    let shift = (-displacement).max(-last - 2.0).min(last + 2.0);
+    let nearest = (shift + WHOLE) - WHOLE;
+    let whole = if nearest > shift { nearest - 1.0 } else { nearest };
+    let cell = position + whole;
+    let inside = cell.clamp(0.0, last);
+    let fraction = (cell - inside + (shift - whole)).clamp(0.0, 1.0);
+    ((inside + WHOLE).to_bits() - WHOLE.to_bits(), fraction)
+}
+
+/// The four neighbours weighted by distance: the portable form of one row of all channels.
+#[inline(always)]
+pub(super) fn bilinear_row(shape: Shape, y: usize, image: &[f32], cells: &Cells, out: &mut [f32]) {
+    let (width, plane) = (shape.width, shape.plane());
+    let corners = cells.column.as_chunks::<LANES>().0.iter().zip(cells.row.as_chunks::<LANES>().0);
+    let fractions = cells.right.as_chunks::<LANES>().0.iter().zip(cells.down.as_chunks::<LANES>().0);
+    for (x, ((columns, rows), (right, down))) in (0..width).step_by(LANES).zip(corners.zip(fractions)) {
+        let corner: [u32; LANES] =
+            std::array::from_fn(|lane| (rows[lane] * width as u32 + columns[lane]).min((plane - width - 2) as u32));
+        for (image, out) in image.chunks_exact(plane).zip(out.chunks_exact_mut(plane)) {
+            let (upper, lower) = (&image[..plane - width], &image[width..]);
+            let upper = read(upper, &corner);
+            let lower = read(lower, &corner);
+            let mut block = [0.0; LANES];
+            for lane in 0..LANES {
+                let (right, down) = (right[lane], down[lane]);
+                let (left, up) = (1.0 - right, 1.0 - down);
+                block[lane] = (upper[lane][0] * left + upper[lane][1] * right) * up
+                    + (lower[lane][0] * left + lower[lane][1] * right) * down;
+            }
+            let row = &mut out[y * width + x..(y + 1) * width];
+            match row.first_chunk_mut() {
+                Some(full) => *full = block,
+                None => row.copy_from_slice(&block[..row.len()]),
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn read(row: &[f32], corner: &[u32; LANES]) -> [[f32; 2]; LANES] {
+    std::array::from_fn(|lane| {
+        let c = corner[lane] as usize;
+        [row[c], row[c + 1]]
+    })
+}
+
+/// Deforms an image `[channel][y][x]` by the bilinear rule, `blend_row` being [`bilinear_row`] or its equal.
+#[inline(always)]
+pub(super) fn bilinear(
+    shape: Shape,
+    (dx, dy): (&[f32], &[f32]),
+    cells: &mut Cells,
+    mut blend_row: impl FnMut(usize, &Cells),
+) {
+    let rows = dx.chunks_exact(shape.width).zip(dy.chunks_exact(shape.width));
+    for (y, (dx, dy)) in rows.enumerate() {
+        cells.locate(shape, y, dx, dy);
+        blend_row(y, cells);
+    }
+}

@@ -1,0 +1,285 @@
+//! From `R_f` to a predicted test error: laws `error = a R_f^b`, where they come from and when they do not apply.
+
+mod presets;
+
+use std::fmt::Write as _;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+pub use presets::presets;
+
+use crate::error::{Error, Result};
+use crate::estimate::{Estimate, Estimator};
+use crate::perturb::Interpolation;
+
+/// What a measurement and a law must share for the law to speak of the measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Conditions {
+    /// Cutoff of the deformations, in half-waves.
+    pub cutoff: u32,
+    /// Typical displacement, pixels.
+    pub delta: f64,
+    /// How deformed images are read.
+    pub interpolation: Interpolation,
+    /// Which reading of "typical".
+    pub estimator: Estimator,
+    /// Image side, pixels; for non-square images the root mean square of both.
+    pub side: f64,
+}
+
+/// `error = a R_f^b` for one data set, with the spread of the points it was fitted on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Law {
+    /// `DATASET-cCUTOFF`, with `-ARCH` where narrower.
+    pub name: String,
+    /// Error at `R_f` = 1.
+    pub a: f64,
+    /// Exponent.
+    pub b: f64,
+    /// Standard deviation of log error about the law; `None` where it was never published.
+    #[serde(default)]
+    pub sd_log: Option<f64>,
+    /// How many networks the law was fitted on.
+    #[serde(default)]
+    pub points: Option<u32>,
+    /// Least `R_f` among them.
+    #[serde(default)]
+    pub r_f_min: Option<f64>,
+    /// Largest `R_f` among them.
+    #[serde(default)]
+    pub r_f_max: Option<f64>,
+    /// Classes of the data set: chance is 1 - 1/classes.
+    pub classes: usize,
+    /// Cutoff of the deformations.
+    pub cutoff: u32,
+    /// Typical displacement, pixels.
+    pub delta: f64,
+    /// How deformed images were read.
+    pub interpolation: Interpolation,
+    /// Which reading of "typical".
+    pub estimator: Estimator,
+    /// Image side, pixels.
+    pub side: f64,
+    /// What it was fitted on, in one sentence.
+    pub source: String,
+}
+
+/// A predicted test error with the interval that a new network's error falls in; fractions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Prediction {
+    /// Predicted test error, at most chance.
+    pub error: f64,
+    /// Lower end of the prediction interval; null where the law's spread is unknown.
+    pub low: Option<f64>,
+    /// Upper end of the prediction interval; null where the law's spread is unknown.
+    pub high: Option<f64>,
+    /// The interval's level.
+    pub level: f64,
+    /// The law that was applied.
+    pub law: LawSummary,
+    /// Why the prediction may be off.
+    pub warnings: Vec<String>,
+}
+
+/// The part of a law that a prediction quotes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LawSummary {
+    /// The law's name.
+    pub name: String,
+    /// Error at `R_f` = 1.
+    pub a: f64,
+    /// Exponent.
+    pub b: f64,
+    /// Standard deviation of log error about the law.
+    pub sd_log: Option<f64>,
+    /// What it was fitted on.
+    pub source: String,
+}
+
+/// `R_f` of a network before training lies within this factor of 1.
+const INITIAL_FACTOR: f64 = 1.25;
+/// A delta this close counts as the law's own.
+const DELTA_TOLERANCE: f64 = 0.02;
+/// A law whose interval spans more than this factor either way says nothing useful.
+const USELESS_FACTOR: f64 = 4.0;
+
+impl Law {
+    /// The preset called `name`.
+    ///
+    /// # Errors
+    /// `Law` naming the presets if there is none of that name.
+    pub fn preset(name: &str) -> Result<Self> {
+        presets().into_iter().find(|law| law.name == name).ok_or_else(|| {
+            let names: Vec<_> = presets().into_iter().map(|law| law.name).collect();
+            Error::Law { name: name.to_owned(), reason: format!("no such law; there are {}", names.join(", ")) }
+        })
+    }
+
+    /// Checks the numbers of a law that a user wrote down.
+    ///
+    /// # Errors
+    /// `Law` for coefficients that are not finite, not positive where they must be, or fewer than two classes.
+    pub fn validated(self) -> Result<Self> {
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        let fault = if !positive(self.a) {
+            Some("a must be a positive number")
+        } else if !self.b.is_finite() {
+            Some("b must be a number")
+        } else if self.sd_log.is_some_and(|sd| !positive(sd)) {
+            Some("sd_log must be a positive number")
+        } else if self.classes < 2 {
+            Some("classes must be 2 or more")
+        } else {
+            None
+        };
+        match fault {
+            Some(reason) => Err(Error::Law { name: self.name, reason: reason.to_owned() }),
+            None => Ok(self),
+        }
+    }
+
+    /// How the measurement's conditions differ from the law's, in words; `None` where they agree.
+    #[must_use]
+    pub fn difference(&self, measured: &Conditions) -> Option<String> {
+        let mut text = String::new();
+        let mut differ = |name: &str, law: String, found: String| {
+            let comma = if text.is_empty() { "" } else { ", " };
+            let _ = write!(text, "{comma}{name} {law} (measured: {found})");
+        };
+        if self.cutoff != measured.cutoff {
+            differ("cutoff", self.cutoff.to_string(), measured.cutoff.to_string());
+        }
+        if (self.delta / measured.delta).ln().abs() > DELTA_TOLERANCE {
+            differ("delta", self.delta.to_string(), format!("{:.3}", measured.delta));
+        }
+        if self.interpolation != measured.interpolation {
+            differ("interpolation", self.interpolation.to_string(), measured.interpolation.to_string());
+        }
+        if self.estimator != measured.estimator {
+            differ("estimator", self.estimator.to_string(), measured.estimator.to_string());
+        }
+        if (self.side - measured.side).abs() > 0.5 {
+            differ("image side", self.side.to_string(), format!("{:.0}", measured.side));
+        }
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// Predicted test error at `r_f`, with the interval for a new network: `log error ~ log a + b log R_f`, Student-t with
+    /// `points - 2` degrees of freedom and the law's residual spread.
+    #[must_use]
+    pub fn predict(&self, r_f: &Estimate) -> Prediction {
+        let chance = 1.0 - 1.0 / self.classes as f64;
+        let error = self.a * r_f.value.powf(self.b);
+        let factor = self.spread_factor(r_f.level);
+        let mut warnings = Vec::new();
+        match factor {
+            None => warnings.push(format!("the spread of law {} is unknown: no interval", self.name)),
+            Some(factor) if factor > USELESS_FACTOR => warnings.push(format!(
+                "law {} is too wide to be useful: its interval spans a factor of {factor:.1} either way",
+                self.name
+            )),
+            Some(factor) => {
+                let measured = (r_f.high / r_f.low).powf(self.b.abs() / 2.0);
+                if measured.is_finite() && measured > factor {
+                    warnings.push("R_f is known less well than the law predicts: measure more images".to_owned());
+                }
+            }
+        }
+        if let (Some(low), Some(high)) = (self.r_f_min, self.r_f_max)
+            && !(low..=high).contains(&r_f.value)
+        {
+            warnings.push(format!("R_f lies outside what law {} was fitted on ({low} to {high})", self.name));
+        }
+        if error > chance {
+            warnings.push(format!("capped at chance, {chance}"));
+        }
+        Prediction {
+            error: error.min(chance),
+            low: factor.map(|factor| (error / factor).min(chance)),
+            high: factor.map(|factor| (error * factor).min(chance)),
+            level: r_f.level,
+            law: LawSummary {
+                name: self.name.clone(),
+                a: self.a,
+                b: self.b,
+                sd_log: self.sd_log,
+                source: self.source.clone(),
+            },
+            warnings,
+        }
+    }
+
+    /// The factor either way that holds a new network's error with probability `level`.
+    fn spread_factor(&self, level: f64) -> Option<f64> {
+        let sd = self.sd_log?;
+        let points = f64::from(self.points.unwrap_or(u32::MAX)).max(3.0);
+        let student = StudentsT::new(0.0, 1.0, points - 2.0).ok()?;
+        let quantile = student.inverse_cdf(f64::midpoint(1.0, level));
+        Some((quantile * sd * (1.0 + 1.0 / points).sqrt()).exp())
+    }
+}
+
+/// Whether `R_f` still lies where training begins (about 1), so that no law speaks of it.
+#[must_use]
+pub fn is_near_initial(r_f: &Estimate) -> bool {
+    r_f.value.ln().abs() <= INITIAL_FACTOR.ln() || (r_f.low..=r_f.high).contains(&1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn r_f(value: f64) -> Estimate {
+        Estimate { value, low: value * 0.9, high: value * 1.1, level: 0.95 }
+    }
+
+    #[test]
+    fn the_papers_law_gives_the_papers_numbers_and_no_interval() {
+        let prediction = Law::preset("cifar10").expect("a preset").predict(&r_f(0.1));
+        assert!((prediction.error - 0.2 * 0.1f64.sqrt()).abs() < 1e-12);
+        assert_eq!((prediction.low, prediction.high), (None, None));
+        assert!(prediction.warnings.iter().any(|warning| warning.contains("unknown")));
+    }
+
+    #[test]
+    fn intervals_come_from_the_residual_spread_and_stop_at_chance() {
+        let law = Law::preset("cifar10-c5").expect("a preset");
+        let prediction = law.predict(&r_f(0.5));
+        let (low, high) = (prediction.low.expect("a spread"), prediction.high.expect("a spread"));
+        let sd = ((high / low).ln() / 2.0) / 1.96;
+        assert!((sd / 0.296 - 1.0).abs() < 0.02, "sd {sd}");
+        let capped = law.predict(&r_f(13.0));
+        assert!((capped.error - 0.9).abs() < 1e-12 && capped.high <= Some(0.9));
+    }
+
+    #[test]
+    fn a_law_that_says_nothing_is_called_useless() {
+        let prediction = Law::preset("mnist-c3").expect("a preset").predict(&r_f(0.1));
+        assert!(prediction.warnings.iter().any(|warning| warning.contains("too wide")));
+    }
+
+    #[test]
+    fn differences_are_named() {
+        let law = Law::preset("cifar10").expect("a preset");
+        let mut conditions = Conditions {
+            cutoff: 3,
+            delta: 1.0,
+            interpolation: Interpolation::Bilinear,
+            estimator: Estimator::CoordinateMedian,
+            side: 32.0,
+        };
+        assert_eq!(law.difference(&conditions), None);
+        (conditions.cutoff, conditions.side) = (5, 28.0);
+        let text = law.difference(&conditions).expect("a difference");
+        assert!(text.contains("cutoff 3") && text.contains("side 32"), "{text}");
+    }
+
+    #[test]
+    fn an_unknown_law_names_those_there_are() {
+        let error = Law::preset("imagenet").expect_err("no such law").to_string();
+        assert!(error.contains("fashionmnist-c3"), "{error}");
+    }
+}

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Passes all tests; installs what they need into .venv first (ONNX Runtime from PyPI).
+set -euo pipefail
+cd "$(dirname "$0")"
+
+venv=.venv
+if ! [ -x "$venv/bin/pip" ]; then
+    if ! python3 -m venv "$venv"; then
+        # Debian splits venv off from Python.
+        echo "test.sh: installing python3-venv" >&2
+        apt-get update -qq && apt-get install -y -qq python3-venv
+        python3 -m venv "$venv"
+    fi
+fi
+"$venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+# The tests find ONNX Runtime as users do: in the active Python environment.
+export VIRTUAL_ENV="$PWD/$venv" PATH="$PWD/$venv/bin:$PATH"
+unset ORT_DYLIB_PATH CONDA_PREFIX
+
+cargo fmt --check
+cargo clippy --locked --all-targets -- --deny warnings
+RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --quiet
+cargo test --locked "$@"

@@ -1,0 +1,94 @@
+//! Shared by the tests: networks in closed form, and the files that come with the project.
+#![allow(dead_code, reason = "each test crate uses its share")]
+
+use std::path::PathBuf;
+
+use relstab::backend::{Backend, Identity, Lanes, Network, Provider, Session};
+use relstab::checkpoint::Metadata;
+use relstab::error::Result;
+use relstab::probe::{Layout, Shape};
+
+/// A file of the project.
+pub fn project(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// A network given as a function of one image, `[channel, y, x]` to outputs.
+pub struct FixedBackend {
+    network: Network,
+    identity: Identity,
+    pub lanes: Lanes,
+    function: fn(&[f32], &mut [f32], &[f32]),
+    parameters: Vec<f32>,
+}
+
+impl FixedBackend {
+    pub fn new(shape: Shape, outputs: usize, parameters: Vec<f32>, function: fn(&[f32], &mut [f32], &[f32])) -> Self {
+        let network = Network {
+            path: "fixed".into(),
+            sha256: String::new(),
+            bytes: 0,
+            input: "images".to_owned(),
+            output: "logits".to_owned(),
+            layout: Layout::Nchw,
+            shape,
+            outputs,
+            fixed_batch: None,
+            metadata: Metadata::default(),
+            warnings: Vec::new(),
+        };
+        let identity = Identity {
+            name: "fixed".to_owned(),
+            version: "1".to_owned(),
+            provider: "cpu".to_owned(),
+            provider_requested: Provider::Cpu,
+        };
+        Self { network, identity, lanes: Lanes { count: 2, batch: 16 }, function, parameters }
+    }
+
+    /// `outputs = weights images`, weights `[output, pixel]`.
+    pub fn linear(shape: Shape, weights: Vec<f32>) -> Self {
+        let outputs = weights.len() / shape.len();
+        Self::new(shape, outputs, weights, |image, outputs, weights| {
+            for (output, weights) in outputs.iter_mut().zip(weights.chunks_exact(image.len())) {
+                // In f64: the tests look at the estimators, not at this sum.
+                *output = image.iter().zip(weights).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum::<f64>() as f32;
+            }
+        })
+    }
+}
+
+impl Backend for FixedBackend {
+    fn network(&self) -> &Network {
+        &self.network
+    }
+
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn lanes(&self) -> Lanes {
+        self.lanes
+    }
+
+    fn session(&self) -> Result<Box<dyn Session>> {
+        let (size, outputs) = (self.network.shape.len(), self.network.outputs);
+        Ok(Box::new(FixedSession { size, outputs, function: self.function, parameters: self.parameters.clone() }))
+    }
+}
+
+struct FixedSession {
+    size: usize,
+    outputs: usize,
+    function: fn(&[f32], &mut [f32], &[f32]),
+    parameters: Vec<f32>,
+}
+
+impl Session for FixedSession {
+    fn run(&mut self, images: &[f32], outputs: &mut [f32]) -> Result<()> {
+        for (image, outputs) in images.chunks_exact(self.size).zip(outputs.chunks_exact_mut(self.outputs)) {
+            (self.function)(image, outputs, &self.parameters);
+        }
+        Ok(())
+    }
+}
