@@ -13,12 +13,13 @@ mod settings;
 mod simd;
 
 use crate::error::Result;
+use crate::probe::Shape;
 
 pub use field::Displacement;
 pub use modes::{Coefficients, Mode, expected_rms_px, modes};
 pub use noise::fill_normal;
 pub use random::{Purpose, stream};
-pub use settings::{Deformation, Interpolation, Shape, Size, temperature, temperature_range, typical_displacement};
+pub use settings::{Deformation, Interpolation, Size, temperature, temperature_range, typical_displacement};
 
 /// Deforms and perturbs images of one shape; holds the tables and no state, so threads share it.
 #[derive(Debug, Clone)]
@@ -63,7 +64,7 @@ impl Perturber {
     ///
     /// [warns]: Self::warnings
     pub fn new(shape: Shape, deformation: &Deformation, seed: u64) -> Result<Self> {
-        shape.validate()?;
+        settings::validate(shape)?;
         let (temperature, delta) = deformation.temperature_and_delta(shape)?;
         let sines = field::Sines::new(shape, deformation.cutoff);
         Ok(Self { shape, deformation: *deformation, temperature, delta, seed, sines, kernel: simd::Kernel::detect() })

@@ -221,10 +221,8 @@ fn single_input<'a>(path: &Path, graph: &'a GraphProto) -> Result<&'a ValueInfoP
 }
 
 fn tensor_type(value: &ValueInfoProto) -> Option<&pb::type_proto::Tensor> {
-    match value.r#type.as_ref()?.value.as_ref()? {
-        Value::TensorType(tensor) => Some(tensor),
-        _ => None,
-    }
+    let Value::TensorType(tensor) = value.r#type.as_ref()?.value.as_ref()?;
+    Some(tensor)
 }
 
 /// Declared sizes, `None` where symbolic; `None` altogether where no shape is declared.

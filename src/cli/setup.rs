@@ -112,8 +112,6 @@ impl Setup {
             images: settings.precision.is_none().then_some(settings.images),
             seed: settings.seed,
             layout: flags.layout,
-            mean: None,
-            std: None,
         };
         let mean = flags.mean.clone().or_else(|| config.preprocess.mean.clone());
         let std = flags.std.clone().or_else(|| config.preprocess.std.clone());

@@ -5,7 +5,7 @@
 )]
 
 use super::modes::{Coefficients, Mode, modes, sine};
-use super::settings::Shape;
+use crate::probe::Shape;
 
 /// Pixels handled together: eight `f32` fill a 256-bit register.
 pub(super) const LANES: usize = 8;

@@ -11,7 +11,7 @@
 
 use super::field::LANES;
 use super::remap::Cells;
-use super::settings::Shape;
+use crate::probe::Shape;
 
 /// The standard deviation s of the weights, in pixels.
 const S: f64 = 0.4715;

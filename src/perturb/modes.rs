@@ -3,7 +3,7 @@
 use rand::{Rng, RngExt as _};
 use rand_distr::StandardNormal;
 
-use super::settings::Shape;
+use crate::probe::Shape;
 
 /// A mode `sin(i pi u) sin(j pi v)` of the field, u along x and v along y.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

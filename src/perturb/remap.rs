@@ -5,7 +5,7 @@
 )]
 
 use super::field::LANES;
-use super::settings::Shape;
+use crate::probe::Shape;
 
 /// Where the pixels of one row are read: the pixel above and to the left, and the fractions of a pixel beyond it.
 ///

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::probe::Shape;
 
 /// Beyond this the field has more modes than any image side can show.
 const MAX_CUTOFF: u32 = 1000;
@@ -16,58 +17,16 @@ const MAX_SIDE: usize = 1 << 15;
 /// Displacements of this many pixels leave every image; their squares still fit an `f32`.
 const MAX_DELTA: f64 = 1e9;
 
-/// The size of one image, stored channel by channel, row by row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
-    /// Number of channels.
-    pub channels: usize,
-    /// Rows, in pixels.
-    pub height: usize,
-    /// Columns, in pixels.
-    pub width: usize,
-}
-
-impl std::fmt::Display for Shape {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        write!(f, "{} x {} x {}", self.channels, self.height, self.width)
+/// Whether images of this shape can be deformed.
+pub(super) fn validate(shape: Shape) -> Result<()> {
+    let sides = 2..=MAX_SIDE;
+    let fits = sides.contains(&shape.height) && sides.contains(&shape.width) && shape.channels > 0;
+    // The product is checked apart: a huge number of channels must not wrap.
+    if fits && shape.channels.checked_mul(shape.plane()).is_some() {
+        return Ok(());
     }
-}
-
-impl Shape {
-    /// Number of values in an image.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.channels * self.plane()
-    }
-
-    /// Whether an image holds no value at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Number of pixels, which is the number of values in one channel.
-    #[must_use]
-    pub fn plane(&self) -> usize {
-        self.height * self.width
-    }
-
-    /// The side n that the formulas use, in pixels: `n^2 = (height^2 + width^2) / 2`.
-    #[must_use]
-    pub fn side(&self) -> f64 {
-        ((self.height as f64).powi(2) + (self.width as f64).powi(2)).sqrt() / 2f64.sqrt()
-    }
-
-    pub(super) fn validate(&self) -> Result<()> {
-        let sides = 2..=MAX_SIDE;
-        let fits = sides.contains(&self.height) && sides.contains(&self.width) && self.channels > 0;
-        // The product is checked apart: a huge number of channels must not wrap.
-        if fits && self.channels.checked_mul(self.plane()).is_some() {
-            return Ok(());
-        }
-        let found = format!("{} x {} x {}", self.channels, self.height, self.width);
-        Err(Error::setting("image", format!("channels x height x width with sides of 2 to {MAX_SIDE} pixels"), found))
-    }
+    let expected = format!("channels x height x width with sides of 2 to {MAX_SIDE} pixels");
+    Err(Error::setting("image", expected, shape))
 }
 
 /// How a deformed image is read between its pixels.

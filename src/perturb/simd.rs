@@ -4,7 +4,7 @@
 //! not vectorise, are written out.
 
 use super::remap::{Cells, bilinear_row};
-use super::settings::Shape;
+use crate::probe::Shape;
 
 /// Which instructions the loops use.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +65,7 @@ mod avx2 {
 
     use crate::perturb::field::LANES;
     use crate::perturb::remap::Cells;
-    use crate::perturb::settings::Shape;
+    use crate::probe::Shape;
 
     #[target_feature(enable = "avx2")]
     pub(super) fn br2(shape: Shape, y: usize, image: &[f32], cells: &Cells, out: &mut [f32]) {

@@ -1,0 +1,41 @@
+//! NumPy's `.npz`: images and perhaps labels, by the names of their arrays.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use npyz::npz::NpzArchive;
+
+use super::npy;
+use super::raw::Raw;
+use crate::error::{Error, Result};
+
+const IMAGES: [&str; 7] = ["images", "image", "x", "X", "x_test", "data", "arr_0"];
+const LABELS: [&str; 6] = ["labels", "label", "y", "Y", "y_test", "targets"];
+
+pub fn read(path: &Path) -> Result<Raw> {
+    let file = BufReader::new(File::open(path).map_err(Error::io(path, "open"))?);
+    let mut archive = NpzArchive::new(file).map_err(|error| damaged(path, &error))?;
+    let names: Vec<String> = archive.array_names().map(str::to_owned).collect();
+    let named = |wanted: &[&'static str]| wanted.iter().copied().find(|wanted| names.iter().any(|name| name == wanted));
+    let images = match (named(&IMAGES), names.as_slice()) {
+        (Some(name), _) => name,
+        (None, [only]) => only,
+        (None, _) => {
+            let found = if names.is_empty() { "no array".to_owned() } else { format!("arrays {}", names.join(", ")) };
+            return Err(Error::probe(path, "an array named images (and labels)", found));
+        }
+    };
+    let (pixels, dims) = npy::array(path, entry(path, &mut archive, images)?)?;
+    let labels = named(&LABELS).map(|name| npy::labels(path, entry(path, &mut archive, name)?)).transpose()?;
+    Ok(Raw { pixels, dims, labels })
+}
+
+fn entry<'a>(path: &Path, archive: &'a mut NpzArchive<BufReader<File>>, name: &str) -> Result<impl Read + use<'a>> {
+    let file = archive.zip_archive().by_name(&npyz::npz::file_name_from_array_name(name));
+    file.map_err(|error| damaged(path, &error))
+}
+
+fn damaged(path: &Path, error: &dyn std::error::Error) -> Error {
+    Error::probe(path, "a whole .npz archive", format!("a damaged one ({error})"))
+}
