@@ -137,12 +137,8 @@ def export(network: nn.Module, path: Path, properties: dict[str, object]) -> Non
         )
         model = onnx.load(file)
     network.train()
-    model.doc_string = ""
-    for node in model.graph.node:  # the exporter's notes on the source code are larger than the weights
-        del node.metadata_props[:]
-    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
-        del value.metadata_props[:]
-    del model.metadata_props[:]
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, model.graph, model):
+        del part.metadata_props[:]  # the exporter's notes on source files
     onnx.helper.set_model_props(model, {f"relstab.{key}": str(value) for key, value in properties.items()})
     temporary = path.with_suffix(".tmp")
     onnx.save(model, temporary)

@@ -53,7 +53,7 @@ pub enum Error {
         found: String,
     },
     /// A network and a probe set that do not fit each other.
-    #[error("model {} does not fit the probe set: it takes {expected}, the images are {found}", model.display())]
+    #[error("model {} does not fit the probe set: it takes {expected}, the images are {found} (channels x height x width)", model.display())]
     Mismatch {
         /// The network's file.
         model: PathBuf,

@@ -63,9 +63,9 @@ pub fn text(measurement: &Measurement) -> String {
 
 /// The heading of [`line`], after what all lines of a run share.
 #[must_use]
-pub fn line_header(measurement: &Measurement) -> String {
+pub fn line_header(measurement: &Measurement, law: Option<&str>) -> String {
     let m = measurement;
-    let law = m.prediction.as_ref().map_or(String::new(), |prediction| format!(", law {}", prediction.law.name));
+    let law = law.map_or(String::new(), |name| format!(", law {name}"));
     let (settings, backend) = (&m.settings, &m.backend);
     format!(
         "{} images x {} draws, cutoff {}, delta {}{law}; {} {} on {}\n{:>7} {:>7}  {:<24} {:<24} {:>7} {:>9} {:>9}\n",

@@ -257,11 +257,8 @@ fn describe_dims(dims: Option<&[Option<usize>]>) -> String {
 /// The batch size that the input insists on, and the order of its axes that fits images of `shape`.
 fn input_layout(path: &Path, input: &ValueInfoProto, shape: Shape) -> Result<(Option<usize>, Layout)> {
     let Some(dims) = dims(input) else { return Ok((None, Layout::Nchw)) };
-    let mismatch = || Error::Mismatch {
-        model: path.to_owned(),
-        expected: describe_dims(Some(&dims)),
-        found: format!("{} images of {} x {} pixels", channels(shape), shape.height, shape.width),
-    };
+    let mismatch =
+        || Error::Mismatch { model: path.to_owned(), expected: describe_dims(Some(&dims)), found: shape.to_string() };
     let [batch, a, b, c] = dims[..] else { return Err(mismatch()) };
     let fits = |sizes: [usize; 3]| [a, b, c].iter().zip(sizes).all(|(dim, size)| dim.is_none_or(|dim| dim == size));
     if fits([shape.channels, shape.height, shape.width]) {
@@ -271,10 +268,6 @@ fn input_layout(path: &Path, input: &ValueInfoProto, shape: Shape) -> Result<(Op
     } else {
         Err(mismatch())
     }
-}
-
-fn channels(shape: Shape) -> String {
-    format!("{}-channel", shape.channels)
 }
 
 /// The output named by the user, else the first float one of rank 2 (or of a rank the file does not tell).

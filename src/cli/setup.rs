@@ -126,6 +126,11 @@ impl Setup {
         Ok(Self { probe, normalisation: (mean, std), settings, backend })
     }
 
+    /// The law that predictions come from.
+    pub fn law_name(&self) -> Option<&str> {
+        self.settings.law.as_ref().map(|chosen| chosen.law.name.as_str())
+    }
+
     /// Measures the network at `path`, normalising by what it says of itself where neither flags nor configuration do.
     pub fn measure(&mut self, path: &Path, progress: Progress) -> Result<Measurement> {
         let backend = backend::open(path, self.probe.shape(), &self.backend)?;

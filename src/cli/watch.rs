@@ -106,7 +106,7 @@ impl Stream {
             (Format::Json, _) => print_json(&event, false),
             (Format::Text, Kind::Measured { measurement }) => {
                 if self.seq == 1 {
-                    print(&report::line_header(measurement))?;
+                    print(&report::line_header(measurement, self.setup.law_name()))?;
                 }
                 print(&report::line(measurement))
             }
