@@ -1,4 +1,5 @@
 //! The command line: clap structs here, one file for each command.
+#![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
 mod doctor;
 mod measure;
@@ -14,7 +15,7 @@ use crate::error::{Error, ExitCode, Result};
 
 /// Tells from an exported network alone, without labels, how well it will do.
 ///
-/// Measures the relative stability `R_f`: how much the output moves under smooth random deformations of an image, over how
+/// Measures the relative stability R_f: how much the output moves under smooth random deformations of an image, over how
 /// much it moves under noise of the same size.
 #[derive(Debug, Parser)]
 #[command(name = "relstab", version, max_term_width = 100, after_help = EXIT_CODES)]

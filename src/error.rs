@@ -152,6 +152,7 @@ pub enum ExitCode {
 
 impl Error {
     /// Shorthand for [`Error::Setting`].
+    #[expect(clippy::needless_pass_by_value, reason = "a literal is the usual argument")]
     pub fn setting(name: &'static str, expected: impl Into<String>, found: impl ToString) -> Self {
         Self::Setting { name, expected: expected.into(), found: found.to_string() }
     }

@@ -7,6 +7,7 @@ mod compare;
 mod interval;
 mod lanes;
 mod median;
+mod normaliser;
 mod pairs;
 mod readings;
 mod responses;

@@ -1,6 +1,6 @@
 //! Tells from an exported image classifier alone, without labels, how well it will do.
 //!
-//! The measure is the relative stability `R_f` (Petrini, Favero, Geiger, Wyart, NeurIPS 2021, arXiv:2105.02468): how much the
+//! The measure is the relative stability `R_f` (Petrini, Favero, Geiger, Wyart, arXiv:2105.02468): how much the
 //! network's output moves under smooth random deformations of an image, over how much it moves under noise of the same size.
 //!
 //! ```text

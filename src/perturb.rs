@@ -21,6 +21,9 @@ pub use noise::fill_normal;
 pub use random::{Purpose, stream};
 pub use settings::{Deformation, Interpolation, Size, temperature, temperature_range, typical_displacement};
 
+/// A relative change of an image that rounding explains.
+const ROUNDING: f64 = 4.0 * f32::EPSILON as f64;
+
 /// Deforms and perturbs images of one shape; holds the tables and no state, so threads share it.
 #[derive(Debug, Clone)]
 pub struct Perturber {
@@ -135,7 +138,7 @@ impl Perturber {
             Interpolation::Gaussian => {
                 scratch.field.dx.fill(0.0);
                 scratch.field.dy.fill(0.0);
-                self.remap(image, out, scratch);
+                self.read(image, out, scratch);
             }
         }
     }
@@ -147,8 +150,8 @@ impl Perturber {
     pub fn deform(&self, index: u64, draw: u64, image: &[f32], out: &mut [f32], scratch: &mut Scratch) -> Displacement {
         scratch.coefficients.draw(self.sines.modes(), &mut stream(self.seed, index, draw, Purpose::Field));
         let Scratch { coefficients, field, .. } = scratch;
-        self.kernel.run(|_| self.sines.displace(self.shape, self.temperature, coefficients, field));
-        self.measure_and_remap(image, out, scratch)
+        self.kernel.displace(&self.sines, self.shape, self.temperature, coefficients, field);
+        self.measure_and_read(image, out, scratch)
     }
 
     /// Deforms an image by given coefficients, one for each of [`modes`].
@@ -164,15 +167,15 @@ impl Perturber {
     ) -> Displacement {
         let Coefficients { x, y } = coefficients;
         assert!(x.len() == self.sines.modes() && y.len() == self.sines.modes(), "a coefficient for each mode");
-        self.kernel.run(|_| self.sines.displace(self.shape, self.temperature, coefficients, &mut scratch.field));
-        self.measure_and_remap(image, out, scratch)
+        self.kernel.displace(&self.sines, self.shape, self.temperature, coefficients, &mut scratch.field);
+        self.measure_and_read(image, out, scratch)
     }
 
     /// Deforms an image by given displacements `[y][x]`, in pixels.
     ///
     /// # Panics
     /// If `image`, `out` or a displacement is not of the shape.
-    pub fn displace(
+    pub fn remap(
         &self,
         (dx, dy): (&[f32], &[f32]),
         image: &[f32],
@@ -181,16 +184,24 @@ impl Perturber {
     ) -> Displacement {
         scratch.field.dx.copy_from_slice(dx);
         scratch.field.dy.copy_from_slice(dy);
-        self.measure_and_remap(image, out, scratch)
+        self.measure_and_read(image, out, scratch)
     }
 
     /// Noise of the same norm: `out = base + g / |g| |deformed - base|`, g drawn for (seed, `index`, `draw`).
     ///
+    /// One norm over all pixels and channels, so that noise and deformation move the image equally far.
+    ///
     /// # Panics
     /// If the three are not of one length.
     pub fn noise(&self, index: u64, draw: u64, base: &[f32], deformed: &[f32], out: &mut [f32]) {
-        fill_normal(out, &mut stream(self.seed, index, draw, Purpose::Noise));
-        self.noise_along(base, deformed, out);
+        let mut stream = stream(self.seed, index, draw, Purpose::Noise);
+        // Summed while a block is still in the nearest cache.
+        let blocks = out.chunks_mut(noise::BLOCK).map(|block| {
+            fill_normal(block, &mut stream);
+            self.kernel.sum_of_squares(block)
+        });
+        let drawn = blocks.sum();
+        self.scale_noise(drawn, base, deformed, out);
     }
 
     /// The same with a given g, which `out` holds when called.
@@ -198,76 +209,32 @@ impl Perturber {
     /// # Panics
     /// If the three are not of one length.
     pub fn noise_along(&self, base: &[f32], deformed: &[f32], out: &mut [f32]) {
+        self.scale_noise(self.kernel.sum_of_squares(out), base, deformed, out);
+    }
+
+    fn scale_noise(&self, drawn: f64, base: &[f32], deformed: &[f32], out: &mut [f32]) {
         assert!(base.len() == deformed.len() && base.len() == out.len(), "three images of one shape");
-        self.kernel.run(|_| noise::add_noise(base, deformed, out));
+        // A direction of length zero has no multiple of another length.
+        let moved = self.kernel.squared_distance(base, deformed);
+        // Interpolating a constant image moves it by rounding alone, which is no deformation.
+        let rounding = ROUNDING * ROUNDING * self.kernel.sum_of_squares(base);
+        let square = if drawn > 0.0 && moved > rounding { moved / drawn } else { 0.0 };
+        self.kernel.add_scaled(base, square.sqrt() as f32, out);
     }
 
-    fn measure_and_remap(&self, image: &[f32], out: &mut [f32], scratch: &mut Scratch) -> Displacement {
-        self.remap(image, out, scratch);
-        self.kernel.run(|_| field::measure(self.shape, &scratch.field.dx, &scratch.field.dy))
+    fn measure_and_read(&self, image: &[f32], out: &mut [f32], scratch: &mut Scratch) -> Displacement {
+        self.read(image, out, scratch);
+        self.kernel.measure(self.shape, &scratch.field.dx, &scratch.field.dy)
     }
 
-    fn remap(&self, image: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+    fn read(&self, image: &[f32], out: &mut [f32], scratch: &mut Scratch) {
         let shape = self.shape;
         assert!(image.len() == shape.len() && out.len() == shape.len(), "images of the shape {shape:?}");
         let Scratch { field, cells, window, .. } = scratch;
-        let displacements = (field.dx.as_slice(), field.dy.as_slice());
-        self.kernel.run(|kernel| match window {
-            Some(window) => gaussian::gaussian(shape, displacements, image, out, cells, window),
-            None => remap::bilinear(shape, displacements, cells, |y, cells| {
-                kernel.bilinear_row(shape, y, image, cells, out);
-            }),
-        });
-    }
-}
-#[cfg(test)]
-mod prof {
-    use super::*;
-    #[test]
-    fn prof() {
-        for side in [32, 224] {
-            let shape = Shape { channels: 3, height: side, width: side };
-            let mut image = vec![0.0; shape.len()];
-            fill_normal(&mut image, &mut stream(0, 0, 0, Purpose::Noise));
-            let mut out = image.clone();
-            let p = Perturber::new(shape, &Deformation::default(), 0).unwrap();
-            let mut s = p.scratch();
-            p.deform(0, 0, &image, &mut out, &mut s);
-            let reps = if side == 32 { 20000 } else { 1000 };
-            let time = |name: &str, f: &mut dyn FnMut(u64)| {
-                let mut best = f64::MAX;
-                for _ in 0..5 {
-                    let start = std::time::Instant::now();
-                    (0..reps).for_each(|k| f(k));
-                    best = best.min(start.elapsed().as_secs_f64() * 1e6 / reps as f64);
-                }
-                println!("{side} {name}: {best:.2} us");
-            };
-            time("draw", &mut |k| s.coefficients.draw(6, &mut stream(0, k, 0, Purpose::Field)));
-            time("displace", &mut |_| {
-                let Scratch { coefficients, field, .. } = &mut s;
-                p.kernel.run(|_| p.sines.displace(shape, p.temperature, coefficients, field))
-            });
-            time("measure", &mut |_| {
-                std::hint::black_box(p.kernel.run(|_| field::measure(shape, &s.field.dx, &s.field.dy)));
-            });
-            time("remap", &mut |_| p.remap(&image, &mut out, &mut s));
-            time("locate", &mut |_| {
-                let Scratch { cells, field, .. } = &mut s;
-                p.kernel.run(|_| {
-                    for y in 0..side {
-                        cells.locate(shape, y, &field.dx[y * side..][..side], &field.dy[y * side..][..side]);
-                        std::hint::black_box(&cells);
-                    }
-                })
-            });
-            time("blend", &mut |_| {
-                p.kernel.run(|kernel| {
-                    for y in 0..side {
-                        kernel.bilinear_row(shape, y, &image, &s.cells, &mut out);
-                    }
-                })
-            });
+        let displacement = (field.dx.as_slice(), field.dy.as_slice());
+        match window {
+            Some(window) => self.kernel.gaussian(shape, displacement, image, out, cells, window),
+            None => self.kernel.bilinear(shape, displacement, image, out, cells),
         }
     }
 }

@@ -312,7 +312,7 @@ impl Images {
             self.pixels.channel_first_bytes(index, self.shape, self.layout, &mut bytes);
             hash.update(&bytes);
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(hash.finalize())
     }
 }
 

@@ -24,7 +24,7 @@ pub fn text(measurement: &Measurement) -> String {
             );
         }
         (None, undefined) => {
-            row("R_f", "undefined".to_owned(), undefined.as_ref().map_or(String::new(), |u| u.reason.clone()))
+            row("R_f", "undefined".to_owned(), undefined.as_ref().map_or(String::new(), |u| u.reason.clone()));
         }
     }
     for (name, estimate, note) in

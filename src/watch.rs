@@ -146,7 +146,7 @@ mod tests {
         assert!(source.ready().expect("listed").is_empty(), "just appeared");
         write(&file, "half");
         assert!(source.ready().expect("listed").is_empty(), "still growing");
-        assert_eq!(source.ready().expect("listed"), [file.clone()]);
+        assert_eq!(source.ready().expect("listed"), std::slice::from_ref(&file));
         assert!(source.ready().expect("listed").is_empty(), "once only");
         write(&file, "another");
         source.ready().expect("listed");

@@ -14,7 +14,7 @@ fn relstab(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_relstab"))
         .current_dir(project("tests/fixtures"))
         .args(arguments)
-        .timeout(std::time::Duration::from_secs(120))
+        .timeout(std::time::Duration::from_mins(2))
         .output()
         .expect("the command runs")
 }

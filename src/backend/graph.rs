@@ -65,7 +65,7 @@ impl Graph {
         Ok(Self {
             path: path.to_owned(),
             total_bytes,
-            sha256: hex(&hash.finalize()),
+            sha256: hex::encode(hash.finalize()),
             has_external_data: !external.is_empty(),
             input: input.name.clone(),
             layout,
@@ -153,10 +153,6 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<ModelProto> {
 
 fn not_onnx(path: &Path, found: &str) -> Error {
     Error::model(path, "an ONNX network", found)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn hash_file(path: &Path, hash: &mut Sha256) -> Result<u64> {

@@ -1,7 +1,7 @@
 //! ONNX Runtime through its shared library, loaded at run time.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::ep::{CUDA, ExecutionProvider};
 use ort::logging::LogLevel;
@@ -11,9 +11,7 @@ use ort::value::TensorRef;
 
 use super::discover::candidates;
 use super::graph::Graph;
-use super::{
-    Backend, Identity, Lanes, Network, Provider, Session, engine_error, in_fixed_batches, input_dims, wrong_outputs,
-};
+use super::{Backend, Identity, Lanes, Network, Provider, Session, engine_error, in_fixed_batches, wrong_outputs};
 use crate::error::{Error, Result};
 use crate::probe::Shape;
 
@@ -111,8 +109,8 @@ pub(super) struct OnnxRuntime {
     identity: Identity,
     lanes: Lanes,
     source: Source,
-    /// The session of the trial run, handed to the first lane.
-    first: Mutex<Option<OrtSession>>,
+    /// Sessions that no lane holds: made when the network is loaded, given back when a lane is done.
+    idle: Arc<Mutex<Vec<OrtSession>>>,
 }
 
 /// What sessions are made from.
@@ -179,10 +177,14 @@ impl OnnxRuntime {
             provider: if source.cuda { "cuda" } else { "cpu" }.to_owned(),
             provider_requested: provider,
         };
-        let mut lane = Lane::new(session, &graph, shape, &source.path)?;
-        let outputs = lane.trial()?;
-        let network = Network::new(&graph, shape, outputs, note);
-        Ok(Self { network, identity, lanes, source, first: Mutex::new(Some(lane.session)) })
+        let mut network = Network::new(&graph, shape, 0, note);
+        let idle = Arc::default();
+        network.outputs = Lane::new(session, &network, &idle)?.trial()?;
+        for _ in 1..lanes.count {
+            let session = source.session()?;
+            idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+        }
+        Ok(Self { network, identity, lanes, source, idle })
     }
 }
 
@@ -240,70 +242,56 @@ impl Backend for OnnxRuntime {
     }
 
     fn session(&self) -> Result<Box<dyn Session>> {
-        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let session = first.map_or_else(|| self.source.session(), Ok)?;
-        let network = &self.network;
-        let options = run_options(&network.output).map_err(|error| engine_error(&network.path, NAME, "run", error))?;
-        Ok(Box::new(Lane {
-            session,
-            options,
-            input: network.input.clone(),
-            layout: network.layout,
-            shape: network.shape,
-            fixed_batch: network.fixed_batch,
-            outputs: network.outputs,
-            path: network.path.clone(),
-        }))
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let session = idle.map_or_else(|| self.source.session(), Ok)?;
+        Ok(Box::new(Lane::new(session, &self.network, &self.idle)?))
     }
 }
 
 struct Lane {
-    session: OrtSession,
+    /// `None` only while the lane is dropped.
+    session: Option<OrtSession>,
+    idle: Arc<Mutex<Vec<OrtSession>>>,
     options: RunOptions<HasSelectedOutputs>,
-    input: String,
-    layout: crate::probe::Layout,
-    shape: Shape,
-    fixed_batch: Option<usize>,
-    outputs: usize,
-    path: PathBuf,
+    network: Network,
 }
 
-fn run_options(output: &str) -> ort::Result<RunOptions<HasSelectedOutputs>> {
-    Ok(RunOptions::new()?.with_outputs(OutputSelector::no_default().with(output)))
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(self.session.take());
+    }
 }
 
 impl Lane {
-    fn new(session: OrtSession, graph: &Graph, shape: Shape, path: &Path) -> Result<Self> {
+    fn new(session: OrtSession, network: &Network, idle: &Arc<Mutex<Vec<OrtSession>>>) -> Result<Self> {
+        let outputs = OutputSelector::no_default().with(&network.output);
+        let options = RunOptions::new().map_err(|error| engine_error(&network.path, NAME, "run", error))?;
         Ok(Self {
-            session,
-            options: run_options(&graph.output).map_err(|error| engine_error(path, NAME, "run", error))?,
-            input: graph.input.clone(),
-            layout: graph.layout,
-            shape,
-            fixed_batch: graph.fixed_batch,
-            outputs: 0,
-            path: path.to_owned(),
+            session: Some(session),
+            idle: Arc::clone(idle),
+            options: options.with_outputs(outputs),
+            network: network.clone(),
         })
     }
 
     /// Runs one batch of zeros: the number of output coordinates for one image.
     fn trial(&mut self) -> Result<usize> {
-        let rows = self.fixed_batch.unwrap_or(1);
-        let zeros = vec![0.0; rows * self.shape.len()];
+        let rows = self.network.fixed_batch.unwrap_or(1);
+        let zeros = vec![0.0; rows * self.network.shape.len()];
         let mut found = 0;
         self.with_outputs(&zeros, rows, |values| found = values.len())?;
         if found == 0 || found % rows != 0 {
-            return Err(wrong_outputs(&self.path, NAME, rows, found));
+            return Err(wrong_outputs(&self.network.path, NAME, rows, found));
         }
         Ok(found / rows)
     }
 
     fn with_outputs(&mut self, images: &[f32], rows: usize, mut read: impl FnMut(&[f32])) -> Result<()> {
-        let failed = |error: ort::Error| engine_error(&self.path, NAME, "run", error);
-        let dims = input_dims(self.layout, self.shape, rows);
-        let input = TensorRef::from_array_view((dims, images)).map_err(failed)?;
-        let inputs = ort::inputs![self.input.as_str() => input];
-        let outputs = self.session.run_with_options(inputs, &self.options).map_err(failed)?;
+        let failed = |error: ort::Error| engine_error(&self.network.path, NAME, "run", error);
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let input = TensorRef::from_array_view((self.network.input_dims(rows), images)).map_err(failed)?;
+        let inputs = ort::inputs![self.network.input.as_str() => input];
+        let outputs = session.run_with_options(inputs, &self.options).map_err(failed)?;
         let (_, values) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
         read(values);
         Ok(())
@@ -312,8 +300,8 @@ impl Lane {
 
 impl Session for Lane {
     fn run(&mut self, images: &[f32], outputs: &mut [f32]) -> Result<()> {
-        let (row, per_row) = (self.shape.len(), self.outputs);
-        in_fixed_batches(self.fixed_batch, images, outputs, row, per_row, |images, outputs| {
+        let (row, per_row) = (self.network.shape.len(), self.network.outputs);
+        in_fixed_batches(self.network.fixed_batch, images, outputs, row, per_row, |images, outputs| {
             let mut found = 0;
             self.with_outputs(images, images.len() / row, |values| {
                 found = values.len();
@@ -321,7 +309,11 @@ impl Session for Lane {
                     outputs.copy_from_slice(values);
                 }
             })?;
-            if found == outputs.len() { Ok(()) } else { Err(wrong_outputs(&self.path, NAME, outputs.len(), found)) }
+            if found == outputs.len() {
+                Ok(())
+            } else {
+                Err(wrong_outputs(&self.network.path, NAME, outputs.len(), found))
+            }
         })
     }
 }

@@ -1,4 +1,5 @@
 //! The flags that every measuring command shares, and what they and `relstab.toml` come to.
+#![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,7 @@ pub struct Shared {
     /// Reading of "typical" in the headline [default: coordinate_median]
     #[arg(long, value_enum)]
     estimator: Option<Estimator>,
-    /// Take more images, then more draws, until the 95% interval of `R_f` has this relative half-width
+    /// Take more images, then more draws, until the 95% interval of R_f has this relative half-width
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     precision: Option<f64>,
     /// Seed of everything random [default: 0]
@@ -156,15 +157,17 @@ fn settings(flags: &Shared, config: &Config) -> Result<Settings> {
     let deformation = &mut settings.deformation;
     deformation.cutoff = flags.cutoff.or(file.cutoff).unwrap_or(deformation.cutoff);
     deformation.interpolation = flags.interpolation.or(file.interpolation).unwrap_or(deformation.interpolation);
-    deformation.size = match (flags.delta, flags.temperature, file.delta, file.temperature) {
-        (Some(delta), ..) => Size::Delta(delta),
-        (_, Some(temperature), ..) => Size::Temperature(temperature),
-        (_, _, Some(_), Some(_)) => {
+    let size = match (flags.delta, flags.temperature) {
+        (None, None) => (file.delta, file.temperature),
+        given => given,
+    };
+    deformation.size = match size {
+        (Some(_), Some(_)) => {
             return Err(Error::setting("relstab.toml: [perturbation]", "delta or temperature", "both"));
         }
-        (_, _, Some(delta), None) => Size::Delta(delta),
-        (_, _, None, Some(temperature)) => Size::Temperature(temperature),
-        (None, None, None, None) => deformation.size,
+        (Some(delta), None) => Size::Delta(delta),
+        (None, Some(temperature)) => Size::Temperature(temperature),
+        (None, None) => deformation.size,
     };
     settings.images = flags.images.or(file.images).unwrap_or(settings.images);
     settings.draws = flags.draws.or(file.draws).unwrap_or(settings.draws);

@@ -92,7 +92,10 @@ pub fn log_ratio(numerator: f64, denominator: f64) -> f64 {
     if denominator <= 0.0 {
         return LOG_LIMIT;
     }
-    (log(numerator) - denominator.ln()).clamp(-LOG_LIMIT, LOG_LIMIT)
+    if numerator <= 0.0 {
+        return -LOG_LIMIT;
+    }
+    (numerator.ln() - denominator.ln()).clamp(-LOG_LIMIT, LOG_LIMIT)
 }
 
 /// [`log_ratio`] of each resample.

@@ -35,6 +35,18 @@ pub fn add_scaled(block: &[Row], values: &[f64], total: &mut [f64; LANES]) {
     *total = sum;
 }
 
+/// Adds `sum over images of weight^2` to `total`.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+pub fn add_squares(block: &[Row], total: &mut [i32; LANES]) {
+    let mut sum = *total;
+    for row in block {
+        for lane in 0..LANES {
+            sum[lane] += i32::from(row[lane]) * i32::from(row[lane]);
+        }
+    }
+    *total = sum;
+}
+
 /// Adds `sum over partners of weight * partner's weight` to `total`: the weights of one image's pairs.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 pub fn add_products(block: &[Row], image: u32, partners: &[u32], total: &mut [i32; LANES]) {

@@ -4,7 +4,7 @@
 //! sum over images, and only the band is sorted and walked, all resamples of a block at once.
 
 use super::lanes::{self, LANES};
-use super::select::{BAND_SDS, half, position_of, positions, resampled_sd};
+use super::select::{BAND_SDS, middle, position_of, positions, resampled_sd, signed};
 use super::weights::Weights;
 
 /// A value and its image in one integer that sorts by value: non-negative floats sort like their bits.
@@ -23,30 +23,37 @@ pub fn low(key: u64) -> usize {
     (key & 0xffff_ffff) as usize
 }
 
-/// Buffers that successive columns share.
-#[derive(Default)]
+/// Buffers that successive columns share, and the width of their bands.
 pub struct Scratch {
+    band_sds: f64,
     counts: Vec<i32>,
     band: Vec<u32>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { band_sds: BAND_SDS, counts: Vec::new(), band: Vec::new() }
+    }
 }
 
 /// Lower median of `keys`, and into `medians` the lower median of each resample.
 ///
 /// `keys` holds as many values of each image, in any order, and is reordered.
 pub fn resampled_medians(keys: &mut [u64], weights: &Weights, scratch: &mut Scratch, medians: &mut [f32]) -> f32 {
-    let target = half(keys.len() as i32);
-    let middle = target as usize - 1;
+    let middle = middle(keys.len());
+    // Each resample has as many values as there are keys.
+    let target = signed(middle + 1);
     let (below, &mut key, _) = keys.select_nth_unstable(middle);
     let median = value(key);
 
-    let Scratch { counts, band } = scratch;
+    let Scratch { band_sds, counts, band } = scratch;
     counts.clear();
     counts.resize(weights.images(), 0);
     for &key in &*below {
         counts[low(key)] += 1;
     }
     let sd = resampled_sd(counts.iter().map(|&count| f64::from(count)));
-    let (start, sorted) = sort_middle(keys, middle, sd);
+    let (start, sorted) = sort_middle(keys, middle, *band_sds * sd);
 
     for &key in &sorted[..middle - start] {
         counts[low(key)] -= 1;
@@ -78,10 +85,10 @@ pub fn resampled_medians(keys: &mut [u64], weights: &Weights, scratch: &mut Scra
     median
 }
 
-/// Sorts the ranks within [`BAND_SDS`] of `middle`, where `keys` is already partitioned; their start and the ranks.
-pub fn sort_middle(keys: &mut [u64], middle: usize, sd: f64) -> (usize, &mut [u64]) {
-    // The constant covers the steps of a few ties and of small samples, which are not normal.
-    let half_width = (BAND_SDS * sd) as usize + 32;
+/// Sorts the ranks near `middle`, where `keys` is already partitioned; where they start and the ranks.
+pub fn sort_middle(keys: &mut [u64], middle: usize, half_width: f64) -> (usize, &mut [u64]) {
+    // The constant covers small samples, which are not normal.
+    let half_width = half_width as usize + 32;
     let start = middle.saturating_sub(half_width);
     let end = keys.len().min(middle + 1 + half_width);
     if start > 0 {
@@ -109,11 +116,11 @@ mod tests {
         expanded[(expanded.len() - 1) / 2]
     }
 
-    fn check(values: &[f32], draws: usize) {
+    fn check(values: &[f32], draws: usize, mut scratch: Scratch) {
         let weights = Weights::new(values.len() / draws, 200, 5);
         let mut keys: Vec<u64> = values.iter().enumerate().map(|(at, &value)| key(value, at / draws)).collect();
         let mut medians = vec![f32::NAN; 200];
-        let median = resampled_medians(&mut keys, &weights, &mut Scratch::default(), &mut medians);
+        let median = resampled_medians(&mut keys, &weights, &mut scratch, &mut medians);
         let mut sorted = values.to_vec();
         sorted.sort_unstable_by(f32::total_cmp);
         assert_eq!(median.to_bits(), sorted[(sorted.len() - 1) / 2].to_bits());
@@ -127,30 +134,21 @@ mod tests {
         for images in [2, 3, 7, 50, 400] {
             for draws in 1..=4 {
                 let spread = |at: usize| ((at * 7919 + draws) % 1009) as f32 * 0.37;
+                let check = |values: Vec<f32>| check(&values, draws, Scratch::default());
                 let count = images * draws;
-                check(&(0..count).map(spread).collect::<Vec<_>>(), draws);
+                check((0..count).map(spread).collect());
                 // Ties, zeros, and images that lie wholly on one side.
-                check(&(0..count).map(|at| spread(at) % 3.0).map(f32::floor).collect::<Vec<_>>(), draws);
-                check(&vec![0.0; count], draws);
-                check(&(0..count).map(|at| (at / draws) as f32).collect::<Vec<_>>(), draws);
+                check((0..count).map(|at| spread(at) % 3.0).map(f32::floor).collect());
+                check(vec![0.0; count]);
+                check((0..count).map(|at| (at / draws) as f32).collect());
             }
         }
     }
 
     #[test]
     fn medians_outside_the_band_are_found_too() {
-        let images = 600;
-        let weights = Weights::new(images, 100, 9);
-        // One image below the middle per draw: the deviation looks small, the band does not hold every median.
-        let values: Vec<f32> = (0..images).map(|at| at as f32).collect();
-        let mut keys: Vec<u64> = values.iter().enumerate().map(|(at, &value)| key(value, at)).collect();
-        let (start, band) = sort_middle(&mut keys, 299, 0.0);
-        assert_eq!((start, band.len()), (267, 65));
-        for resample in 0..100 {
-            let weight = |&key: &u64| i32::from(weights.get(resample, low(key)));
-            keys.sort_unstable();
-            let index = position_of(300, keys.iter().map(weight)).unwrap_or_default();
-            assert_eq!(value(keys[index]).to_bits(), naive(&values, 1, &weights, resample).to_bits());
-        }
+        // 64 ranks around the middle, while the resampled medians' ranks have a standard deviation of 50.
+        let narrow = Scratch { band_sds: 0.0, ..Scratch::default() };
+        check(&(0..5000).map(|at| (at / 2) as f32).collect::<Vec<_>>(), 2, narrow);
     }
 }

@@ -40,9 +40,9 @@ pub fn readings(changes: &[f32], outputs: usize, weights: &Weights) -> Readings 
     Readings { all: [coordinate_median, median, mean], still }
 }
 
-/// Coordinates that are gathered together: a cache line of 16 where there are many, fewer to share out a few.
+/// Coordinates that are gathered together: two cache lines where there are many, fewer to share out a few.
 fn tile(outputs: usize) -> usize {
-    (outputs / 16).clamp(1, 16)
+    (outputs / 16).clamp(1, 32)
 }
 
 fn coordinate_median(changes: &[f32], outputs: usize, weights: &Weights) -> Resampled {
@@ -71,20 +71,23 @@ fn tile_median(
     weights: &Weights,
     scratch: &mut Scratch,
 ) -> Resampled {
-    // [image and draw, output] -> [column, image and draw]
-    let count = changes.len() / outputs;
-    let draws = count / weights.images();
-    let mut keys = vec![0; count * columns.len()];
-    for (at, change) in changes.chunks(outputs).enumerate() {
-        let image = at / draws;
-        for (column, &change) in change[columns.clone()].iter().enumerate() {
-            keys[column * count + at] = key(change, image);
-        }
+    let draws = changes.len() / outputs / weights.images();
+    // Copied first: short rows far apart are slow to read, and each would be read once per column.
+    let width = columns.len();
+    let mut tile = Vec::with_capacity(changes.len() / outputs * width);
+    for change in changes.chunks_exact(outputs) {
+        tile.extend_from_slice(&change[columns.clone()]);
     }
     let mut medians = vec![0.0; weights.resamples()];
     let mut sum = Resampled { point: 0.0, replicates: vec![0.0; weights.resamples()] };
-    for keys in keys.chunks_mut(count) {
-        sum.point += f64::from(resampled_medians(keys, weights, scratch, &mut medians));
+    let mut keys = Vec::with_capacity(tile.len() / width);
+    for column in 0..width {
+        // [image, draw, column] -> [image, draw]
+        keys.clear();
+        for (image, changes) in tile.chunks_exact(draws * width).enumerate() {
+            keys.extend(changes.chunks_exact(width).map(|change| key(change[column], image)));
+        }
+        sum.point += f64::from(resampled_medians(&mut keys, weights, scratch, &mut medians));
         sum.replicates.iter_mut().zip(&medians).for_each(|(sum, &median)| *sum += f64::from(median));
     }
     sum

@@ -40,7 +40,7 @@ impl Responses<'_> {
         shape("clean outputs", self.clean, images * outputs)?;
         shape("deformed outputs", self.deformed, changes)?;
         shape("noisy outputs", self.noisy, changes)?;
-        values("clean outputs", "finite values", self.clean, |value| value.is_finite())?;
+        values("clean outputs", "finite values", self.clean, f32::is_finite)?;
         let expected = "finite squared changes, zero or more";
         values("deformed outputs", expected, self.deformed, |value| (0.0..=f32::MAX).contains(&value))?;
         values("noisy outputs", expected, self.noisy, |value| (0.0..=f32::MAX).contains(&value))

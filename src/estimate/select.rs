@@ -12,6 +12,17 @@ pub fn half(total: i32) -> i32 {
     (total + 1) / 2
 }
 
+/// Rank of the lower median among `count` values, from zero.
+pub fn middle(count: usize) -> usize {
+    count.div_ceil(2) - 1
+}
+
+/// A count as the signed 32-bit integer that weights are added in.
+#[expect(clippy::cast_possible_wrap, reason = "validated: images x draws and the number of pairs are below 2^31")]
+pub fn signed(count: usize) -> i32 {
+    count as i32
+}
+
 /// Standard deviation of `sum of w_i e_i` for multinomial weights: that of n independent picks among the `e_i`.
 pub fn resampled_sd(excess: impl Iterator<Item = f64>) -> f64 {
     let (count, sum, squares) =

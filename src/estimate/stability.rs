@@ -4,7 +4,7 @@ use crate::error::Result;
 
 use super::Estimator;
 use super::interval::{Estimate, Resampling, log_ratio, log_ratios};
-use super::pairs::Normaliser;
+use super::normaliser::Normaliser;
 use super::readings::{Readings, Resampled, readings};
 use super::responses::Responses;
 use super::weights::Weights;

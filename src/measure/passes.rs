@@ -73,8 +73,8 @@ pub(super) fn run(
     let work = || -> Result<(Duration, Duration)> {
         let mut lane = Lane::new(network, probe, perturber, largest, &report)?;
         while !failed.load(Ordering::Relaxed) {
-            let Some(job) = jobs.lock().unwrap_or_else(PoisonError::into_inner).next() else { break };
-            lane.run(job).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+            let Some(mut job) = jobs.lock().unwrap_or_else(PoisonError::into_inner).next() else { break };
+            lane.run(&mut job).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
         }
         Ok((lane.perturb, lane.inference))
     };
@@ -115,21 +115,15 @@ fn jobs<'a>(passes: &'a mut Passes, faults: &'a mut [Option<Fault>], sizes: &[us
         jobs.push(Job {
             first,
             rows,
-            clean: take(&mut clean, rows * outputs),
-            deformed: take(&mut deformed, rows * draws * outputs),
-            noisy: take(&mut noisy, rows * draws * outputs),
-            displacements: take(&mut displacements, rows * draws),
-            faults: take(&mut faults, rows),
+            clean: clean.split_off_mut(..rows * outputs).unwrap_or_default(),
+            deformed: deformed.split_off_mut(..rows * draws * outputs).unwrap_or_default(),
+            noisy: noisy.split_off_mut(..rows * draws * outputs).unwrap_or_default(),
+            displacements: displacements.split_off_mut(..rows * draws).unwrap_or_default(),
+            faults: faults.split_off_mut(..rows).unwrap_or_default(),
         });
         first += rows;
     }
     jobs
-}
-
-fn take<'a, T>(rest: &mut &'a mut [T], count: usize) -> &'a mut [T] {
-    let (head, tail) = std::mem::take(rest).split_at_mut(count);
-    *rest = tail;
-    head
 }
 
 /// One thread's session and buffers; images are `[row, channel, y, x]`.
@@ -181,7 +175,7 @@ impl<'a> Lane<'a> {
         })
     }
 
-    fn run(&mut self, job: Job) -> Result<()> {
+    fn run(&mut self, job: &mut Job) -> Result<()> {
         let (outputs, draws) = (self.network.outputs, job.displacements.len() / job.rows);
         self.load(job.first, job.rows);
         self.infer(Batch::Clean, job.rows)?;

@@ -84,7 +84,7 @@ impl Parts<'_> {
         warnings.extend(looks_like_probabilities(&self.passes));
         let (probe_error, doubt) = probe_error(self.probe, &self.passes);
         warnings.extend(doubt);
-        let r_f = headline.r_f.as_ref().ok().cloned();
+        let r_f = headline.r_f.as_ref().ok().copied();
         let prediction = match self.predict(law, r_f.as_ref()) {
             Ok(prediction) => Some(prediction),
             Err(reason) => {
@@ -125,8 +125,8 @@ impl Parts<'_> {
             },
             backend: self.network.identity().clone(),
             undefined: headline.r_f.as_ref().err().map(|reason| Undefined { reason: reason.to_string() }),
-            d_f: headline.d_f.clone(),
-            g_f: headline.g_f.clone(),
+            d_f: headline.d_f,
+            g_f: headline.g_f,
             r_f,
             estimators: Readings {
                 coordinate_median: reading(&self.stabilities.coordinate_median),
@@ -163,7 +163,7 @@ impl Parts<'_> {
 }
 
 fn reading(stability: &Stability) -> Reading {
-    Reading { d_f: stability.d_f.clone(), g_f: stability.g_f.clone(), r_f: stability.r_f.as_ref().ok().cloned() }
+    Reading { d_f: stability.d_f, g_f: stability.g_f, r_f: stability.r_f.as_ref().ok().copied() }
 }
 
 /// A softmax that the graph does not show: outputs that sum to one, or whose exponentials do.

@@ -5,6 +5,7 @@
 )]
 
 use super::modes::{Coefficients, Mode, modes, sine};
+use super::noise::sum_of_squares;
 use crate::probe::Shape;
 
 /// Pixels handled together: eight `f32` fill a 256-bit register.
@@ -147,21 +148,4 @@ fn folds_between((dx, dx_next): (&[f32], &[f32]), (dy, dy_next): (&[f32], &[f32]
         folds |= u32::from((1.0 - xx) * (1.0 - yy) <= xy * yx);
     }
     folds != 0
-}
-
-/// The sum of squares; by lane in f32 over a short block, then in f64, so that its order never depends on the machine.
-#[inline(always)]
-pub(super) fn sum_of_squares(values: &[f32]) -> f64 {
-    values
-        .chunks(32 * LANES)
-        .map(|block| {
-            let mut sums = [0f32; LANES];
-            let (full, rest) = block.as_chunks::<LANES>();
-            for values in full {
-                (0..LANES).for_each(|lane| sums[lane] += values[lane] * values[lane]);
-            }
-            sums.iter_mut().zip(rest).for_each(|(sum, value)| *sum += value * value);
-            sums.into_iter().map(f64::from).sum::<f64>()
-        })
-        .sum()
 }

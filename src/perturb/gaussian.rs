@@ -10,7 +10,7 @@
 )]
 
 use super::field::LANES;
-use super::remap::Cells;
+use super::remap::{Cells, for_each_row};
 use crate::probe::Shape;
 
 /// The standard deviation s of the weights, in pixels.
@@ -63,7 +63,7 @@ fn weights_of_cell(cell: usize, side: usize) -> [f32; LANES] {
 #[inline(always)]
 pub(super) fn gaussian(
     shape: Shape,
-    (dx, dy): (&[f32], &[f32]),
+    displacement: (&[f32], &[f32]),
     image: &[f32],
     out: &mut [f32],
     cells: &mut Cells,
@@ -76,8 +76,7 @@ pub(super) fn gaussian(
         let inner = padded.chunks_exact_mut(stride).skip(BEFORE);
         image.chunks_exact(width).zip(inner).for_each(|(row, inner)| inner[BEFORE..][..width].copy_from_slice(row));
     }
-    for (y, (dx, dy)) in dx.chunks_exact(width).zip(dy.chunks_exact(width)).enumerate() {
-        cells.locate(shape, y, dx, dy);
+    for_each_row(shape, displacement, cells, |y, cells| {
         for (x, weights) in weights.iter_mut().enumerate() {
             *weights = pixel_weights(
                 (&columns[cells.column[x] as usize], cells.right[x]),
@@ -86,19 +85,24 @@ pub(super) fn gaussian(
         }
         for (padded, out) in padded.chunks_exact(padded_plane).zip(out.chunks_exact_mut(plane)) {
             let out = &mut out[y * width..(y + 1) * width];
-            for (x, (out, [across, along])) in out.iter_mut().zip(weights.iter()).enumerate() {
+            for (x, (out, weights)) in out.iter_mut().zip(weights.iter()).enumerate() {
                 let start = cells.row[x] as usize * stride + cells.column[x] as usize;
-                let taps = &padded[start..start + (TAPS - 1) * stride + LANES];
-                let mut sums = [0.0; LANES];
-                for tap in 0..TAPS {
-                    let pixels = &taps[tap * stride..tap * stride + LANES];
-                    (0..LANES).for_each(|lane| sums[lane] += along[tap] * pixels[lane]);
-                }
-                (0..LANES).for_each(|lane| sums[lane] *= across[lane]);
-                *out = sum(sums);
+                *out = weighted_sum(weights, &padded[start..start + (TAPS - 1) * stride + LANES], stride);
             }
         }
+    });
+}
+
+/// The sum over a window of pixels weighted along x and along y; its rows lie `stride` values apart.
+#[inline(always)]
+fn weighted_sum([across, along]: &[[f32; LANES]; 2], window: &[f32], stride: usize) -> f32 {
+    let mut sums = [0.0; LANES];
+    for tap in 0..TAPS {
+        let pixels = &window[tap * stride..tap * stride + LANES];
+        (0..LANES).for_each(|lane| sums[lane] += along[tap] * pixels[lane]);
     }
+    (0..LANES).for_each(|lane| sums[lane] *= across[lane]);
+    sum(sums)
 }
 
 /// Normalised weights along x and along y of a position in a cell.

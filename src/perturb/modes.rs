@@ -1,8 +1,8 @@
 //! The modes of a deformation and their random coefficients.
 
-use rand::{Rng, RngExt as _};
-use rand_distr::StandardNormal;
+use rand_xoshiro::Xoshiro256PlusPlus;
 
+use super::noise::fill_normal;
 use crate::probe::Shape;
 
 /// A mode `sin(i pi u) sin(j pi v)` of the field, u along x and v along y.
@@ -52,12 +52,14 @@ impl Coefficients {
     /// Replaces the coefficients by new ones for `modes` modes.
     ///
     /// Depends on nothing but the stream, and a larger cutoff only adds coefficients.
-    pub fn draw(&mut self, modes: usize, stream: &mut impl Rng) {
+    pub fn draw(&mut self, modes: usize, stream: &mut Xoshiro256PlusPlus) {
         self.x.clear();
         self.y.clear();
         for _ in 0..modes {
-            self.x.push(stream.sample(StandardNormal));
-            self.y.push(stream.sample(StandardNormal));
+            let mut pair = [0.0; 2];
+            fill_normal(&mut pair, stream);
+            self.x.push(pair[0]);
+            self.y.push(pair[1]);
         }
     }
 }

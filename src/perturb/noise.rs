@@ -4,42 +4,81 @@
     reason = "the loops must be compiled again for the vector instructions of their caller"
 )]
 
-use rand::{Rng, RngExt as _};
-use rand_distr::StandardNormal;
+use rand_distr::{Distribution as _, StandardNormal};
+use rand_xoshiro::Xoshiro256PlusPlus;
 
-use super::field::{LANES, sum_of_squares};
+use super::field::LANES;
+
+/// Running sums in f32; enough vectors of them that no addition waits for the one before.
+const SUMS: usize = 4 * LANES;
+
+/// Values summed in f32 before they are added to a sum in f64; few enough to stay in the nearest cache.
+pub(super) const BLOCK: usize = 64 * SUMS;
 
 /// Fills a buffer with independent `N(0, 1)` values.
-pub fn fill_normal(out: &mut [f32], stream: &mut impl Rng) {
-    out.fill_with(|| stream.sample(StandardNormal));
+#[inline(never)]
+pub fn fill_normal(out: &mut [f32], stream: &mut Xoshiro256PlusPlus) {
+    // A copy of its own can stay in registers.
+    let mut local = stream.clone();
+    for value in out {
+        *value = StandardNormal.sample(&mut local);
+    }
+    *stream = local;
 }
 
-/// Replaces the draws g in `out` by `base + g / |g| * |deformed - base|`; all three of one length.
-///
-/// One norm over all pixels and channels, so that noise and deformation move the image equally far.
+/// Replaces the draws g in `out` by `base + g scale`.
 #[inline(always)]
-pub(super) fn add_noise(base: &[f32], deformed: &[f32], out: &mut [f32]) {
-    let drawn = sum_of_squares(out);
-    // A direction of length zero has no multiple of another length.
-    let scale = if drawn > 0.0 { (squared_distance(base, deformed) / drawn).sqrt() as f32 } else { 0.0 };
+pub(super) fn add_scaled(base: &[f32], scale: f32, out: &mut [f32]) {
     out.iter_mut().zip(base).for_each(|(out, base)| *out = base + *out * scale);
 }
 
-/// `|b - a|^2`, summed like [`sum_of_squares`].
+/// The sum of squares.
 #[inline(always)]
-fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
-    let blocks = a.chunks(32 * LANES).zip(b.chunks(32 * LANES));
-    blocks
-        .map(|(a, b)| {
-            let mut sums = [0f32; LANES];
-            let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-            for (a, b) in a.iter().zip(b) {
-                (0..LANES).for_each(|lane| sums[lane] += (b[lane] - a[lane]) * (b[lane] - a[lane]));
-            }
-            for (sum, (a, b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-                *sum += (b - a) * (b - a);
-            }
-            sums.into_iter().map(f64::from).sum::<f64>()
-        })
-        .sum()
+pub(super) fn sum_of_squares(values: &[f32]) -> f64 {
+    let mut sum = 0.0;
+    for block in values.chunks(BLOCK) {
+        sum += sum_by_place(block, block, |value, _| value * value);
+    }
+    sum
+}
+
+/// The sum of squared differences of two images of one length.
+#[inline(always)]
+pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
+    let mut sum = 0.0;
+    for (a, b) in a.chunks(BLOCK).zip(b.chunks(BLOCK)) {
+        sum += sum_by_place(a, b, |a, b| (b - a) * (b - a));
+    }
+    sum
+}
+
+/// The sum of `term` over a block, by the place of its values in groups: an order that no machine changes.
+///
+/// The term of two zeros is zero: the last group is filled up with them.
+#[inline(always)]
+fn sum_by_place(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
+    let mut sums = [0f32; SUMS];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<SUMS>(), b.as_chunks::<SUMS>());
+    for (a, b) in a.iter().zip(b) {
+        for place in 0..SUMS {
+            sums[place] += term(a[place], b[place]);
+        }
+    }
+    if !a_rest.is_empty() {
+        let (mut a, mut b) = ([0.0; SUMS], [0.0; SUMS]);
+        a[..a_rest.len()].copy_from_slice(a_rest);
+        b[..b_rest.len()].copy_from_slice(b_rest);
+        for place in 0..SUMS {
+            sums[place] += term(a[place], b[place]);
+        }
+    }
+    // Half upon half, so that the sums stay whole vectors to the end.
+    let mut half = SUMS / 2;
+    while half > 0 {
+        for place in 0..half {
+            sums[place] += sums[place + half];
+        }
+        half /= 2;
+    }
+    f64::from(sums[0])
 }

@@ -61,54 +61,40 @@ fn locate(position: f32, displacement: f32, last: f32) -> (u32, f32) {
     ((inside + WHOLE).to_bits() - WHOLE.to_bits(), fraction)
 }
 
-/// The four neighbours weighted by distance: the portable form of one row of all channels.
+/// Locates the cells of one row after the other, and hands each row on with its number.
 #[inline(always)]
-pub(super) fn bilinear_row(shape: Shape, y: usize, image: &[f32], cells: &Cells, out: &mut [f32]) {
-    let (width, plane) = (shape.width, shape.plane());
-    let corners = cells.column.as_chunks::<LANES>().0.iter().zip(cells.row.as_chunks::<LANES>().0);
-    let fractions = cells.right.as_chunks::<LANES>().0.iter().zip(cells.down.as_chunks::<LANES>().0);
-    for (x, ((columns, rows), (right, down))) in (0..width).step_by(LANES).zip(corners.zip(fractions)) {
-        let corner: [u32; LANES] =
-            std::array::from_fn(|lane| (rows[lane] * width as u32 + columns[lane]).min((plane - width - 2) as u32));
-        for (image, out) in image.chunks_exact(plane).zip(out.chunks_exact_mut(plane)) {
-            let (upper, lower) = (&image[..plane - width], &image[width..]);
-            let upper = read(upper, &corner);
-            let lower = read(lower, &corner);
-            let mut block = [0.0; LANES];
-            for lane in 0..LANES {
-                let (right, down) = (right[lane], down[lane]);
-                let (left, up) = (1.0 - right, 1.0 - down);
-                block[lane] = (upper[lane][0] * left + upper[lane][1] * right) * up
-                    + (lower[lane][0] * left + lower[lane][1] * right) * down;
-            }
-            let row = &mut out[y * width + x..(y + 1) * width];
-            match row.first_chunk_mut() {
-                Some(full) => *full = block,
-                None => row.copy_from_slice(&block[..row.len()]),
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn read(row: &[f32], corner: &[u32; LANES]) -> [[f32; 2]; LANES] {
-    std::array::from_fn(|lane| {
-        let c = corner[lane] as usize;
-        [row[c], row[c + 1]]
-    })
-}
-
-/// Deforms an image `[channel][y][x]` by the bilinear rule, `blend_row` being [`bilinear_row`] or its equal.
-#[inline(always)]
-pub(super) fn bilinear(
+pub(super) fn for_each_row(
     shape: Shape,
     (dx, dy): (&[f32], &[f32]),
     cells: &mut Cells,
-    mut blend_row: impl FnMut(usize, &Cells),
+    mut read: impl FnMut(usize, &Cells),
 ) {
-    let rows = dx.chunks_exact(shape.width).zip(dy.chunks_exact(shape.width));
-    for (y, (dx, dy)) in rows.enumerate() {
+    for (y, (dx, dy)) in dx.chunks_exact(shape.width).zip(dy.chunks_exact(shape.width)).enumerate() {
         cells.locate(shape, y, dx, dy);
-        blend_row(y, cells);
+        read(y, cells);
     }
+}
+
+/// Deforms an image `[channel][y][x]` by the bilinear rule: the four neighbours weighted by distance.
+#[inline(always)]
+pub(super) fn bilinear(
+    shape: Shape,
+    displacement: (&[f32], &[f32]),
+    image: &[f32],
+    out: &mut [f32],
+    cells: &mut Cells,
+) {
+    let (width, plane) = (shape.width, shape.plane());
+    for_each_row(shape, displacement, cells, |y, cells| {
+        for (image, out) in image.chunks_exact(plane).zip(out.chunks_exact_mut(plane)) {
+            let corners =
+                cells.row.iter().zip(&cells.column).map(|(&row, &column)| row as usize * width + column as usize);
+            let out = out[y * width..(y + 1) * width].iter_mut();
+            for ((out, corner), (right, down)) in out.zip(corners).zip(cells.right.iter().zip(&cells.down)) {
+                let (left, up) = (1.0 - right, 1.0 - down);
+                let (upper, lower) = (&image[corner..corner + 2], &image[corner + width..corner + width + 2]);
+                *out = (upper[0] * left + upper[1] * right) * up + (lower[0] * left + lower[1] * right) * down;
+            }
+        }
+    });
 }

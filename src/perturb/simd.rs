@@ -3,7 +3,11 @@
 //! The plain loops are compiled a second time for AVX2. Only the reads at scattered positions, which the compiler does
 //! not vectorise, are written out.
 
-use super::remap::{Cells, bilinear_row};
+use super::field::{Displacement, Field, Sines, measure};
+use super::gaussian::{Window, gaussian};
+use super::modes::Coefficients;
+use super::noise::{add_scaled, squared_distance, sum_of_squares};
+use super::remap::{Cells, bilinear};
 use crate::probe::Shape;
 
 /// Which instructions the loops use.
@@ -30,50 +34,64 @@ impl Kernel {
         }
         Self::Plain
     }
+}
 
-    /// Runs loops, compiled for these instructions as far as they are inlined.
-    pub fn run<R>(self, loops: impl FnOnce(Self) -> R) -> R {
-        match self {
-            Self::Plain => loops(Self::Plain),
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: the evidence exists only on a machine with AVX2.
-            Self::Avx2(evidence) => unsafe { avx2::run(|| loops(Self::Avx2(evidence))) },
+/// Functions of [`Kernel`] that choose between a plain loop and the same loop inlined where AVX2 is allowed.
+macro_rules! kernels {
+    ($($name:ident: $plain:path, $vector:path, ($($argument:ident: $type:ty),*) -> $out:ty;)*) => {
+        impl Kernel {
+            $(pub fn $name(self, $($argument: $type),*) -> $out {
+                #[cfg(target_arch = "x86_64")]
+                #[target_feature(enable = "avx2")]
+                fn vector($($argument: $type),*) -> $out {
+                    $vector($($argument),*)
+                }
+                match self {
+                    Self::Plain => $plain($($argument),*),
+                    #[cfg(target_arch = "x86_64")]
+                    // SAFETY: the evidence exists only on a machine with AVX2.
+                    Self::Avx2(_) => unsafe { vector($($argument),*) },
+                }
+            })*
         }
-    }
+    };
+}
 
-    /// One row of all channels by the bilinear rule.
-    #[inline]
-    pub fn bilinear_row(self, shape: Shape, y: usize, image: &[f32], cells: &Cells, out: &mut [f32]) {
-        match self {
-            Self::Plain => bilinear_row(shape, y, image, cells, out),
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: the evidence exists only on a machine with AVX2.
-            Self::Avx2(_) => unsafe { avx2::br2(shape, y, image, cells, out) },
-        }
-    }
+kernels! {
+    displace: Sines::displace, Sines::displace,
+        (sines: &Sines, shape: Shape, temperature: f64, coefficients: &Coefficients, field: &mut Field) -> ();
+    measure: measure, measure, (shape: Shape, dx: &[f32], dy: &[f32]) -> Displacement;
+    bilinear: bilinear, avx2::bilinear,
+        (shape: Shape, displacement: (&[f32], &[f32]), image: &[f32], out: &mut [f32], cells: &mut Cells) -> ();
+    gaussian: gaussian, gaussian,
+        (shape: Shape, displacement: (&[f32], &[f32]), image: &[f32], out: &mut [f32], cells: &mut Cells,
+            window: &mut Window) -> ();
+    sum_of_squares: sum_of_squares, sum_of_squares, (values: &[f32]) -> f64;
+    squared_distance: squared_distance, squared_distance, (a: &[f32], b: &[f32]) -> f64;
+    add_scaled: add_scaled, add_scaled, (base: &[f32], scale: f32, out: &mut [f32]) -> ();
 }
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
-    use std::arch::x86_64::*;
     use std::arch::x86_64::{
-        __m256, __m256d, _mm256_add_epi32, _mm256_add_ps, _mm256_castpd_ps, _mm256_castsi256_si128,
-        _mm256_extracti128_si256, _mm256_i32gather_pd, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_min_epu32,
-        _mm256_mul_ps, _mm256_mullo_epi32, _mm256_permute4x64_epi64, _mm256_set1_epi32, _mm256_set1_ps,
-        _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_sub_ps,
+        __m256, __m256d, _mm256_add_ps, _mm256_castpd_ps, _mm256_loadu_ps, _mm256_mul_ps, _mm256_set1_ps,
+        _mm256_setr_pd, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_sub_ps,
     };
 
     use crate::perturb::field::LANES;
-    use crate::perturb::remap::Cells;
+    use crate::perturb::remap::{Cells, for_each_row};
     use crate::probe::Shape;
 
+    /// The bilinear rule by [`bilinear_row`].
     #[target_feature(enable = "avx2")]
-    pub(super) fn br2(shape: Shape, y: usize, image: &[f32], cells: &Cells, out: &mut [f32]) {
-        crate::perturb::remap::bilinear_row(shape, y, image, cells, out)
-    }
-    #[target_feature(enable = "avx2")]
-    pub(super) fn run<R>(loops: impl FnOnce() -> R) -> R {
-        loops()
+    pub(super) fn bilinear(
+        shape: Shape,
+        displacement: (&[f32], &[f32]),
+        image: &[f32],
+        out: &mut [f32],
+        cells: &mut Cells,
+    ) {
+        for_each_row(shape, displacement, cells, |y, cells| bilinear_row(shape, y, image, cells, out));
     }
 
     /// The same sums as the portable form, eight pixels at a time; two horizontal neighbours are one 64-bit read.
@@ -83,33 +101,20 @@ mod avx2 {
         let (width, plane) = (shape.width, shape.plane());
         assert!(width >= 2 && shape.height >= 2, "two rows of two pixels at least");
         // The lower right neighbour of the last corner is the last pixel.
-        let last = _mm256_set1_epi32((plane - width - 2) as i32);
-        let (stride, one) = (_mm256_set1_epi32(width as i32), _mm256_set1_ps(1.0));
+        let (last, one) = ((plane - width - 2) as u32, _mm256_set1_ps(1.0));
         let corners = cells.column.as_chunks::<LANES>().0.iter().zip(cells.row.as_chunks::<LANES>().0);
         let fractions = cells.right.as_chunks::<LANES>().0.iter().zip(cells.down.as_chunks::<LANES>().0);
         for (x, ((columns, rows), (right, down))) in (0..width).step_by(LANES).zip(corners.zip(fractions)) {
-            // SAFETY: reads the eight u32 or f32 of four arrays, which need no alignment here.
-            let (columns, rows, right, down) = unsafe {
-                (
-                    _mm256_loadu_si256(columns.as_ptr().cast()),
-                    _mm256_loadu_si256(rows.as_ptr().cast()),
-                    _mm256_loadu_ps(right.as_ptr()),
-                    _mm256_loadu_ps(down.as_ptr()),
-                )
-            };
-            let corner = _mm256_add_epi32(_mm256_mullo_epi32(rows, stride), columns);
-            // Pixels 0 1 4 5 and 2 3 6 7: the shuffles that part left from right neighbours bring back the order.
-            let corner = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_min_epu32(corner, last));
+            let corners = std::array::from_fn(|lane| (rows[lane] * width as u32 + columns[lane]).min(last));
+            let (right, down) = (vector(right), vector(down));
             let (left, up) = (_mm256_sub_ps(one, right), _mm256_sub_ps(one, down));
             for (image, out) in image.chunks_exact(plane).zip(out.chunks_exact_mut(plane)) {
                 // SAFETY: corners are at most plane - width - 2, so both pixels of both rows lie inside the plane.
                 let (upper, lower) =
-                    unsafe { (pairs(image.as_ptr(), corner), pairs(image.as_ptr().add(width), corner)) };
+                    unsafe { (pairs(image.as_ptr(), &corners), pairs(image[width..].as_ptr(), &corners)) };
                 let (upper, lower) = (mix(upper, left, right), mix(lower, left, right));
                 let values = _mm256_add_ps(_mm256_mul_ps(upper, up), _mm256_mul_ps(lower, down));
-                let mut block = [0.0; LANES];
-                // SAFETY: writes the eight f32 of the array, which need no alignment here.
-                unsafe { _mm256_storeu_ps(block.as_mut_ptr(), values) };
+                let block = array(values);
                 let row = &mut out[y * width + x..(y + 1) * width];
                 match row.first_chunk_mut() {
                     Some(full) => *full = block,
@@ -119,23 +124,17 @@ mod avx2 {
         }
     }
 
-    #[cfg(all())]
+    /// The pixels at eight corners, each with its right neighbour; quicker than gather instructions.
+    ///
+    /// # Safety
+    /// `from` is the start of a slice that holds every corner and the value after it.
     #[target_feature(enable = "avx2")]
     #[inline]
-    unsafe fn pairs(from: *const f32, corner: __m256i) -> (__m256d, __m256d) {
-        let (first, second) = (_mm256_castsi256_si128(corner), _mm256_extracti128_si256::<1>(corner));
-        unsafe { (_mm256_i32gather_pd::<4>(from.cast(), first), _mm256_i32gather_pd::<4>(from.cast(), second)) }
-    }
-    #[cfg(any())]
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    unsafe fn pairs(from: *const f32, corner: __m256i) -> (__m256d, __m256d) {
-        let mut i = [0u32; 8];
-        unsafe {
-            _mm256_storeu_si256(i.as_mut_ptr().cast(), corner);
-            let r = |k: usize| from.add(i[k] as usize).cast::<f64>().read_unaligned();
-            (_mm256_setr_pd(r(0), r(1), r(2), r(3)), _mm256_setr_pd(r(4), r(5), r(6), r(7)))
-        }
+    unsafe fn pairs(from: *const f32, corners: &[u32; LANES]) -> (__m256d, __m256d) {
+        // SAFETY: the caller vouches for both values of each corner; 64 bits at a time, in any alignment.
+        let pair = |lane: usize| unsafe { from.add(corners[lane] as usize).cast::<f64>().read_unaligned() };
+        // The shuffles that part left from right neighbours keep to 128-bit halves; this order makes up for it.
+        (_mm256_setr_pd(pair(0), pair(1), pair(4), pair(5)), _mm256_setr_pd(pair(2), pair(3), pair(6), pair(7)))
     }
 
     /// `left neighbour * left + right neighbour * right` of pixels 0 1 4 5 and 2 3 6 7, in the order of the pixels.
@@ -146,5 +145,21 @@ mod avx2 {
         let lefts = _mm256_shuffle_ps::<0b10_00_10_00>(first, second);
         let rights = _mm256_shuffle_ps::<0b11_01_11_01>(first, second);
         _mm256_add_ps(_mm256_mul_ps(lefts, left), _mm256_mul_ps(rights, right))
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn vector(array: &[f32; LANES]) -> __m256 {
+        // SAFETY: reads the eight f32 of the array, which need no alignment here.
+        unsafe { _mm256_loadu_ps(array.as_ptr()) }
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn array(vector: __m256) -> [f32; LANES] {
+        let mut array = [0.0; LANES];
+        // SAFETY: writes the eight f32 of the array, which need no alignment here.
+        unsafe { _mm256_storeu_ps(array.as_mut_ptr(), vector) };
+        array
     }
 }

@@ -1,0 +1,79 @@
+//! `measure` over bare inference of the same passes, and tract over ONNX Runtime: ratios within one run.
+//!
+//! `python models/bench_networks.py`, then `cargo bench --bench measure -- [IMAGES] [DRAWS]` (500 and 4 by default).
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::path::Path;
+use std::time::Instant;
+
+use relstab::backend::{self, Backend, Engine, Options};
+use relstab::measure::{Settings, measure};
+use relstab::probe::{ProbeSet, Shape};
+
+/// Rounds of both sides in turn; the best of each counts, so that what else the machine does drops out.
+const ROUNDS: usize = 3;
+
+fn main() {
+    let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
+    let (images, draws) = (numbers.first().copied().unwrap_or(500), numbers.get(1).copied().unwrap_or(4));
+    println!("{images} images x {draws} draws, best of {ROUNDS}");
+    for (name, side) in [("resnet20_32", 32), ("resnet18_224", 224)] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("models/build/{name}.onnx"));
+        let shape = Shape { channels: 3, height: side, width: side };
+        let probe = probe(images, shape);
+        let open = |engine| backend::open(&path, shape, &Options { engine, ..Options::default() }).unwrap();
+        let onnxruntime = open(Engine::Onnxruntime);
+        let settings = Settings { images, draws: draws as u32, ..Settings::default() };
+        let (mut bare, mut whole) = (f64::INFINITY, f64::INFINITY);
+        for _ in 0..ROUNDS {
+            bare = bare.min(inference(&*onnxruntime, &probe, images * (1 + 2 * draws)));
+            let started = Instant::now();
+            measure(&*onnxruntime, &probe, &settings, &|_, _| ()).unwrap();
+            whole = whole.min(started.elapsed().as_secs_f64());
+        }
+        println!("{name:<14} bare {bare:7.2} s   measure {whole:7.2} s   ratio {:.3}", whole / bare);
+        let tract = open(Engine::Tract);
+        let passes = images.min(100);
+        let times = [&onnxruntime, &tract].map(|backend| {
+            (0..ROUNDS).map(|_| inference(&**backend, &probe, passes)).fold(f64::INFINITY, f64::min) / passes as f64
+        });
+        let [a, b] = times.map(|time| time * 1e6);
+        println!("{name:<14} onnxruntime {a:9.0} us an image   tract {b:9.0} us   ratio {:.2}", b / a);
+    }
+}
+
+fn probe(images: usize, shape: Shape) -> ProbeSet {
+    let smooth = |i: usize| {
+        ((i % shape.width) as f32 * 0.1).sin() + ((i / shape.width) as f32 * 0.07).cos() + (i % 97) as f32 * 0.01
+    };
+    let pixels = (0..images * shape.len()).map(smooth).collect();
+    ProbeSet::from_nchw(pixels, [images, shape.channels, shape.height, shape.width], None).unwrap()
+}
+
+/// Seconds for `passes` images through the backend's lanes in the batches that `measure` uses, nothing else done.
+fn inference(backend: &dyn Backend, probe: &ProbeSet, passes: usize) -> f64 {
+    let (lanes, network) = (backend.lanes(), backend.network());
+    let rows = passes.div_ceil(lanes.count).min(lanes.batch);
+    let size = network.shape.len();
+    let mut batch = vec![0.0; rows * size];
+    for (row, image) in batch.chunks_exact_mut(size).enumerate() {
+        probe.image(row % probe.len(), image);
+    }
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for lane in 0..lanes.count {
+            let (batch, share) = (&batch, (lane + 1) * passes / lanes.count - lane * passes / lanes.count);
+            scope.spawn(move || {
+                let mut session = backend.session().unwrap();
+                let mut outputs = vec![0.0; rows * network.outputs];
+                let mut left = share;
+                while left > 0 {
+                    let rows = rows.min(left);
+                    session.run(&batch[..rows * size], &mut outputs[..rows * network.outputs]).unwrap();
+                    left -= rows;
+                }
+            });
+        }
+    });
+    started.elapsed().as_secs_f64()
+}
