@@ -72,7 +72,12 @@ fn sum_by_place(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
             sums[place] += term(a[place], b[place]);
         }
     }
-    // Half upon half, so that the sums stay whole vectors to the end.
+    total(sums)
+}
+
+/// The sum of the sums, half upon half; apart from the loops, whose vectors it would otherwise break up.
+#[inline(never)]
+fn total(mut sums: [f32; SUMS]) -> f64 {
     let mut half = SUMS / 2;
     while half > 0 {
         for place in 0..half {

@@ -15,7 +15,7 @@ use crate::probe::Shape;
 pub(super) enum Kernel {
     /// Those that every machine of this kind has.
     Plain,
-    /// 256-bit vectors and gathers.
+    /// 256-bit vectors.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
 }
