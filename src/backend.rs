@@ -119,10 +119,10 @@ pub trait Backend: Send + Sync {
     /// How many sessions may run at once, and the largest batch that serves each best.
     fn lanes(&self) -> Lanes;
 
-    /// A session for one lane.
+    /// A session for one lane; at most [`Lanes::count`] at a time.
     ///
     /// # Errors
-    /// `Engine` if the engine cannot prepare one.
+    /// `Engine` if the engine cannot prepare one, or all are in use.
     fn session(&self) -> Result<Box<dyn Session>>;
 }
 

@@ -17,18 +17,21 @@ fn pixel(image: usize, channel: usize, y: usize, x: usize) -> u8 {
 }
 
 fn channels_first() -> Vec<u8> {
-    let places = (0..IMAGES).flat_map(|i| (0..3).flat_map(move |c| (0..8).flat_map(move |y| (0..6).map(move |x| (i, c, y, x)))));
+    let places =
+        (0..IMAGES).flat_map(|i| (0..3).flat_map(move |c| (0..8).flat_map(move |y| (0..6).map(move |x| (i, c, y, x)))));
     places.map(|(i, c, y, x)| pixel(i, c, y, x)).collect()
 }
 
 fn channels_last() -> Vec<u8> {
-    let places = (0..IMAGES).flat_map(|i| (0..8).flat_map(move |y| (0..6).flat_map(move |x| (0..3).map(move |c| (i, c, y, x)))));
+    let places =
+        (0..IMAGES).flat_map(|i| (0..8).flat_map(move |y| (0..6).flat_map(move |x| (0..3).map(move |c| (i, c, y, x)))));
     places.map(|(i, c, y, x)| pixel(i, c, y, x)).collect()
 }
 
 fn npy<T: npyz::AutoSerialize + Copy>(values: &[T], shape: &[u64]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut writer = npyz::WriteOptions::new().default_dtype().shape(shape).writer(&mut bytes).begin_nd().expect("a header");
+    let mut writer =
+        npyz::WriteOptions::new().default_dtype().shape(shape).writer(&mut bytes).begin_nd().expect("a header");
     writer.extend(values.iter().copied()).expect("written");
     writer.finish().expect("written");
     bytes
@@ -106,7 +109,8 @@ fn idx_files_bring_their_labels_zipped_or_not() {
     let (images, labels) = (idx(&[90, 4, 4], &channels_first()[..1440]), (0..90).map(|i| i % 3).collect::<Vec<u8>>());
     folder.file("t10k-labels-idx1-ubyte.gz", &gzipped(&idx(&[90], &labels)));
     for (name, bytes) in [("t10k-images-idx3-ubyte", images.clone()), ("t10k-images-idx3-ubyte.gz", gzipped(&images))] {
-        let probe = ProbeSet::open(&folder.file(name, &bytes), &Options { images: Some(30), ..Options::default() }).expect(name);
+        let probe = ProbeSet::open(&folder.file(name, &bytes), &Options { images: Some(30), ..Options::default() })
+            .expect(name);
         assert_eq!(probe.shape(), Shape { channels: 1, height: 4, width: 4 });
         let found = probe.labels().expect("labels");
         assert_eq!([0, 1, 2].map(|class| found.iter().filter(|label| **label == class).count()), [10; 3]);

@@ -86,8 +86,8 @@ impl Graph {
     /// The file's bytes with the tensor to measure among the outputs.
     ///
     /// Protobuf messages merge when concatenated, so a model holding only one more output is appended.
-    pub fn bytes_with_output(&self) -> Vec<u8> {
-        let mut bytes = self.bytes.clone();
+    pub fn take_bytes_with_output(&mut self) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.bytes);
         if !self.output_is_declared() {
             let graph = GraphProto { output: vec![float_output(&self.output)], ..GraphProto::default() };
             bytes.extend(ModelProto { graph: Some(graph), ..ModelProto::default() }.encode_to_vec());

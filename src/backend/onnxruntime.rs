@@ -103,14 +103,15 @@ fn version(path: &Path) -> String {
     from_name.or_else(from_build).unwrap_or_else(|| "unknown".to_owned())
 }
 
+/// Sessions that no lane holds: all are made when the network is loaded, and given back when a lane is done.
+type Idle = Arc<Mutex<Vec<OrtSession>>>;
+
 /// A network in ONNX Runtime.
 pub(super) struct OnnxRuntime {
     network: Network,
     identity: Identity,
     lanes: Lanes,
-    source: Source,
-    /// Sessions that no lane holds: made when the network is loaded, given back when a lane is done.
-    idle: Arc<Mutex<Vec<OrtSession>>>,
+    idle: Idle,
 }
 
 /// What sessions are made from.
@@ -142,18 +143,18 @@ impl OnnxRuntime {
                 help: "install onnxruntime-gpu in place of onnxruntime, or use --provider cpu",
             });
         }
-        let lanes = lanes(threads, graph.total_bytes, shape);
+        let cuda = cuda_possible && provider != Provider::Cpu;
+        let lanes = if cuda { lanes(2, 0, shape) } else { lanes(threads, graph.total_bytes, shape) };
         let model = if graph.has_external_data && graph.output_is_declared() {
             Model::File
         } else {
-            Model::Memory(graph.bytes_with_output())
+            Model::Memory(graph.take_bytes_with_output())
         };
-        graph.bytes = Vec::new();
         let mut source = Source {
             runtime,
             path: graph.path.clone(),
             model,
-            cuda: cuda_possible && provider != Provider::Cpu,
+            cuda,
             threads_per_lane: threads.div_ceil(lanes.count),
         };
         let (session, note) = match source.session() {
@@ -178,13 +179,13 @@ impl OnnxRuntime {
             provider_requested: provider,
         };
         let mut network = Network::new(&graph, shape, 0, note);
-        let idle = Arc::default();
+        let idle = Idle::default();
         network.outputs = Lane::new(session, &network, &idle)?.trial()?;
         for _ in 1..lanes.count {
             let session = source.session()?;
             idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
         }
-        Ok(Self { network, identity, lanes, source, idle })
+        Ok(Self { network, identity, lanes, idle })
     }
 }
 
@@ -194,7 +195,8 @@ const WEIGHTS_LIMIT_BYTES: u64 = 512 << 20;
 const BATCH_BYTES: usize = 2 << 20;
 
 /// One single-threaded session for each core: no core waits for another inside a layer. Large networks get fewer
-/// lanes of several threads each, so that their weights are not held once for every core.
+/// lanes of several threads each, so that their weights are not held once for every core. On a GPU, two lanes: one
+/// perturbs while the other runs.
 fn lanes(threads: usize, weights_bytes: u64, shape: Shape) -> Lanes {
     let affordable = usize::try_from(WEIGHTS_LIMIT_BYTES / weights_bytes.max(1)).unwrap_or(usize::MAX);
     let batch = BATCH_BYTES / (shape.len() * size_of::<f32>()).max(1);
@@ -243,7 +245,7 @@ impl Backend for OnnxRuntime {
 
     fn session(&self) -> Result<Box<dyn Session>> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let session = idle.map_or_else(|| self.source.session(), Ok)?;
+        let session = idle.ok_or_else(|| engine_error(&self.network.path, NAME, "run", "more sessions than lanes"))?;
         Ok(Box::new(Lane::new(session, &self.network, &self.idle)?))
     }
 }
@@ -251,7 +253,7 @@ impl Backend for OnnxRuntime {
 struct Lane {
     /// `None` only while the lane is dropped.
     session: Option<OrtSession>,
-    idle: Arc<Mutex<Vec<OrtSession>>>,
+    idle: Idle,
     options: RunOptions<HasSelectedOutputs>,
     network: Network,
 }
@@ -263,7 +265,7 @@ impl Drop for Lane {
 }
 
 impl Lane {
-    fn new(session: OrtSession, network: &Network, idle: &Arc<Mutex<Vec<OrtSession>>>) -> Result<Self> {
+    fn new(session: OrtSession, network: &Network, idle: &Idle) -> Result<Self> {
         let outputs = OutputSelector::no_default().with(&network.output);
         let options = RunOptions::new().map_err(|error| engine_error(&network.path, NAME, "run", error))?;
         Ok(Self {
