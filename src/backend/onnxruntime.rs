@@ -150,13 +150,8 @@ impl OnnxRuntime {
         } else {
             Model::Memory(graph.take_bytes_with_output())
         };
-        let mut source = Source {
-            runtime,
-            path: graph.path.clone(),
-            model,
-            cuda,
-            threads_per_lane: threads.div_ceil(lanes.count),
-        };
+        let mut source =
+            Source { runtime, path: graph.path.clone(), model, cuda, threads_per_lane: threads.div_ceil(lanes.count) };
         let (session, note) = match source.session() {
             Ok(session) => (session, None),
             Err(error) if source.cuda && provider == Provider::Cuda => {
