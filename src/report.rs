@@ -61,7 +61,7 @@ pub fn text(measurement: &Measurement) -> String {
     text
 }
 
-/// The heading of [`line`], after what all lines of a run share.
+/// The heading of [`line()`], after what all lines of a run share.
 #[must_use]
 pub fn line_header(measurement: &Measurement, law: Option<&str>) -> String {
     let m = measurement;
