@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import itertools
 import struct
 import tempfile
 import time
@@ -95,7 +96,7 @@ def resnet() -> nn.Module:
 def mlp(depth: int) -> nn.Module:
     """Fully connected, `depth` hidden layers of 128."""
     sizes = [784] + [128] * depth
-    hidden = [layer for a, b in zip(sizes, sizes[1:]) for layer in (nn.Linear(a, b), nn.ReLU())]
+    hidden = [layer for a, b in itertools.pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
     return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(128, 10))
 
 
@@ -114,7 +115,10 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
 def error(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Share of images that are misclassified."""
     network.eval()
-    wrong = sum(int((network(x).argmax(1) != y).sum()) for x, y in zip(images.split(500), labels.split(500)))
+    wrong = sum(
+        int((network(x).argmax(1) != y).sum().item())
+        for x, y in zip(torch.split(images, 500), torch.split(labels, 500), strict=True)
+    )
     network.train()
     return wrong / len(labels)
 
@@ -137,7 +141,14 @@ def export(network: nn.Module, path: Path, properties: dict[str, object]) -> Non
         )
         model = onnx.load(file)
     network.train()
-    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, model.graph, model):
+    for part in (
+        *model.graph.node,
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
+        model.graph,
+        model,
+    ):
         del part.metadata_props[:]  # the exporter's notes on source files
     onnx.helper.set_model_props(model, {f"relstab.{key}": str(value) for key, value in properties.items()})
     temporary = path.with_suffix(".tmp")
@@ -146,7 +157,14 @@ def export(network: nn.Module, path: Path, properties: dict[str, object]) -> Non
 
 
 def train(
-    architecture: str, seed: int, size: int, epochs: int, checkpoints: int, folder: Path, mark: Path, data: dict[str, tuple[np.ndarray, np.ndarray]]
+    architecture: str,
+    seed: int,
+    size: int,
+    epochs: int,
+    checkpoints: int,
+    folder: Path,
+    mark: Path,
+    data: dict[str, tuple[np.ndarray, np.ndarray]],
 ) -> None:
     """Trains one network with Adam and a cosine schedule; exports at step 0 and at log-spaced steps up to the last."""
     if mark.exists():
@@ -186,7 +204,7 @@ def train(
         batch, order = torch.from_numpy(order[:BATCH].copy()), order[BATCH:]
         loss = nn.functional.cross_entropy(network(x[batch]), y[batch])
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         if step < total:
             schedule.step()
@@ -203,7 +221,9 @@ def write_probe(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("/usr/share/datasets/fashion-mnist"), help="folder of the IDX files")
+    parser.add_argument(
+        "--data", type=Path, default=Path("/usr/share/datasets/fashion-mnist"), help="folder of the IDX files"
+    )
     parser.add_argument("--out", type=Path, default=HERE / "build", help="folder for the law's networks")
     arguments = parser.parse_args()
     torch.set_num_threads(2)

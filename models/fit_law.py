@@ -49,7 +49,12 @@ def fit(rows: list[dict[str, object]]) -> tuple[float, float, float, float]:
     x, y = (np.log([float(str(row[key])) for row in rows]) for key in ("r_f", "error"))
     b, log_a = np.polyfit(x, y, 1)
     residuals = y - log_a - b * x
-    return float(np.exp(log_a)), float(b), float(np.sqrt((residuals**2).sum() / (len(x) - 2))), float(np.corrcoef(x, y)[0, 1])
+    return (
+        float(np.exp(log_a)),
+        float(b),
+        float(np.sqrt((residuals**2).sum() / (len(x) - 2))),
+        float(np.corrcoef(x, y)[0, 1]),
+    )
 
 
 def main() -> None:
@@ -65,11 +70,17 @@ def main() -> None:
         table.writerows(rows)
 
     trained = [row for row in rows if not near_initial(row)]
-    for name, family in (("strided convolutional", FAMILY), ("all", None), *((name, (name,)) for name in sorted({str(r["architecture"]) for r in rows}))):
+    for name, family in (
+        ("strided convolutional", FAMILY),
+        ("all", None),
+        *((name, (name,)) for name in sorted({str(r["architecture"]) for r in rows})),
+    ):
         chosen = [row for row in trained if family is None or row["architecture"] in family]
         if len(chosen) > 2:
             a, b, sd, r = fit(chosen)
-            print(f"# {name}: {len(chosen)} networks, error = {a:.3f} R_f^{b:.3f}, sd(log) {sd:.3f}, r(log, log) {r:.3f}")
+            print(
+                f"# {name}: {len(chosen)} networks, error = {a:.3f} R_f^{b:.3f}, sd(log) {sd:.3f}, r(log, log) {r:.3f}"
+            )
     chosen = [row for row in trained if row["architecture"] in FAMILY]
     a, b, sd, _ = fit(chosen)
     stabilities = [float(str(row["r_f"])) for row in chosen]

@@ -1,12 +1,13 @@
 """Makes the small networks in tests/fixtures: what exporters really write, and what users get wrong.
 
-    pip install -r models/requirements.txt
-    python models/fixtures.py
+pip install -r models/requirements.txt
+python models/fixtures.py
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,7 +25,9 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+        self.first = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+        )
         self.second = nn.Sequential(nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs))
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
 
@@ -36,23 +39,35 @@ def resnet() -> nn.Module:
     """A residual network whose batch norms have seen some images."""
     torch.manual_seed(0)
     network = nn.Sequential(
-        Block(CHANNELS, 8, 1), Block(8, 16, 2), Block(16, 16, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, CLASSES)
+        Block(CHANNELS, 8, 1),
+        Block(8, 16, 2),
+        Block(16, 16, 2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, CLASSES),
     )
     for _ in range(20):
         network(torch.randn(16, CHANNELS, SIDE, SIDE))
     return network.eval()
 
 
-def export(name: str, batch: int | None, **options: object) -> None:
+def export(name: str, batch: int | None, **options: Any) -> None:
     """The residual network through PyTorch's exporters; `batch` fixes its batch size."""
     example = (torch.zeros(batch or 2, CHANNELS, SIDE, SIDE),)
     path = str(FOLDER / name)
-    names = {"input_names": ["images"], "output_names": ["logits"]}
+    names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
     if options.get("dynamo"):
         shapes = ({0: torch.export.Dim.DYNAMIC},) if batch is None else None
         torch.onnx.export(resnet(), example, path, dynamic_shapes=shapes, verbose=False, **names, **options)
         model = onnx.load(path, load_external_data=False)
-        for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, model.graph, model):
+        for part in (
+            *model.graph.node,
+            *model.graph.value_info,
+            *model.graph.input,
+            *model.graph.output,
+            model.graph,
+            model,
+        ):
             del part.metadata_props[:]  # the exporter's notes on source files
         onnx.save(model, path)
     else:
@@ -66,7 +81,7 @@ def weights(name: str, *shape: int) -> TensorProto:
 
 
 def number(name: str, value: float) -> TensorProto:
-    return numpy_helper.from_array(np.float32(value), name)
+    return numpy_helper.from_array(np.array(value, np.float32), name)
 
 
 def save(
@@ -91,7 +106,7 @@ def save(
     onnx.save(model, FOLDER / f"{name}.onnx")
 
 
-def node(kind: str, inputs: str, output: str, **attributes: object) -> onnx.NodeProto:
+def node(kind: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
     return helper.make_node(kind, inputs.split(), [output], **attributes)
 
 
@@ -112,17 +127,51 @@ def by_hand() -> None:
     save("log_softmax", [*head, node("LogSoftmax", "logits", "scores", axis=1)], scores, constants)
     ending = [node("Softmax", "logits", "soft", axis=-1), node("Identity", "soft", "scores")]
     save("softmax_identity", [*head, *ending], scores, constants)
-    spelled = [node("Exp", "logits", "e"), node("ReduceSum", "e axes", "sum", keepdims=1), node("Div", "e sum", "scores")]
+    spelled = [
+        node("Exp", "logits", "e"),
+        node("ReduceSum", "e axes", "sum", keepdims=1),
+        node("Div", "e sum", "scores"),
+    ]
     axes = numpy_helper.from_array(np.array([1], np.int64), "axes")
     save("softmax_spelled_out", [*head, *spelled], scores, [*constants, axes])
     save("two_outputs", head, {"relu": ["batch", 4, 8, 8], **logits}, constants)
     save("embedding_and_logits", head, {"features": ["batch", 256], **logits}, constants)
-    save("two_inputs", [*head[:-1], node("MatMul", "features matrix", "m"), node("Mul", "m mask", "logits")], logits, constants, second_input=True)
+    save(
+        "two_inputs",
+        [*head[:-1], node("MatMul", "features matrix", "m"), node("Mul", "m mask", "logits")],
+        logits,
+        constants,
+        second_input=True,
+    )
     save("symbolic", head, logits, constants, dims=["n", "c", "h", "w"])
-    nhwc = [node("Transpose", "images", "first", perm=[0, 3, 1, 2]), node("Conv", "first kernel", "conv", strides=[4, 4]), *head[1:]]
+    nhwc = [
+        node("Transpose", "images", "first", perm=[0, 3, 1, 2]),
+        node("Conv", "first kernel", "conv", strides=[4, 4]),
+        *head[1:],
+    ]
     save("channels_last", nhwc, logits, constants, dims=["batch", SIDE, SIDE, CHANNELS])
-    save("integer_input", [node("Cast", "images", "float", to=TensorProto.FLOAT), node("Conv", "float kernel", "conv", strides=[4, 4]), *head[1:]], logits, constants, kind=TensorProto.INT64)
-    save("rank_2_input", [node("MatMul", "images flat", "logits")], logits, [weights("flat", 3072, CLASSES)], dims=["batch", 3072])
+    save(
+        "integer_input",
+        [
+            node("Cast", "images", "float", to=TensorProto.FLOAT),
+            node("Conv", "float kernel", "conv", strides=[4, 4]),
+            *head[1:],
+        ],
+        logits,
+        constants,
+        kind=TensorProto.INT64,
+    )
+    half = [node("Cast", "images", "float", to=TensorProto.FLOAT), node("Conv", "float kernel", "conv", strides=[4, 4])]
+    save("float16_input", [*half, *head[1:]], logits, constants, kind=TensorProto.FLOAT16)
+    gray = [node("Conv", "images gray", "conv", strides=[4, 4]), *head[1:]]
+    save("one_channel", gray, logits, [weights("gray", 4, 1, 4, 4), constants[1]], dims=["batch", 1, SIDE, SIDE])
+    save(
+        "rank_2_input",
+        [node("MatMul", "images flat", "logits")],
+        logits,
+        [weights("flat", 3072, CLASSES)],
+        dims=["batch", 3072],
+    )
     labels = [*head, node("ArgMax", "logits", "label", axis=1, keepdims=0)]
     save("labels_only", labels, {"label": ["batch"]}, constants, output_kind=TensorProto.INT64)
     zero = [*head, node("Mul", "logits zero", "none"), node("Add", "none one", "same")]
@@ -130,9 +179,25 @@ def by_hand() -> None:
     # The logarithm of a negative number, for images whose first logit is negative.
     faulty = [node("Log", "logits", "scores")]
     save("nan", [*head, *faulty], scores, constants)
+    # The same for the darkest of the images only: log(mean - threshold), scaled down, plus the logits.
+    dark = [
+        node("ReduceMean", "images", "mean", axes=[1, 2, 3], keepdims=0),
+        node("Sub", "mean threshold", "excess"),
+        node("Log", "excess", "log"),
+        node("Mul", "log small", "flag"),
+        node("Unsqueeze", "flag last", "column"),
+        node("Add", "logits column", "scores"),
+    ]
+    last = numpy_helper.from_array(np.array([1], np.int64), "last")
+    save("nan_some", [*head, *dark], scores, [*constants, number("threshold", 0.4695), number("small", 0.001), last])
     huge = [node("Mul", "logits huge", "large"), node("Mul", "large huge", "scores")]
     save("infinite", [*head, *huge], scores, [*constants, number("huge", 1e38)])
-    save("linear", [node("Flatten", "images", "flatten"), node("MatMul", "flatten flat", "logits")], logits, [weights("flat", 3072, CLASSES)])
+    save(
+        "linear",
+        [node("Flatten", "images", "flatten"), node("MatMul", "flatten flat", "logits")],
+        logits,
+        [weights("flat", 3072, CLASSES)],
+    )
 
 
 def main() -> None:

@@ -151,6 +151,7 @@ fn models_that_cannot_be_measured_are_refused() {
         (sparse.to_str().expect("UTF-8").to_owned(), "1073741824 bytes"),
         ("two_inputs.onnx".to_owned(), "images, mask"),
         ("integer_input.onnx".to_owned(), "int64"),
+        ("float16_input.onnx".to_owned(), "float16"),
         ("labels_only.onnx".to_owned(), "label int64"),
     ];
     for backend in ["tract", "onnxruntime"] {
@@ -184,6 +185,7 @@ fn a_probe_set_of_another_shape_is_a_mismatch() {
     let small = folder.npy("small.npy", "|u1", "(4, 3, 16, 16)", &[7; 4 * 3 * 256]);
     assert_refused(&measure("plain.onnx", &["--probe", &small]), 5, &["plain.onnx", "[?, 3, 32, 32]", "3 x 16 x 16"]);
     assert_refused(&measure("rank_2_input.onnx", &["--probe", "images.npz"]), 5, &["[?, 3072]"]);
+    assert_refused(&measure("one_channel.onnx", &["--probe", "images.npz"]), 5, &["[?, 1, 32, 32]", "3 x 32 x 32"]);
 }
 
 #[test]
@@ -220,7 +222,7 @@ fn probe_sets_that_cannot_be_used_are_refused() {
 
 #[test]
 fn outputs_that_are_not_finite_are_refused_with_the_image() {
-    for model in ["nan.onnx", "infinite.onnx"] {
+    for model in ["nan.onnx", "nan_some.onnx", "infinite.onnx"] {
         assert_refused(&measure(model, &["--probe", "images.npz"]), 7, &[model, "of 40 images", "first: image"]);
     }
 }
