@@ -8,6 +8,7 @@ mod graph;
 mod onnxruntime;
 mod tract;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -21,11 +22,13 @@ pub use tract::VERSION as TRACT_VERSION;
 
 use crate::checkpoint::Metadata;
 use crate::error::{Error, Result};
+use crate::path::RawPath;
 use crate::probe::{Layout, Shape};
 use graph::Graph;
 
 /// Which engine runs the network.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, strum::Display)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, strum::Display)]
+#[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Engine {
     /// ONNX Runtime where its library is found, else tract.
@@ -54,14 +57,14 @@ pub enum Provider {
 }
 
 /// How to load a network.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Options {
     /// The engine.
     pub engine: Engine,
     /// Where ONNX Runtime computes.
     pub provider: Provider,
     /// The ONNX Runtime library, instead of looking for it.
-    pub library: Option<PathBuf>,
+    pub library: Option<RawPath>,
     /// The output to measure, instead of the first float one of rank 2.
     pub output: Option<String>,
     /// How many cores to use; all by default.
@@ -144,21 +147,58 @@ pub trait Session: Send {
     fn run(&mut self, images: &[f32], outputs: &mut [f32]) -> Result<()>;
 }
 
-/// Loads the ONNX network at `path` for images of `shape`, and tries it once.
+/// An ONNX file that was read, parsed and hashed, not yet loaded into an engine.
+#[derive(Debug)]
+pub struct Model {
+    graph: Graph,
+    shape: Shape,
+}
+
+impl Model {
+    /// Hash of the file and of its external data.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.graph.sha256
+    }
+
+    /// The files that hold its external data.
+    #[must_use]
+    pub fn external_data(&self) -> &BTreeSet<PathBuf> {
+        &self.graph.external_data
+    }
+}
+
+/// Reads the ONNX network at `path` for images of `shape`; `output` names the tensor to measure.
 ///
 /// # Errors
-/// `Io`, `Model` or `Mismatch` for a file that cannot be measured, `Unavailable` for an engine or provider that cannot
-/// be had, `Engine` where the engine refuses the network.
+/// `Io`, `Unfinished`, `Model` or `Mismatch` for a file that cannot be measured.
+pub fn read(path: &Path, shape: Shape, output: Option<&str>) -> Result<Model> {
+    Ok(Model { graph: Graph::read(path, shape, output)?, shape })
+}
+
+/// [`read()`], then [`load()`].
+///
+/// # Errors
+/// As both.
 pub fn open(path: &Path, shape: Shape, options: &Options) -> Result<Box<dyn Backend>> {
-    let graph = Graph::read(path, shape, options.output.as_deref())?;
+    load(read(path, shape, options.output.as_deref())?, options)
+}
+
+/// Loads a network into an engine, and tries it once.
+///
+/// # Errors
+/// `Unavailable` for an engine or provider that cannot be had, `Engine` where the engine refuses the network.
+pub fn load(model: Model, options: &Options) -> Result<Box<dyn Backend>> {
+    let Model { graph, shape } = model;
+    let library = options.library.as_ref().map(|library| library.0.as_path());
     let threads = options.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
     let (runtime, note) = match options.engine {
         Engine::Tract => (None, None),
-        Engine::Onnxruntime => (Some(runtime(options.library.as_deref())?), None),
-        Engine::Auto => match runtime(options.library.as_deref()) {
+        Engine::Onnxruntime => (Some(runtime(library)?), None),
+        Engine::Auto => match runtime(library) {
             Ok(runtime) => (Some(runtime), None),
             // A library that was named must serve; one that was merely found may be passed over, and that is said.
-            Err(error) if options.library.is_some() || discover::is_named() => return Err(error),
+            Err(error) if library.is_some() || discover::is_named() => return Err(error),
             Err(_) if discover::candidates(None).is_empty() => (None, None),
             Err(error) => (None, Some(format!("{error}; the embedded engine ran instead"))),
         },

@@ -3,7 +3,10 @@
 
 mod doctor;
 mod measure;
+mod once;
+mod runs;
 mod setup;
+mod state;
 mod watch;
 
 use std::io::{self, Write as _};
@@ -29,7 +32,17 @@ enum Command {
     /// Measure one network.
     Measure(measure::Args),
     /// Measure each checkpoint of a directory as it lands.
-    Watch(watch::Args),
+    Watch(Box<watch::Args>),
+    /// Print what became of each checkpoint of a run.
+    History(runs::History),
+    /// Print the best checkpoint of a run.
+    Best(runs::Best),
+    /// Wait until a run's checkpoints are measured, or the run should stop.
+    Wait(runs::Wait),
+    /// Forget a run: its checkpoints are measured again if it is still watched.
+    Forget(runs::Run),
+    /// Measure the failed checkpoints of a run again.
+    Retry(runs::Run),
     /// Tell which engines and providers are here and what is missing.
     Doctor(doctor::Args),
     /// Print the completion script of a shell.
@@ -40,6 +53,13 @@ enum Command {
     /// Print the JSON Schema of a measurement.
     #[command(hide = true)]
     Schema,
+    /// Measure for a daemon, which talks to it over standard input.
+    #[command(hide = true)]
+    Worker {
+        /// Niceness to add.
+        #[arg(long, default_value_t = 0)]
+        nice: i32,
+    },
 }
 
 /// How results are printed.
@@ -59,7 +79,9 @@ const EXIT_CODES: &str = "Exit codes:
   3  unusable probe set               8  R_f is undefined
   4  unusable model                   9  the law does not apply
   5  model and probe set do not fit  10  a file could not be read or written
-                                     11  watch --once: some checkpoints failed";
+                                     11  watch --once: some checkpoints failed
+ 12  unusable journal or unknown run  13  wait: nothing came in time
+                                     14  wait: the run should stop";
 
 /// Runs the command that the process's arguments name.
 #[must_use]
@@ -68,34 +90,29 @@ pub fn main() -> ProcessExit {
     let outcome = match cli.command {
         Command::Measure(args) => measure::run(&args),
         Command::Watch(args) => watch::run(&args),
+        Command::History(args) => runs::history(&args),
+        Command::Best(args) => runs::best(&args),
+        Command::Wait(args) => runs::wait(&args),
+        Command::Forget(args) => runs::forget(&args),
+        Command::Retry(args) => runs::retry(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "relstab", &mut script);
             print(&String::from_utf8_lossy(&script)).map(|()| ExitCode::Success)
         }
+        Command::Worker { nice } => {
+            // Work that cannot be made nicer is still to be done.
+            let _ = rustix::process::nice(nice);
+            crate::watch::worker::run().map(|()| ExitCode::Success)
+        }
         Command::Schema => print_json(&crate::event::schema(), true).map(|()| ExitCode::Success),
     };
     let code = outcome.unwrap_or_else(|error| {
-        complain("error", &one_line(&error));
+        complain("error", &error.one_line());
         error.exit_code()
     });
     ProcessExit::from(code as u8)
-}
-
-/// The error, its sources and what to do next, on one line.
-fn one_line(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    match error.help() {
-        Some(help) => format!("{text} ({help})"),
-        None => text,
-    }
-    .replace('\n', " ")
 }
 
 /// A line for people on standard error; that nobody reads it is no failure.

@@ -1,4 +1,4 @@
-//! `relstab.toml` in a watched directory: probe set, preprocessing, perturbation and law of its run.
+//! `relstab.toml` in a watched directory: probe set, preprocessing, perturbation, law and stop rules of its run.
 //!
 //! It may come with checkpoints from elsewhere, so it names no path outside its directory, loads no code, opens no port.
 
@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::estimate::Estimator;
 use crate::perturb::Interpolation;
 use crate::predict::Law;
+use crate::stop::Rule;
 
 /// The file's name.
 pub const FILE_NAME: &str = "relstab.toml";
@@ -26,6 +27,8 @@ pub struct Config {
     pub perturbation: Perturbation,
     /// A preset's name, or a law of one's own.
     pub law: Option<LawChoice>,
+    /// Early-stopping rules; the first that says so stops the run.
+    pub stop: Vec<Rule>,
 }
 
 /// Normalisation, for pixels in [0, 1].
@@ -70,18 +73,37 @@ impl Config {
     /// # Errors
     /// `Io` for a file that cannot be read, `Setting` for one that does not parse or that names a path outside.
     pub fn read(folder: &Path) -> Result<Self> {
+        Ok(Self::find(folder)?.unwrap_or_default())
+    }
+
+    /// The configuration of a run below `root`: its own, or that of the nearest directory above it; and where it lies.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn of_run(run: &Path, root: &Path) -> Result<(Self, PathBuf)> {
+        for folder in run.ancestors().take_while(|folder| folder.starts_with(root)) {
+            if let Some(config) = Self::find(folder)? {
+                return Ok((config, folder.to_owned()));
+            }
+        }
+        Ok((Self::default(), run.to_owned()))
+    }
+
+    /// Reads a configuration that the user names: it may name any path.
+    ///
+    /// # Errors
+    /// `Io` for a file that cannot be read, `Setting` for one that does not parse.
+    pub fn read_file(path: &Path) -> Result<Self> {
+        Self::parse(path, &std::fs::read_to_string(path).map_err(Error::io(path, "read"))?)
+    }
+
+    fn find(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(FILE_NAME);
         let text = match std::fs::read_to_string(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             text => text.map_err(Error::io(&path, "read"))?,
         };
-        let config: Self = toml::from_str(&text).map_err(|error| {
-            let place = error.span().map_or(String::new(), |span| {
-                format!(", line {}", 1 + text[..span.start.min(text.len())].matches('\n').count())
-            });
-            let found = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
-            Error::setting("relstab.toml", "a valid configuration", format!("{}{place}: {found}", path.display()))
-        })?;
+        let config = Self::parse(&path, &text)?;
         let is_inside =
             |probe: &PathBuf| probe.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         match &config.probe {
@@ -89,8 +111,20 @@ impl Config {
                 let found = format!("{} in {}", probe.display(), path.display());
                 Err(Error::setting("relstab.toml: probe", "a path inside the directory (or --probe)", found))
             }
-            _ => Ok(config),
+            _ => Ok(Some(config)),
         }
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self> {
+        let mut config: Self = toml::from_str(text).map_err(|error| {
+            let place = error.span().map_or(String::new(), |span| {
+                format!(", line {}", 1 + text[..span.start.min(text.len())].matches('\n').count())
+            });
+            let found = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+            Error::setting("relstab.toml", "a valid configuration", format!("{}{place}: {found}", path.display()))
+        })?;
+        config.stop = config.stop.into_iter().map(Rule::validated).collect::<Result<_>>()?;
+        Ok(config)
     }
 }
 

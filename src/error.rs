@@ -52,6 +52,16 @@ pub enum Error {
         /// What the file holds.
         found: String,
     },
+    /// A file that is no whole ONNX network, or lacks its external data: someone may still be writing it.
+    #[error("model {}: expected {expected}, found {found}", path.display())]
+    Unfinished {
+        /// The file.
+        path: PathBuf,
+        /// What a whole one has.
+        expected: String,
+        /// What the file holds.
+        found: String,
+    },
     /// A network and a probe set that do not fit each other.
     #[error("model {} does not fit the probe set: it takes {expected}, the images are {found} (channels x height x width)", model.display())]
     Mismatch {
@@ -101,6 +111,33 @@ pub enum Error {
         /// `clean`, `deformed` or `noisy`.
         kind: &'static str,
     },
+    /// A journal that cannot be opened, read or written.
+    #[error("journal {}: could not {action} it", path.display())]
+    Journal {
+        /// The database.
+        path: PathBuf,
+        /// What was being done, to complete "could not ... it".
+        action: &'static str,
+        /// The database's reason.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// A journal that another daemon writes.
+    #[error("journal lock {}: held by another daemon ({holder})", path.display())]
+    Locked {
+        /// The lock's file.
+        path: PathBuf,
+        /// What the holder says of itself.
+        holder: String,
+    },
+    /// A run that no journal knows.
+    #[error("run {run}: not in {}", journal.display())]
+    UnknownRun {
+        /// The run's directory.
+        run: String,
+        /// Where it was looked for.
+        journal: PathBuf,
+    },
     /// A law that was asked for by name and cannot be applied.
     #[error("law {name}: {reason}")]
     Law {
@@ -148,6 +185,12 @@ pub enum ExitCode {
     Io = 10,
     /// `watch --once`: some checkpoints failed, the others were measured.
     SomeFailed = 11,
+    /// A journal cannot be used, is in use by another daemon, or does not know the run.
+    Journal = 12,
+    /// `wait`: nothing came in time.
+    TimedOut = 13,
+    /// `wait`: the run should stop.
+    Stopped = 14,
 }
 
 impl Error {
@@ -177,13 +220,36 @@ impl Error {
     #[must_use]
     pub fn reach(&self) -> Reach {
         match self {
-            Self::Setting { .. } | Self::Probe { .. } | Self::Unavailable { .. } | Self::Law { .. } => Reach::Process,
+            Self::Setting { .. }
+            | Self::Probe { .. }
+            | Self::Unavailable { .. }
+            | Self::Law { .. }
+            | Self::Journal { .. }
+            | Self::Locked { .. }
+            | Self::UnknownRun { .. } => Reach::Process,
             Self::Io { .. }
             | Self::Model { .. }
+            | Self::Unfinished { .. }
             | Self::Mismatch { .. }
             | Self::Engine { .. }
             | Self::NonFinite { .. } => Reach::Checkpoint,
         }
+    }
+
+    /// The error, its sources and what to do next, on one line.
+    #[must_use]
+    pub fn one_line(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        match self.help() {
+            Some(help) => format!("{text} ({help})"),
+            None => text,
+        }
+        .replace('\n', " ")
     }
 
     /// What to do next, in one sentence.
@@ -198,10 +264,25 @@ impl Error {
                 Some("the training may have diverged, or --mean and --std are not those of the training")
             }
             Self::Law { .. } => Some("measure with the law's settings, choose another with --law, or add --force-law"),
-            Self::Setting { .. } | Self::Io { .. } | Self::Probe { .. } | Self::Model { .. } | Self::Engine { .. } => {
-                None
-            }
+            Self::Locked { .. } => Some("stop that daemon, or name another journal with --journal"),
+            Self::UnknownRun { .. } => Some("watch it first, or name its journal with --journal"),
+            Self::Setting { .. }
+            | Self::Io { .. }
+            | Self::Journal { .. }
+            | Self::Probe { .. }
+            | Self::Model { .. }
+            | Self::Unfinished { .. }
+            | Self::Engine { .. } => None,
         }
+    }
+
+    /// Whether trying again later may help: a full disk, a failing device, another writer.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        use rusqlite::ErrorCode::{CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, SystemIoFailure};
+        let Self::Journal { source, .. } = self else { return false };
+        let code = source.sqlite_error_code();
+        matches!(code, Some(DiskFull | SystemIoFailure | DatabaseBusy | DatabaseLocked | CannotOpen))
     }
 
     /// The exit code that the command ends with.
@@ -211,11 +292,12 @@ impl Error {
             Self::Setting { .. } => ExitCode::Usage,
             Self::Io { .. } => ExitCode::Io,
             Self::Probe { .. } => ExitCode::Probe,
-            Self::Model { .. } | Self::Engine { .. } => ExitCode::Model,
+            Self::Model { .. } | Self::Unfinished { .. } | Self::Engine { .. } => ExitCode::Model,
             Self::Mismatch { .. } => ExitCode::Mismatch,
             Self::Unavailable { .. } => ExitCode::Unavailable,
             Self::NonFinite { .. } => ExitCode::NonFinite,
             Self::Law { .. } => ExitCode::Law,
+            Self::Journal { .. } | Self::Locked { .. } | Self::UnknownRun { .. } => ExitCode::Journal,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::checkpoint::Metadata;
 use crate::estimate::{Estimate, Estimator};
 use crate::perturb::Interpolation;
 use crate::predict::Prediction;
+use crate::stop::{Mark, Rule};
 
 /// The version of [`Measurement`].
 pub const MEASUREMENT_SCHEMA: &str = "relstab.measurement/1";
@@ -62,7 +63,8 @@ pub struct Measurement {
 /// A network's file.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Model {
-    /// The ONNX file.
+    /// The ONNX file; bytes that are not UTF-8 are written `\\xNN`.
+    #[serde(serialize_with = "crate::path::serialize_text")]
     pub path: PathBuf,
     /// Hash of the file and of its external data.
     pub sha256: String,
@@ -70,6 +72,9 @@ pub struct Model {
     pub input: String,
     /// The measured tensor's name.
     pub output: String,
+    /// Its coordinates for one image; 0 in records of earlier versions.
+    #[serde(default)]
+    pub outputs: usize,
     /// Size of the file and of its external data.
     pub bytes: u64,
 }
@@ -175,13 +180,89 @@ pub enum Kind {
         /// The measurement.
         measurement: Box<Measurement>,
     },
+    /// It was found and waits for its turn.
+    CheckpointSeen {
+        /// The checkpoint's file.
+        #[serde(serialize_with = "crate::path::serialize_text")]
+        path: PathBuf,
+        /// Its step, as far as the file's name or `NAME.onnx.json` tells.
+        step: Option<u64>,
+    },
+    /// It will not be measured.
+    Skipped {
+        /// The checkpoint's file.
+        #[serde(serialize_with = "crate::path::serialize_text")]
+        path: PathBuf,
+        /// Why not.
+        reason: Skip,
+    },
     /// It could not be measured.
     Failed {
         /// The checkpoint's file.
+        #[serde(serialize_with = "crate::path::serialize_text")]
         path: PathBuf,
         /// One line: file, expected, found.
         reason: String,
     },
+    /// A client told a checkpoint's error.
+    Annotated {
+        /// The checkpoint.
+        #[serde(flatten)]
+        checkpoint: CheckpointName,
+        /// The error, a fraction.
+        val_error: f64,
+    },
+    /// A rule says that the run should stop; once for each run.
+    Stop {
+        /// Why, in words.
+        reason: String,
+        /// The checkpoint that decided it.
+        at: Mark,
+        /// The best checkpoint under the rule.
+        best: Option<Mark>,
+        /// The rule.
+        rule: Rule,
+    },
+}
+
+impl Kind {
+    /// The value of `type`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::CheckpointSeen { .. } => "checkpoint_seen",
+            Self::Measured { .. } => "measured",
+            Self::Skipped { .. } => "skipped",
+            Self::Failed { .. } => "failed",
+            Self::Annotated { .. } => "annotated",
+            Self::Stop { .. } => "stop",
+        }
+    }
+}
+
+/// Why a checkpoint is not measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Skip {
+    /// The file went away before its turn.
+    Gone,
+    /// A later checkpoint of the run came first, under the policy `latest`.
+    Superseded,
+    /// It is not one that the policy `every:N` takes.
+    Policy,
+    /// The file was written again with content that was measured before.
+    Unchanged,
+}
+
+/// A checkpoint as a client names it: by its file or by its step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckpointName {
+    /// The file, as events give it.
+    Path(String),
+    /// The step.
+    Step(u64),
 }
 
 /// The JSON Schema of [`Measurement`].

@@ -26,16 +26,21 @@
 //! [`measure`] is the whole line; [`cli`], [`watch`] and [`report`] bring it to people.
 
 pub mod error;
+pub mod path;
 pub mod probe;
 pub mod perturb;
 pub mod checkpoint;
 pub mod backend;
 pub mod estimate;
 pub mod predict;
+pub mod stop;
 pub mod event;
 pub mod measure;
+pub mod plan;
 pub mod config;
+pub mod journal;
 pub mod watch;
 
 pub mod report;
+pub mod serve;
 pub mod cli;

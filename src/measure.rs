@@ -5,18 +5,22 @@
 mod passes;
 mod record;
 
+pub use record::{errors_disagree, predict};
+
 use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::estimate::Estimator;
 use crate::event::Measurement;
 use crate::perturb::{Deformation, Perturber};
-use crate::predict::Law;
+use crate::predict::{Conditions, Law};
 use crate::probe::ProbeSet;
 
 /// What to measure and how.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Settings {
     /// Images to use, the first of the probe set's order; all of them if it holds fewer.
     pub images: usize,
@@ -35,7 +39,7 @@ pub struct Settings {
 }
 
 /// A law and how firmly it was chosen.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ChosenLaw {
     /// The law.
     pub law: Law,
@@ -84,7 +88,14 @@ pub fn measure(
     let started = Instant::now();
     validate(network, probe, settings)?;
     let perturber = Perturber::new(probe.shape(), &settings.deformation, settings.seed)?;
-    let law = record::applicable_law(settings, &perturber, probe.shape())?;
+    let conditions = Conditions {
+        cutoff: settings.deformation.cutoff,
+        delta: perturber.delta(),
+        interpolation: settings.deformation.interpolation,
+        estimator: settings.estimator,
+        side: probe.shape().side(),
+    };
+    let law = record::applicable_law(settings.law.as_ref(), &conditions)?;
 
     let mut used = settings.clone();
     used.images = settings.images.min(probe.len());

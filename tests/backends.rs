@@ -7,6 +7,7 @@ use relstab::backend::{self, Engine, Options};
 use relstab::event::Measurement;
 use relstab::measure::{Settings, measure};
 use relstab::probe::{self, Layout, ProbeSet};
+use relstab::watch::scan::{Found, Search, checkpoints};
 
 /// Rounding in the engines differs by 1e-6 of an output; `R_f` is a ratio of squared differences of outputs, some ten
 /// times smaller than the outputs themselves. The allowance is what the project promises.
@@ -53,7 +54,8 @@ fn engines_agree_on_the_bundled_run() {
     let probe =
         ProbeSet::open(&project("models/fashion-mnist-cnn/probe.npz"), &probe::Options::default()).expect("images");
     let run = project("models/fashion-mnist-cnn");
-    for path in relstab::watch::scan(&run).expect("the bundled run") {
+    let search = Search::new(false, "*.onnx").expect("a glob");
+    for Found { path, .. } in checkpoints(&search, &run).expect("the bundled run") {
         let values = ENGINES.map(|engine| {
             let options = Options { engine, ..Options::default() };
             let backend = backend::open(&path, probe.shape(), &options).expect("a network");

@@ -362,38 +362,6 @@ fn a_bad_checkpoint_costs_only_itself() {
 }
 
 #[test]
-fn a_watched_directory_prints_checkpoints_as_they_land() {
-    use std::io::BufRead as _;
-    let (_folder, path) = copy_run(&["probe.npz", "relstab.toml", "step=000000.onnx"]);
-    let mut daemon = std::process::Command::new(env!("CARGO_BIN_EXE_relstab"))
-        .args([
-            "watch",
-            path.to_str().expect("UTF-8"),
-            "--backend",
-            "tract",
-            "--format",
-            "json",
-            "--images",
-            "50",
-            "--draws",
-            "1",
-        ])
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("the command runs");
-    let mut lines = std::io::BufReader::new(daemon.stdout.take().expect("piped")).lines();
-    let mut next_step = || {
-        let line = lines.next().expect("a line").expect("UTF-8");
-        serde_json::from_str::<Value>(&line).expect("JSON")["measurement"]["metadata"]["step"].as_u64()
-    };
-    assert_eq!(next_step(), Some(0));
-    fs::copy(project("models/fashion-mnist-cnn/step=000030.onnx"), path.join("step=000030.onnx")).expect("copied");
-    assert_eq!(next_step(), Some(30));
-    daemon.kill().expect("ended");
-    daemon.wait().expect("ended");
-}
-
-#[test]
 fn directories_that_cannot_be_watched_are_refused() {
     let folder = Folder::new();
     let path = folder.0.path().to_str().expect("UTF-8");

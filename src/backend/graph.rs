@@ -25,7 +25,7 @@ pub(super) struct Graph {
     pub total_bytes: u64,
     /// Hash of the file, and of its external data where it has any.
     pub sha256: String,
-    pub has_external_data: bool,
+    pub external_data: BTreeSet<PathBuf>,
     pub input: String,
     pub layout: Layout,
     /// The batch size the network insists on, if it does.
@@ -66,7 +66,7 @@ impl Graph {
             path: path.to_owned(),
             total_bytes,
             sha256: hex::encode(hash.finalize()),
-            has_external_data: !external.is_empty(),
+            external_data: external,
             input: input.name.clone(),
             layout,
             fixed_batch,
@@ -152,7 +152,11 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<ModelProto> {
 }
 
 fn not_onnx(path: &Path, found: &str) -> Error {
-    Error::model(path, "an ONNX network", found)
+    unfinished(path, "an ONNX network", found)
+}
+
+fn unfinished(path: &Path, expected: impl Into<String>, found: impl Into<String>) -> Error {
+    Error::Unfinished { path: path.to_owned(), expected: expected.into(), found: found.into() }
 }
 
 fn hash_file(path: &Path, hash: &mut Sha256) -> Result<u64> {
@@ -192,10 +196,10 @@ fn external_data(path: &Path, graph: &GraphProto) -> Result<BTreeSet<PathBuf>> {
             Ok(metadata) if metadata.len() >= needed => files.insert(file),
             Ok(metadata) => {
                 let found = format!("{} bytes", metadata.len());
-                return Err(Error::model(path, format!("at least {needed} bytes of weights in {location}"), found));
+                return Err(unfinished(path, format!("at least {needed} bytes of weights in {location}"), found));
             }
             Err(error) => {
-                return Err(Error::model(path, format!("its weights in {location} beside it"), error.to_string()));
+                return Err(unfinished(path, format!("its weights in {location} beside it"), error.to_string()));
             }
         };
     }

@@ -145,7 +145,7 @@ impl OnnxRuntime {
         }
         let cuda = cuda_possible && provider != Provider::Cpu;
         let lanes = if cuda { lanes(2, 0, shape) } else { lanes(threads, graph.total_bytes, shape) };
-        let model = if graph.has_external_data && graph.output_is_declared() {
+        let model = if !graph.external_data.is_empty() && graph.output_is_declared() {
             Model::File
         } else {
             Model::Memory(graph.take_bytes_with_output())

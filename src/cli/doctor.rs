@@ -65,7 +65,7 @@ fn examine(named: Option<&Path>) -> Findings {
             }
             (Some(Library { version: runtime.version, path: runtime.path, found_by: runtime.origin, providers }), None)
         }
-        Err(error) => (None, Some(super::one_line(&error))),
+        Err(error) => (None, Some(error.one_line())),
     };
     let (driver, gpus) = (driver(), gpus());
     Findings {

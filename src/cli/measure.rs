@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::setup::{Setup, Shared};
+use super::setup::Shared;
 use super::{Format, complain, print, print_json};
 use crate::config::Config;
 use crate::error::{ExitCode, Result};
+use crate::measure::Progress;
 use crate::report;
 
 #[derive(Debug, clap::Args)]
@@ -27,14 +28,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let folder = args.model.parent().unwrap_or(Path::new(""));
     // Without --probe the run that the network belongs to says what to measure it on.
     let config = if args.shared.probe.is_none() { Config::read(folder)? } else { Config::default() };
-    let mut setup = Setup::new(&args.shared, &config, folder)?;
-    let bar = progress_bar();
-    let measurement = setup.measure(&args.model, &|done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-    });
-    bar.finish_and_clear();
-    let mut measurement = measurement?;
+    let setup = args.shared.plan(&config, folder)?.load()?;
+    let mut measurement = with_progress(|progress| setup.measure(setup.read(&args.model)?, &mut None, progress))?;
     if !args.replicates {
         measurement.replicates_log_r_f = None;
     }
@@ -51,8 +46,18 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
 }
 
-/// A bar on a terminal, nothing in a pipe.
-pub(super) fn progress_bar() -> ProgressBar {
+/// Runs `work` behind a bar on a terminal, behind nothing in a pipe.
+pub(super) fn with_progress<T>(work: impl FnOnce(Progress) -> T) -> T {
+    let bar = progress_bar();
+    let result = work(&|done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    result
+}
+
+fn progress_bar() -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }

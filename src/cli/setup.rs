@@ -9,14 +9,16 @@ use crate::backend::{self, Engine, Provider};
 use crate::config::{Config, LawChoice};
 use crate::error::{Error, Result};
 use crate::estimate::Estimator;
-use crate::event::Measurement;
-use crate::measure::{ChosenLaw, Progress, Settings, measure};
+use crate::measure::{ChosenLaw, Settings};
+use crate::path::RawPath;
 use crate::perturb::{Interpolation, Size};
+use crate::plan::Plan;
 use crate::predict::Law;
-use crate::probe::{self, Layout, ProbeSet};
+use crate::probe::Layout;
+use crate::watch::daemon::RunPlan;
 
 /// Flags shared by every command that measures; each overrides `relstab.toml`.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Shared {
     /// Probe images: .npy, .npz (arrays `images` and `labels`) or IDX, plain or .gz
     #[arg(long, value_name = "SRC")]
@@ -83,71 +85,40 @@ pub struct Shared {
     pub format: Format,
 }
 
-/// Everything a command needs to measure one network after another on the same images.
-#[derive(Debug)]
-pub struct Setup {
-    probe: ProbeSet,
-    normalisation: (Option<Vec<f32>>, Option<Vec<f32>>),
-    /// What is measured; a precision is resolved by the first network and then frozen.
-    settings: Settings,
-    backend: backend::Options,
-}
+impl Shared {
+    /// What a run below `root` is measured on and judged by, configured by `config` or by its own `relstab.toml`.
+    pub fn run_plan(&self, run: &Path, root: &Path, config: Option<&Path>) -> Result<RunPlan> {
+        let (config, folder) = match config {
+            Some(path) => (Config::read_file(path)?, path.parent().unwrap_or(Path::new("")).to_owned()),
+            None => Config::of_run(run, root)?,
+        };
+        Ok(RunPlan { plan: self.plan(&config, &folder)?, rules: config.stop })
+    }
 
-impl Setup {
-    /// Flags over `config`, which lies in `folder`.
-    pub fn new(flags: &Shared, config: &Config, folder: &Path) -> Result<Self> {
-        let settings = settings(flags, config)?;
-        let path = match (&flags.probe, &config.probe) {
+    /// These flags over `config`, which lies in `folder`.
+    pub fn plan(&self, config: &Config, folder: &Path) -> Result<Plan> {
+        let probe = match (&self.probe, &config.probe) {
             (Some(path), _) => path.clone(),
             (None, Some(path)) => folder.join(path),
             (None, None) => {
-                return Err(Error::setting(
-                    "--probe",
-                    "a file of probe images",
-                    "none, and no relstab.toml that names one",
-                ));
+                let found = "none, and no relstab.toml that names one";
+                return Err(Error::setting("--probe", "a file of probe images", found));
             }
         };
-        let options = probe::Options {
-            // A precision may come to need every image there is.
-            images: settings.precision.is_none().then_some(settings.images),
-            seed: settings.seed,
-            layout: flags.layout,
-        };
-        let mean = flags.mean.clone().or_else(|| config.preprocess.mean.clone());
-        let std = flags.std.clone().or_else(|| config.preprocess.std.clone());
-        let probe = ProbeSet::open(&path, &options)?.normalised(mean.as_deref(), std.as_deref())?;
-        let backend = backend::Options {
-            engine: flags.backend,
-            provider: flags.provider,
-            library: flags.onnxruntime.clone(),
-            output: flags.output.clone(),
-            threads: flags.threads,
-        };
-        Ok(Self { probe, normalisation: (mean, std), settings, backend })
-    }
-
-    /// The law that predictions come from.
-    pub fn law_name(&self) -> Option<&str> {
-        self.settings.law.as_ref().map(|chosen| chosen.law.name.as_str())
-    }
-
-    /// Measures the network at `path`, normalising by what it says of itself where neither flags nor configuration do.
-    pub fn measure(&mut self, path: &Path, progress: Progress) -> Result<Measurement> {
-        let backend = backend::open(path, self.probe.shape(), &self.backend)?;
-        let metadata = &backend.network().metadata;
-        let measurement =
-            if matches!(self.normalisation, (None, None)) && (metadata.mean.is_some() || metadata.std.is_some()) {
-                let probe = self.probe.clone().normalised(metadata.mean.as_deref(), metadata.std.as_deref())?;
-                measure(&*backend, &probe, &self.settings, progress)?
-            } else {
-                measure(&*backend, &self.probe, &self.settings, progress)?
-            };
-        if self.settings.precision.take().is_some() {
-            self.settings.images = measurement.probe.images;
-            self.settings.draws = measurement.settings.draws;
-        }
-        Ok(measurement)
+        Ok(Plan {
+            probe: RawPath(probe),
+            layout: self.layout,
+            mean: self.mean.clone().or_else(|| config.preprocess.mean.clone()),
+            std: self.std.clone().or_else(|| config.preprocess.std.clone()),
+            settings: settings(self, config)?,
+            backend: backend::Options {
+                engine: self.backend,
+                provider: self.provider,
+                library: self.onnxruntime.clone().map(RawPath),
+                output: self.output.clone(),
+                threads: self.threads,
+            },
+        })
     }
 }
 

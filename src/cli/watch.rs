@@ -1,116 +1,281 @@
-//! `relstab watch`: every checkpoint of a directory, in order, as it lands.
+//! `relstab watch`: the daemon, from flags to its end.
+#![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::measure::progress_bar;
-use super::setup::{Setup, Shared};
-use super::{Format, complain, one_line, print, print_json};
-use crate::config::Config;
-use crate::error::{Error, ExitCode, Reach, Result};
-use crate::event::{Event, Kind};
-use crate::report;
-use crate::watch::{Source, scan};
+use bytesize::ByteSize;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
 
-#[derive(Debug, clap::Args)]
+use super::setup::Shared;
+use super::{Format, once, print, state};
+use crate::error::{Error, ExitCode, Result};
+use crate::event::{Event, Kind};
+use crate::journal::{Journal, Line, Lock, Policy};
+use crate::report;
+use crate::serve::{Feed, Hub, Listeners, SocketFile};
+use crate::stop::Rule;
+use crate::watch::daemon::{self, Channels, Message, Options, Planner};
+use crate::watch::pool::Limits;
+use crate::watch::scan::Search;
+
+#[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Directory of checkpoints, one run
-    #[arg(value_name = "DIR")]
-    folder: PathBuf,
-    /// Measure what is there, print and exit
+    /// Directories of checkpoints, each one run
+    #[arg(value_name = "DIR", required = true)]
+    folders: Vec<PathBuf>,
+    /// Measure what is there, print and exit; keeps no journal and opens no socket
     #[arg(long)]
     once: bool,
+    /// Every sub-directory is a run of its own, but those named after a step or an epoch
+    #[arg(long)]
+    recursive: bool,
+    /// Names of the files that are checkpoints
+    #[arg(long, value_name = "GLOB", default_value = "*.onnx")]
+    pattern: String,
+    /// Read this file instead of each run's relstab.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    daemon: Daemon,
     #[command(flatten)]
     shared: Shared,
 }
 
-/// How often the directory is looked at; a file is taken when it was the same for one such interval.
-const INTERVAL: Duration = Duration::from_millis(500);
+/// What the daemon does besides measuring.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Daemon")]
+struct Daemon {
+    /// A closed file must have been left alone for this long; one that is renamed into place need not
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    settle: Duration,
+    /// A file that is not a whole network for this long has failed
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration)]
+    give_up: Duration,
+    /// Which checkpoints are measured: all, latest (older ones are skipped), every:N
+    #[arg(long, value_name = "POLICY", default_value = "all")]
+    policy: Policy,
+    /// Worker processes that measure side by side
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    workers: usize,
+    /// A worker without work ends after this long
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = duration)]
+    worker_idle: Duration,
+    /// One measurement may take this long
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = duration)]
+    timeout: Duration,
+    /// A worker may grow to this size, such as 4GiB
+    #[arg(long, value_name = "SIZE")]
+    memory_limit: Option<ByteSize>,
+    /// A checkpoint fails when workers died of it this often
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    attempts: u32,
+    /// Niceness added to the workers'
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..=19))]
+    nice: i32,
+    /// Share of the time that a worker may compute: it rests after each checkpoint
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
+    duty: f64,
+    /// The journal's file [default: a folder under $XDG_STATE_HOME/relstab]
+    #[arg(long, value_name = "PATH")]
+    journal: Option<PathBuf>,
+    /// The Unix socket [default: under $XDG_RUNTIME_DIR, else beside the journal]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Listen on a loopback address as well, such as 127.0.0.1:7777
+    #[arg(long, value_name = "ADDR")]
+    tcp: Option<SocketAddr>,
+    /// Early-stopping rule in place of relstab.toml's, such as monitor=r_f,patience=5,min_delta=0.01
+    #[arg(long, value_name = "RULE")]
+    stop: Vec<Rule>,
+    /// Shell command for a run that should stop; RELSTAB_RUN, RELSTAB_BEST and RELSTAB_REASON tell about it
+    #[arg(long, value_name = "CMD")]
+    on_stop: Option<String>,
+    /// How the log on standard error is written; RELSTAB_LOG sets how much (warn, info, debug)
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    log_format: Format,
+}
+
+fn duration(text: &str) -> std::result::Result<Duration, String> {
+    let duration: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    Duration::try_from(duration).map_err(|_| "expected a time such as 500ms, 2s or 1m".to_owned())
+}
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    if !args.folder.is_dir() {
-        let found = if args.folder.exists() { "a file" } else { "no such directory" };
-        return Err(Error::setting(
-            "DIR",
-            "a directory of checkpoints",
-            format!("{found} ({})", args.folder.display()),
-        ));
+    for folder in &args.folders {
+        if !folder.is_dir() {
+            let found = if folder.exists() { "a file" } else { "no such directory" };
+            let found = format!("{found} ({})", folder.display());
+            return Err(Error::setting("DIR", "a directory of checkpoints", found));
+        }
     }
-    let config = Config::read(&args.folder)?;
-    let mut stream = Stream {
-        run: args.folder.canonicalize().map_err(Error::io(&args.folder, "open"))?.to_string_lossy().into_owned(),
-        setup: Setup::new(&args.shared, &config, &args.folder)?,
-        format: args.shared.format,
-        seq: 0,
-        failed: false,
-    };
+    let search = Search::new(args.recursive, &args.pattern)?;
     if args.once {
-        let checkpoints = scan(&args.folder)?;
-        if checkpoints.is_empty() {
-            return Err(Error::setting(
-                "DIR",
-                "a directory with .onnx files",
-                format!("none in {}", args.folder.display()),
-            ));
+        return once::run(&args.shared, &args.folders, &search, args.config.as_deref());
+    }
+    watch(args, search)
+}
+
+fn watch(args: &Args, search: Search) -> Result<ExitCode> {
+    let flags = &args.daemon;
+    if !(flags.duty > 0.0 && flags.duty <= 1.0) {
+        return Err(Error::setting("--duty", "a share of the time, above 0 and at most 1", flags.duty));
+    }
+    log(flags.log_format);
+    raise_open_files();
+    let canonical = |folder: &PathBuf| folder.canonicalize().map_err(Error::io(folder, "open"));
+    let roots = args.folders.iter().map(canonical).collect::<Result<Vec<_>>>()?;
+    let planner = planner(args);
+    if !args.recursive {
+        // What is wrong from the beginning is said at once.
+        roots.iter().try_for_each(|root| planner(root, root).map(|_| ()))?;
+    }
+
+    let journal_path = flags.journal.clone().map_or_else(|| state::journal_of(&roots), Ok)?;
+    let socket = flags.socket.clone().unwrap_or_else(|| state::socket_of(&journal_path));
+    let note = json!({"pid": std::process::id(), "socket": socket.to_string_lossy()}).to_string();
+    let _lock = Lock::take(&journal_path, &note)?;
+    let journal = Journal::open(&journal_path)?;
+    let reader = Journal::read(&journal_path)?;
+
+    let fail = |source| Error::Io { path: "the runtime".into(), action: "start", source };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(fail)?;
+    let listeners = runtime.block_on(Listeners::bind(&socket, flags.tcp))?;
+    let _socket_file = SocketFile(socket.clone());
+    let (channels, received) = Channels::new();
+    let ends = CancellationToken::new();
+    let hub = Hub::new(channels.clone(), reader, ends.clone());
+    {
+        let _inside = runtime.enter();
+        signals(&channels)?;
+    }
+    info!(socket = %socket.display(), tcp = ?listeners.tcp_address(), journal = %journal_path.display(), "ready");
+    let server = runtime.spawn(listeners.serve(Arc::clone(&hub)));
+    let printer = runtime.spawn(print_events(hub, args.shared.format, ends.clone()));
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+
+    let options = Options {
+        roots,
+        search,
+        settle: flags.settle,
+        give_up: flags.give_up,
+        policy: flags.policy,
+        attempts: flags.attempts.max(1),
+        on_stop: flags.on_stop.clone(),
+        limits: Limits {
+            workers: flags.workers,
+            idle: flags.worker_idle,
+            timeout: flags.timeout,
+            memory: flags.memory_limit.map(|size| size.as_u64()),
+            nice: flags.nice,
+            duty: flags.duty,
+        },
+    };
+    let result = daemon::run(journal, options, planner, &channels, &received);
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    ends.cancel();
+    runtime.block_on(async {
+        // Both end by themselves, within the bounds of a goodbye.
+        let _ = server.await;
+        let _ = printer.await;
+    });
+    result.map(|()| ExitCode::Success)
+}
+
+fn planner(args: &Args) -> Planner {
+    let (shared, config, stop) = (args.shared.clone(), args.config.clone(), args.daemon.stop.clone());
+    Box::new(move |run, root| {
+        let mut plan = shared.run_plan(run, root, config.as_deref())?;
+        if !stop.is_empty() {
+            plan.rules.clone_from(&stop);
         }
-        for path in checkpoints {
-            stream.measure(&path)?;
-        }
-    } else {
-        let mut source = Source::new(&args.folder);
+        // Workers run elsewhere.
+        let probe = &mut plan.plan.probe.0;
+        *probe = std::path::absolute(&*probe).map_err(Error::io(probe, "find"))?;
+        Ok(plan)
+    })
+}
+
+/// Ends the daemon on SIGTERM and Ctrl-C, has it read its configuration again on SIGHUP.
+fn signals(channels: &Channels) -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let fail = |source| Error::Io { path: "signals".into(), action: "listen for", source };
+    let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(fail)?;
+    let messages = channels.messages.clone();
+    tokio::spawn(async move {
         loop {
-            for path in source.ready()? {
-                stream.measure(&path)?;
+            let message = tokio::select! {
+                _ = terminate.recv() => Message::End,
+                _ = interrupt.recv() => Message::End,
+                _ = hangup.recv() => Message::Reload,
+            };
+            let messages = messages.clone();
+            let sent = tokio::task::spawn_blocking(move || messages.send(message)).await;
+            if !matches!(sent, Ok(Ok(()))) {
+                return;
             }
-            std::thread::sleep(INTERVAL);
         }
-    }
-    Ok(if stream.failed { ExitCode::SomeFailed } else { ExitCode::Success })
+    });
+    Ok(())
 }
 
-/// The checkpoints of one run, measured and printed one after another.
-struct Stream {
-    run: String,
-    setup: Setup,
-    format: Format,
-    seq: u64,
-    failed: bool,
-}
-
-impl Stream {
-    /// A checkpoint that fails is reported and costs only itself; what concerns all of them ends the stream.
-    fn measure(&mut self, path: &Path) -> Result<()> {
-        let bar = progress_bar();
-        let outcome = self.setup.measure(path, &|done, total| {
-            bar.set_length(total);
-            bar.set_position(done);
-        });
-        bar.finish_and_clear();
-        let kind = match outcome {
-            Ok(mut measurement) => {
-                measurement.replicates_log_r_f = None;
-                Kind::Measured { measurement: Box::new(measurement) }
-            }
-            Err(error) if error.reach() == Reach::Checkpoint => {
-                self.failed = true;
-                let reason = one_line(&error);
-                complain("error", &reason);
-                Kind::Failed { path: path.to_owned(), reason }
-            }
-            Err(error) => return Err(error),
+/// Prints what happens until the daemon ends or nobody reads.
+async fn print_events(hub: Arc<Hub>, format: Format, ends: CancellationToken) {
+    let Ok(mut feed) = Feed::new(hub, Vec::new(), None).await else { return };
+    let mut run = String::new();
+    loop {
+        let lines = tokio::select! {
+            lines = feed.next() => lines,
+            () = ends.cancelled() => return,
         };
-        self.seq += 1;
-        let time = jiff::Timestamp::now().to_string();
-        let event = Event { seq: self.seq, time, run: self.run.clone(), kind };
-        match (self.format, &event.kind) {
-            (Format::Json, _) => print_json(&event, false),
-            (Format::Text, Kind::Measured { measurement }) => {
-                if self.seq == 1 {
-                    print(&report::line_header(measurement, self.setup.law_name()))?;
-                }
-                print(&report::line(measurement))
-            }
-            (Format::Text, Kind::Failed { .. }) => Ok(()),
+        let Ok(Some(lines)) = lines else { return };
+        let Some(text) = printed(&lines, format, &mut run) else { continue };
+        if tokio::task::spawn_blocking(move || print(&text)).await.is_err() {
+            return;
         }
     }
+}
+
+fn printed(lines: &[Line], format: Format, run: &mut String) -> Option<String> {
+    if format == Format::Json {
+        return Some(lines.iter().map(|line| format!("{}\n", line.text)).collect());
+    }
+    let mut text = String::new();
+    for line in lines {
+        let Ok(Event { kind: Kind::Measured { measurement }, .. }) = serde_json::from_str::<Event>(&line.text) else {
+            continue;
+        };
+        if *run != *line.run {
+            line.run.as_ref().clone_into(run);
+            let law = measurement.prediction.as_ref().map(|prediction| prediction.law.name.clone());
+            text += &format!("{run}\n{}", report::line_header(&measurement, law.as_deref()));
+        }
+        text += &report::line(&measurement);
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+fn log(format: Format) {
+    use std::io::IsTerminal as _;
+    let filter = tracing_subscriber::EnvFilter::try_from_env("RELSTAB_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // A second subscriber in one process is refused, and harmless.
+    let _ = match format {
+        Format::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        Format::Json => builder.json().try_init(),
+    };
+}
+
+/// A thousand subscribers need a thousand open files.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }

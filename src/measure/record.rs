@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::passes::Passes;
 use super::{ChosenLaw, Settings};
 use crate::backend::Backend;
+use crate::checkpoint::Metadata;
 use crate::error::{Error, Result};
 use crate::estimate::{Estimate, Resampling, Responses, Stabilities, Stability, stabilities};
 use crate::event::{
@@ -19,23 +20,12 @@ use crate::probe::{ProbeSet, Shape};
 /// The law to apply, or why there is none.
 pub(super) type Applicable<'a> = std::result::Result<&'a Law, String>;
 
-/// Whether the chosen law speaks of this measurement.
-pub(super) fn applicable_law<'a>(
-    settings: &'a Settings,
-    perturber: &Perturber,
-    shape: Shape,
-) -> Result<Applicable<'a>> {
-    let Some(ChosenLaw { law, explicit, force }) = &settings.law else {
+/// Whether the chosen law speaks of measurements under these conditions.
+pub(super) fn applicable_law<'a>(chosen: Option<&'a ChosenLaw>, conditions: &Conditions) -> Result<Applicable<'a>> {
+    let Some(ChosenLaw { law, explicit, force }) = chosen else {
         return Ok(Err("no prediction: name a law with --law, for instance cifar10 or fashionmnist-c3".to_owned()));
     };
-    let conditions = Conditions {
-        cutoff: settings.deformation.cutoff,
-        delta: perturber.delta(),
-        interpolation: settings.deformation.interpolation,
-        estimator: settings.estimator,
-        side: ((shape.height.pow(2) + shape.width.pow(2)) as f64 / 2.0).sqrt(),
-    };
-    match law.difference(&conditions) {
+    match law.difference(conditions) {
         Some(difference) if !force => {
             let reason = format!("it was fitted at other settings: {difference}");
             if *explicit {
@@ -45,6 +35,38 @@ pub(super) fn applicable_law<'a>(
         }
         _ => Ok(Ok(law)),
     }
+}
+
+/// What the chosen law makes of a network that was measured before; `None` where it makes nothing.
+#[must_use]
+pub fn predict(measurement: &Measurement, chosen: Option<&ChosenLaw>) -> Option<Prediction> {
+    let settings = &measurement.settings;
+    let [channels, height, width] = measurement.probe.shape;
+    let conditions = Conditions {
+        cutoff: settings.cutoff,
+        delta: settings.delta,
+        interpolation: settings.interpolation,
+        estimator: settings.estimator,
+        side: Shape { channels, height, width }.side(),
+    };
+    let law = applicable_law(chosen, &conditions).ok()?;
+    prediction(&law, measurement.r_f.as_ref(), &measurement.metadata).ok()
+}
+
+fn prediction(
+    law: &Applicable,
+    r_f: Option<&Estimate>,
+    metadata: &Metadata,
+) -> std::result::Result<Prediction, String> {
+    let law = law.as_ref().map_err(Clone::clone)?;
+    let r_f = r_f.ok_or("no prediction: R_f is undefined")?;
+    if metadata.is_initial() {
+        return Err("no prediction: the checkpoint was written before any training".to_owned());
+    }
+    if is_near_initial(r_f) {
+        return Err("no prediction: R_f is near 1, where training begins".to_owned());
+    }
+    Ok(law.predict(r_f))
 }
 
 /// All readings with their intervals; resamples depend only on the probe set and the seed.
@@ -84,8 +106,12 @@ impl Parts<'_> {
         warnings.extend(looks_like_probabilities(&self.passes));
         let (probe_error, doubt) = probe_error(self.probe, &self.passes);
         warnings.extend(doubt);
+        let known = (probe_error, network.metadata.val_error);
+        if let (Some(probe_error), Some(val_error)) = known {
+            warnings.extend(errors_disagree(probe_error, val_error, network.outputs));
+        }
         let r_f = headline.r_f.as_ref().ok().copied();
-        let prediction = match self.predict(law, r_f.as_ref()) {
+        let prediction = match prediction(law, r_f.as_ref(), &network.metadata) {
             Ok(prediction) => Some(prediction),
             Err(reason) => {
                 warnings.push(reason);
@@ -104,6 +130,7 @@ impl Parts<'_> {
                 sha256: network.sha256.clone(),
                 input: network.input.clone(),
                 output: network.output.clone(),
+                outputs: network.outputs,
                 bytes: network.bytes,
             },
             probe: Probe {
@@ -148,18 +175,6 @@ impl Parts<'_> {
             warnings,
         }
     }
-
-    fn predict(&self, law: &Applicable, r_f: Option<&Estimate>) -> std::result::Result<Prediction, String> {
-        let law = law.as_ref().map_err(Clone::clone)?;
-        let r_f = r_f.ok_or("no prediction: R_f is undefined")?;
-        if self.network.network().metadata.is_initial() {
-            return Err("no prediction: the checkpoint was written before any training".to_owned());
-        }
-        if is_near_initial(r_f) {
-            return Err("no prediction: R_f is near 1, where training begins".to_owned());
-        }
-        Ok(law.predict(r_f))
-    }
 }
 
 fn reading(stability: &Stability) -> Reading {
@@ -181,6 +196,18 @@ fn looks_like_probabilities(passes: &Passes) -> Option<String> {
     (probabilities || logarithms()).then(|| {
         "the outputs look like probabilities: R_f is defined before the softmax, export the network without it"
             .to_owned()
+    })
+}
+
+/// A network that guesses on the probe set although training found it good sees other images than training did.
+#[must_use]
+pub fn errors_disagree(probe_error: f64, val_error: f64, classes: usize) -> Option<String> {
+    let chance = 1.0 - 1.0 / classes.max(2) as f64;
+    (probe_error > 0.85 * chance && val_error < 0.6 * chance).then(|| {
+        format!(
+            "the error on the labelled probe images is {probe_error:.3}, near chance, but val_error is {val_error:.3}: \
+             normalisation, layout or label order of the probe set is likely wrong"
+        )
     })
 }
 

@@ -1,6 +1,8 @@
 //! Shared by the tests: networks in closed form, and the files that come with the project.
 #![allow(dead_code, reason = "each test crate uses its share")]
 
+pub mod daemon;
+
 use std::path::PathBuf;
 
 use relstab::backend::{Backend, Identity, Lanes, Network, Provider, Session};

@@ -1,0 +1,93 @@
+//! `relstab watch --once`: every checkpoint that is there, in training order, in this process.
+
+use std::path::{Path, PathBuf};
+
+use super::measure::with_progress;
+use super::setup::Shared;
+use super::{Format, complain, print, print_json};
+use crate::error::{Error, ExitCode, Reach, Result};
+use crate::event::{Event, Kind};
+use crate::path;
+use crate::plan::{Resolved, Setup};
+use crate::report;
+use crate::watch::scan::{Search, checkpoints};
+
+pub fn run(shared: &Shared, folders: &[PathBuf], search: &Search, config: Option<&Path>) -> Result<ExitCode> {
+    let mut seq = 0;
+    let mut failed = false;
+    for folder in folders {
+        let found = checkpoints(search, folder)?;
+        if found.is_empty() {
+            // What else is wrong comes first.
+            shared.run_plan(folder, folder, config)?;
+            let found = format!("none in {}", folder.display());
+            return Err(Error::setting("DIR", "a directory with .onnx files", found));
+        }
+        for run in found.chunk_by(|a, b| a.run == b.run) {
+            let mut stream = Stream::new(shared, &run[0].run, folder, config)?;
+            for checkpoint in run {
+                seq += 1;
+                stream.measure(&checkpoint.path, seq)?;
+            }
+            failed |= stream.failed;
+        }
+    }
+    Ok(if failed { ExitCode::SomeFailed } else { ExitCode::Success })
+}
+
+/// The checkpoints of one run, measured and printed one after another.
+struct Stream {
+    run: String,
+    setup: Setup,
+    law: Option<String>,
+    resolved: Option<Resolved>,
+    format: Format,
+    printed_header: bool,
+    failed: bool,
+}
+
+impl Stream {
+    fn new(shared: &Shared, run: &Path, root: &Path, config: Option<&Path>) -> Result<Self> {
+        let plan = shared.run_plan(run, root, config)?.plan;
+        Ok(Self {
+            run: path::text(&run.canonicalize().map_err(Error::io(run, "open"))?),
+            law: plan.settings.law.as_ref().map(|chosen| chosen.law.name.clone()),
+            setup: plan.load()?,
+            resolved: None,
+            format: shared.format,
+            printed_header: false,
+            failed: false,
+        })
+    }
+
+    /// A checkpoint that fails is reported and costs only itself; what concerns all of them ends the stream.
+    fn measure(&mut self, path: &Path, seq: u64) -> Result<()> {
+        let outcome =
+            with_progress(|progress| self.setup.measure(self.setup.read(path)?, &mut self.resolved, progress));
+        let kind = match outcome {
+            Ok(mut measurement) => {
+                measurement.replicates_log_r_f = None;
+                Kind::Measured { measurement: Box::new(measurement) }
+            }
+            Err(error) if error.reach() == Reach::Checkpoint => {
+                self.failed = true;
+                let reason = error.one_line();
+                complain("error", &reason);
+                Kind::Failed { path: path.to_owned(), reason }
+            }
+            Err(error) => return Err(error),
+        };
+        let event = Event { seq, time: jiff::Timestamp::now().to_string(), run: self.run.clone(), kind };
+        match (self.format, &event.kind) {
+            (Format::Json, _) => print_json(&event, false),
+            (Format::Text, Kind::Measured { measurement }) => {
+                if !self.printed_header {
+                    self.printed_header = true;
+                    print(&report::line_header(measurement, self.law.as_deref()))?;
+                }
+                print(&report::line(measurement))
+            }
+            (Format::Text, _) => Ok(()),
+        }
+    }
+}

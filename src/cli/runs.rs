@@ -1,0 +1,234 @@
+//! The commands that ask a journal about one run: history, best, wait, forget, retry.
+#![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::state::{Known, find, live_socket};
+use super::{Format, complain, print, print_json};
+use crate::error::{Error, ExitCode, Result};
+use crate::event::Measurement;
+use crate::journal::{Entry, Filter, Journal, Lock, State};
+use crate::report;
+use crate::stop::Point;
+
+#[derive(Debug, clap::Args)]
+pub struct Run {
+    /// The run's directory
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// The journal [default: the one under $XDG_STATE_HOME/relstab that knows the run]
+    #[arg(long, value_name = "PATH")]
+    journal: Option<PathBuf>,
+}
+
+impl Run {
+    fn find(&self) -> Result<Known> {
+        find(&self.run, self.journal.as_deref())
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub struct History {
+    #[command(flatten)]
+    run: Run,
+    /// Keep the bootstrap replicates in the JSON records, where the journal keeps them
+    #[arg(long)]
+    replicates: bool,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Best {
+    #[command(flatten)]
+    run: Run,
+    /// Make or move a symbolic link to the checkpoint
+    #[arg(long, value_name = "PATH")]
+    link: Option<PathBuf>,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Wait {
+    #[command(flatten)]
+    run: Run,
+    /// Wait for the checkpoint of this step [default: until nothing is pending and something was measured]
+    #[arg(long)]
+    step: Option<u64>,
+    /// Give up after this long
+    #[arg(long, value_name = "TIME")]
+    timeout: Option<jiff::SignedDuration>,
+}
+
+pub fn history(args: &History) -> Result<ExitCode> {
+    let known = args.run.find()?;
+    let entries = known.journal.history(known.id, Filter { with_replicates: args.replicates, step: None })?;
+    match args.format {
+        Format::Json => print_json(&entries, true)?,
+        Format::Text => print(&table(&entries))?,
+    }
+    Ok(ExitCode::Success)
+}
+
+fn record(entry: &Entry) -> Option<Measurement> {
+    let mut record: Measurement = serde_json::from_value(entry.measurement.clone()?).ok()?;
+    record.metadata.val_error = entry.val_error;
+    Some(record)
+}
+
+fn table(entries: &[Entry]) -> String {
+    let mut text = String::new();
+    for entry in entries {
+        if let Some(record) = record(entry) {
+            if text.is_empty() {
+                let law = entries.iter().find_map(record_of_law);
+                text += &report::line_header(&record, law.as_deref());
+            }
+            text += &report::line(&record);
+        }
+    }
+    for entry in entries.iter().filter(|entry| entry.state != State::Measured) {
+        let reason = entry.reason.as_deref().unwrap_or("waits for its turn");
+        text += &format!("{}: {}: {reason}\n", entry.state, entry.path);
+    }
+    text
+}
+
+fn record_of_law(entry: &Entry) -> Option<String> {
+    Some(entry.measurement.as_ref()?["prediction"]["law"]["name"].as_str()?.to_owned())
+}
+
+/// The checkpoint that the run's first rule holds best; without a rule, that of the least R_f.
+pub fn best(args: &Best) -> Result<ExitCode> {
+    let Known { journal, id, run } = args.run.find()?;
+    let (verdicts, _) = journal.verdicts(id)?;
+    let by_rule = verdicts.into_iter().next().and_then(|verdict| verdict.best);
+    let points = journal.points(id)?;
+    let by_r_f = || {
+        let is_trained = |point: &&Point| point.step != Some(0) && point.r_f.is_some_and(f64::is_finite);
+        let defined = points.iter().filter(is_trained);
+        defined
+            .min_by(|a, b| a.r_f.partial_cmp(&b.r_f).unwrap_or(std::cmp::Ordering::Equal))
+            .map(|point| point.path.clone())
+    };
+    let Some(path) = by_rule.map(|mark| mark.path).or_else(by_r_f) else {
+        complain("error", &format!("run {run}: nothing was measured yet"));
+        return Ok(ExitCode::Undefined);
+    };
+    if let Some(link) = &args.link {
+        replace_link(Path::new(&path), link)?;
+    }
+    match args.format {
+        Format::Text => print(&format!("{path}\n"))?,
+        Format::Json => {
+            let entries = journal.history(id, Filter::default())?;
+            print_json(&entries.iter().find(|entry| entry.path == path), true)?;
+        }
+    }
+    Ok(ExitCode::Success)
+}
+
+/// A link that is moved is never missing.
+fn replace_link(target: &Path, link: &Path) -> Result<()> {
+    let temporary = link.with_added_extension("new");
+    let _ = std::fs::remove_file(&temporary);
+    symlink(target, &temporary).map_err(Error::io(&temporary, "link"))?;
+    if link.exists() && !link.is_symlink() {
+        let _ = std::fs::remove_file(&temporary);
+        return Err(Error::setting("--link", "a path that is free or a link", link.display()));
+    }
+    std::fs::rename(&temporary, link).map_err(Error::io(link, "link"))
+}
+
+/// How often the journal is looked at.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+pub fn wait(args: &Wait) -> Result<ExitCode> {
+    let timeout = args.timeout.and_then(|timeout| Duration::try_from(timeout).ok());
+    let end = timeout.map(|timeout| Instant::now() + timeout);
+    // The daemon may not have seen the run yet.
+    let mut known = None;
+    loop {
+        if known.is_none() {
+            known = match args.run.find() {
+                Ok(found) => Some(found),
+                Err(Error::UnknownRun { .. } | Error::Journal { .. }) if end.is_some() => None,
+                Err(error) => return Err(error),
+            };
+        }
+        if let Some(Known { journal, id, run }) = &known {
+            let (_, stop) = journal.verdicts(*id)?;
+            if let Some(stop) = stop {
+                complain("stop", &format!("run {run}: {}", stop["reason"].as_str().unwrap_or_default()));
+                return Ok(ExitCode::Stopped);
+            }
+            if is_done(journal, *id, args.step)? {
+                return Ok(ExitCode::Success);
+            }
+        }
+        if end.is_some_and(|end| end <= Instant::now()) {
+            complain("error", &format!("run {}: nothing came in time", args.run.run.display()));
+            return Ok(ExitCode::TimedOut);
+        }
+        std::thread::sleep(INTERVAL);
+    }
+}
+
+fn is_done(journal: &Journal, id: i64, step: Option<u64>) -> Result<bool> {
+    if step.is_some() {
+        let entries = journal.history(id, Filter { step, ..Filter::default() })?;
+        return Ok(!entries.is_empty() && entries.iter().all(|entry| entry.state != State::Pending));
+    }
+    let counts = journal.counts(id)?;
+    let has = |state| counts.get(&state).is_some_and(|count| *count > 0);
+    Ok(has(State::Measured) && !has(State::Pending))
+}
+
+pub fn forget(args: &Run) -> Result<ExitCode> {
+    let known = args.find()?;
+    change(&known, "forget", |journal| journal.forget(&known.run).map(|_| ()))
+}
+
+pub fn retry(args: &Run) -> Result<ExitCode> {
+    let known = args.find()?;
+    change(&known, "retry", |journal| journal.retry(known.id).map(|_| ()))
+}
+
+/// Has the daemon that writes the journal do it; does it here if there is none.
+fn change(known: &Known, request: &str, here: impl FnOnce(&mut Journal) -> Result<()>) -> Result<ExitCode> {
+    let path = known.journal.path();
+    if let Some(socket) = live_socket(path) {
+        ask(&socket, &json!({"type": request, "run": known.run}))?;
+    } else {
+        let _lock = Lock::take(path, "")?;
+        here(&mut Journal::open(path)?)?;
+    }
+    Ok(ExitCode::Success)
+}
+
+fn ask(socket: &Path, request: &Value) -> Result<()> {
+    let fail = |source| Error::Io { path: socket.to_owned(), action: "ask", source };
+    let mut stream = UnixStream::connect(socket).map_err(fail)?;
+    writeln!(stream, "{request}").map_err(fail)?;
+    let mut reply = String::new();
+    let mut lines = BufReader::new(stream);
+    // The first line is the daemon's hello.
+    for _ in 0..2 {
+        reply.clear();
+        lines.read_line(&mut reply).map_err(fail)?;
+    }
+    let reply: Value = serde_json::from_str(&reply).map_err(|error| fail(error.into()))?;
+    match reply["type"].as_str() {
+        Some("error") => Err(fail(std::io::Error::other(reply["reason"].as_str().unwrap_or_default().to_owned()))),
+        _ => Ok(()),
+    }
+}

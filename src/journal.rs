@@ -1,0 +1,294 @@
+//! What the daemon knows, in `SQLite`: runs, the queue of checkpoints, outcomes, and every event that was sent.
+//!
+//! Events are committed before they are sent. In WAL mode with `synchronous = NORMAL` a killed process loses nothing that
+//! was committed; a power cut may take the last moments. An event of a measurement takes about 4 kB, its replicates
+//! (kept for the best and the last 1,000 checkpoints of a run) another 4 kB.
+
+mod history;
+mod outcome;
+mod queue;
+
+use std::cell::RefCell;
+use std::fs::{File, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
+
+pub use history::{Counts, Entry, Filter, State};
+pub use outcome::Outcome;
+pub use queue::{Job, Policy, Sighting};
+
+use crate::error::{Error, Result};
+use crate::event::Kind;
+
+/// The version of the schema that this program writes.
+const VERSION: i64 = 1;
+const SCHEMA: &str = include_str!("journal/schema.sql");
+/// How long a reader or writer waits for another's lock.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// An event as it goes over a socket, without its line break.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Counts up from 1 in a journal.
+    pub seq: i64,
+    /// The run's canonical path.
+    pub run: Arc<str>,
+    /// The event's `type`.
+    pub kind: &'static str,
+    /// The JSON object.
+    pub text: Arc<str>,
+}
+
+/// A journal; writing needs the [`Lock`].
+#[derive(Debug)]
+pub struct Journal {
+    db: Connection,
+    path: PathBuf,
+}
+
+/// Keeps other daemons away from a journal as long as it lives.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Locks the journal at `path` and leaves `note`, one line, for whoever finds it locked.
+    ///
+    /// # Errors
+    /// `Io` if the lock file cannot be made, `Locked` with the holder's note if it is held.
+    pub fn take(path: &Path, note: &str) -> Result<Self> {
+        let path = lock_path(path);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+        }
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = options.open(&path).map_err(Error::io(&path, "open"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::Locked { holder: read_note(&path), path }),
+            Err(TryLockError::Error(error)) => return Err(Error::io(&path, "lock")(error)),
+        }
+        let note = |file: &mut File| {
+            file.set_len(0)?;
+            file.rewind()?;
+            writeln!(file, "{note}")
+        };
+        // A full disk must not keep the daemon from starting: the lock holds without its note.
+        let _ = note(&mut file);
+        Ok(Self { _file: file })
+    }
+}
+
+fn lock_path(journal: &Path) -> PathBuf {
+    journal.with_added_extension("lock")
+}
+
+fn read_note(lock: &Path) -> String {
+    let mut text = String::new();
+    let read = File::open(lock).and_then(|file| file.take(4096).read_to_string(&mut text));
+    if read.is_ok() { text.trim().to_owned() } else { String::new() }
+}
+
+/// The note of the daemon that holds the journal's lock; `None` if none does.
+#[must_use]
+pub fn holder(journal: &Path) -> Option<String> {
+    let path = lock_path(journal);
+    let file = File::open(&path).ok()?;
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Some(read_note(&path)),
+        _ => None,
+    }
+}
+
+impl Journal {
+    /// Opens the journal at `path` for writing, makes it if need be and brings it to the present version.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be opened, is damaged or of a later version.
+    pub fn open(path: &Path) -> Result<Self> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+        }
+        let fail = |source| Error::Journal { path: path.to_owned(), action: "open", source };
+        let mut db = Connection::open(path).map_err(fail)?;
+        db.busy_timeout(PATIENCE).map_err(fail)?;
+        db.pragma_update(None, "journal_mode", "wal").map_err(fail)?;
+        db.pragma_update(None, "synchronous", "normal").map_err(fail)?;
+        db.pragma_update(None, "foreign_keys", true).map_err(fail)?;
+        let version = version(&db).map_err(fail)?;
+        if version > VERSION {
+            return Err(newer(path, version));
+        }
+        if version == 0 {
+            create(&mut db).map_err(fail)?;
+        }
+        db.set_prepared_statement_cache_capacity(64);
+        Ok(Self { db, path: path.to_owned() })
+    }
+
+    /// Opens the journal at `path` for reading, beside a daemon that writes it.
+    ///
+    /// # Errors
+    /// `Journal` if there is none, or it is damaged or of a later version.
+    pub fn read(path: &Path) -> Result<Self> {
+        let fail = |source| Error::Journal { path: path.to_owned(), action: "open", source };
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(path, flags).map_err(fail)?;
+        db.busy_timeout(PATIENCE).map_err(fail)?;
+        db.pragma_update(None, "query_only", true).map_err(fail)?;
+        match version(&db).map_err(fail)? {
+            VERSION => Ok(Self { db, path: path.to_owned() }),
+            version => Err(newer(path, version)),
+        }
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The number of the run at `path`, which is made if need be.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be written.
+    pub fn run_id(&mut self, path: &str) -> Result<i64> {
+        let (id, _) = self.write("add a run to", |tx| {
+            tx.execute("INSERT INTO runs (path) VALUES (?1) ON CONFLICT DO NOTHING", [path])?;
+            tx.query_row("SELECT id FROM runs WHERE path = ?1", [path], |row| row.get(0))
+        })?;
+        Ok(id)
+    }
+
+    /// Forgets a run, its checkpoints and its events; gives whether there was one.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be written.
+    pub fn forget(&mut self, run: &str) -> Result<bool> {
+        let (deleted, _) = self.write("forget a run in", |tx| tx.execute("DELETE FROM runs WHERE path = ?1", [run]))?;
+        Ok(deleted > 0)
+    }
+
+    /// One transaction; the events that `work` appends are given back once they are committed.
+    fn write<T>(
+        &mut self,
+        action: &'static str,
+        work: impl FnOnce(&Writer) -> rusqlite::Result<T>,
+    ) -> Result<(T, Vec<Line>)> {
+        transact(&mut self.db, work).map_err(|source| Error::Journal { path: self.path.clone(), action, source })
+    }
+
+    fn reading<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        read(&self.db).map_err(|source| Error::Journal { path: self.path.clone(), action: "read", source })
+    }
+}
+
+fn create(db: &mut Connection) -> rusqlite::Result<()> {
+    let tx = db.transaction()?;
+    tx.execute_batch(SCHEMA)?;
+    tx.pragma_update(None, "user_version", VERSION)?;
+    tx.commit()
+}
+
+fn version(db: &Connection) -> rusqlite::Result<i64> {
+    db.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+fn newer(path: &Path, version: i64) -> Error {
+    let found = format!("version {version} in {}", path.display());
+    Error::setting("--journal", format!("a journal of version {VERSION}"), found)
+}
+
+fn transact<T>(
+    db: &mut Connection,
+    work: impl FnOnce(&Writer) -> rusqlite::Result<T>,
+) -> rusqlite::Result<(T, Vec<Line>)> {
+    let writer =
+        Writer { tx: db.transaction_with_behavior(TransactionBehavior::Immediate)?, lines: RefCell::default() };
+    let result = work(&writer)?;
+    let Writer { tx, lines } = writer;
+    tx.commit()?;
+    Ok((result, lines.into_inner()))
+}
+
+/// A transaction that collects the events it appends.
+struct Writer<'a> {
+    tx: rusqlite::Transaction<'a>,
+    lines: RefCell<Vec<Line>>,
+}
+
+impl<'a> std::ops::Deref for Writer<'a> {
+    type Target = rusqlite::Transaction<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.tx
+    }
+}
+
+/// An event's body as it is stored.
+#[derive(serde::Serialize)]
+struct Body<'a> {
+    time: String,
+    run: &'a str,
+    #[serde(flatten)]
+    kind: &'a Kind,
+}
+
+impl Writer<'_> {
+    /// Appends an event of run number `run`; gives its seq.
+    fn append(&self, run: i64, kind: &Kind) -> rusqlite::Result<i64> {
+        let path: String =
+            self.prepare_cached("SELECT path FROM runs WHERE id = ?1")?.query_row([run], |r| r.get(0))?;
+        let body = Body { time: jiff::Timestamp::now().to_string(), run: &path, kind };
+        let body = serde_json::to_string(&body).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+        self.prepare_cached("INSERT INTO events (run, body) VALUES (?1, ?2)")?.execute(params![run, body])?;
+        let seq = self.last_insert_rowid();
+        let line = Line { seq, run: path.into(), kind: kind.name(), text: line_text(seq, &body).into() };
+        self.lines.borrow_mut().push(line);
+        Ok(seq)
+    }
+}
+
+/// An event's body with its seq in front.
+fn line_text(seq: i64, body: &str) -> String {
+    format!("{{\"seq\":{seq},{}", &body[1..])
+}
+
+/// The id of a run that is in the journal.
+fn id_of(db: &Connection, run: &str) -> rusqlite::Result<Option<i64>> {
+    db.prepare_cached("SELECT id FROM runs WHERE path = ?1")?.query_row([run], |row| row.get(0)).optional()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_is_locked_by_one_and_says_by_whom() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("journal.sqlite");
+        assert_eq!(holder(&path), None);
+        let lock = Lock::take(&path, "process 7").expect("free");
+        assert!(Lock::take(&path, "process 8").expect_err("held").to_string().contains("process 7"));
+        assert_eq!(holder(&path).as_deref(), Some("process 7"));
+        drop(lock);
+        Lock::take(&path, "process 8").expect("free again");
+    }
+
+    #[test]
+    fn a_later_version_and_something_else_are_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("journal.sqlite");
+        Journal::open(&path).expect("made").db.pragma_update(None, "user_version", 99).expect("updated");
+        let error = Journal::open(&path).expect_err("from the future").to_string();
+        assert!(error.contains("99"), "{error}");
+        std::fs::write(&path, "no database, but long enough to look like a file of one").expect("written");
+        Journal::open(&path).expect_err("damaged");
+    }
+}

@@ -1,0 +1,290 @@
+//! Reading the journal: events for those who were away, a run's history, what the rules see of it.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{OptionalExtension as _, Row, params, params_from_iter};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Journal, Line, id_of, line_text};
+use crate::error::Result;
+use crate::estimate::{Comparison, compare};
+use crate::event::Measurement;
+use crate::measure::{ChosenLaw, predict};
+use crate::stop::{Point, Verdict};
+
+/// What became of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, strum::FromRepr, strum::Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+#[repr(i64)]
+pub enum State {
+    /// It waits, or is being measured.
+    Pending,
+    /// It was measured.
+    Measured,
+    /// It will not be measured.
+    Skipped,
+    /// It could not be measured.
+    Failed,
+}
+
+/// A line of a run's history.
+#[derive(Debug, Clone, Serialize)]
+pub struct Entry {
+    /// The checkpoint's file.
+    pub path: String,
+    /// What became of it.
+    pub state: State,
+    /// Optimiser steps taken.
+    pub step: Option<u64>,
+    /// Epochs trained.
+    pub epoch: Option<f64>,
+    /// The error that the training loop knows, as last told.
+    pub val_error: Option<f64>,
+    /// Why it was skipped or failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The seq of the outcome's event.
+    pub seq: Option<i64>,
+    /// The record, with the prediction of the run's present law.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measurement: Option<Value>,
+}
+
+/// Which entries of a history.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Filter {
+    /// Only the checkpoint of this step.
+    pub step: Option<u64>,
+    /// Keep the replicates in the records, where the journal keeps them.
+    pub with_replicates: bool,
+}
+
+/// Checkpoints of a run by what became of them.
+pub type Counts = BTreeMap<State, u64>;
+
+/// Of two measured contents of one step, the one seen last counts.
+const COUNTED: &str =
+    "(state <> 1 OR id = (SELECT twin.id FROM checkpoints AS twin WHERE twin.run = c.run AND twin.state = 1
+     AND (twin.step = c.step OR (c.step IS NULL AND twin.step IS NULL AND twin.path = c.path))
+     ORDER BY twin.current DESC LIMIT 1))";
+
+impl Journal {
+    /// Events after `since`, oldest first, at most `limit`; of `runs` only, if any are named.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn events_since(&self, since: i64, runs: &[String], limit: usize) -> Result<Vec<Line>> {
+        let chosen = if runs.is_empty() { String::new() } else { format!(" AND path IN ({})", marks(runs.len())) };
+        let sql = format!(
+            "SELECT seq, path, body FROM events JOIN runs ON runs.id = events.run WHERE seq > {since}{chosen}
+             ORDER BY seq LIMIT {limit}"
+        );
+        self.reading(|db| {
+            let mut query = db.prepare(&sql)?;
+            let line = |row: &Row| {
+                let (seq, run, body): (i64, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                Ok(Line { seq, run: run.into(), kind: "", text: line_text(seq, &body).into() })
+            };
+            query.query_map(params_from_iter(runs), line)?.collect()
+        })
+    }
+
+    /// The seq of the latest event; 0 if there is none.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn last_seq(&self) -> Result<i64> {
+        let sql = "SELECT seq FROM sqlite_sequence WHERE name = 'events'";
+        Ok(self.reading(|db| db.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional())?.unwrap_or(0))
+    }
+
+    /// The paths of all runs.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn runs(&self) -> Result<Vec<String>> {
+        self.reading(|db| {
+            db.prepare_cached("SELECT path FROM runs ORDER BY path")?.query_map([], |r| r.get(0))?.collect()
+        })
+    }
+
+    /// The id of the run at `path`, if the journal knows it.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn find_run(&self, path: &str) -> Result<Option<i64>> {
+        self.reading(|db| id_of(db, path))
+    }
+
+    /// Checkpoints of a run by what became of them.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn counts(&self, run: i64) -> Result<Counts> {
+        let sql = "SELECT state, count(*) FROM checkpoints WHERE run = ?1 GROUP BY state";
+        self.reading(|db| {
+            let mut query = db.prepare_cached(sql)?;
+            let counts = query.query_map([run], |row| Ok((state(row.get(0)?), row.get::<_, i64>(1)? as u64)))?;
+            counts.collect()
+        })
+    }
+
+    /// The run's checkpoints in training order.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn history(&self, run: i64, filter: Filter) -> Result<Vec<Entry>> {
+        let step = filter.step.map_or(String::new(), |step| format!(" AND c.step = {step}"));
+        let sql = format!(
+            "SELECT c.path, state, step, epoch, val_error, reason, outcome, body, prediction, log_r_f
+             FROM checkpoints AS c LEFT JOIN events ON events.seq = c.outcome
+             LEFT JOIN replicates ON replicates.run = c.run AND replicates.checkpoint = c.id
+             WHERE c.run = ?1{step} AND {COUNTED} ORDER BY step, epoch, written, c.id"
+        );
+        self.reading(|db| {
+            let mut query = db.prepare(&sql)?;
+            let rows = query.query_map([run], |row| entry(row, filter.with_replicates))?;
+            rows.collect()
+        })
+    }
+
+    /// What rules see of a run, in training order: the measurements of its present settings, and networks whose outputs
+    /// were not finite.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn points(&self, run: i64) -> Result<Vec<Point>> {
+        let sql = format!(
+            "SELECT id, path, step, r_f, d_f, g_f, predicted_error, probe_error, val_error, is_finite, state
+             FROM checkpoints AS c WHERE run = ?1 AND (state = 1 OR (state = 3 AND is_finite = 0)) AND {COUNTED}
+             AND (settings IS NULL OR settings = (SELECT settings FROM checkpoints WHERE run = ?1 AND state = 1
+                                                  ORDER BY current DESC LIMIT 1) OR state = 3)
+             ORDER BY step, epoch, written, id"
+        );
+        let point = |row: &Row| {
+            let is_measured = row.get::<_, i64>(10)? == State::Measured as i64;
+            let r_f: Option<f64> = row.get(3)?;
+            Ok(Point {
+                id: row.get(0)?,
+                path: row.get(1)?,
+                step: row.get::<_, Option<i64>>(2)?.map(|step| step as u64),
+                // Measured without a value: undefined.
+                r_f: r_f.or(is_measured.then_some(f64::NAN)),
+                d_f: row.get(4)?,
+                g_f: row.get(5)?,
+                predicted_error: row.get(6)?,
+                probe_error: row.get(7)?,
+                val_error: row.get(8)?,
+                is_finite: row.get(9)?,
+            })
+        };
+        self.reading(|db| db.prepare_cached(&sql)?.query_map([run], point)?.collect())
+    }
+
+    /// Paired comparison of two checkpoints whose replicates are kept: first less second, log `R_f`.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn compare(&self, first: i64, second: i64, level: f64) -> Result<Option<Comparison>> {
+        let sql = "SELECT r_f, log_r_f FROM checkpoints JOIN replicates ON checkpoint = id WHERE id = ?1 AND r_f > 0";
+        let load = |id: i64| {
+            self.reading(|db| {
+                let row = |row: &Row| Ok((row.get::<_, f64>(0)?.ln(), floats(row.get_ref(1)?.as_blob()?)));
+                db.prepare_cached(sql)?.query_row([id], row).optional()
+            })
+        };
+        let (Some(first), Some(second)) = (load(first)?, load(second)?) else { return Ok(None) };
+        Ok(compare((first.0, &first.1), (second.0, &second.1), level).ok())
+    }
+
+    /// What the rules said last of a run, and the event of its stop, if it is stopped.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn verdicts(&self, run: i64) -> Result<(Vec<Verdict>, Option<Value>)> {
+        let sql = "SELECT verdicts, body FROM runs LEFT JOIN events ON events.seq = stopped WHERE runs.id = ?1";
+        let row = |row: &Row| Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<String>>(1)?));
+        let (verdicts, stop) =
+            self.reading(|db| db.prepare_cached(sql)?.query_row([run], row).optional())?.unwrap_or_default();
+        let verdicts = verdicts.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        Ok((verdicts, stop.and_then(|text| serde_json::from_str(&text).ok())))
+    }
+
+    /// Predicts the measured checkpoints of a run anew if its law is another one than before; gives whether it was. The
+    /// events stay as they were sent.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read or written.
+    pub fn set_law(&mut self, run: i64, law: Option<&ChosenLaw>) -> Result<bool> {
+        let text = serde_json::to_string(&law.map(|chosen| &chosen.law)).unwrap_or_default();
+        let (is_new, _) = self.write("predict anew in", |tx| {
+            let old: Option<String> = tx.query_row("SELECT law FROM runs WHERE id = ?1", [run], |row| row.get(0))?;
+            if old.as_deref() == Some(text.as_str()) {
+                return Ok(false);
+            }
+            let sql = "SELECT checkpoints.id, body FROM checkpoints JOIN events ON events.seq = outcome
+                       WHERE checkpoints.run = ?1 AND state = 1";
+            let mut query = tx.prepare(sql)?;
+            let mut rows = query.query([run])?;
+            while let Some(row) = rows.next()? {
+                let Some(measurement) = measurement(&row.get::<_, String>(1)?) else { continue };
+                let prediction = predict(&measurement, law);
+                let sql = "UPDATE checkpoints SET predicted_error = ?2, prediction = ?3 WHERE id = ?1";
+                let json = prediction.as_ref().and_then(|prediction| serde_json::to_string(prediction).ok());
+                tx.prepare_cached(sql)?.execute(params![
+                    row.get::<_, i64>(0)?,
+                    prediction.map(|prediction| prediction.error),
+                    json
+                ])?;
+            }
+            tx.execute("UPDATE runs SET law = ?2 WHERE id = ?1", params![run, text])?;
+            Ok(old.is_some())
+        })?;
+        Ok(is_new)
+    }
+}
+
+fn measurement(body: &str) -> Option<Measurement> {
+    let mut event: Value = serde_json::from_str(body).ok()?;
+    serde_json::from_value(event.get_mut("measurement")?.take()).ok()
+}
+
+fn entry(row: &Row, with_replicates: bool) -> rusqlite::Result<Entry> {
+    let body: Option<String> = row.get(7)?;
+    let mut measurement = body
+        .and_then(|body| serde_json::from_str::<Value>(&body).ok())
+        .and_then(|mut event| event.get_mut("measurement").map(Value::take));
+    if let Some(Value::Object(record)) = &mut measurement {
+        let prediction: Option<String> = row.get(8)?;
+        let prediction = prediction.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null);
+        record.insert("prediction".to_owned(), prediction);
+        let replicates = row.get_ref(9)?.as_blob_or_null()?.map(floats).filter(|_| with_replicates);
+        if let Some(replicates) = replicates {
+            record.insert("replicates_log_r_f".to_owned(), replicates.into());
+        }
+    }
+    Ok(Entry {
+        path: row.get(0)?,
+        state: state(row.get(1)?),
+        step: row.get::<_, Option<i64>>(2)?.map(|step| step as u64),
+        epoch: row.get(3)?,
+        val_error: row.get(4)?,
+        reason: row.get(5)?,
+        seq: row.get(6)?,
+        measurement,
+    })
+}
+
+fn state(number: i64) -> State {
+    State::from_repr(number).unwrap_or(State::Pending)
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+fn marks(count: usize) -> String {
+    vec!["?"; count].join(", ")
+}

@@ -1,0 +1,256 @@
+//! What became of a checkpoint: exactly one outcome for each content under the same measuring settings.
+
+use rusqlite::{OptionalExtension as _, params};
+
+use super::queue::Job;
+use super::{Journal, Line, Writer};
+use crate::error::Result;
+use crate::event::{CheckpointName, Kind, Measurement, Skip};
+use crate::path;
+use crate::plan::Resolved;
+use crate::stop::{Rule, Stop, Verdict};
+
+/// How many of a run's latest measurements keep their replicates; the best one always does.
+const KEPT_REPLICATES: i64 = 1000;
+
+/// What became of a checkpoint.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// It was measured under settings of this key.
+    Measured {
+        /// Key of settings and probe images.
+        settings: String,
+        /// With its replicates.
+        measurement: Box<Measurement>,
+    },
+    /// It could not be measured.
+    Failed {
+        /// Hash of the content and key of the settings, as far as a worker came.
+        content: Option<(String, String)>,
+        /// One line.
+        reason: String,
+        /// False if the network's outputs are NaN or infinite.
+        is_finite: bool,
+    },
+    /// It will not be measured.
+    Skipped(Skip),
+    /// The same content was measured before under the same settings.
+    Unchanged {
+        /// Hash of the content.
+        content: String,
+        /// Key of settings and probe images.
+        settings: String,
+    },
+}
+
+impl Journal {
+    /// Writes down what became of `job`; its measured event carries the error that a client told, if one did.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be written.
+    pub fn finish(&mut self, job: &Job, outcome: &Outcome) -> Result<Vec<Line>> {
+        let ((), lines) = self.write("write an outcome to", |tx| match outcome {
+            Outcome::Measured { settings, measurement } => measured(tx, job, settings, measurement),
+            Outcome::Failed { content, reason, is_finite } => {
+                let event = Kind::Failed { path: job.path.clone(), reason: reason.clone() };
+                let seq = tx.append(job.run, &event)?;
+                let (content, settings) = content.clone().unzip();
+                tx.prepare_cached(
+                    "UPDATE checkpoints SET state = 3, content = ?2, settings = ?3, outcome = ?4, current = ?4, reason = ?5,
+                     is_finite = ?6 WHERE id = ?1",
+                )?
+                .execute(params![job.id, content, settings, seq, reason, is_finite])
+                .map(|_| ())
+            }
+            Outcome::Skipped(reason) => skip(tx, job, *reason),
+            Outcome::Unchanged { content, settings } => unchanged(tx, job, content, settings),
+        })?;
+        Ok(lines)
+    }
+
+    /// Contents of `job`'s file that were measured or failed, each with its settings; the latest.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn known_contents(&self, job: &Job) -> Result<Vec<(String, String)>> {
+        let sql = "SELECT content, settings FROM checkpoints WHERE run = ?1 AND path = ?2 AND state IN (1, 3)
+                   AND content IS NOT NULL ORDER BY current DESC LIMIT 100";
+        self.reading(|db| {
+            let mut query = db.prepare_cached(sql)?;
+            let rows =
+                query.query_map(params![job.run, path::text(&job.path)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect()
+        })
+    }
+
+    /// The images and draws that the precision of plan `key` came to in this run.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn resolved(&self, run: i64, key: &str) -> Result<Option<Resolved>> {
+        let sql = "SELECT resolved FROM runs WHERE id = ?1 AND resolved_for = ?2";
+        let text: Option<String> =
+            self.reading(|db| db.prepare_cached(sql)?.query_row(params![run, key], |row| row.get(0)).optional())?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    /// Keeps what a precision came to.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be written.
+    pub fn set_resolved(&mut self, run: i64, key: &str, resolved: Resolved) -> Result<()> {
+        let text = serde_json::to_string(&resolved).unwrap_or_default();
+        let sql = "UPDATE runs SET resolved_for = ?2, resolved = ?3 WHERE id = ?1";
+        self.write("settle a precision in", |tx| tx.execute(sql, params![run, key, text])).map(|_| ())
+    }
+
+    /// Keeps an error that a client told, for a checkpoint that is there or one that comes later.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be written.
+    pub fn annotate(&mut self, run: i64, checkpoint: &CheckpointName, val_error: f64) -> Result<Vec<Line>> {
+        let ((), lines) = self.write("annotate", |tx| {
+            tx.prepare_cached("INSERT OR REPLACE INTO annotations (run, checkpoint, val_error) VALUES (?1, ?2, ?3)")?
+                .execute(params![run, annotation_key(checkpoint), val_error])?;
+            let update = match checkpoint {
+                CheckpointName::Path(path) => tx
+                    .prepare_cached("UPDATE checkpoints SET val_error = ?3 WHERE run = ?1 AND path = ?2")?
+                    .execute(params![run, path, val_error]),
+                CheckpointName::Step(step) => tx
+                    .prepare_cached("UPDATE checkpoints SET val_error = ?3 WHERE run = ?1 AND step = ?2")?
+                    .execute(params![run, *step as i64, val_error]),
+            };
+            update?;
+            tx.append(run, &Kind::Annotated { checkpoint: checkpoint.clone(), val_error }).map(|_| ())
+        })?;
+        Ok(lines)
+    }
+
+    /// Keeps what the rules say of a run; the first stop is journalled as an event, and stays.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be written.
+    pub fn set_verdicts(&mut self, run: i64, rules: &[Rule], verdicts: &[Verdict]) -> Result<Vec<Line>> {
+        let ((), lines) = self.write("judge a run in", |tx| {
+            let (rules_text, verdicts_text) = (serde_json::to_string(rules), serde_json::to_string(verdicts));
+            let values = params![run, rules_text.unwrap_or_default(), verdicts_text.unwrap_or_default()];
+            tx.prepare_cached("UPDATE runs SET rules = ?2, verdicts = ?3 WHERE id = ?1")?.execute(values)?;
+            let stopped: Option<i64> =
+                tx.prepare_cached("SELECT stopped FROM runs WHERE id = ?1")?.query_row([run], |row| row.get(0))?;
+            let stop =
+                rules.iter().zip(verdicts).find_map(|(rule, verdict)| Some((rule, verdict, verdict.stop.as_ref()?)));
+            if let (None, Some((rule, verdict, Stop { reason, at }))) = (stopped, stop) {
+                let event = Kind::Stop {
+                    reason: reason.clone(),
+                    at: at.clone(),
+                    best: verdict.best.clone(),
+                    rule: rule.clone(),
+                };
+                let seq = tx.append(run, &event)?;
+                tx.prepare_cached("UPDATE runs SET stopped = ?2 WHERE id = ?1")?.execute(params![run, seq])?;
+            }
+            Ok(())
+        })?;
+        Ok(lines)
+    }
+
+    /// Runs whose stop was not told to `--on-stop` yet.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn untold_stops(&self) -> Result<Vec<(i64, String, String)>> {
+        let sql =
+            "SELECT runs.id, runs.path, events.body FROM runs JOIN events ON events.seq = runs.stopped WHERE told = 0";
+        self.reading(|db| {
+            let mut query = db.prepare_cached(sql)?;
+            query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+        })
+    }
+
+    /// The stop of a run was told.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be written.
+    pub fn set_told(&mut self, run: i64) -> Result<()> {
+        self.write("note a stop in", |tx| tx.execute("UPDATE runs SET told = 1 WHERE id = ?1", [run])).map(|_| ())
+    }
+}
+
+fn annotation_key(checkpoint: &CheckpointName) -> String {
+    match checkpoint {
+        CheckpointName::Path(path) => format!("path {path}"),
+        CheckpointName::Step(step) => format!("step {step}"),
+    }
+}
+
+fn measured(tx: &Writer, job: &Job, settings: &str, measurement: &Measurement) -> rusqlite::Result<()> {
+    let mut record = measurement.clone();
+    let replicates = record.replicates_log_r_f.take().unwrap_or_default();
+    let text = path::text(&job.path);
+    let told = "SELECT val_error FROM annotations WHERE run = ?1 AND checkpoint IN (?2, ?3) LIMIT 1";
+    let keys = (
+        annotation_key(&CheckpointName::Path(text)),
+        record.metadata.step.map(|step| annotation_key(&CheckpointName::Step(step))),
+    );
+    let told: Option<f64> =
+        tx.prepare_cached(told)?.query_row(params![job.run, keys.0, keys.1], |row| row.get(0)).optional()?;
+    record.metadata.val_error = told.or(record.metadata.val_error);
+
+    let r_f = record.r_f.as_ref().map(|r_f| r_f.value);
+    let prediction = record.prediction.as_ref().and_then(|prediction| serde_json::to_string(prediction).ok());
+    let event = Kind::Measured { measurement: Box::new(record.clone()) };
+    let seq = tx.append(job.run, &event)?;
+    tx.prepare_cached(
+        "UPDATE checkpoints SET state = 1, content = ?2, settings = ?3, outcome = ?4, current = ?4, step = ?5, epoch = ?6,
+         r_f = ?7, d_f = ?8, g_f = ?9, probe_error = ?10, val_error = ?11, predicted_error = ?12, prediction = ?13
+         WHERE id = ?1",
+    )?
+    .execute(params![
+        job.id,
+        record.model.sha256,
+        settings,
+        seq,
+        record.metadata.step.map(|step| step as i64),
+        record.metadata.epoch,
+        r_f,
+        record.d_f.as_ref().map(|d_f| d_f.value),
+        record.g_f.as_ref().map(|g_f| g_f.value),
+        record.probe_error,
+        record.metadata.val_error,
+        record.prediction.as_ref().map(|prediction| prediction.error),
+        prediction,
+    ])?;
+    keep_replicates(tx, job, &replicates)
+}
+
+fn keep_replicates(tx: &Writer, job: &Job, replicates: &[f32]) -> rusqlite::Result<()> {
+    let bytes: Vec<u8> = replicates.iter().flat_map(|value| value.to_le_bytes()).collect();
+    tx.prepare_cached("INSERT OR REPLACE INTO replicates (run, checkpoint, log_r_f) VALUES (?1, ?2, ?3)")?
+        .execute(params![job.run, job.id, bytes])?;
+    tx.prepare_cached(
+        "DELETE FROM replicates WHERE run = ?1
+         AND checkpoint <= (SELECT checkpoint FROM replicates WHERE run = ?1 ORDER BY checkpoint DESC LIMIT 1 OFFSET ?2)
+         AND checkpoint <> (SELECT id FROM checkpoints WHERE run = ?1 AND state = 1 AND r_f IS NOT NULL AND step IS NOT 0
+                           ORDER BY r_f LIMIT 1)",
+    )?
+    .execute(params![job.run, KEPT_REPLICATES])
+    .map(|_| ())
+}
+
+pub(super) fn skip(tx: &Writer, job: &Job, reason: Skip) -> rusqlite::Result<()> {
+    let seq = tx.append(job.run, &Kind::Skipped { path: job.path.clone(), reason })?;
+    let sql = "UPDATE checkpoints SET state = 2, outcome = ?2, current = ?2, reason = ?3 WHERE id = ?1";
+    tx.prepare_cached(sql)?.execute(params![job.id, seq, reason.to_string()]).map(|_| ())
+}
+
+/// The earlier row of this content stands for it again; it is the newest, and its file is known by its new version.
+fn unchanged(tx: &Writer, job: &Job, content: &str, settings: &str) -> rusqlite::Result<()> {
+    let seq = tx.append(job.run, &Kind::Skipped { path: job.path.clone(), reason: Skip::Unchanged })?;
+    tx.prepare_cached("DELETE FROM checkpoints WHERE id = ?1")?.execute([job.id])?;
+    tx.prepare_cached(
+        "UPDATE checkpoints SET fingerprint = ?3, plan = ?4, current = ?5
+         WHERE run = ?1 AND path = ?2 AND content = ?6 AND settings = ?7 AND state IN (1, 3)",
+    )?
+    .execute(params![job.run, path::text(&job.path), job.fingerprint, job.plan, seq, content, settings])
+    .map(|_| ())
+}

@@ -1,0 +1,300 @@
+//! The queue: versions of files that wait for a worker. It lives in the journal, so its memory is bounded by the disk.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use rusqlite::{OptionalExtension as _, Row, params};
+
+use super::{Journal, Line, Writer};
+use crate::error::{Error, Result};
+use crate::event::{Kind, Skip};
+use crate::path;
+
+/// Handed to a worker: no longer due.
+const TAKEN: i64 = i64::MAX;
+/// Waits until the run can be measured at all.
+const BLOCKED: i64 = i64::MAX - 1;
+
+/// Which checkpoints of a run are measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// Each one.
+    #[default]
+    All,
+    /// The latest that is ready; the ones before it are skipped.
+    Latest,
+    /// The first, and then each one of so many.
+    Every(u32),
+}
+
+/// `all`, `latest` or `every:N`.
+impl FromStr for Policy {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let every = |text: &str| text.strip_prefix("every:")?.parse().ok().filter(|n| *n > 0).map(Self::Every);
+        match text {
+            "all" => Ok(Self::All),
+            "latest" => Ok(Self::Latest),
+            text => every(text).ok_or_else(|| Error::setting("--policy", "all, latest or every:N", text)),
+        }
+    }
+}
+
+/// A version of a file that someone saw.
+#[derive(Debug)]
+pub struct Sighting<'a> {
+    /// The run.
+    pub run: i64,
+    /// The file.
+    pub path: &'a std::path::Path,
+    /// Its version.
+    pub fingerprint: &'a str,
+    /// Key of the run's plan.
+    pub plan: &'a str,
+    /// As far as the name tells.
+    pub step: Option<u64>,
+    /// As far as the name tells.
+    pub epoch: Option<f64>,
+    /// The last write, nanoseconds since 1970.
+    pub written: i64,
+    /// When it may be taken, milliseconds of the daemon's clock; `None` while the run cannot be measured.
+    pub due: Option<i64>,
+}
+
+/// A checkpoint whose turn has come.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// Its row.
+    pub id: i64,
+    /// The run.
+    pub run: i64,
+    /// The file.
+    pub path: PathBuf,
+    /// The version that was seen.
+    pub fingerprint: String,
+    /// Key of the plan it was seen under.
+    pub plan: String,
+    /// Times that a worker died of it.
+    pub failures: u32,
+    /// Since when it has been found unfinished, milliseconds of the daemon's clock.
+    pub unfinished_since: Option<i64>,
+    /// As the name tells; nulls first.
+    order: (Option<i64>, Option<f64>, i64),
+}
+
+impl Journal {
+    /// Nothing but `busy` is in a worker's hands, the daemon's clock may have begun anew: what is pending waits to be seen
+    /// again, or for [`Journal::release`].
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be written.
+    pub fn restart(&mut self, busy: &[i64]) -> Result<()> {
+        let sql = "UPDATE checkpoints SET due = ?1, unfinished_since = NULL WHERE state = 0 AND id NOT IN ";
+        let sql = format!("{sql}({})", listed(busy));
+        self.write("reopen", |tx| tx.execute(&sql, [BLOCKED])).map(|_| ())
+    }
+
+    /// Everything that is there has been seen: what still waits to be is gone, unless its run is one of `blocked`.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be written.
+    pub fn release(&mut self, blocked: &[i64]) -> Result<()> {
+        let sql = "UPDATE checkpoints SET due = 0 WHERE state = 0 AND due = ?1 AND run NOT IN ";
+        let sql = format!("{sql}({})", listed(blocked));
+        self.write("release", |tx| tx.execute(&sql, [BLOCKED])).map(|_| ())
+    }
+
+    /// Queues each version that is not known yet. A pending file that changed waits anew under its row.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be written.
+    pub fn see(&mut self, sightings: &[Sighting]) -> Result<Vec<Line>> {
+        let ((), lines) =
+            self.write("queue a checkpoint in", |tx| sightings.iter().try_for_each(|sighting| see(tx, sighting)))?;
+        Ok(lines)
+    }
+
+    /// The next checkpoint that is due, of the run after `after` in turn; what the policy passes over is skipped.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be written.
+    pub fn next(&mut self, now: i64, after: i64, policy: Policy) -> Result<(Option<Job>, Vec<Line>)> {
+        self.write("take a checkpoint from", |tx| {
+            let mut run = after;
+            let mut is_wrapped = false;
+            let sql = "SELECT run FROM checkpoints WHERE state = 0 AND run > ?1 ORDER BY run LIMIT 1";
+            loop {
+                let found: Option<i64> = tx.prepare_cached(sql)?.query_row([run], |row| row.get(0)).optional()?;
+                match found {
+                    Some(found) if !is_wrapped || found <= after => run = found,
+                    _ if is_wrapped => return Ok(None),
+                    _ => {
+                        (run, is_wrapped) = (0, true);
+                        continue;
+                    }
+                }
+                if let Some(job) = pick(tx, run, now, policy)? {
+                    let sql = "UPDATE checkpoints SET due = ?2 WHERE id = ?1";
+                    tx.prepare_cached(sql)?.execute(params![job.id, TAKEN])?;
+                    return Ok(Some(job));
+                }
+            }
+        })
+    }
+
+    /// When the next checkpoint falls due, milliseconds of the daemon's clock.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn next_due(&self) -> Result<Option<i64>> {
+        let sql = "SELECT min(due) FROM checkpoints WHERE state = 0 AND due < ?1";
+        self.reading(|db| db.prepare_cached(sql)?.query_row([BLOCKED], |row| row.get(0)))
+    }
+
+    /// Puts a checkpoint back: `due` as in [`Sighting`]; `unfinished_since` and `failures` are kept with it.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be written.
+    pub fn put_back(&mut self, job: &Job, due: Option<i64>) -> Result<()> {
+        let sql =
+            "UPDATE checkpoints SET due = ?2, fingerprint = ?3, unfinished_since = ?4, failures = ?5 WHERE id = ?1";
+        let values = params![job.id, due.unwrap_or(BLOCKED), job.fingerprint, job.unfinished_since, job.failures];
+        self.write("put a checkpoint back into", |tx| tx.prepare_cached(sql)?.execute(values)).map(|_| ())
+    }
+
+    /// Whether a file changed after its checkpoint was taken: the version that was seen last, if another.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn seen_since(&self, job: &Job) -> Result<Option<String>> {
+        let sql = "SELECT fingerprint FROM checkpoints WHERE id = ?1 AND fingerprint <> ?2";
+        self.reading(|db| {
+            db.prepare_cached(sql)?.query_row(params![job.id, job.fingerprint], |row| row.get(0)).optional()
+        })
+    }
+
+    /// Lets a run's checkpoints be taken again, or keeps them all back.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be written.
+    pub fn set_blocked(&mut self, run: i64, is_blocked: bool) -> Result<()> {
+        let (from, to) = if is_blocked { (0, BLOCKED) } else { (BLOCKED, 0) };
+        let sql = "UPDATE checkpoints SET due = ?3 WHERE run = ?1 AND state = 0 AND due >= ?2 AND due < ?4";
+        self.write("hold back a run in", |tx| tx.execute(sql, params![run, from, to, TAKEN])).map(|_| ())
+    }
+
+    /// Queues the failed checkpoints of a run again; gives how many.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be written.
+    pub fn retry(&mut self, run: i64) -> Result<usize> {
+        let sql = "UPDATE checkpoints SET state = 0, due = 0, failures = 0, unfinished_since = NULL, content = NULL,
+                   reason = NULL, is_finite = 1 WHERE run = ?1 AND state = 3";
+        self.write("retry in", |tx| tx.execute(sql, [run])).map(|(count, _)| count)
+    }
+}
+
+fn listed(ids: &[i64]) -> String {
+    ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn see(tx: &Writer, new: &Sighting) -> rusqlite::Result<()> {
+    let text = path::text(new.path);
+    let due = new.due.unwrap_or(BLOCKED);
+    let known = "SELECT id, due FROM checkpoints WHERE run = ?1 AND path = ?2 AND fingerprint = ?3 AND plan = ?4";
+    let row = |row: &Row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+    if let Some((id, old)) =
+        tx.prepare_cached(known)?.query_row(params![new.run, text, new.fingerprint, new.plan], row).optional()?
+    {
+        // Waiting to be seen again, or seen at rest and then renamed.
+        if due < old && old < TAKEN {
+            tx.prepare_cached("UPDATE checkpoints SET due = ?2 WHERE id = ?1 AND state = 0")?
+                .execute(params![id, due])?;
+        }
+        return Ok(());
+    }
+    let changed =
+        "UPDATE checkpoints SET fingerprint = ?3, plan = ?4, written = ?5, failures = 0, unfinished_since = NULL,
+                   due = CASE due WHEN ?7 THEN ?7 ELSE ?6 END WHERE run = ?1 AND path = ?2 AND state = 0";
+    let values = params![new.run, text, new.fingerprint, new.plan, new.written, due, TAKEN];
+    if tx.prepare_cached(changed)?.execute(values)? > 0 {
+        return Ok(());
+    }
+    let insert = "INSERT INTO checkpoints (run, path, raw_path, fingerprint, plan, step, epoch, written, due)
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let step = new.step.and_then(|step| i64::try_from(step).ok());
+    tx.prepare_cached(insert)?.execute(params![
+        new.run,
+        text,
+        path::to_bytes(new.path),
+        new.fingerprint,
+        new.plan,
+        step,
+        new.epoch,
+        new.written,
+        due
+    ])?;
+    tx.append(new.run, &Kind::CheckpointSeen { path: new.path.to_owned(), step: new.step }).map(|_| ())
+}
+
+const JOB: &str = "id, run, raw_path, fingerprint, plan, failures, unfinished_since, step, epoch, written, rank";
+
+fn job(row: &Row) -> rusqlite::Result<(Job, Option<i64>)> {
+    let job = Job {
+        id: row.get(0)?,
+        run: row.get(1)?,
+        path: path::from_bytes(row.get(2)?),
+        fingerprint: row.get(3)?,
+        plan: row.get(4)?,
+        failures: row.get(5)?,
+        unfinished_since: row.get(6)?,
+        order: (row.get(7)?, row.get(8)?, row.get(9)?),
+    };
+    Ok((job, row.get(10)?))
+}
+
+/// The checkpoint of `run` whose turn it is under `policy`.
+fn pick(tx: &Writer, run: i64, now: i64, policy: Policy) -> rusqlite::Result<Option<Job>> {
+    let due = "FROM checkpoints WHERE run = ?1 AND state = 0 AND due <= ?2";
+    let first = format!("SELECT {JOB} {due} ORDER BY step, epoch, written, id LIMIT 1");
+    let last = format!("SELECT {JOB} {due} ORDER BY step DESC, epoch DESC, written DESC, id DESC LIMIT 1");
+    let one = |sql: &str| tx.prepare_cached(sql)?.query_row(params![run, now], job).optional();
+    match policy {
+        Policy::All => Ok(one(&first)?.map(|(job, _)| job)),
+        Policy::Latest => {
+            let Some((latest, _)) = one(&last)? else { return Ok(None) };
+            while let Some((job, _)) = one(&first)?.filter(|(job, _)| job.id != latest.id) {
+                super::outcome::skip(tx, &job, Skip::Superseded)?;
+            }
+            let measured = "SELECT step, epoch, written FROM checkpoints WHERE run = ?1 AND state = 1
+                            ORDER BY step DESC, epoch DESC, written DESC LIMIT 1";
+            let order = |row: &Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+            let newest: Option<(Option<i64>, Option<f64>, i64)> =
+                tx.prepare_cached(measured)?.query_row([run], order).optional()?;
+            if newest.is_some_and(|newest| latest.order < newest) {
+                super::outcome::skip(tx, &latest, Skip::Superseded)?;
+                return Ok(None);
+            }
+            Ok(Some(latest))
+        }
+        Policy::Every(n) => {
+            while let Some((job, rank)) = one(&first)? {
+                let rank = if let Some(rank) = rank { rank } else { rank_of(tx, &job)? };
+                if rank % i64::from(n) == 0 {
+                    return Ok(Some(job));
+                }
+                super::outcome::skip(tx, &job, Skip::Policy)?;
+            }
+            Ok(None)
+        }
+    }
+}
+
+/// The checkpoint's place among those of its run that the policy has looked at.
+fn rank_of(tx: &Writer, job: &Job) -> rusqlite::Result<i64> {
+    let sql = "UPDATE runs SET picked = picked + 1 WHERE id = ?1 RETURNING picked - 1";
+    let rank = tx.prepare_cached(sql)?.query_row([job.run], |row| row.get(0))?;
+    tx.prepare_cached("UPDATE checkpoints SET rank = ?2 WHERE id = ?1")?.execute(params![job.id, rank])?;
+    Ok(rank)
+}

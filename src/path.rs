@@ -1,0 +1,76 @@
+//! Paths in records: file names on Unix are bytes, JSON strings are not.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The path as people and records see it: bytes that are not UTF-8 are written `\xNN`.
+#[must_use]
+pub fn text(path: &Path) -> String {
+    let escaped = |invalid: &[u8]| invalid.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
+    let chunks = path.as_os_str().as_encoded_bytes().utf8_chunks();
+    chunks.map(|chunk| format!("{}{}", chunk.valid(), escaped(chunk.invalid()))).collect()
+}
+
+/// For `#[serde(serialize_with)]`: as [`text`].
+///
+/// # Errors
+/// Whatever the serializer fails with.
+pub fn serialize_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&text(path))
+}
+
+/// A path that survives a round trip between two processes of this program, whatever its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RawPath(pub PathBuf);
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Wire {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl Serialize for RawPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let wire = self.0.to_str().map_or_else(|| Wire::Bytes(to_bytes(&self.0)), |text| Wire::Text(text.to_owned()));
+        wire.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(match Wire::deserialize(deserializer)? {
+            Wire::Text(text) => text.into(),
+            Wire::Bytes(bytes) => from_bytes(bytes),
+        }))
+    }
+}
+
+/// The path's bytes, as the operating system has them.
+#[must_use]
+pub fn to_bytes(path: &Path) -> Vec<u8> {
+    use std::os::unix::ffi::OsStrExt as _;
+    path.as_os_str().as_bytes().to_vec()
+}
+
+/// The path of these bytes.
+#[must_use]
+pub fn from_bytes(bytes: Vec<u8>) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt as _;
+    std::ffi::OsString::from_vec(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_bytes_can_be_shown_and_sent() {
+        let path = from_bytes(b"a\xff\nb.onnx".to_vec());
+        assert_eq!(text(&path), "a\\xff\nb.onnx");
+        let sent = serde_json::to_string(&RawPath(path.clone())).expect("serialised");
+        assert_eq!(serde_json::from_str::<RawPath>(&sent).expect("parsed").0, path);
+        assert_eq!(serde_json::to_string(&RawPath("a/b".into())).expect("serialised"), "\"a/b\"");
+    }
+}

@@ -1,0 +1,121 @@
+//! What a run is measured on and how: settled before anything is loaded, sent to workers, and hashed into a key.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::backend::{self, Model};
+use crate::error::Result;
+use crate::event::Measurement;
+use crate::measure::{Progress, Settings, measure};
+use crate::path::RawPath;
+use crate::probe::{self, Layout, ProbeSet};
+
+/// Everything that decides a measurement but the network.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Plan {
+    /// The file of probe images.
+    pub probe: RawPath,
+    /// Order of its axes, where it cannot be told from the sizes.
+    pub layout: Option<Layout>,
+    /// Mean to subtract, for pixels in [0, 1].
+    pub mean: Option<Vec<f32>>,
+    /// Standard deviation to divide by.
+    pub std: Option<Vec<f32>>,
+    /// Perturbations, statistics and law.
+    pub settings: Settings,
+    /// What runs the networks.
+    pub backend: backend::Options,
+}
+
+/// The number of images and draws that a precision came to; the run's first measurement settles it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// Images.
+    pub images: usize,
+    /// Draws of each image.
+    pub draws: u32,
+}
+
+impl Plan {
+    /// Names the measuring settings: equal keys give equal measurements of one network on the probe images that `probe`
+    /// identifies.
+    ///
+    /// The law, the engine and the number of threads are left out: they do not change what is measured.
+    #[must_use]
+    pub fn key(&self, probe: &str) -> String {
+        let mut plan = self.clone();
+        plan.probe = RawPath(probe.into());
+        plan.settings.law = None;
+        plan.backend = backend::Options { output: plan.backend.output, ..backend::Options::default() };
+        let text = serde_json::to_string(&plan).unwrap_or_else(|_| format!("{plan:?}"));
+        hex::encode(&Sha256::digest(text)[..16])
+    }
+
+    /// Reads the probe images.
+    ///
+    /// # Errors
+    /// As [`ProbeSet::open`] and [`ProbeSet::normalised`].
+    pub fn load(self) -> Result<Setup> {
+        let options = probe::Options {
+            // A precision may come to need every image there is.
+            images: self.settings.precision.is_none().then_some(self.settings.images),
+            seed: self.settings.seed,
+            layout: self.layout,
+        };
+        let probe = ProbeSet::open(&self.probe.0, &options)?;
+        let key = self.key(probe.sha256());
+        let probe = probe.normalised(self.mean.as_deref(), self.std.as_deref())?;
+        Ok(Setup { plan: self, probe, key })
+    }
+}
+
+/// A plan with its probe images in memory: measures one network after another on the same images.
+#[derive(Debug)]
+pub struct Setup {
+    plan: Plan,
+    probe: ProbeSet,
+    key: String,
+}
+
+impl Setup {
+    /// Names the measuring settings and the probe images.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Reads the network at `path`.
+    ///
+    /// # Errors
+    /// As [`backend::read`].
+    pub fn read(&self, path: &Path) -> Result<Model> {
+        backend::read(path, self.probe.shape(), self.plan.backend.output.as_deref())
+    }
+
+    /// Measures a network, normalising by what it says of itself where the plan does not; `resolved` is what an earlier
+    /// network of the run settled and is settled here if there was none.
+    ///
+    /// # Errors
+    /// As [`backend::load`] and [`measure()`].
+    pub fn measure(&self, model: Model, resolved: &mut Option<Resolved>, progress: Progress) -> Result<Measurement> {
+        let backend = backend::load(model, &self.plan.backend)?;
+        let mut settings = self.plan.settings.clone();
+        if let (Some(resolved), Some(_)) = (*resolved, settings.precision) {
+            (settings.images, settings.draws, settings.precision) = (resolved.images, resolved.draws, None);
+        }
+        let metadata = &backend.network().metadata;
+        let is_silent = self.plan.mean.is_none() && self.plan.std.is_none();
+        let measurement = if is_silent && (metadata.mean.is_some() || metadata.std.is_some()) {
+            let probe = self.probe.clone().normalised(metadata.mean.as_deref(), metadata.std.as_deref())?;
+            measure(&*backend, &probe, &settings, progress)?
+        } else {
+            measure(&*backend, &self.probe, &settings, progress)?
+        };
+        if settings.precision.is_some() {
+            *resolved = Some(Resolved { images: measurement.probe.images, draws: measurement.settings.draws });
+        }
+        Ok(measurement)
+    }
+}

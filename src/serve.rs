@@ -1,0 +1,143 @@
+//! Who is listening: line sockets (protocol 1, docs/protocol.md) that replay the journal and then follow it live.
+
+mod feed;
+mod session;
+
+use std::fs::Permissions;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+pub use feed::Feed;
+
+use crate::error::{Error, Result};
+use crate::journal::Journal;
+use crate::watch::daemon::Channels;
+
+/// What every session shares.
+#[derive(Debug)]
+pub struct Hub {
+    channels: Channels,
+    journal: Mutex<Journal>,
+    /// Cancelled when the daemon ends.
+    ends: CancellationToken,
+}
+
+impl Hub {
+    /// `journal` is opened for reading; `ends` is cancelled when the daemon ends.
+    #[must_use]
+    pub fn new(channels: Channels, journal: Journal, ends: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { channels, journal: Mutex::new(journal), ends })
+    }
+
+    /// Reads the journal away from the threads that serve sockets.
+    async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Journal) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let hub = Arc::clone(self);
+        let work = move || read(&hub.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::setting("read", "a result", error)))
+    }
+}
+
+/// Sockets that clients can connect to.
+#[derive(Debug)]
+pub struct Listeners {
+    unix: UnixListener,
+    tcp: Option<TcpListener>,
+}
+
+/// Longest path of a Unix socket on Linux, bytes.
+const MAX_SOCKET_PATH: usize = 107;
+
+impl Listeners {
+    /// Listens at the Unix socket `path`, for its owner only, and at `tcp`, which must be on loopback.
+    ///
+    /// # Errors
+    /// `Setting` for a path that is too long or a file that is no dead socket, or an address that is not loopback; `Io` if
+    /// listening fails.
+    pub async fn bind(path: &Path, tcp: Option<SocketAddr>) -> Result<Self> {
+        if path.as_os_str().len() > MAX_SOCKET_PATH {
+            let found = format!("{} ({} bytes)", path.display(), path.as_os_str().len());
+            return Err(Error::setting("--socket", format!("a path of at most {MAX_SOCKET_PATH} bytes"), found));
+        }
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+        }
+        if let Ok(file) = std::fs::symlink_metadata(path) {
+            let is_dead = file.file_type().is_socket() && std::os::unix::net::UnixStream::connect(path).is_err();
+            if !is_dead {
+                return Err(Error::setting("--socket", "a path that is free", format!("{} in use", path.display())));
+            }
+            std::fs::remove_file(path).map_err(Error::io(path, "remove"))?;
+        }
+        let unix = UnixListener::bind(path).map_err(Error::io(path, "listen at"))?;
+        std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(Error::io(path, "protect"))?;
+        let tcp = match tcp {
+            Some(address) if !address.ip().is_loopback() => {
+                return Err(Error::setting("--tcp", "an address on loopback, such as 127.0.0.1:7777", address));
+            }
+            Some(address) => {
+                let name = PathBuf::from(address.to_string());
+                Some(TcpListener::bind(address).await.map_err(Error::io(&name, "listen at"))?)
+            }
+            None => None,
+        };
+        Ok(Self { unix, tcp })
+    }
+
+    /// Where TCP clients connect.
+    #[must_use]
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        self.tcp.as_ref()?.local_addr().ok()
+    }
+
+    /// Serves clients until the daemon ends and each has heard goodbye.
+    pub async fn serve(self, hub: Arc<Hub>) {
+        let mut sessions = tokio::task::JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                () = hub.ends.cancelled() => break,
+                Some(_) = sessions.join_next(), if !sessions.is_empty() => continue,
+                client = self.unix.accept() => client.map(|(stream, _)| {
+                    sessions.spawn(session::run(stream, Arc::clone(&hub), "a client".to_owned()));
+                }),
+                client = accept(self.tcp.as_ref()) => client.map(|(stream, address)| {
+                    // Lines are short and wanted at once.
+                    let _ = stream.set_nodelay(true);
+                    sessions.spawn(session::run(stream, Arc::clone(&hub), address.to_string()));
+                }),
+            };
+            if let Err(error) = accepted {
+                error!("cannot accept a client: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        info!("saying goodbye to {} clients", sessions.len());
+        while sessions.join_next().await.is_some() {}
+    }
+}
+
+async fn accept(listener: Option<&TcpListener>) -> std::io::Result<(tokio::net::TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Removes the socket's file when the daemon ends.
+#[derive(Debug)]
+pub struct SocketFile(pub PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}

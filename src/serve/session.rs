@@ -1,0 +1,218 @@
+//! One client: it asks in lines, and is answered and told of events in lines.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::oneshot;
+use tokio_util::codec::{Decoder as _, LinesCodec, LinesCodecError};
+use tracing::{debug, warn};
+
+use super::{Feed, Hub};
+use crate::error::{Error, Result};
+use crate::event::CheckpointName;
+use crate::journal::Journal;
+use crate::watch::daemon::{Ask, Message};
+
+/// The protocol's version.
+const PROTOCOL: u32 = 1;
+/// A client's line may be this long, bytes.
+const MAX_LINE: usize = 64 << 10;
+/// A client that takes nothing for this long is cut off.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a subscriber hears that the daemon is alive.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How long a client's goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What a client may ask.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+enum Request {
+    Subscribe {
+        #[serde(default)]
+        runs: Vec<String>,
+        since: Option<i64>,
+    },
+    Status,
+    Decision {
+        run: String,
+    },
+    Annotate {
+        run: String,
+        path: Option<String>,
+        step: Option<u64>,
+        val_error: f64,
+    },
+    Forget {
+        run: String,
+    },
+    Retry {
+        run: String,
+    },
+}
+
+/// Serves one client until it leaves, is cut off, or the daemon ends.
+pub async fn run(stream: impl AsyncRead + AsyncWrite, hub: Arc<Hub>, name: String) {
+    let (mut from, mut to) = tokio::io::split(stream);
+    let ends = hub.ends.clone();
+    let mut session = Session { hub, feed: None };
+    let mut lines = LinesCodec::new_with_max_length(MAX_LINE);
+    let mut buffer = BytesMut::new();
+    let mut heartbeat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
+    let mut out = session.hello().await;
+    loop {
+        if !send(&mut to, &mut out, &name).await {
+            return;
+        }
+        tokio::select! {
+            () = ends.cancelled() => {
+                let goodbye = line(&json!({"type": "goodbye", "reason": "the daemon ends"}));
+                let _ = tokio::time::timeout(GOODBYE, to.write_all(&goodbye)).await;
+                return;
+            }
+            read = from.read_buf(&mut buffer) => {
+                if !matches!(read, Ok(1..)) {
+                    return;
+                }
+                loop {
+                    let reply = match lines.decode(&mut buffer) {
+                        Ok(None) => break,
+                        Ok(Some(text)) if text.trim().is_empty() => continue,
+                        Ok(Some(text)) => session.answer(&text).await,
+                        Err(LinesCodecError::MaxLineLengthExceeded) => refusal(&format!("a line longer than {MAX_LINE} bytes")),
+                        Err(LinesCodecError::Io(error)) => refusal(&error.to_string()),
+                    };
+                    out.extend(line(&reply));
+                    // One who asks without end and reads no answer is served no faster than he reads.
+                    if out.len() > MAX_LINE && !send(&mut to, &mut out, &name).await {
+                        return;
+                    }
+                }
+            }
+            events = next(&mut session.feed) => match events {
+                Ok(Some(events)) => {
+                    for event in events {
+                        out.extend(event.text.as_bytes());
+                        out.push(b'\n');
+                    }
+                }
+                Ok(None) => session.feed = None,
+                Err(error) => {
+                    out = line(&refusal(&error.one_line()));
+                    session.feed = None;
+                }
+            },
+            _ = heartbeat.tick(), if session.feed.is_some() => {
+                let now = jiff::Timestamp::now().to_string();
+                out = line(&json!({"type": "heartbeat", "time": now}));
+            }
+        }
+    }
+}
+
+/// Sends what there is to send; false if the client left or takes nothing.
+async fn send(to: &mut (impl AsyncWrite + Unpin), out: &mut Vec<u8>, name: &str) -> bool {
+    let result = tokio::time::timeout(PATIENCE, to.write_all(out)).await;
+    out.clear();
+    match result {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            debug!("{name} left: {error}");
+            false
+        }
+        Err(_) => {
+            warn!("{name} was cut off: it took nothing for {} s", PATIENCE.as_secs());
+            false
+        }
+    }
+}
+
+async fn next(feed: &mut Option<Feed>) -> Result<Option<Vec<crate::journal::Line>>> {
+    match feed {
+        Some(feed) => feed.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn line(value: &Value) -> Vec<u8> {
+    format!("{value}\n").into_bytes()
+}
+
+fn refusal(reason: &str) -> Value {
+    json!({"type": "error", "reason": reason})
+}
+
+struct Session {
+    hub: Arc<Hub>,
+    feed: Option<Feed>,
+}
+
+impl Session {
+    async fn hello(&self) -> Vec<u8> {
+        let runs = self.hub.read(Journal::runs).await.unwrap_or_default();
+        let version = env!("CARGO_PKG_VERSION");
+        line(&json!({"type": "hello", "protocol": PROTOCOL, "version": version, "runs": runs}))
+    }
+
+    async fn answer(&mut self, text: &str) -> Value {
+        let request = match serde_json::from_str(text) {
+            Ok(request) => request,
+            Err(error) => return refusal(&format!("not a request of protocol {PROTOCOL}: {error}")),
+        };
+        self.obey(request).await.unwrap_or_else(|error| refusal(&error.one_line()))
+    }
+
+    async fn obey(&mut self, request: Request) -> Result<Value> {
+        match request {
+            Request::Subscribe { runs, since } => {
+                let feed = Feed::new(Arc::clone(&self.hub), runs, since).await?;
+                let seq = feed.seq();
+                self.feed = Some(feed);
+                Ok(json!({"type": "subscribed", "since": seq}))
+            }
+            Request::Status => self.ask(Ask::Status).await,
+            Request::Decision { run } => self.hub.read(move |journal| decision(journal, &run)).await,
+            Request::Annotate { run, path, step, val_error } => {
+                let checkpoint = match (path, step) {
+                    (Some(path), None) => CheckpointName::Path(path),
+                    (None, Some(step)) => CheckpointName::Step(step),
+                    _ => return Err(Error::setting("annotate", "either path or step", "both or neither")),
+                };
+                if !(0.0..=1.0).contains(&val_error) {
+                    return Err(Error::setting("annotate: val_error", "a fraction in [0, 1]", val_error));
+                }
+                self.ask(Ask::Annotate { run, checkpoint, val_error }).await
+            }
+            Request::Forget { run } => self.ask(Ask::Forget(run)).await,
+            Request::Retry { run } => self.ask(Ask::Retry(run)).await,
+        }
+    }
+
+    async fn ask(&self, ask: Ask) -> Result<Value> {
+        let (answer, answered) = oneshot::channel();
+        let messages = self.hub.channels.messages.clone();
+        let gone = || Error::setting("request", "a daemon that runs", "one that ends");
+        let sent = tokio::task::spawn_blocking(move || messages.send(Message::Ask(ask, answer))).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            return Err(gone());
+        }
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+/// Whether a run should stop, from the journal alone.
+fn decision(journal: &Journal, run: &str) -> Result<Value> {
+    let unknown = || Error::UnknownRun { run: run.to_owned(), journal: journal.path().to_owned() };
+    let id = journal.find_run(run)?.ok_or_else(unknown)?;
+    let (verdicts, stop) = journal.verdicts(id)?;
+    let best = stop.as_ref().map(|stop| stop["best"].clone());
+    let best = best.or_else(|| serde_json::to_value(verdicts.first()?.best.clone()).ok());
+    let reason = stop.as_ref().map(|stop| stop["reason"].clone());
+    Ok(
+        json!({"type": "decision", "run": run, "stop": stop.is_some(), "reason": reason, "best": best, "rules": verdicts}),
+    )
+}

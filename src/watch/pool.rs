@@ -1,0 +1,271 @@
+//! The daemon's side of its workers: started when there is work, ended when idle, killed when they overrun.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use super::worker::{Reply, Request};
+use crate::error::{Error, Result};
+use crate::journal::Job;
+
+/// What workers may take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How many run side by side.
+    pub workers: usize,
+    /// A worker without work ends after this long.
+    pub idle: Duration,
+    /// A measurement may take this long.
+    pub timeout: Duration,
+    /// Resident size that a worker may reach, bytes.
+    pub memory: Option<u64>,
+    /// Added to the niceness.
+    pub nice: i32,
+    /// Share of the time that each worker may compute.
+    pub duty: f64,
+}
+
+/// How often a busy worker's memory is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What a worker says; its end, when the socket closes.
+#[derive(Debug)]
+pub struct Heard {
+    slot: usize,
+    generation: u64,
+    reply: Option<Box<Reply>>,
+}
+
+/// What became of a job in a worker's hands.
+#[derive(Debug)]
+pub enum Answer {
+    /// It has the file.
+    Taken(Job),
+    /// It is done with it.
+    Done(Job, Box<Reply>),
+    /// It died of it, and how.
+    Died(Job, String),
+}
+
+/// All workers.
+pub struct Pool<M> {
+    limits: Limits,
+    slots: Vec<Slot>,
+    generation: u64,
+    sender: SyncSender<M>,
+    tell: fn(Heard) -> M,
+}
+
+#[derive(Default)]
+struct Slot {
+    worker: Option<Worker>,
+    /// Until when the slot rests, so that it computes its share of the time only.
+    rests_until: Option<Instant>,
+}
+
+struct Worker {
+    child: Child,
+    socket: UnixStream,
+    generation: u64,
+    job: Option<Job>,
+    since: Instant,
+    killed_for: Option<String>,
+}
+
+impl<M: Send + 'static> Pool<M> {
+    /// No worker runs yet; `tell` turns what they say into the daemon's messages.
+    pub fn new(limits: Limits, sender: SyncSender<M>, tell: fn(Heard) -> M) -> Self {
+        let slots = (0..limits.workers.max(1)).map(|_| Slot::default()).collect();
+        Self { limits, slots, generation: 0, sender, tell }
+    }
+
+    /// A slot that can take a job now.
+    #[must_use]
+    pub fn free(&self) -> Option<usize> {
+        let now = Instant::now();
+        let is_free = |slot: &Slot| {
+            slot.rests_until.is_none_or(|until| until <= now)
+                && slot.worker.as_ref().is_none_or(|worker| worker.job.is_none() && worker.killed_for.is_none())
+        };
+        // One that has its images loaded comes first.
+        let warm = self.slots.iter().position(|slot| slot.worker.is_some() && is_free(slot));
+        warm.or_else(|| self.slots.iter().position(is_free))
+    }
+
+    /// What is being measured, and since when.
+    pub fn busy(&self) -> impl Iterator<Item = (&Job, Instant)> {
+        let workers = self.slots.iter().filter_map(|slot| slot.worker.as_ref());
+        workers.filter_map(|worker| Some((worker.job.as_ref()?, worker.since)))
+    }
+
+    /// Hands a job to the worker in `slot`, starting one if there is none.
+    ///
+    /// # Errors
+    /// `Io` if no process can be started.
+    pub fn assign(&mut self, slot: usize, job: Job, request: &Request) -> Result<()> {
+        let fail = |source| Error::Io { path: "a worker".into(), action: "start", source };
+        let mut text = serde_json::to_vec(request).map_err(|error| fail(error.into()))?;
+        text.push(b'\n');
+        if self.slots[slot].worker.is_none() {
+            self.slots[slot].worker = Some(self.start(slot).map_err(fail)?);
+        }
+        if let Some(worker) = &mut self.slots[slot].worker {
+            worker.job = Some(job);
+            worker.since = Instant::now();
+            // One that is dying closes the socket, which is heard.
+            let _ = worker.socket.write_all(&text);
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, slot: usize) -> std::io::Result<Worker> {
+        let (ours, theirs) = UnixStream::pair()?;
+        // The file that runs, even if another one was installed in its place since.
+        let own = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
+        let mut command = Command::new(own);
+        command.arg0("relstab").args(["worker", "--nice", &self.limits.nice.to_string()]);
+        // Native libraries that print to standard output must not disturb the daemon's.
+        let child = command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).spawn()?;
+        self.generation += 1;
+        let (generation, sender, tell) = (self.generation, self.sender.clone(), self.tell);
+        let listening = ours.try_clone()?;
+        std::thread::Builder::new().name(format!("worker {slot}")).spawn(move || {
+            let say = |reply| sender.send(tell(Heard { slot, generation, reply })).is_ok();
+            for line in BufReader::new(listening).lines() {
+                let Some(reply) = line.ok().and_then(|line| serde_json::from_str(&line).ok()) else { break };
+                if !say(Some(Box::new(reply))) {
+                    return;
+                }
+            }
+            say(None);
+        })?;
+        Ok(Worker { child, socket: ours, generation, job: None, since: Instant::now(), killed_for: None })
+    }
+
+    /// What a worker's words mean for its job; `None` if they come from one that is gone, or had none.
+    pub fn hear(&mut self, heard: Heard) -> Option<Answer> {
+        let slot = &mut self.slots[heard.slot];
+        let worker = slot.worker.as_mut().filter(|worker| worker.generation == heard.generation)?;
+        match heard.reply {
+            Some(reply) if matches!(*reply, Reply::Taken) => worker.job.clone().map(Answer::Taken),
+            Some(reply) => {
+                let job = worker.job.take()?;
+                let spent = worker.since.elapsed();
+                worker.since = Instant::now();
+                slot.rests_until = rest(spent, self.limits.duty).map(|rest| Instant::now() + rest);
+                Some(Answer::Done(job, reply))
+            }
+            None => {
+                let mut worker = slot.worker.take()?;
+                // It may have closed the socket only.
+                let _ = worker.child.kill();
+                let status = worker.child.wait();
+                let job = worker.job?;
+                slot.rests_until = rest(worker.since.elapsed(), self.limits.duty).map(|rest| Instant::now() + rest);
+                Some(Answer::Died(
+                    job,
+                    worker.killed_for.unwrap_or_else(|| status.map_or_else(|e| e.to_string(), ended)),
+                ))
+            }
+        }
+    }
+
+    /// Kills workers that overrun, ends those that idle; gives when to look again.
+    pub fn supervise(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut next: Option<Instant> = None;
+        let mut look_at = |when: Instant| next = Some(next.map_or(when, |next| next.min(when)));
+        for slot in &mut self.slots {
+            if let Some(until) = slot.rests_until.filter(|until| *until > now) {
+                look_at(until);
+            }
+            let Some(worker) = slot.worker.as_mut().filter(|worker| worker.killed_for.is_none()) else { continue };
+            if worker.job.is_none() {
+                let end = worker.since + self.limits.idle;
+                if end <= now {
+                    // It ends by itself once nobody is at the other end.
+                    let _ = worker.socket.shutdown(std::net::Shutdown::Write);
+                } else {
+                    look_at(end);
+                }
+                continue;
+            }
+            let end = worker.since + self.limits.timeout;
+            let memory = self.limits.memory.and_then(|limit| {
+                let used = resident(worker.child.id()).unwrap_or(0);
+                (used > limit).then(|| format!("it needed more than {} (--memory-limit)", bytesize::ByteSize(limit)))
+            });
+            let overrun = (end <= now).then(|| format!("it took longer than {:?} (--timeout)", self.limits.timeout));
+            if let Some(reason) = memory.or(overrun) {
+                worker.killed_for = Some(reason);
+                let _ = worker.child.kill();
+                continue;
+            }
+            look_at(end);
+            if self.limits.memory.is_some() {
+                look_at(now + LOOK);
+            }
+        }
+        next
+    }
+}
+
+impl<M> Drop for Pool<M> {
+    fn drop(&mut self) {
+        for worker in self.slots.iter_mut().filter_map(|slot| slot.worker.as_mut()) {
+            let _ = worker.child.kill();
+            let _ = worker.child.wait();
+        }
+    }
+}
+
+/// How long to rest after `spent`, so that `duty` of the time is spent computing.
+fn rest(spent: Duration, duty: f64) -> Option<Duration> {
+    (duty < 1.0).then(|| spent.mul_f64(1.0 / duty - 1.0))
+}
+
+fn ended(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => format!("its worker was killed by signal {signal}{}", name_of(signal)),
+        (None, code) => format!("its worker ended with exit code {}", code.unwrap_or(-1)),
+    }
+}
+
+fn name_of(signal: i32) -> &'static str {
+    match signal {
+        4 => " (illegal instruction)",
+        6 => " (abort)",
+        7 => " (bus error)",
+        8 => " (floating-point exception)",
+        9 => " (kill)",
+        11 => " (segmentation fault)",
+        _ => "",
+    }
+}
+
+/// Resident size of a process, bytes.
+fn resident(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rest_leaves_its_share_of_the_time() {
+        assert_eq!(rest(Duration::from_secs(2), 0.2), Some(Duration::from_secs(8)));
+        assert_eq!(rest(Duration::from_secs(2), 1.0), None);
+    }
+
+    #[test]
+    fn this_process_has_a_resident_size() {
+        assert!(resident(std::process::id()).expect("a size") > 1 << 20);
+    }
+}

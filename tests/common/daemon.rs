@@ -1,0 +1,291 @@
+//! A daemon in a folder of its own, as a user starts it, and a client of its socket.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use relstab::checkpoint::step_and_epoch;
+use relstab::journal::Journal;
+use serde_json::{Value, json};
+
+use super::project;
+
+/// Nothing in these tests takes this long.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A watched directory with a probe set, and the state of its daemon beside it.
+pub struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let place = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        fs::create_dir(place.run()).expect("created");
+        for name in ["probe.npz", "relstab.toml"] {
+            fs::copy(bundled(name), place.run().join(name)).expect("copied");
+        }
+        place
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The run's directory.
+    pub fn run(&self) -> PathBuf {
+        self.folder.path().join("run")
+    }
+
+    /// The run's name in events.
+    pub fn run_name(&self) -> String {
+        self.run().canonicalize().expect("there").to_string_lossy().into_owned()
+    }
+
+    pub fn journal(&self) -> PathBuf {
+        self.folder.path().join("journal.sqlite")
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
+    }
+
+    /// A network with `note` and the name's step in its metadata, renamed into place.
+    pub fn rename_in(&self, name: impl AsRef<Path>, note: &str) {
+        let temporary = self.folder.path().join("temporary");
+        let mut bytes = network(note);
+        if let (Some(step), _) = step_and_epoch(name.as_ref()) {
+            bytes.extend(property("relstab.step", &step.to_string()));
+        }
+        fs::write(&temporary, bytes).expect("written");
+        let path = self.run().join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("created");
+        fs::rename(temporary, path).expect("renamed");
+    }
+
+    /// A command on the run, with the journal named.
+    pub fn ask(&self, command: &str, more: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_relstab"))
+            .arg(command)
+            .arg(self.run())
+            .arg("--journal")
+            .arg(self.journal())
+            .args(more)
+            .output()
+            .expect("the command runs")
+    }
+
+    /// Every event in the journal.
+    pub fn events(&self) -> Vec<Value> {
+        let journal = Journal::read(&self.journal()).expect("a journal");
+        let lines = journal.events_since(0, &[], usize::MAX >> 1).expect("read");
+        lines.iter().map(|line| serde_json::from_str(&line.text).expect("JSON")).collect()
+    }
+
+    /// How often each file of the run has an event of this type; the file's name only.
+    pub fn outcomes(&self, kind: &str) -> std::collections::BTreeMap<String, usize> {
+        let mut counts = std::collections::BTreeMap::new();
+        for event in self.events().iter().filter(|event| event["type"] == kind) {
+            *counts.entry(name_of(event)).or_default() += 1;
+        }
+        counts
+    }
+}
+
+/// The file's name in an event.
+pub fn name_of(event: &Value) -> String {
+    let path = event["path"].as_str().or_else(|| event["measurement"]["model"]["path"].as_str());
+    path.unwrap_or_default().rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+pub fn bundled(name: &str) -> PathBuf {
+    project("models/fashion-mnist-cnn").join(name)
+}
+
+/// The bundled run's last network with a note in its metadata, so that contents differ.
+pub fn network(note: &str) -> Vec<u8> {
+    let mut bytes = fs::read(bundled("step=006000.onnx")).expect("a network");
+    bytes.extend(property("note", note));
+    bytes
+}
+
+/// Metadata to append to an ONNX file: protobuf messages merge when concatenated.
+pub fn property(key: &str, value: &str) -> Vec<u8> {
+    let field = |number: u8, bytes: &[u8]| {
+        let length = u8::try_from(bytes.len()).ok().filter(|length| *length < 128).expect("a short value");
+        [&[number << 3 | 2, length], bytes].concat()
+    };
+    let entry = [field(1, key.as_bytes()), field(2, value.as_bytes())].concat();
+    // ModelProto.metadata_props
+    field(14, &entry)
+}
+
+/// A daemon; killed when dropped.
+pub struct Daemon {
+    pub child: Child,
+    socket: PathBuf,
+}
+
+impl Daemon {
+    /// Watches the place's run with the embedded engine and few passes.
+    pub fn start(place: &Place, more: &[&str]) -> Self {
+        Self::start_at(place, &[place.run()], more)
+    }
+
+    pub fn start_at(place: &Place, folders: &[PathBuf], more: &[&str]) -> Self {
+        let log = fs::File::options().create(true).append(true).open(place.path().join("log")).expect("a log");
+        let printed = fs::File::options().create(true).append(true).open(place.path().join("printed")).expect("a file");
+        let child = Command::new(env!("CARGO_BIN_EXE_relstab"))
+            .arg("watch")
+            .args(folders)
+            .args(["--backend", "tract", "--images", "20", "--draws", "1", "--settle", "300ms"])
+            .arg("--journal")
+            .arg(place.journal())
+            .arg("--socket")
+            .arg(place.socket())
+            .args(more)
+            .env("RELSTAB_LOG", "info")
+            .stdin(Stdio::null())
+            .stdout(printed)
+            .stderr(log)
+            .spawn()
+            .expect("the daemon starts");
+        let mut daemon = Self { child, socket: place.socket() };
+        let end = Instant::now() + PATIENCE;
+        while UnixStream::connect(&daemon.socket).is_err() {
+            let ended = daemon.child.try_wait().expect("a child");
+            assert!(ended.is_none() && Instant::now() < end, "no daemon ({ended:?}): {}", place.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        daemon
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(&self.socket)
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(status.success());
+    }
+
+    /// Processes that measure for it.
+    pub fn workers(&self) -> Vec<u32> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
+        let children = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+        children.collect::<String>().split_whitespace().filter_map(|id| id.parse().ok()).collect()
+    }
+
+    /// Ends it as a service manager would; its exit code.
+    pub fn end(mut self) -> Option<i32> {
+        self.signal("-TERM");
+        self.child.wait().expect("a child").code()
+    }
+
+    pub fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("a child");
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Place {
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path().join("log")).unwrap_or_default()
+    }
+
+    pub fn printed(&self) -> String {
+        fs::read_to_string(self.path().join("printed")).unwrap_or_default()
+    }
+}
+
+/// A client of the line protocol.
+pub struct Client {
+    lines: BufReader<UnixStream>,
+    pub hello: Value,
+}
+
+impl Client {
+    pub fn connect(socket: &Path) -> Self {
+        let stream = UnixStream::connect(socket).expect("connected");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        let mut client = Self { lines: BufReader::new(stream), hello: Value::Null };
+        client.hello = client.next();
+        client
+    }
+
+    /// A client that has subscribed to everything after `since`.
+    pub fn subscribed(daemon: &Daemon, since: i64) -> Self {
+        let mut client = daemon.client();
+        assert_eq!(client.ask(&json!({"type": "subscribe", "since": since}))["type"], "subscribed");
+        client
+    }
+
+    pub fn send(&mut self, text: &str) {
+        self.lines.get_mut().write_all(format!("{text}\n").as_bytes()).expect("sent");
+    }
+
+    pub fn next(&mut self) -> Value {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).expect("a line in time");
+        assert!(!line.is_empty(), "the daemon hung up");
+        serde_json::from_str(&line).expect("JSON")
+    }
+
+    pub fn ask(&mut self, request: &Value) -> Value {
+        self.send(&request.to_string());
+        self.next()
+    }
+
+    /// The next line of this type.
+    pub fn next_of(&mut self, kind: &str) -> Value {
+        loop {
+            let line = self.next();
+            if line["type"] == kind {
+                return line;
+            }
+        }
+    }
+
+    /// Lines up to and including the one that `is_last`.
+    pub fn until(&mut self, mut is_last: impl FnMut(&Value) -> bool) -> Vec<Value> {
+        let mut lines = Vec::new();
+        loop {
+            let line = self.next();
+            let ends = is_last(&line);
+            lines.push(line);
+            if ends {
+                return lines;
+            }
+        }
+    }
+
+    /// The outcomes of this many checkpoints.
+    pub fn outcomes(&mut self, count: usize) -> Vec<Value> {
+        let is_outcome = |line: &Value| ["measured", "failed", "skipped"].iter().any(|kind| line["type"] == *kind);
+        let mut left = count;
+        let lines = self.until(|line| {
+            left -= usize::from(is_outcome(line));
+            left == 0
+        });
+        lines.into_iter().filter(is_outcome).collect()
+    }
+}
+
+/// Waits until it holds.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
