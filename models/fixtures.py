@@ -192,12 +192,39 @@ def by_hand() -> None:
     save("nan_some", [*head, *dark], scores, [*constants, number("threshold", 0.4695), number("small", 0.001), last])
     huge = [node("Mul", "logits huge", "large"), node("Mul", "large huge", "scores")]
     save("infinite", [*head, *huge], scores, [*constants, number("huge", 1e38)])
+    save("endless", endless(), logits, [weights("flat", 3072, CLASSES), *counters()])
+    # 64 MiB for each image of the batch.
+    fill = [
+        *(node("Shape", "images", "shape"), node("Gather", "shape first", "rows"), node("Mul", "rows many", "count")),
+        *(node("ConstantOfShape", "count", "ballast", value=numpy_helper.from_array(np.ones(1, np.float32))), node("ReduceMax", "ballast", "top")),
+        node("Mul", "logits top", "scores"),
+    ]
+    sizes = [numpy_helper.from_array(np.array([n], np.int64), key) for key, n in (("first", 0), ("many", 1 << 24))]
+    save("hungry", [*head, *fill], {"scores": ["batch", CLASSES]}, [*constants, *sizes])
     save(
         "linear",
         [node("Flatten", "images", "flatten"), node("MatMul", "flatten flat", "logits")],
         logits,
         [weights("flat", 3072, CLASSES)],
     )
+
+
+def counters() -> list[TensorProto]:
+    steps = numpy_helper.from_array(np.array(np.iinfo(np.int64).max, np.int64), "steps")
+    return [steps, numpy_helper.from_array(np.array(True), "go")]
+
+
+def endless() -> list[onnx.NodeProto]:
+    """A loop that adds to the logits 2^63 times."""
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [node("Identity", "on", "still"), node("Add", "sum_in sum_in", "sum_out")],
+        "body",
+        [value("i", TensorProto.INT64, []), value("on", TensorProto.BOOL, []), value("sum_in", TensorProto.FLOAT, None)],
+        [value("still", TensorProto.BOOL, []), value("sum_out", TensorProto.FLOAT, None)],
+    )
+    first = [node("Flatten", "images", "flatten"), node("MatMul", "flatten flat", "begin")]
+    return [*first, node("Loop", "steps go begin", "logits", body=body)]
 
 
 def main() -> None:

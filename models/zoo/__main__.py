@@ -65,7 +65,7 @@ class Size:
 
 
 # A training takes one core some 20 to 120 seconds; the networks are an eighth as wide as the originals.
-SMALL = Size("small", 1 / 8, (1_000, 4_000), (24_000, 48_000), 64, 1e-3, 2_000, 5, (0,), 2)
+SMALL = Size("small", 1 / 8, (1_000, 4_000, 16_000), (24_000, 48_000, 96_000), 64, 1e-3, 2_000, 5, (0,), 2)
 # 50 epochs of everything there is.
 FULL = Size("full", 1.0, (5_000, 50_000), (500_000, 2_500_000), 128, 1e-3, 10_000, 8, (0, 1), 4)
 

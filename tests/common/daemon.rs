@@ -141,7 +141,7 @@ impl Daemon {
         let child = Command::new(env!("CARGO_BIN_EXE_relstab"))
             .arg("watch")
             .args(folders)
-            .args(["--backend", "tract", "--images", "20", "--draws", "1", "--settle", "300ms"])
+            .args(defaults(more))
             .arg("--journal")
             .arg(place.journal())
             .arg("--socket")
@@ -208,6 +208,12 @@ impl Place {
     }
 }
 
+/// Few passes on the embedded engine, unless a test says otherwise.
+fn defaults(more: &[&str]) -> Vec<&'static str> {
+    let all = [["--backend", "tract"], ["--images", "20"], ["--draws", "1"], ["--settle", "300ms"]];
+    all.into_iter().filter(|[flag, _]| !more.contains(flag)).flatten().collect()
+}
+
 /// A client of the line protocol.
 pub struct Client {
     lines: BufReader<UnixStream>,
@@ -231,7 +237,12 @@ impl Client {
     }
 
     pub fn send(&mut self, text: &str) {
-        self.lines.get_mut().write_all(format!("{text}\n").as_bytes()).expect("sent");
+        assert!(self.try_send(text), "the daemon hung up");
+    }
+
+    /// False once the daemon takes no more.
+    pub fn try_send(&mut self, text: &str) -> bool {
+        self.lines.get_mut().write_all(format!("{text}\n").as_bytes()).is_ok()
     }
 
     pub fn next(&mut self) -> Value {
@@ -248,19 +259,16 @@ impl Client {
 
     /// The next line of this type.
     pub fn next_of(&mut self, kind: &str) -> Value {
-        loop {
-            let line = self.next();
-            if line["type"] == kind {
-                return line;
-            }
-        }
+        self.until(|line| line["type"] == kind).pop().expect("the last")
     }
 
     /// Lines up to and including the one that `is_last`.
     pub fn until(&mut self, mut is_last: impl FnMut(&Value) -> bool) -> Vec<Value> {
         let mut lines = Vec::new();
+        let end = Instant::now() + PATIENCE;
         loop {
             let line = self.next();
+            assert!(Instant::now() < end, "only {lines:?} in time");
             let ends = is_last(&line);
             lines.push(line);
             if ends {

@@ -1,0 +1,252 @@
+//! What the daemon must survive. `RELSTAB_KILLS=100 cargo test --test survival` kills it a hundred times instead of fifteen.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::daemon::{Client, Daemon, Place, eventually, name_of};
+use relstab::journal::Journal;
+use serde_json::{Value, json};
+
+fn pause(milliseconds: u64) {
+    std::thread::sleep(Duration::from_millis(milliseconds));
+}
+
+fn kills() -> u64 {
+    std::env::var("RELSTAB_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(15)
+}
+
+/// Numbers that differ from call to call and are the same in each test run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+fn assert_sound(journal: &Path) {
+    let checked = Command::new("python3")
+        .args([
+            "-c",
+            "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('PRAGMA integrity_check').fetchone()[0])",
+        ])
+        .arg(journal)
+        .output()
+        .expect("python3 runs");
+    assert_eq!(String::from_utf8_lossy(&checked.stdout).trim(), "ok", "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[test]
+fn killed_at_any_moment_it_misses_and_repeats_nothing() {
+    let place = Place::new();
+    let mut dice = Dice(7);
+    let mut step = 0;
+    let mut since = 0;
+    let mut heard = Vec::new();
+    for _ in 0..kills() {
+        let daemon = Daemon::start(&place, &[]);
+        let mut client = Client::subscribed(&daemon, since);
+        for _ in 0..4 {
+            step += 1;
+            place.rename_in(format!("step_{step}.onnx"), &step.to_string());
+            pause(dice.below(25));
+        }
+        // One event is surely there: the files of this round were at least seen.
+        let event = client.next();
+        since = event["seq"].as_i64().unwrap_or(since);
+        heard.push(event);
+        pause(dice.below(60));
+        daemon.kill();
+    }
+    let daemon = Daemon::start(&place, &[]);
+    let mut client = Client::subscribed(&daemon, since);
+    eventually("all measured", || place.outcomes("measured").len() == step);
+    let last = Journal::read(&place.journal()).expect("a journal").last_seq().expect("read");
+    heard.extend(client.until(|event| event["seq"] == last));
+    assert!(place.outcomes("measured").values().all(|count| *count == 1), "{:?}", place.outcomes("measured"));
+    assert!(place.outcomes("checkpoint_seen").values().all(|count| *count == 1));
+    assert!(place.outcomes("failed").is_empty() && place.outcomes("skipped").is_empty());
+    // One who comes back each time with the last seq it heard hears each event once.
+    let seqs: Vec<_> = heard.iter().filter_map(|event| event["seq"].as_i64()).collect();
+    assert!(seqs.iter().zip(1..).all(|(seq, expected)| *seq == expected), "{seqs:?}");
+    assert_eq!(daemon.end(), Some(0));
+    assert_sound(&place.journal());
+}
+
+#[test]
+fn killed_workers_cost_nothing_but_time() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place, &["--attempts", "100", "--images", "200"]);
+    let mut dice = Dice(3);
+    for step in 1..=20 {
+        place.rename_in(format!("step_{step}.onnx"), &step.to_string());
+    }
+    for round in 0..kills() {
+        pause(dice.below(40));
+        for worker in daemon.workers() {
+            let signal = if round % 2 == 0 { "-KILL" } else { "-ABRT" };
+            Command::new("kill").args([signal, &worker.to_string()]).status().expect("kill runs");
+        }
+    }
+    eventually("all measured", || place.outcomes("measured").len() == 20);
+    assert!(place.outcomes("measured").values().all(|count| *count == 1));
+}
+
+/// A run of images that the fixtures take.
+fn place_of_fixtures() -> Place {
+    let place = Place::new();
+    fs::copy(common::project("tests/fixtures/images.npz"), place.run().join("probe.npz")).expect("copied");
+    fs::write(place.run().join("relstab.toml"), "probe = 'probe.npz'\n").expect("written");
+    place
+}
+
+fn bring(place: &Place, fixture: &str, name: &str) {
+    let temporary = place.path().join("fixture");
+    fs::copy(common::project("tests/fixtures").join(fixture), &temporary).expect("copied");
+    fs::rename(temporary, place.run().join(name)).expect("renamed");
+}
+
+#[test]
+fn networks_that_hang_or_eat_memory_are_set_aside() {
+    let place = place_of_fixtures();
+    bring(&place, "endless.onnx", "step_1.onnx");
+    bring(&place, "hungry.onnx", "step_2.onnx");
+    bring(&place, "plain.onnx", "step_3.onnx");
+    let limits = ["--timeout", "2s", "--memory-limit", "1GiB", "--attempts", "2", "--backend", "onnxruntime"];
+    let daemon = Daemon::start(&place, &limits);
+    let outcomes = Client::subscribed(&daemon, 0).outcomes(3);
+    let reason = |name: &str| {
+        let event = outcomes.iter().find(|event| name_of(event) == name).expect(name);
+        event["reason"].as_str().unwrap_or_default().to_owned()
+    };
+    assert!(reason("step_1.onnx").contains("--timeout") && reason("step_1.onnx").contains("2 times"), "{outcomes:?}");
+    assert!(reason("step_2.onnx").contains("--memory-limit"), "{outcomes:?}");
+    assert!(outcomes.iter().any(|event| name_of(event) == "step_3.onnx" && event["type"] == "measured"));
+
+    // A longer limit, and the failed ones are tried again.
+    drop(daemon);
+    assert!(place.ask("retry", &[]).status.success());
+    let daemon = Daemon::start(&place, &["--timeout", "1s", "--attempts", "1", "--backend", "tract"]);
+    let seq = Journal::read(&place.journal()).expect("a journal").last_seq().expect("read");
+    let again = Client::subscribed(&daemon, seq - 1).outcomes(1);
+    assert!(!again.is_empty());
+    eventually("the hungry one fits now", || place.outcomes("measured").contains_key("step_2.onnx"));
+}
+
+#[test]
+fn asked_to_end_it_says_goodbye_in_time_and_goes_on_later() {
+    let place = place_of_fixtures();
+    bring(&place, "endless.onnx", "step_1.onnx");
+    let daemon = Daemon::start(&place, &["--backend", "onnxruntime"]);
+    let mut client = Client::subscribed(&daemon, 0);
+    eventually("it is measured", || {
+        let status = daemon.client().ask(&json!({"type": "status"}));
+        status["runs"][0]["measuring"].as_array().is_some_and(|jobs| !jobs.is_empty())
+    });
+    let started = Instant::now();
+    daemon.signal("-TERM");
+    assert_eq!(client.next_of("goodbye")["type"], "goodbye");
+    assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
+    drop(daemon);
+    assert!(place.outcomes("failed").is_empty());
+    bring(&place, "plain.onnx", "step_1.onnx");
+    let daemon = Daemon::start(&place, &[]);
+    assert_eq!(name_of(&Client::subscribed(&daemon, 0).next_of("measured")), "step_1.onnx");
+}
+
+/// Writes until there is no room left.
+fn fill(path: &Path) {
+    let mut file = fs::File::create(path).expect("created");
+    while file.write_all(&[0; 4096]).is_ok() {}
+}
+
+#[test]
+fn a_full_disk_is_said_and_outlived() {
+    let place = Place::new();
+    // A small file system of its own: as root in this mount namespace, else in a new one.
+    let disk = place.path().join("disk");
+    fs::create_dir(&disk).expect("created");
+    let run = place.run();
+    let script = format!(
+        "mount -t tmpfs -o size=1m tmpfs {disk} && exec {binary} watch {run} --backend tract --images 20 --draws 1 \
+         --journal {disk}/journal.sqlite --socket {socket}",
+        disk = disk.display(),
+        binary = env!("CARGO_BIN_EXE_relstab"),
+        run = run.display(),
+        socket = place.socket().display(),
+    );
+    let log = fs::File::create(place.path().join("log")).expect("a log");
+    let mut child = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
+        .env("RELSTAB_LOG", "info")
+        .stderr(log)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("unshare runs");
+    let until = Instant::now() + Duration::from_secs(10);
+    while !place.socket().exists() && Instant::now() < until {
+        pause(20);
+    }
+    if !place.socket().exists() {
+        let _ = child.kill();
+        let _ = child.wait();
+        // Some containers forbid new namespaces.
+        assert!(place.log().contains("not permitted"), "{}", place.log());
+        return;
+    }
+    let seen_from_here = format!("/proc/{}/root{}", child.id(), disk.canonicalize().expect("there").display());
+    let seen_from_here = Path::new(&seen_from_here);
+    let filler = seen_from_here.join("filler");
+    fill(&filler);
+    let mut step = 0;
+    eventually("it says so", || {
+        step += 1;
+        place.rename_in(format!("step_{step}.onnx"), &step.to_string());
+        place.log().contains("trying again")
+    });
+    let mut client = Client::connect(&place.socket());
+    assert_eq!(client.ask(&json!({"type": "status"}))["journal_writable"], false);
+    for _ in 0..3 {
+        step += 1;
+        place.rename_in(format!("step_{step}.onnx"), &step.to_string());
+    }
+    fs::remove_file(&filler).expect("removed");
+    let measured = || {
+        let mut client = Client::connect(&place.socket());
+        client.ask(&json!({"type": "status"}))["runs"][0]["measured"].as_u64()
+    };
+    eventually("all is measured once there is room", || measured() == Some(step));
+    client.send(&json!({"type": "subscribe", "since": 0}).to_string());
+    let mut counts = BTreeMap::new();
+    for event in client.until(|event| event["type"] == "measured" && name_of(event) == format!("step_{step}.onnx")) {
+        if event["type"] == "measured" {
+            *counts.entry(name_of(&event)).or_insert(0) += 1;
+        }
+    }
+    assert!(counts.values().all(|count| *count == 1), "{counts:?}");
+    child.kill().expect("killed");
+    child.wait().expect("a child");
+}
+
+#[test]
+fn a_clock_that_is_wrong_delays_nothing() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place, &[]);
+    let mut client = Client::subscribed(&daemon, 0);
+    for (step, days) in [(1, "+400 days"), (2, "-400 days")] {
+        let path = place.run().join(format!("step_{step}.onnx"));
+        fs::write(&path, common::daemon::network(days)).expect("written");
+        Command::new("touch").args(["-d", days]).arg(&path).status().expect("touch runs");
+    }
+    let started = Instant::now();
+    let outcomes: Vec<Value> = client.outcomes(2);
+    assert!(outcomes.iter().all(|event| event["type"] == "measured"));
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
