@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use prost::encoding::{WireType, encode_key, encode_varint};
 use relstab::checkpoint::step_and_epoch;
 use relstab::journal::Journal;
 use serde_json::{Value, json};
-
-use super::project;
 
 /// Nothing in these tests takes this long.
 pub const PATIENCE: Duration = Duration::from_mins(1);
@@ -19,11 +18,13 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 /// A watched directory with a probe set, and the state of its daemon beside it.
 pub struct Place {
     folder: tempfile::TempDir,
+    /// How much its daemons log.
+    pub log_level: &'static str,
 }
 
 impl Place {
     pub fn new() -> Self {
-        let place = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        let place = Self { folder: tempfile::tempdir().expect("a temporary folder"), log_level: "info" };
         fs::create_dir(place.run()).expect("created");
         for name in ["probe.npz", "relstab.toml"] {
             fs::copy(bundled(name), place.run().join(name)).expect("copied");
@@ -102,7 +103,7 @@ pub fn name_of(event: &Value) -> String {
 }
 
 pub fn bundled(name: &str) -> PathBuf {
-    project("models/fashion-mnist-cnn").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fashion-mnist-cnn").join(name)
 }
 
 /// The bundled run's last network with a note in its metadata, so that contents differ.
@@ -114,9 +115,12 @@ pub fn network(note: &str) -> Vec<u8> {
 
 /// Metadata to append to an ONNX file: protobuf messages merge when concatenated.
 pub fn property(key: &str, value: &str) -> Vec<u8> {
-    let field = |number: u8, bytes: &[u8]| {
-        let length = u8::try_from(bytes.len()).ok().filter(|length| *length < 128).expect("a short value");
-        [&[number << 3 | 2, length], bytes].concat()
+    let field = |number: u32, bytes: &[u8]| {
+        let mut field = Vec::new();
+        encode_key(number, WireType::LengthDelimited, &mut field);
+        encode_varint(bytes.len() as u64, &mut field);
+        field.extend(bytes);
+        field
     };
     let entry = [field(1, key.as_bytes()), field(2, value.as_bytes())].concat();
     // ModelProto.metadata_props
@@ -147,7 +151,7 @@ impl Daemon {
             .arg("--socket")
             .arg(place.socket())
             .args(more)
-            .env("RELSTAB_LOG", "info")
+            .env("RELSTAB_LOG", place.log_level)
             .stdin(Stdio::null())
             .stdout(printed)
             .stderr(log)
