@@ -13,7 +13,7 @@ use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 
@@ -29,6 +29,8 @@ const VERSION: i64 = 1;
 const SCHEMA: &str = include_str!("journal/schema.sql");
 /// How long a reader or writer waits for another's lock.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a lock that is held is tried again.
+const LOCK_PATIENCE: Duration = Duration::from_millis(400);
 
 /// An event as it goes over a socket, without its line break.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,10 +71,15 @@ impl Lock {
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
         let mut file = options.open(&path).map_err(Error::io(&path, "open"))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::Locked { holder: read_note(&path), path }),
-            Err(TryLockError::Error(error)) => return Err(Error::io(&path, "lock")(error)),
+        let end = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                // Someone may only be looking whether it is held.
+                Err(TryLockError::WouldBlock) if Instant::now() < end => std::thread::sleep(LOCK_PATIENCE / 20),
+                Err(TryLockError::WouldBlock) => return Err(Error::Locked { holder: read_note(&path), path }),
+                Err(TryLockError::Error(error)) => return Err(Error::io(&path, "lock")(error)),
+            }
         }
         let note = |file: &mut File| {
             file.set_len(0)?;

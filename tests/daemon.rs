@@ -7,7 +7,8 @@ use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
-use common::daemon::{Client, Daemon, Place, bundled, eventually, name_of, network};
+use common::daemon::{Client, Daemon, Place, bundled, eventually, name_of, network, property};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 fn pause(milliseconds: u64) {
@@ -225,10 +226,69 @@ fn a_changed_law_predicts_anew_without_measuring() {
     assert_eq!(measured["measurement"]["prediction"]["law"]["name"], "fashionmnist-c3-strided");
     let config = "probe = 'probe.npz'\nlaw = 'fashionmnist-c3'\npreprocess = { mean = [0.2860], std = [0.3530] }\n";
     fs::write(place.run().join("relstab.toml"), config).expect("written");
-    daemon.signal("-HUP");
+    daemon.signal(Signal::HUP);
     eventually("history has the new law", || {
         let history: Value = serde_json::from_slice(&place.ask("history", &["--format", "json"]).stdout).expect("JSON");
         history[0]["measurement"]["prediction"]["law"]["name"] == "fashionmnist-c3"
     });
     assert_eq!(place.outcomes("measured").values().sum::<usize>(), 1);
+}
+
+#[test]
+fn hundreds_that_land_at_once_are_measured_once_each() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place, &["--workers", "2"]);
+    for step in 1..=300 {
+        place.rename_in(format!("step_{step}.onnx"), &step.to_string());
+    }
+    let outcomes = Client::subscribed(&daemon, 0).outcomes(300);
+    assert!(outcomes.iter().all(|event| event["type"] == "measured"));
+    assert_eq!(place.outcomes("measured").len(), 300);
+}
+
+#[test]
+fn what_looks_wrong_is_said_once() {
+    let place = Place::new();
+    for name in ["weights.pt", "more.pt", "last.ckpt"] {
+        fs::write(place.run().join(name), "weights").expect("written");
+    }
+    let daemon = Daemon::start(&place, &[]);
+    eventually("a hint for each ending", || place.log().matches("torch.onnx.export").count() == 2);
+
+    // A network that guesses on the probe images although its training found it good.
+    let mut bytes = fs::read(bundled("step=000000.onnx")).expect("a network");
+    bytes.extend(property("relstab.val_error", "0.05"));
+    fs::write(place.run().join("step_1.onnx"), bytes).expect("written");
+    let event = Client::subscribed(&daemon, 0).next_of("measured");
+    let warnings = event["measurement"]["warnings"].to_string();
+    assert!(warnings.contains("near chance") && warnings.contains("label order"), "{warnings}");
+}
+
+/// Without inotify, directories are looked at again and again.
+#[test]
+fn where_nothing_tells_of_changes_directories_are_looked_at() {
+    for prepare in [
+        "echo 0 > /proc/sys/user/max_inotify_watches",
+        "mount -t overlay -o lowerdir=LOWER,upperdir=UPPER,workdir=WORK overlay RUN",
+    ] {
+        let place = Place::new();
+        for name in ["lower", "upper", "work"] {
+            fs::create_dir(place.path().join(name)).expect("created");
+        }
+        for name in ["probe.npz", "relstab.toml"] {
+            fs::copy(bundled(name), place.path().join("lower").join(name)).expect("copied");
+        }
+        let path = |name: &str| place.path().join(name).display().to_string();
+        let prepare = prepare.replace("LOWER", &path("lower")).replace("UPPER", &path("upper"));
+        let prepare = prepare.replace("WORK", &path("work")).replace("RUN", &path("run"));
+        let Some(mut daemon) = Daemon::start_in_namespace(&place, &prepare) else { continue };
+        eventually("it is said", || place.log().contains("looking at it every 1 s instead"));
+        // As the daemon sees it: the mount is its own.
+        let run = format!("/proc/{}/root{}", daemon.child.id(), place.run_name());
+        fs::write(std::path::Path::new(&run).join("step_1.onnx"), network("one")).expect("written");
+        let mut client = daemon.client();
+        client.send(&json!({"type": "subscribe", "since": 0}).to_string());
+        assert_eq!(name_of(&client.next_of("measured")), "step_1.onnx");
+        daemon.child.kill().expect("killed");
+    }
 }

@@ -72,9 +72,9 @@ fn malformed_and_endless_lines_hurt_nobody() {
     let port = log.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
     let mut tcp = TcpStream::connect(format!("127.0.0.1:{}", port.expect("a port"))).expect("connected");
 
-    // 64 MiB without a line break: answered once, not kept.
+    // 1 GiB without a line break: answered once, not kept.
     let block = vec![b'x'; 1 << 20];
-    for _ in 0..64 {
+    for _ in 0..1024 {
         tcp.write_all(&block).expect("taken");
     }
     tcp.write_all(b"\n{\"type\": \"status\"}\n").expect("taken");

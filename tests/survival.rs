@@ -7,10 +7,11 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use common::daemon::{Client, Daemon, Place, eventually, name_of};
+use common::daemon::{Client, Daemon, Place, eventually, name_of, network, send_signal};
 use relstab::journal::Journal;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 fn pause(milliseconds: u64) {
@@ -91,8 +92,7 @@ fn killed_workers_cost_nothing_but_time() {
     for round in 0..kills() {
         pause(dice.below(40));
         for worker in daemon.workers() {
-            let signal = if round % 2 == 0 { "-KILL" } else { "-ABRT" };
-            Command::new("kill").args([signal, &worker.to_string()]).status().expect("kill runs");
+            send_signal(worker, if round % 2 == 0 { Signal::KILL } else { Signal::ABORT });
         }
     }
     eventually("all measured", || place.outcomes("measured").len() == 20);
@@ -119,7 +119,7 @@ fn networks_that_hang_or_eat_memory_are_set_aside() {
     bring(&place, "endless.onnx", "step_1.onnx");
     bring(&place, "hungry.onnx", "step_2.onnx");
     bring(&place, "plain.onnx", "step_3.onnx");
-    let limits = ["--timeout", "2s", "--memory-limit", "1GiB", "--attempts", "2", "--backend", "onnxruntime"];
+    let limits = ["--timeout", "4s", "--memory-limit", "256MiB", "--attempts", "2", "--backend", "onnxruntime"];
     let daemon = Daemon::start(&place, &limits);
     let outcomes = Client::subscribed(&daemon, 0).outcomes(3);
     let reason = |name: &str| {
@@ -151,7 +151,7 @@ fn asked_to_end_it_says_goodbye_in_time_and_goes_on_later() {
         status["runs"][0]["measuring"].as_array().is_some_and(|jobs| !jobs.is_empty())
     });
     let started = Instant::now();
-    daemon.signal("-TERM");
+    daemon.signal(Signal::TERM);
     assert_eq!(client.next_of("goodbye")["type"], "goodbye");
     assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
     drop(daemon);
@@ -170,38 +170,12 @@ fn fill(path: &Path) {
 #[test]
 fn a_full_disk_is_said_and_outlived() {
     let place = Place::new();
-    // A small file system of its own: as root in this mount namespace, else in a new one.
-    let disk = place.path().join("disk");
+    // A small file system of its own.
+    let disk = place.path().join("state");
     fs::create_dir(&disk).expect("created");
-    let run = place.run();
-    let script = format!(
-        "mount -t tmpfs -o size=1m tmpfs {disk} && exec {binary} watch {run} --backend tract --images 20 --draws 1 \
-         --journal {disk}/journal.sqlite --socket {socket}",
-        disk = disk.display(),
-        binary = env!("CARGO_BIN_EXE_relstab"),
-        run = run.display(),
-        socket = place.socket().display(),
-    );
-    let log = fs::File::create(place.path().join("log")).expect("a log");
-    let mut child = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
-        .env("RELSTAB_LOG", "info")
-        .stderr(log)
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .expect("unshare runs");
-    let until = Instant::now() + Duration::from_secs(10);
-    while !place.socket().exists() && Instant::now() < until {
-        pause(20);
-    }
-    if !place.socket().exists() {
-        let _ = child.kill();
-        let _ = child.wait();
-        // Some containers forbid new namespaces.
-        assert!(place.log().contains("not permitted"), "{}", place.log());
-        return;
-    }
-    let seen_from_here = format!("/proc/{}/root{}", child.id(), disk.canonicalize().expect("there").display());
+    let prepare = format!("mount -t tmpfs -o size=1m tmpfs {}", disk.display());
+    let Some(daemon) = Daemon::start_in_namespace(&place, &prepare) else { return };
+    let seen_from_here = format!("/proc/{}/root{}", daemon.child.id(), disk.canonicalize().expect("there").display());
     let seen_from_here = Path::new(&seen_from_here);
     let filler = seen_from_here.join("filler");
     fill(&filler);
@@ -231,8 +205,6 @@ fn a_full_disk_is_said_and_outlived() {
         }
     }
     assert!(counts.values().all(|count| *count == 1), "{counts:?}");
-    child.kill().expect("killed");
-    child.wait().expect("a child");
 }
 
 #[test]
@@ -240,10 +212,11 @@ fn a_clock_that_is_wrong_delays_nothing() {
     let place = Place::new();
     let daemon = Daemon::start(&place, &[]);
     let mut client = Client::subscribed(&daemon, 0);
-    for (step, days) in [(1, "+400 days"), (2, "-400 days")] {
-        let path = place.run().join(format!("step_{step}.onnx"));
-        fs::write(&path, common::daemon::network(days)).expect("written");
-        Command::new("touch").args(["-d", days]).arg(&path).status().expect("touch runs");
+    let year = Duration::from_hours(365 * 24);
+    for (step, time) in [(1, SystemTime::now() + year), (2, SystemTime::now() - year)] {
+        let mut file = fs::File::create(place.run().join(format!("step_{step}.onnx"))).expect("created");
+        file.write_all(&network(&step.to_string())).expect("written");
+        file.set_modified(time).expect("set");
     }
     let started = Instant::now();
     let outcomes: Vec<Value> = client.outcomes(2);

@@ -1,6 +1,7 @@
 //! `relstab watch`: the daemon, from flags to its end.
 #![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::setup::Shared;
-use super::{Format, once, print, state};
+use super::{Format, once, state};
 use crate::error::{Error, ExitCode, Result};
 use crate::event::{Event, Kind};
 use crate::journal::{Journal, Line, Lock, Policy};
@@ -236,7 +237,8 @@ async fn print_events(hub: Arc<Hub>, format: Format, ends: CancellationToken) {
         };
         let Ok(Some(lines)) = lines else { return };
         let Some(text) = printed(&lines, format, &mut run) else { continue };
-        if tokio::task::spawn_blocking(move || print(&text)).await.is_err() {
+        let write = move || std::io::stdout().lock().write_all(text.as_bytes());
+        if !matches!(tokio::task::spawn_blocking(write).await, Ok(Ok(()))) {
             return;
         }
     }

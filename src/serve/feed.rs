@@ -9,8 +9,8 @@ use super::Hub;
 use crate::error::Result;
 use crate::journal::Line;
 
-/// Events read from the journal at once.
-const CHUNK: usize = 256;
+/// Events read from the journal at once: a thousand listeners that replay hold this many each.
+const CHUNK: usize = 32;
 
 /// A listener's place in the stream of events.
 #[derive(Debug)]

@@ -3,6 +3,13 @@
 //! One thread per daemon. It sends over a bounded channel; when the daemon is slow the thread waits, the kernel's queue
 //! overflows, and everything is looked at once more.
 
+#[cfg(target_os = "linux")]
+#[path = "source/inotify.rs"]
+mod watcher;
+#[cfg(not(target_os = "linux"))]
+#[path = "source/polling.rs"]
+mod watcher;
+
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io::{Read as _, Write as _};
@@ -11,6 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use watcher::{Watcher, silent_file_system};
 
 use super::scan::{Found, Met, Search};
 use crate::error::{Error, Result};
@@ -245,8 +254,9 @@ impl Source {
                         self.meet(one, Rest::Closed);
                     }
                 }
-                // What replaced it, if anything did, is found by looking.
-                Change::Lost { root } => self.scan(root),
+                // A sub-directory that comes back is told by the one above it; a watched directory must be looked for.
+                Change::Lost { root, folder } if self.roots[root].folder == folder => self.scan(root),
+                Change::Lost { .. } => {}
             }
         }
     }
@@ -270,176 +280,10 @@ enum Change {
         run: PathBuf,
         path: PathBuf,
     },
-    /// A watched directory was deleted or renamed.
+    /// A directory was deleted or renamed.
     Lost {
         root: usize,
+        folder: PathBuf,
     },
     Overflow,
-}
-
-#[cfg(target_os = "linux")]
-use linux::{Watcher, silent_file_system};
-
-#[cfg(target_os = "linux")]
-mod linux {
-    use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
-    use super::{Change, Duration, HashMap, Path, PathBuf, Rest, UnixStream};
-    use std::os::fd::AsFd as _;
-
-    /// Magic numbers of file systems on which inotify misses what other machines or layers change.
-    const SILENT: [(i64, &str); 8] = [
-        (0x6969, "NFS"),
-        (0x517b, "SMB"),
-        (0xff53_4d42, "CIFS"),
-        (0xfe53_4d42, "SMB2"),
-        (0x6573_5546, "FUSE"),
-        (0x0102_1997, "9p"),
-        (0x794c_7630, "overlayfs"),
-        (0x00c3_6400, "Ceph"),
-    ];
-
-    pub fn silent_file_system(folder: &Path) -> Option<&'static str> {
-        let kind = rustix::fs::statfs(folder).ok()?.f_type;
-        SILENT.iter().find(|(magic, _)| *magic == kind as i64).map(|(_, name)| *name)
-    }
-
-    struct Watched {
-        folder: PathBuf,
-        run: PathBuf,
-        root: usize,
-    }
-
-    pub struct Watcher {
-        inotify: Result<Inotify, String>,
-        watched: HashMap<WatchDescriptor, Watched>,
-        buffer: Vec<u8>,
-    }
-
-    impl Watcher {
-        pub fn new() -> Self {
-            let inotify = Inotify::init().map_err(|error| format!("inotify cannot be used ({error})"));
-            Self { inotify, watched: HashMap::new(), buffer: vec![0; 64 << 10] }
-        }
-
-        pub fn add(&mut self, folder: &Path, run: &Path, root: usize) -> Result<(), String> {
-            let inotify = self.inotify.as_mut().map_err(|reason| reason.clone())?;
-            let mask = WatchMask::CLOSE_WRITE
-                | WatchMask::MOVED_TO
-                | WatchMask::CREATE
-                | WatchMask::DELETE_SELF
-                | WatchMask::MOVE_SELF
-                | WatchMask::ONLYDIR;
-            match inotify.watches().add(folder, mask) {
-                Ok(watch) => {
-                    let watched = Watched { folder: folder.to_owned(), run: run.to_owned(), root };
-                    self.watched.insert(watch, watched);
-                    Ok(())
-                }
-                Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOSPC.raw_os_error()) => {
-                    Err("the limit of inotify watches is reached (raise fs.inotify.max_user_watches)".to_owned())
-                }
-                // Gone again, or not ours to read: the listing says so.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
-                Err(error) => Err(format!("inotify cannot watch it ({error})")),
-            }
-        }
-
-        /// Waits for an event, the bell or the end of `timeout`; tells whether the bell rang, `None` if waiting failed.
-        pub fn wait(&self, ear: &UnixStream, timeout: Option<Duration>) -> Option<bool> {
-            let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-            let bell = PollFd::from_borrowed_fd(ear.as_fd(), PollFlags::IN);
-            let mut waited: Vec<PollFd> = vec![bell];
-            if let Ok(inotify) = &self.inotify {
-                waited.push(PollFd::from_borrowed_fd(inotify.as_fd(), PollFlags::IN));
-            }
-            match poll(&mut waited, timeout.as_ref()) {
-                Ok(_) => Some(!waited[0].revents().is_empty()),
-                Err(rustix::io::Errno::INTR) => Some(false),
-                Err(_) => None,
-            }
-        }
-
-        pub fn read(&mut self) -> Vec<Change> {
-            let Ok(inotify) = &mut self.inotify else { return Vec::new() };
-            let mut changes = Vec::new();
-            let mut lost = Vec::new();
-            // No events waiting is an error, too.
-            while let Ok(events) = inotify.read_events(&mut self.buffer) {
-                for event in events {
-                    if event.mask.contains(EventMask::Q_OVERFLOW) {
-                        changes.push(Change::Overflow);
-                        continue;
-                    }
-                    let Some(watched) = self.watched.get(&event.wd) else { continue };
-                    if event.mask.intersects(EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::IGNORED) {
-                        changes.push(Change::Lost { root: watched.root });
-                        lost.push(event.wd);
-                        continue;
-                    }
-                    let Some(name) = event.name else { continue };
-                    let path = watched.folder.join(name);
-                    let run = watched.run.clone();
-                    if event.mask.contains(EventMask::ISDIR) {
-                        changes.push(Change::Folder { root: watched.root, run, path });
-                    } else if event.mask.contains(EventMask::MOVED_TO) {
-                        changes.push(Change::File { run, path, rest: Rest::Renamed });
-                    } else if event.mask.contains(EventMask::CLOSE_WRITE) || is_link(&path) {
-                        changes.push(Change::File { run, path, rest: Rest::Closed });
-                    }
-                }
-            }
-            for watch in lost {
-                self.watched.remove(&watch);
-                // Moved away: still watched under its old name. Deleted: gone already, which is as well.
-                let _ = inotify.watches().remove(watch);
-            }
-            changes
-        }
-    }
-
-    /// A link that is made appears whole; a file that is made is still to be written and closed.
-    fn is_link(path: &Path) -> bool {
-        use std::os::unix::fs::MetadataExt as _;
-        std::fs::symlink_metadata(path).is_ok_and(|file| file.is_symlink() || file.nlink() > 1)
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-use elsewhere::{Watcher, silent_file_system};
-
-#[cfg(not(target_os = "linux"))]
-mod elsewhere {
-    use super::{Change, Duration, Path, UnixStream};
-    use std::os::fd::AsFd as _;
-
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
-    pub fn silent_file_system(_: &Path) -> Option<&'static str> {
-        Some("this system")
-    }
-
-    pub struct Watcher;
-
-    impl Watcher {
-        pub fn new() -> Self {
-            Self
-        }
-
-        pub fn add(&mut self, _: &Path, _: &Path, _: usize) -> Result<(), String> {
-            Ok(())
-        }
-
-        pub fn wait(&self, ear: &UnixStream, timeout: Option<Duration>) -> Option<bool> {
-            let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-            let mut waited = [PollFd::from_borrowed_fd(ear.as_fd(), PollFlags::IN)];
-            poll(&mut waited, timeout.as_ref()).ok().map(|_| !waited[0].revents().is_empty())
-        }
-
-        pub fn read(&mut self) -> Vec<Change> {
-            Vec::new()
-        }
-    }
 }

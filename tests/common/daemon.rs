@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use prost::encoding::{WireType, encode_key, encode_varint};
 use relstab::checkpoint::step_and_epoch;
 use relstab::journal::Journal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 /// Nothing in these tests takes this long.
@@ -47,7 +48,7 @@ impl Place {
     }
 
     pub fn journal(&self) -> PathBuf {
-        self.folder.path().join("journal.sqlite")
+        self.folder.path().join("state/journal.sqlite")
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -167,13 +168,46 @@ impl Daemon {
         daemon
     }
 
+    /// As root of a user and mount namespace of its own, after the shell command `prepare`; `None` where that is forbidden.
+    pub fn start_in_namespace(place: &Place, prepare: &str) -> Option<Self> {
+        let script = format!("{prepare} && exec \"$@\"");
+        let log = fs::File::create(place.path().join("log")).expect("a log");
+        let child = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"])
+            .args([env!("CARGO_BIN_EXE_relstab"), "watch"])
+            .arg(place.run())
+            .args(defaults(&[]))
+            .arg("--journal")
+            .arg(place.journal())
+            .arg("--socket")
+            .arg(place.socket())
+            .env("RELSTAB_LOG", "info")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("unshare runs");
+        let mut daemon = Self { child, socket: place.socket() };
+        while UnixStream::connect(&daemon.socket).is_err() {
+            if daemon.child.try_wait().expect("a child").is_some() {
+                let log = place.log().to_lowercase();
+                let is_forbidden =
+                    ["not permitted", "permission denied", "unknown filesystem"].iter().any(|m| log.contains(m));
+                assert!(is_forbidden, "{log}");
+                eprintln!("passed over, namespaces are forbidden here: {log}");
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Some(daemon)
+    }
+
     pub fn client(&self) -> Client {
         Client::connect(&self.socket)
     }
 
-    pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("kill runs");
-        assert!(status.success());
+    pub fn signal(&self, signal: Signal) {
+        send_signal(self.child.id(), signal);
     }
 
     /// Processes that measure for it.
@@ -185,7 +219,7 @@ impl Daemon {
 
     /// Ends it as a service manager would; its exit code.
     pub fn end(mut self) -> Option<i32> {
-        self.signal("-TERM");
+        self.signal(Signal::TERM);
         self.child.wait().expect("a child").code()
     }
 
@@ -210,6 +244,12 @@ impl Place {
     pub fn printed(&self) -> String {
         fs::read_to_string(self.path().join("printed")).unwrap_or_default()
     }
+}
+
+/// Signals a process, which may be gone.
+pub fn send_signal(process: u32, signal: Signal) {
+    let process = i32::try_from(process).ok().and_then(Pid::from_raw).expect("a process");
+    let _ = kill_process(process, signal);
 }
 
 /// Few passes on the embedded engine, unless a test says otherwise.

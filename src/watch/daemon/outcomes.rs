@@ -1,0 +1,177 @@
+//! What becomes of a checkpoint: journalled, sent, judged.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tracing::{debug, error, info, warn};
+
+use super::Daemon;
+use crate::journal::{Job, Outcome};
+use crate::path;
+use crate::stop::judge;
+use crate::watch::scan::version;
+use crate::watch::worker::Reply;
+
+/// The longest wait between two looks at an unfinished file.
+const UNFINISHED_LOOK: Duration = Duration::from_secs(10);
+
+impl Daemon {
+    pub(super) fn done(&mut self, mut job: Job, reply: Reply) {
+        match reply {
+            Reply::Taken => {}
+            Reply::Measured { settings, measurement, resolved } => {
+                let key = self.runs.get(&job.run).map(|run| run.key.clone()).unwrap_or_default();
+                if let Some(resolved) = resolved
+                    && let Err(error) = self.journal.set_resolved(job.run, &key, resolved)
+                {
+                    self.stalled(&error);
+                }
+                self.finish(job, Outcome::Measured { settings, measurement });
+            }
+            Reply::Known { content, settings } => self.finish(job, Outcome::Unchanged { content, settings }),
+            Reply::Failed { content, reason, is_finite } => {
+                self.finish(job, Outcome::Failed { content, reason, is_finite });
+            }
+            Reply::Changed => {
+                if let Some(version) = version(&job.path) {
+                    job.fingerprint = version.fingerprint;
+                }
+                job.unfinished_since = None;
+                self.put_back(&job, self.options.settle);
+            }
+            Reply::Unfinished { reason } => {
+                let since = *job.unfinished_since.get_or_insert(self.now());
+                let borne = Duration::from_millis((self.now() - since).max(0) as u64);
+                let left = self.options.give_up.saturating_sub(borne);
+                if left.is_zero() {
+                    let reason = format!("{reason}; not whole after {:?} (--give-up)", self.options.give_up);
+                    self.finish(job, Outcome::Failed { content: None, reason, is_finite: true });
+                } else {
+                    debug!(path = %path::text(&job.path), reason, "not whole yet");
+                    let wait = (borne / 2).clamp(self.options.settle, UNFINISHED_LOOK.max(self.options.settle));
+                    self.put_back(&job, wait.min(left));
+                }
+            }
+            Reply::Unusable { reason } => {
+                self.block(job.run, reason, None);
+                self.put_back(&job, Duration::ZERO);
+            }
+        }
+    }
+
+    pub(super) fn died(&mut self, mut job: Job, reason: &str) {
+        job.failures += 1;
+        warn!(path = %path::text(&job.path), "could not be measured, attempt {}: {reason}", job.failures);
+        if job.failures >= self.options.attempts {
+            let reason = format!("model {}: {reason}, {} times", path::text(&job.path), job.failures);
+            self.finish(job, Outcome::Failed { content: None, reason, is_finite: true });
+        } else {
+            self.put_back(&job, self.options.settle);
+        }
+    }
+
+    /// Journals an outcome, sends it and judges its run; kept for later if the journal cannot be written.
+    pub(super) fn finish(&mut self, mut job: Job, outcome: Outcome) {
+        if self.stall.is_some() {
+            self.unwritten.push_back((job, outcome));
+            return;
+        }
+        // Seen to change since it was taken: what was measured may be the old content.
+        let is_content = !matches!(outcome, Outcome::Skipped(_));
+        match self.journal.seen_since(&job) {
+            Ok(Some(fingerprint)) if is_content => {
+                job.fingerprint = fingerprint;
+                self.put_back(&job, self.options.settle);
+                return;
+            }
+            _ => {}
+        }
+        let result = self.journal.finish(&job, &outcome);
+        if !self.journalled(result) {
+            self.unwritten.push_back((job, outcome));
+            return;
+        }
+        match &outcome {
+            Outcome::Measured { measurement, .. } => {
+                let r_f = measurement.r_f.as_ref().map(|r_f| r_f.value);
+                info!(path = %path::text(&job.path), r_f, "measured");
+            }
+            Outcome::Failed { reason, .. } => warn!("{reason}"),
+            Outcome::Skipped(reason) => debug!(path = %path::text(&job.path), %reason, "skipped"),
+            Outcome::Unchanged { .. } => debug!(path = %path::text(&job.path), "measured before"),
+        }
+        if is_content {
+            self.judge(job.run);
+        }
+    }
+
+    /// Tries the journal again with what it could not take.
+    pub(super) fn recover(&mut self) {
+        self.stall = None;
+        while let Some((job, outcome)) = self.unwritten.pop_front() {
+            self.finish(job, outcome);
+            if self.stall.is_some() {
+                // It is at the back now; the order among them is that of their events.
+                self.unwritten.rotate_right(1);
+                return;
+            }
+        }
+        if std::mem::take(&mut self.missed_news) {
+            let busy: Vec<_> = self.pool.busy().map(|(job, _)| job.id).collect();
+            match self.journal.restart(&busy) {
+                Ok(()) => self.source.rescan(),
+                Err(error) => {
+                    self.missed_news = true;
+                    self.stalled(&error);
+                    return;
+                }
+            }
+        }
+        info!("the journal can be written again");
+    }
+
+    /// Says what the rules say of a run, once and for all if that is to stop.
+    pub(super) fn judge(&mut self, id: i64) {
+        let Some(plan) = self.runs.get(&id).and_then(|run| run.plan.as_ref()) else { return };
+        let rules = plan.rules.clone();
+        if rules.is_empty() {
+            return;
+        }
+        let result = self.journal.points(id).and_then(|points| {
+            let compare = |a: i64, b: i64, level: f64| self.journal.compare(a, b, level).ok().flatten();
+            let verdicts: Vec<_> = rules.iter().map(|rule| judge(rule, &points, &compare)).collect();
+            self.journal.set_verdicts(id, &rules, &verdicts)
+        });
+        if self.journalled(result) {
+            self.tell_stops();
+        }
+    }
+
+    /// Runs `--on-stop` for each run that stopped and was not told; at least once for each, also over a crash.
+    pub(super) fn tell_stops(&mut self) {
+        let Ok(stops) = self.journal.untold_stops() else { return };
+        for (id, run, body) in stops {
+            let event: Value = serde_json::from_str(&body).unwrap_or_default();
+            warn!(%run, "stop: {}", event["reason"].as_str().unwrap_or_default());
+            if let Some(command) = &self.options.on_stop {
+                let best = event["best"]["path"].as_str().unwrap_or_default().to_owned();
+                let reason = event["reason"].as_str().unwrap_or_default().to_owned();
+                let mut shell = Command::new("sh");
+                shell.args(["-c", command]).env("RELSTAB_RUN", &run);
+                shell.env("RELSTAB_BEST", best).env("RELSTAB_REASON", reason).stdin(Stdio::null());
+                match shell.spawn() {
+                    Ok(mut child) => drop(std::thread::spawn(move || match child.wait() {
+                        Ok(status) if status.success() => {}
+                        Ok(status) => error!("--on-stop: {status}"),
+                        Err(error) => error!("--on-stop: {error}"),
+                    })),
+                    Err(error) => error!("--on-stop: {error}"),
+                }
+            }
+            if let Err(error) = self.journal.set_told(id) {
+                self.stalled(&error);
+            }
+        }
+    }
+}
