@@ -42,6 +42,9 @@ pub struct Law {
     /// Standard deviation of log error about the law; `None` where it was never published.
     #[serde(default)]
     pub sd_log: Option<f64>,
+    /// Share of the variance of log error that `R_f` explains in architectures the law was not fitted on; `None` if unknown.
+    #[serde(default)]
+    pub explained: Option<f64>,
     /// How many networks the law was fitted on.
     #[serde(default)]
     pub points: Option<u32>,
@@ -105,6 +108,9 @@ const INITIAL_FACTOR: f64 = 1.25;
 const DELTA_TOLERANCE: f64 = 0.02;
 /// A law whose interval spans more than this factor either way says nothing useful.
 const USELESS_FACTOR: f64 = 4.0;
+
+/// A law that explains less of the variance says so with each prediction.
+const INFORMATIVE: f64 = 0.5;
 
 impl Law {
     /// The preset called `name`.
@@ -187,6 +193,13 @@ impl Law {
                     warnings.push("R_f is known less well than the law predicts: measure more images".to_owned());
                 }
             }
+        }
+        if let Some(explained) = self.explained.filter(|explained| *explained < INFORMATIVE) {
+            let share = (100.0 * explained.max(0.0)).round();
+            warnings.push(format!(
+                "law {} says little: R_f explains {share}% of the spread of errors among networks it was not fitted on",
+                self.name
+            ));
         }
         if let (Some(low), Some(high)) = (self.r_f_min, self.r_f_max)
             && !(low..=high).contains(&r_f.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import pickle
 import struct
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ def cifar10(folder: Path) -> DataSet:
 
 def parquet(path: Path) -> tuple[Bytes, Labels]:
     """`img` (a struct with encoded bytes) and `label`."""
-    import pyarrow.parquet
+    import pyarrow.parquet  # type: ignore[import-untyped]
     from PIL import Image
 
     table = pyarrow.parquet.read_table(path)
@@ -87,8 +88,10 @@ def probe_indices(labels: Labels) -> npt.NDArray[np.int64]:
 
 def write_probe(path: Path, data: DataSet) -> None:
     """A probe set from the test images, as relstab reads it."""
+    if path.exists():
+        return
     images, labels = data.test
     chosen = probe_indices(labels)
-    temporary = path.with_suffix(".tmp.npz")
+    temporary = path.with_suffix(f".{os.getpid()}.npz")
     np.savez_compressed(temporary, images=images[chosen], labels=labels[chosen].astype(np.uint8))
     temporary.rename(path)

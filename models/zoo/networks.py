@@ -5,6 +5,7 @@ Pools round up, so that 28-pixel images pass the five of a VGG; everything else 
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 
@@ -127,7 +128,9 @@ class Inverted(nn.Module):
         super().__init__()
         inner, squeezed = inputs * expansion, max(1, inputs // 4)
         expand = (conv(inputs, inner, 1), nn.BatchNorm2d(inner), nn.SiLU()) if expansion > 1 else ()
-        self.spread = nn.Sequential(*expand, conv(inner, inner, kernel, stride, inner), nn.BatchNorm2d(inner), nn.SiLU())
+        self.spread = nn.Sequential(
+            *expand, conv(inner, inner, kernel, stride, inner), nn.BatchNorm2d(inner), nn.SiLU()
+        )
         gates = (conv(inner, squeezed, 1, bias=True), nn.SiLU(), conv(squeezed, inner, 1, bias=True), nn.Sigmoid())
         self.weigh = nn.Sequential(nn.AdaptiveAvgPool2d(1), *gates)
         self.project = nn.Sequential(conv(inner, outputs, 1), nn.BatchNorm2d(outputs))
@@ -162,19 +165,13 @@ def efficientnet_b0(inputs: int, side: int, width: float) -> nn.Module:
 Maker = Callable[[int, int, float], nn.Module]
 
 ARCHITECTURES: dict[str, Maker] = {
-    **{f"fc{n}": (lambda inputs, side, width, n=n: fully_connected(n, inputs, side, width)) for n in (2, 4, 6)},
+    **{f"fc{n}": functools.partial(fully_connected, n) for n in (2, 4, 6)},
     "lenet": lenet,
     "alexnet": alexnet,
-    **{
-        f"vgg{depth}{'_bn' if norm else ''}": (
-            lambda inputs, side, width, depth=depth, norm=norm: vgg(depth, norm, inputs, side, width)
-        )
-        for depth in VGG
-        for norm in (False, True)
-    },
-    "resnet18": lambda inputs, side, width: resnet((2, 2, 2, 2), False, inputs, side, width),
-    "resnet34": lambda inputs, side, width: resnet((3, 4, 6, 3), False, inputs, side, width),
-    "resnet50": lambda inputs, side, width: resnet((3, 4, 6, 3), True, inputs, side, width),
+    **{f"vgg{n}{'_bn' if norm else ''}": functools.partial(vgg, n, norm) for n in VGG for norm in (False, True)},
+    "resnet18": functools.partial(resnet, (2, 2, 2, 2), False),
+    "resnet34": functools.partial(resnet, (3, 4, 6, 3), False),
+    "resnet50": functools.partial(resnet, (3, 4, 6, 3), True),
     "efficientnet_b0": efficientnet_b0,
 }
 

@@ -7,7 +7,7 @@ use crate::perturb::Interpolation;
 const PAPER: &str = "Petrini, Favero, Geiger, Wyart (NeurIPS 2021, arXiv:2105.02468): CIFAR-10, 15 architectures trained on \
                      50,000 images; the spread was not published";
 
-/// Every preset: the paper's own law, then fits to the numbers that the paper's authors published.
+/// Every preset: the paper's own law, fits to the numbers that the paper's authors published, fits to our training zoo.
 #[must_use]
 pub fn presets() -> Vec<Law> {
     let paper = Law {
@@ -36,7 +36,13 @@ pub fn presets() -> Vec<Law> {
         let architecture = if law.source.contains("ResNet18") { "resnet18" } else { "efficientnetb0" };
         law.name = format!("{}-{architecture}", law.name);
     }
+    laws.extend(zoo());
     laws
+}
+
+/// Fits to the training zoo, made by `models/zoo/fit.py`.
+fn zoo() -> Vec<Law> {
+    serde_json::from_str(include_str!("zoo.json")).unwrap_or_default()
 }
 
 fn fitted(data_set: &str, networks: &str, cutoff: u32, side: f64, [a, b, sd, low, high]: [f64; 5], points: u32) -> Law {
@@ -45,6 +51,7 @@ fn fitted(data_set: &str, networks: &str, cutoff: u32, side: f64, [a, b, sd, low
         a,
         b,
         sd_log: Some(sd),
+        explained: None,
         points: Some(points),
         r_f_min: Some(low),
         r_f_max: Some(high),
