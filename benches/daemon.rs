@@ -1,10 +1,12 @@
 //! What the daemon costs and how fast it is, in one run: `cargo bench --bench daemon` for small counts, a minute;
-//! `cargo bench --bench daemon -- --full` for 1,000 runs, 100,000 rows and 1,000 subscribers, some five minutes.
+//! `cargo bench --bench daemon -- --full` for 1,000 runs, 100,000 rows and 1,000 subscribers, some ten minutes; names of
+//! parts (idle, latency, fan-out, burst) choose among them.
 
 #[path = "../tests/common/daemon.rs"]
 #[allow(dead_code, reason = "shared with the tests")]
 mod daemon;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::net::UnixStream as Blocking;
 use std::path::{Path, PathBuf};
@@ -53,10 +55,13 @@ fn main() {
     }
     let counts = if std::env::args().any(|argument| argument == "--full") { FULL } else { SMALL };
     println!("| what | measured | bound |\n|---|---|---|");
-    ready_and_idle(&counts);
-    latency(&counts);
-    fan_out(&counts);
-    thousand(&counts);
+    let parts: [(&str, fn(&Counts)); 4] =
+        [("idle", ready_and_idle), ("latency", latency), ("fan-out", fan_out), ("burst", thousand)];
+    let named = |name: &str| std::env::args().any(|argument| argument == name);
+    let all = !parts.iter().any(|(name, _)| named(name));
+    for (_, measure) in parts.iter().filter(|(name, _)| all || named(name)) {
+        measure(&counts);
+    }
 }
 
 fn row(what: &str, measured: &str, bound: &str) {
@@ -86,7 +91,8 @@ fn ready_and_idle(counts: &Counts) {
     let kibibytes = field(&daemon, "VmRSS:");
     let what = format!("idle with {} runs, for {} s", counts.runs, counts.idle.as_secs());
     row(&format!("{what}: share of a core"), &format!("{:.3} %", 100.0 * share), "0.1 %");
-    row(&format!("{what}: wake-ups"), &(switches(&daemon) - wakes).to_string(), "0");
+    let woken: u64 = switches(&daemon).iter().map(|(task, count)| count - wakes.get(task).unwrap_or(&0)).sum();
+    row(&format!("{what}: wake-ups"), &woken.to_string(), "0");
     row(&format!("{what}: resident"), &format!("{} MiB", kibibytes >> 10), "40 MB");
 }
 
@@ -129,14 +135,14 @@ fn threads(daemon: &Daemon) -> impl Iterator<Item = PathBuf> {
     tasks.flatten().map(|task| task.path())
 }
 
-/// Voluntary context switches of all threads.
-fn switches(daemon: &Daemon) -> u64 {
+/// Voluntary context switches of each thread.
+fn switches(daemon: &Daemon) -> BTreeMap<PathBuf, u64> {
     let of = |task: &Path| {
         let status = fs::read_to_string(task.join("status")).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
         line.and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or(0)
     };
-    threads(daemon).map(|task| of(&task)).sum()
+    threads(daemon).map(|task| (task.clone(), of(&task))).collect()
 }
 
 /// User and system time, in hundredths of a second.
@@ -200,7 +206,9 @@ fn fan_out(counts: &Counts) {
             }
             subscribers.push(tokio::spawn(listen(stream, since, events)));
         }
-        let mut annotator = UnixStream::connect(&socket).await.expect("connected");
+        let (mut replies, mut annotator) = UnixStream::connect(&socket).await.expect("connected").into_split();
+        // One who does not read is cut off.
+        tokio::spawn(async move { tokio::io::copy(&mut replies, &mut tokio::io::sink()).await });
         let mut beat = tokio::time::interval(Duration::from_millis(10));
         for number in 0..events {
             beat.tick().await;
@@ -252,7 +260,7 @@ fn thousand(counts: &Counts) {
     let events = Client::subscribed(&daemon, 0).outcomes(counts.dropped);
     let took = started.elapsed();
     eventually("nothing pending", || Blocking::connect(place.socket()).is_ok());
-    let names: std::collections::BTreeSet<_> = events.iter().map(name_of).collect();
+    let names: BTreeSet<_> = events.iter().map(name_of).collect();
     let once = names.len() == counts.dropped && place.outcomes("measured").values().all(|count| *count == 1);
     let measured = if once { format!("each once, {took:.1?}") } else { "NOT each once".to_owned() };
     row(&format!("{} checkpoints at once", counts.dropped), &measured, "each once");
