@@ -48,6 +48,8 @@ const FULL: Counts = Counts {
     idle: Duration::from_mins(1),
 };
 
+type Part = fn(&Counts);
+
 fn main() {
     // `cargo test --benches` asks for nothing to be measured.
     if std::env::args().any(|argument| argument == "--test") {
@@ -55,8 +57,7 @@ fn main() {
     }
     let counts = if std::env::args().any(|argument| argument == "--full") { FULL } else { SMALL };
     println!("| what | measured | bound |\n|---|---|---|");
-    let parts: [(&str, fn(&Counts)); 4] =
-        [("idle", ready_and_idle), ("latency", latency), ("fan-out", fan_out), ("burst", thousand)];
+    let parts = [("idle", ready_and_idle as Part), ("latency", latency), ("fan-out", fan_out), ("burst", thousand)];
     let named = |name: &str| std::env::args().any(|argument| argument == name);
     let all = !parts.iter().any(|(name, _)| named(name));
     for (_, measure) in parts.iter().filter(|(name, _)| all || named(name)) {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::backend::{self, Model};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::Measurement;
 use crate::measure::{Progress, Settings, measure};
 use crate::path::RawPath;
@@ -108,7 +108,11 @@ impl Setup {
         let metadata = &backend.network().metadata;
         let is_silent = self.plan.mean.is_none() && self.plan.std.is_none();
         let measurement = if is_silent && (metadata.mean.is_some() || metadata.std.is_some()) {
-            let probe = self.probe.clone().normalised(metadata.mean.as_deref(), metadata.std.as_deref())?;
+            // What one checkpoint says of itself is no fault of the others.
+            let expected = "relstab.mean and relstab.std that fit the probe images";
+            let unfit = |error: Error| Error::model(&backend.network().path, expected, error.to_string());
+            let probe = self.probe.clone().normalised(metadata.mean.as_deref(), metadata.std.as_deref());
+            let probe = probe.map_err(unfit)?;
             measure(&*backend, &probe, &settings, progress)?
         } else {
             measure(&*backend, &self.probe, &settings, progress)?

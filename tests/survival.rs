@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use common::daemon::{Client, Daemon, Place, eventually, name_of, network, send_signal};
+use common::daemon::{Client, Daemon, Place, eventually, name_of, network, property, send_signal};
 use relstab::journal::Journal;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -138,6 +138,21 @@ fn networks_that_hang_or_eat_memory_are_set_aside() {
     let again = Client::subscribed(&daemon, seq - 1).outcomes(1);
     assert!(!again.is_empty());
     eventually("the hungry one fits now", || place.outcomes("measured").contains_key("step_2.onnx"));
+}
+
+#[test]
+fn external_data_may_come_later_and_a_checkpoint_of_odd_metadata_costs_only_itself() {
+    let place = place_of_fixtures();
+    let daemon = Daemon::start(&place, &[]);
+    let mut client = Client::subscribed(&daemon, 0);
+    bring(&place, "resnet_external.onnx", "resnet_external.onnx");
+    let mut odd = fs::read(common::project("tests/fixtures/plain.onnx")).expect("a network");
+    odd.extend(property("relstab.mean", "0.5,0.5"));
+    fs::write(place.run().join("step_1.onnx"), odd).expect("written");
+    let failed = client.next_of("failed");
+    assert!(failed["reason"].as_str().is_some_and(|reason| reason.contains("relstab.mean")), "{failed}");
+    bring(&place, "resnet_external.onnx.data", "resnet_external.onnx.data");
+    assert_eq!(name_of(&client.next_of("measured")), "resnet_external.onnx");
 }
 
 #[test]

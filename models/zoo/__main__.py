@@ -183,7 +183,9 @@ def train(job: Training, tensors: Tensors, folder: Path) -> list[Path]:
     per_epoch = max(1, job.train_size // size.batch)
     total = job.seen // size.batch
     optimiser = torch.optim.AdamW(network.parameters(), size.rate, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, size.rate, total_steps=total, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, size.rate, total_steps=total, pct_start=max(0.1, 2 / total)
+    )
     exporter = Exporter(network, tensors.normalised(tensors.test[0][:4]), folder)
     exports = steps_to_export(total, per_epoch, size.checkpoints)
     files = []
