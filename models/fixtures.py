@@ -196,7 +196,10 @@ def by_hand() -> None:
     # 64 MiB for each image of the batch.
     fill = [
         *(node("Shape", "images", "shape"), node("Gather", "shape first", "rows"), node("Mul", "rows many", "count")),
-        *(node("ConstantOfShape", "count", "ballast", value=numpy_helper.from_array(np.ones(1, np.float32))), node("ReduceMax", "ballast", "top")),
+        *(
+            node("ConstantOfShape", "count", "ballast", value=numpy_helper.from_array(np.ones(1, np.float32))),
+            node("ReduceMax", "ballast", "top"),
+        ),
         node("Mul", "logits top", "scores"),
     ]
     sizes = [numpy_helper.from_array(np.array([n], np.int64), key) for key, n in (("first", 0), ("many", 1 << 24))]
@@ -220,7 +223,11 @@ def endless() -> list[onnx.NodeProto]:
     body = helper.make_graph(
         [node("Identity", "on", "still"), node("Add", "sum_in sum_in", "sum_out")],
         "body",
-        [value("i", TensorProto.INT64, []), value("on", TensorProto.BOOL, []), value("sum_in", TensorProto.FLOAT, None)],
+        [
+            value("i", TensorProto.INT64, []),
+            value("on", TensorProto.BOOL, []),
+            value("sum_in", TensorProto.FLOAT, None),
+        ],
         [value("still", TensorProto.BOOL, []), value("sum_out", TensorProto.FLOAT, None)],
     )
     first = [node("Flatten", "images", "flatten"), node("MatMul", "flatten flat", "begin")]

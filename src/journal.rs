@@ -7,6 +7,7 @@
 mod history;
 mod outcome;
 mod queue;
+mod verdict;
 
 use std::cell::RefCell;
 use std::fs::{File, TryLockError};

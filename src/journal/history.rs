@@ -1,4 +1,4 @@
-//! Reading the journal: events for those who were away, a run's history, what the rules see of it.
+//! Reading the journal: events for those who were away, a run's history, its law.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,8 @@ use serde_json::Value;
 
 use super::{Journal, Line, id_of, line_text};
 use crate::error::Result;
-use crate::estimate::{Comparison, compare};
 use crate::event::Measurement;
 use crate::measure::{ChosenLaw, predict};
-use crate::stop::{Point, Verdict};
 
 /// What became of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, strum::FromRepr, strum::Display)]
@@ -65,7 +63,7 @@ pub struct Filter {
 pub type Counts = BTreeMap<State, u64>;
 
 /// Of two measured contents of one step, the one seen last counts.
-const COUNTED: &str =
+pub(super) const COUNTED: &str =
     "(state <> 1 OR id = (SELECT twin.id FROM checkpoints AS twin WHERE twin.run = c.run AND twin.state = 1
      AND (twin.step = c.step OR (c.step IS NULL AND twin.step IS NULL AND twin.path = c.path))
      ORDER BY twin.current DESC LIMIT 1))";
@@ -150,79 +148,17 @@ impl Journal {
         })
     }
 
-    /// What rules see of a run, in training order: the measurements of its present settings, and networks whose outputs
-    /// were not finite.
-    ///
-    /// # Errors
-    /// `Journal` if it cannot be read.
-    pub fn points(&self, run: i64) -> Result<Vec<Point>> {
-        let sql = format!(
-            "SELECT id, path, step, r_f, d_f, g_f, predicted_error, probe_error, val_error, is_finite, state
-             FROM checkpoints AS c WHERE run = ?1 AND (state = 1 OR (state = 3 AND is_finite = 0)) AND {COUNTED}
-             AND (settings IS NULL OR settings = (SELECT settings FROM checkpoints WHERE run = ?1 AND state = 1
-                                                  ORDER BY current DESC LIMIT 1) OR state = 3)
-             ORDER BY step, epoch, written, id"
-        );
-        let point = |row: &Row| {
-            let is_measured = row.get::<_, i64>(10)? == State::Measured as i64;
-            let r_f: Option<f64> = row.get(3)?;
-            Ok(Point {
-                id: row.get(0)?,
-                path: row.get(1)?,
-                step: row.get::<_, Option<i64>>(2)?.map(|step| step as u64),
-                // Measured without a value: undefined.
-                r_f: r_f.or(is_measured.then_some(f64::NAN)),
-                d_f: row.get(4)?,
-                g_f: row.get(5)?,
-                predicted_error: row.get(6)?,
-                probe_error: row.get(7)?,
-                val_error: row.get(8)?,
-                is_finite: row.get(9)?,
-            })
-        };
-        self.reading(|db| db.prepare_cached(&sql)?.query_map([run], point)?.collect())
-    }
-
-    /// Paired comparison of two checkpoints whose replicates are kept: first less second, log `R_f`.
-    ///
-    /// # Errors
-    /// `Journal` if it cannot be read.
-    pub fn compare(&self, first: i64, second: i64, level: f64) -> Result<Option<Comparison>> {
-        let sql = "SELECT r_f, log_r_f FROM checkpoints JOIN replicates ON checkpoint = id WHERE id = ?1 AND r_f > 0";
-        let load = |id: i64| {
-            self.reading(|db| {
-                let row = |row: &Row| Ok((row.get::<_, f64>(0)?.ln(), floats(row.get_ref(1)?.as_blob()?)));
-                db.prepare_cached(sql)?.query_row([id], row).optional()
-            })
-        };
-        let (Some(first), Some(second)) = (load(first)?, load(second)?) else { return Ok(None) };
-        Ok(compare((first.0, &first.1), (second.0, &second.1), level).ok())
-    }
-
-    /// What the rules said last of a run, and the event of its stop, if it is stopped.
-    ///
-    /// # Errors
-    /// `Journal` if it cannot be read.
-    pub fn verdicts(&self, run: i64) -> Result<(Vec<Verdict>, Option<Value>)> {
-        let sql = "SELECT verdicts, body FROM runs LEFT JOIN events ON events.seq = stopped WHERE runs.id = ?1";
-        let row = |row: &Row| Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<String>>(1)?));
-        let (verdicts, stop) =
-            self.reading(|db| db.prepare_cached(sql)?.query_row([run], row).optional())?.unwrap_or_default();
-        let verdicts = verdicts.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        Ok((verdicts, stop.and_then(|text| serde_json::from_str(&text).ok())))
-    }
-
-    /// Predicts the measured checkpoints of a run anew if its law is another one than before; gives whether it was. The
-    /// events stay as they were sent.
+    /// Predicts the measured checkpoints of a run anew if its law is another one than before. The events stay as
+    /// they were sent.
     ///
     /// # Errors
     /// `Journal` if it cannot be read or written.
-    pub fn set_law(&mut self, run: i64, law: Option<&ChosenLaw>) -> Result<bool> {
+    pub fn set_law(&mut self, run: i64, law: Option<&ChosenLaw>) -> Result<()> {
         let text = serde_json::to_string(&law.map(|chosen| &chosen.law)).unwrap_or_default();
-        let (is_new, _) = self.write("predict anew in", |tx| {
+        self.write("predict anew in", |tx| {
             let old: Option<String> = tx.query_row("SELECT law FROM runs WHERE id = ?1", [run], |row| row.get(0))?;
             if old.as_deref() == Some(text.as_str()) {
-                return Ok(false);
+                return Ok(());
             }
             let sql = "SELECT checkpoints.id, body FROM checkpoints JOIN events ON events.seq = outcome
                        WHERE checkpoints.run = ?1 AND state = 1";
@@ -239,10 +175,9 @@ impl Journal {
                     json
                 ])?;
             }
-            tx.execute("UPDATE runs SET law = ?2 WHERE id = ?1", params![run, text])?;
-            Ok(old.is_some())
-        })?;
-        Ok(is_new)
+            tx.execute("UPDATE runs SET law = ?2 WHERE id = ?1", params![run, text]).map(|_| ())
+        })
+        .map(|_| ())
     }
 }
 
@@ -281,7 +216,7 @@ fn state(number: i64) -> State {
     State::from_repr(number).unwrap_or(State::Pending)
 }
 
-fn floats(bytes: &[u8]) -> Vec<f32> {
+pub(super) fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }
 

@@ -3,12 +3,13 @@
 use rusqlite::{OptionalExtension as _, params};
 
 use super::queue::Job;
+use super::verdict::judge_run;
 use super::{Journal, Line, Writer};
 use crate::error::Result;
 use crate::event::{CheckpointName, Kind, Measurement, Skip};
 use crate::path;
 use crate::plan::Resolved;
-use crate::stop::{Rule, Stop, Verdict};
+use crate::stop::Rule;
 
 /// How many of a run's latest measurements keep their replicates; the best one always does.
 const KEPT_REPLICATES: i64 = 1000;
@@ -44,26 +45,20 @@ pub enum Outcome {
 }
 
 impl Journal {
-    /// Writes down what became of `job`; its measured event carries the error that a client told, if one did.
+    /// Writes down what became of `job`, and what `rules` say of its run now; its measured event carries the error that a
+    /// client told, if one did.
     ///
     /// # Errors
     /// `Journal` if it cannot be written.
-    pub fn finish(&mut self, job: &Job, outcome: &Outcome) -> Result<Vec<Line>> {
-        let ((), lines) = self.write("write an outcome to", |tx| match outcome {
-            Outcome::Measured { settings, measurement } => measured(tx, job, settings, measurement),
-            Outcome::Failed { content, reason, is_finite } => {
-                let event = Kind::Failed { path: job.path.clone(), reason: reason.clone() };
-                let seq = tx.append(job.run, &event)?;
-                let (content, settings) = content.clone().unzip();
-                tx.prepare_cached(
-                    "UPDATE checkpoints SET state = 3, content = ?2, settings = ?3, outcome = ?4, current = ?4, reason = ?5,
-                     is_finite = ?6 WHERE id = ?1",
-                )?
-                .execute(params![job.id, content, settings, seq, reason, is_finite])
-                .map(|_| ())
+    pub fn finish(&mut self, job: &Job, outcome: &Outcome, rules: &[Rule]) -> Result<Vec<Line>> {
+        let ((), lines) = self.write("write an outcome to", |tx| {
+            match outcome {
+                Outcome::Measured { settings, measurement } => measured(tx, job, settings, measurement)?,
+                Outcome::Failed { content, reason, is_finite } => failed(tx, job, content.clone(), reason, *is_finite)?,
+                Outcome::Unchanged { content, settings } => unchanged(tx, job, content, settings)?,
+                Outcome::Skipped(reason) => return skip(tx, job, *reason),
             }
-            Outcome::Skipped(reason) => skip(tx, job, *reason),
-            Outcome::Unchanged { content, settings } => unchanged(tx, job, content, settings),
+            judge_run(tx, job.run, rules)
         })?;
         Ok(lines)
     }
@@ -104,11 +99,17 @@ impl Journal {
         self.write("settle a precision in", |tx| tx.execute(sql, params![run, key, text])).map(|_| ())
     }
 
-    /// Keeps an error that a client told, for a checkpoint that is there or one that comes later.
+    /// Keeps an error that a client told, for a checkpoint that is there or one that comes later, and what `rules` say then.
     ///
     /// # Errors
     /// `Journal` if it cannot be written.
-    pub fn annotate(&mut self, run: i64, checkpoint: &CheckpointName, val_error: f64) -> Result<Vec<Line>> {
+    pub fn annotate(
+        &mut self,
+        run: i64,
+        checkpoint: &CheckpointName,
+        val_error: f64,
+        rules: &[Rule],
+    ) -> Result<Vec<Line>> {
         let ((), lines) = self.write("annotate", |tx| {
             tx.prepare_cached("INSERT OR REPLACE INTO annotations (run, checkpoint, val_error) VALUES (?1, ?2, ?3)")?
                 .execute(params![run, annotation_key(checkpoint), val_error])?;
@@ -121,58 +122,10 @@ impl Journal {
                     .execute(params![run, *step as i64, val_error]),
             };
             update?;
-            tx.append(run, &Kind::Annotated { checkpoint: checkpoint.clone(), val_error }).map(|_| ())
+            tx.append(run, &Kind::Annotated { checkpoint: checkpoint.clone(), val_error })?;
+            judge_run(tx, run, rules)
         })?;
         Ok(lines)
-    }
-
-    /// Keeps what the rules say of a run; the first stop is journalled as an event, and stays.
-    ///
-    /// # Errors
-    /// `Journal` if it cannot be written.
-    pub fn set_verdicts(&mut self, run: i64, rules: &[Rule], verdicts: &[Verdict]) -> Result<Vec<Line>> {
-        let ((), lines) = self.write("judge a run in", |tx| {
-            let (rules_text, verdicts_text) = (serde_json::to_string(rules), serde_json::to_string(verdicts));
-            let values = params![run, rules_text.unwrap_or_default(), verdicts_text.unwrap_or_default()];
-            tx.prepare_cached("UPDATE runs SET rules = ?2, verdicts = ?3 WHERE id = ?1")?.execute(values)?;
-            let stopped: Option<i64> =
-                tx.prepare_cached("SELECT stopped FROM runs WHERE id = ?1")?.query_row([run], |row| row.get(0))?;
-            let stop =
-                rules.iter().zip(verdicts).find_map(|(rule, verdict)| Some((rule, verdict, verdict.stop.as_ref()?)));
-            if let (None, Some((rule, verdict, Stop { reason, at }))) = (stopped, stop) {
-                let event = Kind::Stop {
-                    reason: reason.clone(),
-                    at: at.clone(),
-                    best: verdict.best.clone(),
-                    rule: rule.clone(),
-                };
-                let seq = tx.append(run, &event)?;
-                tx.prepare_cached("UPDATE runs SET stopped = ?2 WHERE id = ?1")?.execute(params![run, seq])?;
-            }
-            Ok(())
-        })?;
-        Ok(lines)
-    }
-
-    /// Runs whose stop was not told to `--on-stop` yet.
-    ///
-    /// # Errors
-    /// `Journal` if it cannot be read.
-    pub fn untold_stops(&self) -> Result<Vec<(i64, String, String)>> {
-        let sql =
-            "SELECT runs.id, runs.path, events.body FROM runs JOIN events ON events.seq = runs.stopped WHERE told = 0";
-        self.reading(|db| {
-            let mut query = db.prepare_cached(sql)?;
-            query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
-        })
-    }
-
-    /// The stop of a run was told.
-    ///
-    /// # Errors
-    /// `Journal` if it cannot be written.
-    pub fn set_told(&mut self, run: i64) -> Result<()> {
-        self.write("note a stop in", |tx| tx.execute("UPDATE runs SET told = 1 WHERE id = ?1", [run])).map(|_| ())
     }
 }
 
@@ -234,6 +187,23 @@ fn keep_replicates(tx: &Writer, job: &Job, replicates: &[f32]) -> rusqlite::Resu
                            ORDER BY r_f LIMIT 1)",
     )?
     .execute(params![job.run, KEPT_REPLICATES])
+    .map(|_| ())
+}
+
+fn failed(
+    tx: &Writer,
+    job: &Job,
+    content: Option<(String, String)>,
+    reason: &str,
+    is_finite: bool,
+) -> rusqlite::Result<()> {
+    let seq = tx.append(job.run, &Kind::Failed { path: job.path.clone(), reason: reason.to_owned() })?;
+    let (content, settings) = content.unzip();
+    tx.prepare_cached(
+        "UPDATE checkpoints SET state = 3, content = ?2, settings = ?3, outcome = ?4, current = ?4, reason = ?5,
+         is_finite = ?6 WHERE id = ?1",
+    )?
+    .execute(params![job.id, content, settings, seq, reason, is_finite])
     .map(|_| ())
 }
 

@@ -17,10 +17,11 @@ impl Daemon {
             Ask::Status => self.status(),
             Ask::Annotate { run, checkpoint, val_error } => {
                 let id = self.known(&run)?;
-                let lines = self.journal.annotate(id, &checkpoint, val_error)?;
+                let rules = self.rules(id);
+                let lines = self.journal.annotate(id, &checkpoint, val_error, &rules)?;
                 self.send(lines);
+                self.tell_stops();
                 self.doubt(id, &checkpoint, val_error)?;
-                self.judge(id);
                 Ok(json!({"type": "annotated", "run": run}))
             }
             Ask::Forget(run) => {

@@ -9,7 +9,7 @@ use tracing::{debug, error, info, warn};
 use super::Daemon;
 use crate::journal::{Job, Outcome};
 use crate::path;
-use crate::stop::judge;
+use crate::stop::Rule;
 use crate::watch::scan::version;
 use crate::watch::worker::Reply;
 
@@ -71,7 +71,7 @@ impl Daemon {
         }
     }
 
-    /// Journals an outcome, sends it and judges its run; kept for later if the journal cannot be written.
+    /// Journals an outcome and what the rules say now, and sends both; kept for later if the journal cannot be written.
     pub(super) fn finish(&mut self, mut job: Job, outcome: Outcome) {
         if self.stall.is_some() {
             self.unwritten.push_back((job, outcome));
@@ -87,7 +87,7 @@ impl Daemon {
             }
             _ => {}
         }
-        let result = self.journal.finish(&job, &outcome);
+        let result = self.journal.finish(&job, &outcome, &self.rules(job.run));
         if !self.journalled(result) {
             self.unwritten.push_back((job, outcome));
             return;
@@ -102,7 +102,7 @@ impl Daemon {
             Outcome::Unchanged { .. } => debug!(path = %path::text(&job.path), "measured before"),
         }
         if is_content {
-            self.judge(job.run);
+            self.tell_stops();
         }
     }
 
@@ -131,21 +131,9 @@ impl Daemon {
         info!("the journal can be written again");
     }
 
-    /// Says what the rules say of a run, once and for all if that is to stop.
-    pub(super) fn judge(&mut self, id: i64) {
-        let Some(plan) = self.runs.get(&id).and_then(|run| run.plan.as_ref()) else { return };
-        let rules = plan.rules.clone();
-        if rules.is_empty() {
-            return;
-        }
-        let result = self.journal.points(id).and_then(|points| {
-            let compare = |a: i64, b: i64, level: f64| self.journal.compare(a, b, level).ok().flatten();
-            let verdicts: Vec<_> = rules.iter().map(|rule| judge(rule, &points, &compare)).collect();
-            self.journal.set_verdicts(id, &rules, &verdicts)
-        });
-        if self.journalled(result) {
-            self.tell_stops();
-        }
+    /// What a run is judged by.
+    pub(super) fn rules(&self, id: i64) -> Vec<Rule> {
+        self.runs.get(&id).and_then(|run| run.plan.as_ref()).map(|plan| plan.rules.clone()).unwrap_or_default()
     }
 
     /// Runs `--on-stop` for each run that stopped and was not told; at least once for each, also over a crash.

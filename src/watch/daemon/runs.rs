@@ -78,10 +78,12 @@ impl Daemon {
             self.block(id, reason, was_blocked.as_ref());
             return;
         }
-        let result = self.journal.set_blocked(id, false).and_then(|()| self.journal.set_law(id, law.as_ref()));
-        match result {
-            Ok(_) => self.judge(id),
-            Err(error) => self.stalled(&error),
+        let rules = self.rules(id);
+        let result = self.journal.set_blocked(id, false);
+        let result = result.and_then(|()| self.journal.set_law(id, law.as_ref()));
+        let result = result.and_then(|()| self.journal.judge(id, &rules));
+        if self.journalled(result) {
+            self.tell_stops();
         }
     }
 

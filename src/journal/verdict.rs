@@ -1,0 +1,125 @@
+//! What the rules see of a run, and what they say of it: written with the outcome that it follows from.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use serde_json::Value;
+
+use super::history::{COUNTED, State, floats};
+use super::{Journal, Line, Writer};
+use crate::error::Result;
+use crate::estimate::{Comparison, compare};
+use crate::event::Kind;
+use crate::stop::{Point, Rule, Stop, Verdict, judge};
+
+impl Journal {
+    /// What rules see of a run, in training order: the measurements of its present settings, and networks whose outputs
+    /// were not finite.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn points(&self, run: i64) -> Result<Vec<Point>> {
+        self.reading(|db| points(db, run))
+    }
+
+    /// What the rules said last of a run, and the event of its stop, if it is stopped.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn verdicts(&self, run: i64) -> Result<(Vec<Verdict>, Option<Value>)> {
+        let sql = "SELECT verdicts, body FROM runs LEFT JOIN events ON events.seq = stopped WHERE runs.id = ?1";
+        let row = |row: &Row| Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<String>>(1)?));
+        let (verdicts, stop) =
+            self.reading(|db| db.prepare_cached(sql)?.query_row([run], row).optional())?.unwrap_or_default();
+        let verdicts = verdicts.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        Ok((verdicts, stop.and_then(|text| serde_json::from_str(&text).ok())))
+    }
+
+    /// Judges a run whose rules or law may be new.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read or written.
+    pub fn judge(&mut self, run: i64, rules: &[Rule]) -> Result<Vec<Line>> {
+        self.write("judge a run in", |tx| judge_run(tx, run, rules)).map(|((), lines)| lines)
+    }
+
+    /// Runs whose stop was not told to `--on-stop` yet.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn untold_stops(&self) -> Result<Vec<(i64, String, String)>> {
+        let sql =
+            "SELECT runs.id, runs.path, events.body FROM runs JOIN events ON events.seq = runs.stopped WHERE told = 0";
+        self.reading(|db| {
+            let mut query = db.prepare_cached(sql)?;
+            query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+        })
+    }
+
+    /// The stop of a run was told.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be written.
+    pub fn set_told(&mut self, run: i64) -> Result<()> {
+        self.write("note a stop in", |tx| tx.execute("UPDATE runs SET told = 1 WHERE id = ?1", [run])).map(|_| ())
+    }
+}
+
+/// Keeps what `rules` say of a run; the first stop is journalled as an event, and stays.
+pub(super) fn judge_run(tx: &Writer, run: i64, rules: &[Rule]) -> rusqlite::Result<()> {
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let points = points(tx, run)?;
+    let compare = |first: i64, second: i64, level: f64| paired(tx, first, second, level).ok().flatten();
+    let verdicts: Vec<_> = rules.iter().map(|rule| judge(rule, &points, &compare)).collect();
+    let (rules_text, verdicts_text) = (serde_json::to_string(rules), serde_json::to_string(&verdicts));
+    let values = params![run, rules_text.unwrap_or_default(), verdicts_text.unwrap_or_default()];
+    tx.prepare_cached("UPDATE runs SET rules = ?2, verdicts = ?3 WHERE id = ?1")?.execute(values)?;
+
+    let stopped: Option<i64> =
+        tx.prepare_cached("SELECT stopped FROM runs WHERE id = ?1")?.query_row([run], |row| row.get(0))?;
+    let stop = rules.iter().zip(verdicts).find_map(|(rule, verdict)| Some((rule, verdict.best, verdict.stop?)));
+    if let (None, Some((rule, best, Stop { reason, at }))) = (stopped, stop) {
+        let seq = tx.append(run, &Kind::Stop { reason, at, best, rule: rule.clone() })?;
+        tx.prepare_cached("UPDATE runs SET stopped = ?2 WHERE id = ?1")?.execute(params![run, seq])?;
+    }
+    Ok(())
+}
+
+fn points(db: &Connection, run: i64) -> rusqlite::Result<Vec<Point>> {
+    let sql = format!(
+        "SELECT id, path, step, r_f, d_f, g_f, predicted_error, probe_error, val_error, is_finite, state
+         FROM checkpoints AS c WHERE run = ?1 AND (state = 1 OR (state = 3 AND is_finite = 0)) AND {COUNTED}
+         AND (settings IS NULL OR settings = (SELECT settings FROM checkpoints WHERE run = ?1 AND state = 1
+                                              ORDER BY current DESC LIMIT 1) OR state = 3)
+         ORDER BY step, epoch, written, id"
+    );
+    let point = |row: &Row| {
+        let is_measured = row.get::<_, i64>(10)? == State::Measured as i64;
+        let r_f: Option<f64> = row.get(3)?;
+        Ok(Point {
+            id: row.get(0)?,
+            path: row.get(1)?,
+            step: row.get::<_, Option<i64>>(2)?.map(|step| step as u64),
+            // Measured without a value: undefined.
+            r_f: r_f.or(is_measured.then_some(f64::NAN)),
+            d_f: row.get(4)?,
+            g_f: row.get(5)?,
+            predicted_error: row.get(6)?,
+            probe_error: row.get(7)?,
+            val_error: row.get(8)?,
+            is_finite: row.get(9)?,
+        })
+    };
+    db.prepare_cached(&sql)?.query_map([run], point)?.collect()
+}
+
+/// Paired comparison of two checkpoints whose replicates are kept: first less second, log `R_f`.
+fn paired(db: &Connection, first: i64, second: i64, level: f64) -> rusqlite::Result<Option<Comparison>> {
+    let sql = "SELECT r_f, log_r_f FROM checkpoints JOIN replicates ON checkpoint = id WHERE id = ?1 AND r_f > 0";
+    let load = |id: i64| {
+        let row = |row: &Row| Ok((row.get::<_, f64>(0)?.ln(), floats(row.get_ref(1)?.as_blob()?)));
+        db.prepare_cached(sql)?.query_row([id], row).optional()
+    };
+    let (Some(first), Some(second)) = (load(first)?, load(second)?) else { return Ok(None) };
+    Ok(compare((first.0, &first.1), (second.0, &second.1), level).ok())
+}
