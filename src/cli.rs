@@ -1,9 +1,12 @@
 //! The command line: clap structs here, one file for each command.
 #![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
+mod check;
 mod doctor;
+mod logits;
 mod measure;
 mod once;
+mod perturb;
 mod runs;
 mod setup;
 mod state;
@@ -31,6 +34,8 @@ struct Cli {
 enum Command {
     /// Measure one network.
     Measure(measure::Args),
+    /// Hold networks to limits: exit code 0 if they hold, 1 if one falls short.
+    Check(check::Args),
     /// Measure each checkpoint of a directory as it lands.
     Watch(Box<watch::Args>),
     /// Print what became of each checkpoint of a run.
@@ -43,6 +48,12 @@ enum Command {
     Forget(runs::Run),
     /// Measure the failed checkpoints of a run again.
     Retry(runs::Run),
+    /// Write the deformed and the noisy images that a measurement shows a network.
+    Perturb(perturb::Args),
+    /// Write a network's outputs on the probe images.
+    Logits(logits::Args),
+    /// Print the socket of the daemon that watches a directory, or the one that it would have.
+    Socket(runs::Run),
     /// Tell which engines and providers are here and what is missing.
     Doctor(doctor::Args),
     /// Print the completion script of a shell.
@@ -74,14 +85,15 @@ enum Format {
 }
 
 const EXIT_CODES: &str = "Exit codes:
-  0  measured                         6  no such backend, library or provider
-  2  bad command line or setting      7  outputs are NaN or infinite
-  3  unusable probe set               8  R_f is undefined
-  4  unusable model                   9  the law does not apply
-  5  model and probe set do not fit  10  a file could not be read or written
-                                     11  watch --once: some checkpoints failed
- 12  unusable journal or unknown run  13  wait: nothing came in time
-                                     14  wait: the run should stop";
+  0  measured; check: holds           8  R_f is undefined; check: no such value
+  1  check: falls short               9  the law does not apply
+  2  bad command line or setting     10  a file could not be read or written
+  3  unusable probe set              11  watch --once: some checkpoints failed
+  4  unusable model                  12  unusable journal or unknown run
+  5  model and probe set do not fit  13  wait: nothing came in time
+  6  no such backend, library or     14  wait: the run should stop
+     provider
+  7  outputs are NaN or infinite";
 
 /// Runs the command that the process's arguments name.
 #[must_use]
@@ -89,6 +101,10 @@ pub fn main() -> ProcessExit {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Measure(args) => measure::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Perturb(args) => perturb::run(&args),
+        Command::Logits(args) => logits::run(&args),
+        Command::Socket(args) => runs::socket(&args),
         Command::Watch(args) => watch::run(&args),
         Command::History(args) => runs::history(&args),
         Command::Best(args) => runs::best(&args),

@@ -111,6 +111,16 @@ pub enum Error {
         /// `clean`, `deformed` or `noisy`.
         kind: &'static str,
     },
+    /// A quantity that a measurement does not have, though it was to be held to a limit.
+    #[error("model {}: no {quantity}: {reason}", path.display())]
+    NoValue {
+        /// The network's file.
+        path: PathBuf,
+        /// The quantity, as it is printed.
+        quantity: String,
+        /// Why there is none.
+        reason: String,
+    },
     /// A journal that cannot be opened, read or written.
     #[error("journal {}: could not {action} it", path.display())]
     Journal {
@@ -165,6 +175,8 @@ pub enum Reach {
 pub enum ExitCode {
     /// Measured.
     Success = 0,
+    /// `check`: a network falls short of a limit.
+    FallsShort = 1,
     /// A command line or a setting that cannot be used.
     Usage = 2,
     /// A probe set that cannot be used.
@@ -177,7 +189,7 @@ pub enum ExitCode {
     Unavailable = 6,
     /// The network's outputs are NaN or infinite.
     NonFinite = 7,
-    /// `R_f` is undefined: nothing moves under noise.
+    /// `R_f` is undefined: nothing moves under noise; or a quantity to check is not there.
     Undefined = 8,
     /// A law that was asked for by name and cannot be applied.
     Law = 9,
@@ -232,6 +244,7 @@ impl Error {
             | Self::Unfinished { .. }
             | Self::Mismatch { .. }
             | Self::Engine { .. }
+            | Self::NoValue { .. }
             | Self::NonFinite { .. } => Reach::Checkpoint,
         }
     }
@@ -272,6 +285,7 @@ impl Error {
             | Self::Probe { .. }
             | Self::Model { .. }
             | Self::Unfinished { .. }
+            | Self::NoValue { .. }
             | Self::Engine { .. } => None,
         }
     }
@@ -296,6 +310,7 @@ impl Error {
             Self::Mismatch { .. } => ExitCode::Mismatch,
             Self::Unavailable { .. } => ExitCode::Unavailable,
             Self::NonFinite { .. } => ExitCode::NonFinite,
+            Self::NoValue { .. } => ExitCode::Undefined,
             Self::Law { .. } => ExitCode::Law,
             Self::Journal { .. } | Self::Locked { .. } | Self::UnknownRun { .. } => ExitCode::Journal,
         }

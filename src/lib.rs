@@ -35,6 +35,7 @@ pub mod estimate;
 pub mod predict;
 pub mod stop;
 pub mod event;
+pub mod check;
 pub mod measure;
 pub mod plan;
 pub mod config;

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Network};
 use crate::error::{Error, Result};
 use crate::estimate::Estimator;
 use crate::event::Measurement;
@@ -137,6 +137,16 @@ pub fn measure(
     }
 }
 
+/// A network's outputs on a probe set, `[image, output]`.
+///
+/// # Errors
+/// `Mismatch` for images of another shape than the network was opened for, `Engine` or `NonFinite` where it fails.
+pub fn logits(network: &dyn Backend, probe: &ProbeSet, progress: Progress) -> Result<Vec<f32>> {
+    fitting(network.network(), probe)?;
+    let perturber = Perturber::new(probe.shape(), &Deformation::default(), 0)?;
+    Ok(passes::run(network, probe, &perturber, 0, progress)?.clean)
+}
+
 fn validate(network: &dyn Backend, probe: &ProbeSet, settings: &Settings) -> Result<()> {
     let network = network.network();
     if settings.draws == 0 {
@@ -153,12 +163,16 @@ fn validate(network: &dyn Backend, probe: &ProbeSet, settings: &Settings) -> Res
     if probe.len() < 2 {
         return Err(Error::probe(probe.source().as_ref(), "at least 2 images (R_f compares images)", "1 image"));
     }
-    if probe.shape() != network.shape {
-        return Err(Error::Mismatch {
-            model: network.path.clone(),
-            expected: network.shape.to_string(),
-            found: probe.shape().to_string(),
-        });
+    fitting(network, probe)
+}
+
+fn fitting(network: &Network, probe: &ProbeSet) -> Result<()> {
+    if probe.shape() == network.shape {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::Mismatch {
+        model: network.path.clone(),
+        expected: network.shape.to_string(),
+        found: probe.shape().to_string(),
+    })
 }

@@ -1,15 +1,17 @@
 //! What a run is measured on and how: settled before anything is loaded, sent to workers, and hashed into a key.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::backend::{self, Model};
+use crate::backend::{self, Backend, Model, Network};
 use crate::error::{Error, Result};
 use crate::event::Measurement;
-use crate::measure::{Progress, Settings, measure};
+use crate::measure::{Progress, Settings, logits, measure};
 use crate::path::RawPath;
+use crate::perturb::Perturber;
 use crate::probe::{self, Layout, ProbeSet};
 
 /// Everything that decides a measurement but the network.
@@ -105,21 +107,53 @@ impl Setup {
         if let (Some(resolved), Some(_)) = (*resolved, settings.precision) {
             (settings.images, settings.draws, settings.precision) = (resolved.images, resolved.draws, None);
         }
-        let metadata = &backend.network().metadata;
-        let is_silent = self.plan.mean.is_none() && self.plan.std.is_none();
-        let measurement = if is_silent && (metadata.mean.is_some() || metadata.std.is_some()) {
-            // What one checkpoint says of itself is no fault of the others.
-            let expected = "relstab.mean and relstab.std that fit the probe images";
-            let unfit = |error: Error| Error::model(&backend.network().path, expected, error.to_string());
-            let probe = self.probe.clone().normalised(metadata.mean.as_deref(), metadata.std.as_deref());
-            let probe = probe.map_err(unfit)?;
-            measure(&*backend, &probe, &settings, progress)?
-        } else {
-            measure(&*backend, &self.probe, &settings, progress)?
-        };
+        let measurement = measure(&*backend, &*self.probe_for(backend.network())?, &settings, progress)?;
         if settings.precision.is_some() {
             *resolved = Some(Resolved { images: measurement.probe.images, draws: measurement.settings.draws });
         }
         Ok(measurement)
+    }
+
+    /// The probe images as `network` sees them: normalised by what it says of itself where the plan does not.
+    fn probe_for(&self, network: &Network) -> Result<Cow<'_, ProbeSet>> {
+        let (mean, std) = (network.metadata.mean.as_deref(), network.metadata.std.as_deref());
+        let is_said = self.plan.mean.is_some() || self.plan.std.is_some();
+        if is_said || (mean.is_none() && std.is_none()) {
+            return Ok(Cow::Borrowed(&self.probe));
+        }
+        // What one checkpoint says of itself is no fault of the others.
+        let expected = "relstab.mean and relstab.std that fit the probe images";
+        let unfit = |error: Error| Error::model(&network.path, expected, error.to_string());
+        self.probe.clone().normalised(mean, std).map(Cow::Owned).map_err(unfit)
+    }
+
+    /// A network's outputs on the probe images, `[image, output]`, and how many outputs there are.
+    ///
+    /// # Errors
+    /// As [`backend::load`] and [`logits()`].
+    pub fn logits(&self, model: Model, progress: Progress) -> Result<(Vec<f32>, usize)> {
+        let backend: Box<dyn Backend> = backend::load(model, &self.plan.backend)?;
+        let probe = self.probe_for(backend.network())?;
+        Ok((logits(&*backend, &probe, progress)?, backend.network().outputs))
+    }
+
+    /// The probe images, normalised as the plan says.
+    #[must_use]
+    pub fn probe(&self) -> &ProbeSet {
+        &self.probe
+    }
+
+    /// What deforms them and adds noise.
+    ///
+    /// # Errors
+    /// As [`Perturber::new`].
+    pub fn perturber(&self) -> Result<Perturber> {
+        Perturber::new(self.probe.shape(), &self.plan.settings.deformation, self.plan.settings.seed)
+    }
+
+    /// Deformations of each image.
+    #[must_use]
+    pub fn draws(&self) -> u32 {
+        self.plan.settings.draws
     }
 }

@@ -56,7 +56,8 @@ fn library_in(folder: &Path) -> Option<PathBuf> {
 
 /// Folders of the `onnxruntime` package in the active Python environment; asks `python3` where no environment is set.
 fn python_packages() -> Vec<PathBuf> {
-    let environments: Vec<_> = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(env::var_os).collect();
+    let named = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(env::var_os).map(PathBuf::from);
+    let environments: Vec<_> = own_environment().into_iter().chain(named).collect();
     if environments.is_empty() {
         return asked_of_python().into_iter().collect();
     }
@@ -66,6 +67,12 @@ fn python_packages() -> Vec<PathBuf> {
         .map(|entry| entry.path().join("site-packages/onnxruntime"))
         .filter(|package| package.is_dir())
         .collect()
+}
+
+/// The Python environment that this very command was installed into, whether active or not.
+fn own_environment() -> Option<PathBuf> {
+    let prefix = env::current_exe().ok()?.parent()?.parent()?.to_owned();
+    prefix.join("pyvenv.cfg").exists().then_some(prefix)
 }
 
 fn asked_of_python() -> Option<PathBuf> {

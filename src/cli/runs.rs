@@ -1,4 +1,4 @@
-//! The commands that ask a journal about one run: history, best, wait, forget, retry.
+//! The commands that ask about one run: socket, history, best, wait, forget, retry.
 #![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::state::{Known, find, live_socket};
+use super::state::{Known, find, journal_of, live_socket, socket_of};
 use super::{Format, complain, print, print_json};
 use crate::error::{Error, ExitCode, Result};
 use crate::event::Measurement;
@@ -31,6 +31,21 @@ impl Run {
     fn find(&self) -> Result<Known> {
         find(&self.run, self.journal.as_deref())
     }
+}
+
+/// Where the daemon that knows the run listens, else where one that watches this directory alone would.
+pub fn socket(args: &Run) -> Result<ExitCode> {
+    let live = args.find().ok().and_then(|known| live_socket(known.journal.path()));
+    let socket = live.map_or_else(
+        || {
+            let run = args.run.canonicalize().map_err(Error::io(&args.run, "open"))?;
+            let journal = args.journal.clone().map_or_else(|| journal_of(&[run]), Ok)?;
+            Ok(live_socket(&journal).unwrap_or_else(|| socket_of(&journal)))
+        },
+        Ok,
+    )?;
+    print(&format!("{}\n", socket.display()))?;
+    Ok(ExitCode::Success)
 }
 
 #[derive(Debug, clap::Args)]

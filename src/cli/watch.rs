@@ -96,6 +96,9 @@ struct Daemon {
     /// Shell command for a run that should stop; RELSTAB_RUN, RELSTAB_BEST and RELSTAB_REASON tell about it
     #[arg(long, value_name = "CMD")]
     on_stop: Option<String>,
+    /// End when standard input does, as for a program that starts the daemon and may die
+    #[arg(long)]
+    until_eof: bool,
     /// How the log on standard error is written; RELSTAB_LOG sets how much (warn, info, debug)
     #[arg(long, value_enum, default_value_t = Format::Text)]
     log_format: Format,
@@ -153,6 +156,9 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     {
         let _inside = runtime.enter();
         signals(&channels)?;
+    }
+    if flags.until_eof {
+        end_with_input(&channels);
     }
     info!(socket = %socket.display(), tcp = ?listeners.tcp_address(), journal = %journal_path.display(), "ready");
     let server = runtime.spawn(listeners.serve(Arc::clone(&hub)));
@@ -224,6 +230,15 @@ fn signals(channels: &Channels) -> Result<()> {
         }
     });
     Ok(())
+}
+
+/// Ends the daemon once nothing more can come from standard input.
+fn end_with_input(channels: &Channels) {
+    let messages = channels.messages.clone();
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = messages.send(Message::End);
+    });
 }
 
 /// Prints what happens until the daemon ends or nobody reads.

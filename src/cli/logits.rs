@@ -1,0 +1,40 @@
+//! `relstab logits`: what a network says of the probe images, to compare engines, exports and frameworks.
+
+use std::path::{Path, PathBuf};
+
+use super::measure::with_progress;
+use super::perturb::Array;
+use super::setup::Shared;
+use super::{Format, print, print_json};
+use crate::config::Config;
+use crate::error::{ExitCode, Result};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The network, an ONNX file
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// File for the outputs, .npy [image, output], in the order of the probe set's file
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
+    #[command(flatten)]
+    shared: Shared,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let setup = args.shared.plan(&Config::default(), Path::new(""))?.load()?;
+    let probe = setup.probe();
+    let (logits, outputs) = with_progress(|progress| setup.logits(setup.read(&args.model)?, progress))?;
+    let mut order: Vec<_> = (0..probe.len()).collect();
+    order.sort_by_key(|number| probe.source_index(*number));
+    let mut array = Array::create(args.to.clone(), &[probe.len() as u64, outputs as u64])?;
+    for number in order {
+        array.extend(&logits[number * outputs..][..outputs])?;
+    }
+    array.finish()?;
+    match args.shared.format {
+        Format::Text => print(&format!("{outputs} outputs of {} images in {}\n", probe.len(), args.to.display()))?,
+        Format::Json => print_json(&serde_json::json!({"images": probe.len(), "outputs": outputs}), true)?,
+    }
+    Ok(ExitCode::Success)
+}

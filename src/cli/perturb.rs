@@ -1,0 +1,97 @@
+//! `relstab perturb`: the images that a measurement shows a network, to look at or to feed to something else.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use npyz::{AutoSerialize, NpyWriter, WriterBuilder as _};
+
+use super::print;
+use super::setup::Shared;
+use crate::config::Config;
+use crate::error::{Error, ExitCode, Result};
+use crate::plan::Setup;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder for images.npy [image, channel, y, x], deformed.npy and noisy.npy [image, draw, channel, y, x], all as the
+    /// network sees them, and index.npy, where each image stands in the probe set's file
+    #[arg(long, value_name = "FOLDER")]
+    to: PathBuf,
+    #[command(flatten)]
+    shared: Shared,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let setup = args.shared.plan(&Config::default(), Path::new(""))?.load()?;
+    std::fs::create_dir_all(&args.to).map_err(Error::io(&args.to, "create"))?;
+    write(&setup, &args.to)?;
+    let probe = setup.probe();
+    print(&format!(
+        "{} images of {}, {} deformed and {} noisy ones of each, in {}\n",
+        probe.len(),
+        probe.shape(),
+        setup.draws(),
+        setup.draws(),
+        args.to.display()
+    ))?;
+    Ok(ExitCode::Success)
+}
+
+fn write(setup: &Setup, folder: &Path) -> Result<()> {
+    let (probe, perturber, draws) = (setup.probe(), setup.perturber()?, setup.draws());
+    let (shape, n) = (probe.shape(), probe.len() as u64);
+    let image_dims = [n, shape.channels as u64, shape.height as u64, shape.width as u64];
+    let dims = [n, u64::from(draws), image_dims[1], image_dims[2], image_dims[3]];
+    let mut images = Array::create(folder.join("images.npy"), &image_dims)?;
+    let mut deformed_images = Array::create(folder.join("deformed.npy"), &dims)?;
+    let mut noisy_images = Array::create(folder.join("noisy.npy"), &dims)?;
+    let mut index = Array::create(folder.join("index.npy"), &[n])?;
+
+    let mut scratch = perturber.scratch();
+    let [mut image, mut base, mut deformed, mut noisy] = [(); 4].map(|()| vec![0.0; shape.len()]);
+    for number in 0..probe.len() {
+        probe.image(number, &mut image);
+        perturber.base(&image, &mut base, &mut scratch);
+        images.extend(&base)?;
+        index.extend(&[probe.source_index(number) as u64])?;
+        for draw in 0..u64::from(draws) {
+            perturber.deform(number as u64, draw, &image, &mut deformed, &mut scratch);
+            perturber.noise(number as u64, draw, &base, &deformed, &mut noisy);
+            deformed_images.extend(&deformed)?;
+            noisy_images.extend(&noisy)?;
+        }
+    }
+    images.finish()?;
+    deformed_images.finish()?;
+    noisy_images.finish()?;
+    index.finish()
+}
+
+/// A `.npy` file that is written from front to back.
+pub(super) struct Array<T: AutoSerialize> {
+    path: PathBuf,
+    writer: NpyWriter<T, BufWriter<File>>,
+}
+
+impl<T: AutoSerialize + Copy> Array<T> {
+    pub(super) fn create(path: PathBuf, dims: &[u64]) -> Result<Self> {
+        let open = || {
+            let file = BufWriter::with_capacity(1 << 20, File::create(&path)?);
+            npyz::WriteOptions::new().default_dtype().shape(dims).writer(file).begin_nd()
+        };
+        match open() {
+            Ok(writer) => Ok(Self { path, writer }),
+            Err(error) => Err(Error::io(&path, "write")(error)),
+        }
+    }
+
+    pub(super) fn extend(&mut self, values: &[T]) -> Result<()> {
+        self.writer.extend(values.iter().copied()).map_err(Error::io(&self.path, "write"))
+    }
+
+    pub(super) fn finish(self) -> Result<()> {
+        let Self { path, writer } = self;
+        writer.finish().map_err(Error::io(&path, "write"))
+    }
+}
