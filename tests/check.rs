@@ -14,7 +14,7 @@ fn relstab(arguments: &[&str]) -> Output {
     output.expect("the command runs")
 }
 
-/// `relstab check` on checkpoints of the bundled run: its R_f is 0.84 at step 0, 1.04 at step 569, 0.32 at the end.
+/// `relstab check` on checkpoints of the bundled run: its `R_f` is 0.84 at step 0, 1.04 at step 569, 0.32 at the end.
 fn check(models: &[&str], more: &[&str]) -> (Option<i32>, Value) {
     let fixed = ["--backend", "tract", "--images", "200", "--draws", "2", "--format", "json"];
     let output = relstab(&[&["check"], models, more, &fixed].concat());
