@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Passes all tests; installs what they need into .venv first (ONNX Runtime from PyPI).
+# Passes all tests; installs what they need into .venv (ONNX Runtime, PyTorch and others from PyPI).
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -12,7 +12,8 @@ if ! [ -x "$venv/bin/pip" ]; then
         python3 -m venv "$venv"
     fi
 fi
-"$venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+pip() { "$venv/bin/pip" --quiet --disable-pip-version-check "$@"; }
+pip install --requirement tests/requirements.txt
 # The tests find ONNX Runtime as users do: in the active Python environment.
 export VIRTUAL_ENV="$PWD/$venv" PATH="$PWD/$venv/bin:$PATH"
 unset ORT_DYLIB_PATH CONDA_PREFIX
@@ -21,3 +22,11 @@ cargo fmt --check
 cargo clippy --locked --all-targets -- --deny warnings
 RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --quiet
 cargo test --locked "$@"
+
+# The Python package, with the command as it was just built.
+pip install --requirement hooks/tests/requirements.txt
+MATURIN_PEP517_ARGS="--profile dev" pip install --force-reinstall --no-deps ./hooks
+ruff check .
+ruff format --check .
+mypy --config-file hooks/pyproject.toml hooks
+python -m pytest --quiet hooks/tests

@@ -1,0 +1,26 @@
+"""Label-free test-error prediction while you train; frameworks are imported only by the modules named after them."""
+
+from ._command import RelstabError
+from .client import Client
+from .daemon import Daemon, start
+from .measure import check, measure, perturb
+from .monitor import Exporter, Monitor
+from .records import Check, CheckReport, Estimate, Measurement, Perturbed, Prediction
+
+__all__ = [
+    "Check",
+    "CheckReport",
+    "Client",
+    "Daemon",
+    "Estimate",
+    "Exporter",
+    "Measurement",
+    "Monitor",
+    "Perturbed",
+    "Prediction",
+    "RelstabError",
+    "check",
+    "measure",
+    "perturb",
+    "start",
+]

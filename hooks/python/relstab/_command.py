@@ -1,0 +1,73 @@
+"""The compiled command: where it is, and how options become its flags."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Union
+
+Option = Union[str, int, float, bool, "os.PathLike[str]", Sequence[float], None]
+
+
+class RelstabError(RuntimeError):
+    """What the command complained of; `code` is its exit code, listed by `relstab --help`."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def find() -> str:
+    """The command that this package was installed with, else the one on the search path."""
+    name = "relstab" + (sysconfig.get_config_var("EXE") or "")
+    folders = [
+        sysconfig.get_path("scripts"),
+        sysconfig.get_path("scripts", sysconfig.get_preferred_scheme("user")),
+        # pip install --target
+        str(Path(__file__).parent.parent / "bin"),
+    ]
+    for folder in folders:
+        path = Path(folder) / name
+        if path.is_file():
+            return str(path)
+    on_path = shutil.which(name)
+    if on_path is None:
+        raise RelstabError(f"the relstab command is not in {', '.join(folders)}, nor on the search path", 6)
+    return on_path
+
+
+def environment() -> dict[str, str]:
+    """The environment for the command: ONNX Runtime is looked for beside the running Python."""
+    return {**os.environ, "VIRTUAL_ENV": sys.prefix}
+
+
+def flags(options: Mapping[str, Option]) -> list[str]:
+    """`force_law=True, mean=[0.5, 0.5]` as `--force-law --mean=0.5,0.5`; `None` and `False` are left out."""
+    arguments = []
+    for name, value in options.items():
+        flag = "--" + name.replace("_", "-")
+        if value is None or value is False:
+            continue
+        if value is True:
+            arguments.append(flag)
+        elif isinstance(value, (str, int, float, os.PathLike)):
+            arguments.append(f"{flag}={os.fspath(value) if isinstance(value, os.PathLike) else value}")
+        else:
+            arguments.append(f"{flag}={','.join(str(float(number)) for number in value)}")
+    return arguments
+
+
+def run(arguments: Sequence[str], *, accept: Sequence[int] = (0,)) -> str:
+    """What the command prints; its complaint as a `RelstabError` for exit codes other than those accepted."""
+    done = subprocess.run(
+        [find(), *arguments], env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode not in accept:
+        complaint = done.stderr.strip().removeprefix("error: ") or f"relstab ended with code {done.returncode}"
+        raise RelstabError(complaint, done.returncode)
+    return done.stdout

@@ -1,0 +1,180 @@
+"""Talking to a daemon: protocol 1, one JSON object a line, over a Unix socket or TCP."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ._command import run
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Event = dict[str, Any]
+
+#: Subscribers hear a heartbeat every 15 s; a daemon that is silent for longer is gone.
+_SILENCE_S = 45.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 15.0
+_SEPARATE_LINES = ("heartbeat", "goodbye")
+
+
+def socket_of(run_dir: str | os.PathLike[str]) -> str:
+    """The socket of the daemon that watches `run_dir`, or the one that it would have."""
+    return run(["socket", os.fspath(run_dir)]).strip()
+
+
+class Client:
+    """A daemon's client; `address` is a Unix socket's path or `host:port`.
+
+    Requests raise `OSError` where no daemon answers and `ValueError` with its reason where it refuses.
+    """
+
+    def __init__(self, address: str | os.PathLike[str], *, timeout: float = 10.0) -> None:
+        self.address = os.fspath(address)
+        self.timeout = timeout
+
+    @classmethod
+    def of(cls, run_dir: str | os.PathLike[str], *, timeout: float = 10.0) -> Client:
+        """The client of the daemon that watches `run_dir`."""
+        return cls(socket_of(run_dir), timeout=timeout)
+
+    def hello(self) -> Event:
+        """Protocol, version and runs of the daemon."""
+        with _Connection(self.address, self.timeout) as connection:
+            return connection.hello
+
+    def status(self) -> Event:
+        """What is pending, measured, skipped, failed and being measured, for each run."""
+        return self._ask({"type": "status"})
+
+    def decision(self, run_dir: str | os.PathLike[str]) -> Event:
+        """Whether the run should stop, why, and its best checkpoint."""
+        return self._ask({"type": "decision", "run": _canonical(run_dir)})
+
+    def annotate(self, run_dir: str | os.PathLike[str], *, step: int, val_error: float) -> Event:
+        """Tells the known error, a fraction, of the checkpoint of `step`, which may come later."""
+        return self._ask({"type": "annotate", "run": _canonical(run_dir), "step": step, "val_error": val_error})
+
+    def events(
+        self,
+        runs: Sequence[str | os.PathLike[str]] = (),
+        *,
+        since: int | None = None,
+        reconnect: bool = True,
+        closed: threading.Event | None = None,
+    ) -> Iterator[Event]:
+        """Events after number `since` (0: all there are; None: from now on), with no gap and no repeat.
+
+        A lost connection is made again, at growing intervals, unless `reconnect` is off; ends when `closed` is set.
+        """
+        closed = closed or threading.Event()
+        wait = _FIRST_WAIT_S
+        while not closed.is_set():
+            try:
+                for event in self._subscribed([_canonical(run_dir) for run_dir in runs], since, closed):
+                    wait = _FIRST_WAIT_S
+                    since = event["seq"]
+                    yield event
+            except (OSError, ValueError):
+                if not reconnect:
+                    raise
+            if not reconnect:
+                return
+            closed.wait(wait)
+            wait = min(2 * wait, _LONGEST_WAIT_S)
+
+    def _subscribed(self, runs: list[str], since: int | None, closed: threading.Event) -> Iterator[Event]:
+        with _Connection(self.address, self.timeout) as connection:
+            request: Event = {"type": "subscribe"}
+            if runs:
+                request["runs"] = runs
+            if since is not None:
+                request["since"] = since
+            connection.send(request)
+            for line in connection.lines(closed):
+                if line["type"] == "error":
+                    raise ValueError(line["reason"])
+                if "seq" in line:
+                    yield line
+
+    def _ask(self, request: Event) -> Event:
+        with _Connection(self.address, self.timeout) as connection:
+            connection.send(request)
+            answer = next(line for line in connection.lines() if line["type"] not in _SEPARATE_LINES)
+        if answer["type"] == "error":
+            raise ValueError(answer["reason"])
+        return answer
+
+
+def _canonical(run_dir: str | os.PathLike[str]) -> str:
+    return str(Path(run_dir).resolve())
+
+
+class _Connection:
+    """One connection, greeted."""
+
+    def __init__(self, address: str, timeout: float) -> None:
+        self.timeout = timeout
+        self.rest = b""
+        if "/" in address:
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(timeout)
+            try:
+                self.socket.connect(address)
+            except OSError:
+                self.socket.close()
+                raise
+        else:
+            host, _, port = address.rpartition(":")
+            self.socket = socket.create_connection((host, int(port)), timeout)
+        try:
+            self.hello = next(self.lines())
+        except BaseException:
+            self.socket.close()
+            raise
+        if self.hello.get("protocol") != 1:
+            self.socket.close()
+            raise ValueError(f"protocol {self.hello.get('protocol')} where 1 was expected: update the relstab package")
+
+    def send(self, request: Event) -> None:
+        self.socket.sendall(json.dumps(request).encode() + b"\n")
+
+    def lines(self, closed: threading.Event | None = None) -> Iterator[Event]:
+        """Lines as they come; raises `OSError` at the end of the connection or after too long a silence."""
+        patience = _SILENCE_S if closed else self.timeout
+        heard = time.monotonic()
+        # Short waits, so that `closed` is seen soon.
+        self.socket.settimeout(0.5 if closed else self.timeout)
+        while True:
+            line, found, rest = self.rest.partition(b"\n")
+            if found:
+                self.rest = rest
+                yield json.loads(line)
+                continue
+            if closed and closed.is_set():
+                return
+            try:
+                block = self.socket.recv(1 << 16)
+            except TimeoutError:
+                if time.monotonic() - heard > patience:
+                    raise
+                continue
+            if not block:
+                raise ConnectionResetError("the daemon has gone")
+            heard = time.monotonic()
+            self.rest += block
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.socket.close()

@@ -1,0 +1,31 @@
+"""Where results go: TensorBoard, Weights & Biases, MLflow, Lightning's loggers, or a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Sink = Callable[[dict[str, float], int], None]
+
+
+def sink(logger: Any) -> Sink:
+    """How `logger` takes named values at a step; results come late, when the loop has gone on.
+
+    Raises `TypeError` for something that is no logger.
+    """
+    if hasattr(logger, "add_scalar"):  # torch.utils.tensorboard.SummaryWriter
+
+        def add_scalars(values: dict[str, float], step: int) -> None:
+            for name, value in values.items():
+                logger.add_scalar(name, value, step)
+
+        return add_scalars
+    if hasattr(logger, "define_metric"):  # a wandb run: its own step only goes forward
+        logger.define_metric("relstab/step", hidden=True)
+        logger.define_metric("relstab/*", step_metric="relstab/step")
+        return lambda values, step: logger.log({**values, "relstab/step": step})
+    if hasattr(logger, "log_metrics"):  # the mlflow module, a Lightning logger
+        return lambda values, step: logger.log_metrics(values, step=step)
+    if callable(logger):
+        return lambda values, step: logger(values, step)
+    raise TypeError(f"expected a TensorBoard, W&B, MLflow or Lightning logger or a function, found {type(logger)}")

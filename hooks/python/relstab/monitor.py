@@ -1,0 +1,435 @@
+"""A training's side of relstab: checkpoints go out, measurements and the word to stop come back.
+
+Nothing here may hurt the training: whatever fails is one warning, and the loop goes on. A framework brings an
+[`Exporter`]; the files `torch.py` and `lightning.py` are the pattern for more of them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import queue
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .client import Client, socket_of
+from .loggers import Sink, sink
+from .records import Measurement
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Rule = Mapping[str, str | float | bool]
+
+_log = logging.getLogger("relstab")
+
+#: Snapshots that wait to be written; one more, and the oldest of them is given up.
+_PENDING = 2
+#: A daemon that was never there is missed after about this long, and after twice that for certain.
+_PATIENCE_S = 5.0
+_CONFIG = "relstab.toml"
+_MARK = "# Written by relstab.Monitor; remove this line to keep your own."
+
+
+class Exporter(Protocol):
+    """How a framework's networks become ONNX."""
+
+    def snapshot(self, model: Any) -> Callable[[], bytes]:
+        """Takes what the network is now, quickly and on the training's thread; the result makes the ONNX file's bytes, on
+        another thread."""
+
+
+class Monitor:
+    """Exports checkpoints of one run, hears what the daemon measures, and says whether to stop.
+
+    `probe` (arrays or tensors, or (images, labels), or a file), `mean`, `std`, `law` and `stop` (`{"monitor": "r_f",
+    "patience": 5}`, or several such rules) are written into the run's directory as `relstab.toml`, if any is given.
+    `every`: exports each so many calls of `checkpoint`. `logger`: where `relstab/r_f` and `relstab/predicted_error` go.
+    `active`: whether this process does all that; of a distributed training only one should.
+    """
+
+    def __init__(
+        self,
+        run_dir: str | os.PathLike[str],
+        *,
+        exporter: Exporter | None = None,
+        probe: object = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        law: str | None = None,
+        stop: Rule | Sequence[Rule] = (),
+        every: int = 1,
+        logger: object = None,
+        address: str | None = None,
+        active: bool = True,
+    ) -> None:
+        if every < 1:
+            raise ValueError(f"every: expected 1 or more, found {every}")
+        self.run_dir = Path(run_dir)
+        self.every = every
+        self.exporter = exporter
+        self._calls = 0
+        self._sink: Sink | None = sink(logger) if logger is not None else None
+        self._state = _State()
+        self._writer: _Writer | None = None
+        self._listener: _Listener | None = None
+        if not active:
+            return
+        prepare(run_dir, probe=probe, mean=mean, std=std, law=law, stop=stop)
+        self._writer = _Writer(self._state)
+        self._listener = _Listener(self.run_dir, address, self._state)
+        atexit.register(self.close)
+
+    def checkpoint(
+        self,
+        model: object,
+        *,
+        step: int | None = None,
+        epoch: float | None = None,
+        val_error: float | None = None,
+        **metadata: object,
+    ) -> Path | None:
+        """Hands the network over to be written as ONNX; gives the file it will be, None where it is not exported.
+
+        `val_error` is a fraction, known to the training. More metadata (`train_size=`, `mean=`) goes into the file.
+        """
+        self._calls += 1
+        self._log()
+        if self._writer is None or (self._calls - 1) % self.every:
+            return None
+        number = step if step is not None else self._calls - 1
+        path = self.run_dir / f"step={number:06}.onnx"
+        known = {"step": number, "epoch": epoch, "val_error": val_error, **metadata}
+        try:
+            make = self.exporter.snapshot(model) if self.exporter else lambda: onnx_bytes(model)
+            self._writer.write(path, make, {name: value for name, value in known.items() if value is not None})
+        except Exception as error:  # noqa: BLE001 - whatever a framework's exporter throws
+            self._state.warn(f"no export of step {number}: {type(error).__name__}: {error}")
+            return None
+        return path
+
+    def annotate(self, *, step: int, val_error: float) -> None:
+        """Tells an error that is known only after the checkpoint was handed over."""
+        if self._listener:
+            self._listener.annotate(step, val_error)
+
+    def should_stop(self) -> bool:
+        """Whether a rule has said so, now or before; answers at once."""
+        self._log()
+        return self._state.stop is not None
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the run should stop."""
+        return self._state.stop["reason"] if self._state.stop else None
+
+    @property
+    def best(self) -> Path | None:
+        """The best checkpoint, once the run should stop."""
+        best = (self._state.stop or {}).get("best")
+        return Path(best["path"]) if best else None
+
+    @property
+    def latest(self) -> Measurement | None:
+        """The last measurement that was heard of."""
+        return self._state.latest
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until each exported checkpoint has been measured, or could not be; gives whether that came in time."""
+        end = None if timeout is None else time.monotonic() + timeout
+        if self._writer:
+            self._writer.flush(timeout)
+        with self._state.changed:
+            left = None if end is None else max(0.0, end - time.monotonic())
+            done = self._state.changed.wait_for(lambda: not self._state.unmeasured, left)
+        self._log()
+        return done
+
+    def close(self, timeout: float = 30.0) -> None:
+        """Writes what is pending and lets go of the daemon; also done when the program ends."""
+        atexit.unregister(self.close)
+        if self._writer:
+            self._writer.close(timeout)
+        if self._listener:
+            self._listener.close()
+        self._log()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _log(self) -> None:
+        """Hands new results to the logger, on the training's thread: loggers are not made for several."""
+        for measurement in self._state.take_unlogged():
+            if self._sink is None:
+                continue
+            values = {"relstab/r_f": measurement.r_f.value} if measurement.r_f else {}
+            if measurement.prediction:
+                values["relstab/predicted_error"] = measurement.prediction.error
+            try:
+                self._sink(values, measurement.step or 0)
+            except Exception as error:  # noqa: BLE001 - whatever a logger throws
+                self._sink = None
+                self._state.warn(f"the logger refused a result: {type(error).__name__}: {error}")
+
+
+class _State:
+    """What the training, the writer and the listener share."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.latest: Measurement | None = None
+        self.stop: dict[str, Any] | None = None
+        #: Files written by this program that have no outcome yet.
+        self.unmeasured: set[str] = set()
+        self._written: set[str] = set()
+        self._unlogged: list[Measurement] = []
+        self._warned: set[str] = set()
+
+    def warn(self, message: str) -> None:
+        """One warning of each kind, so that a lasting fault does not flood the log."""
+        kind = message.split(":")[0].rstrip("0123456789")
+        if kind not in self._warned:
+            self._warned.add(kind)
+            _log.warning("%s (said once; the training goes on)", message)
+
+    def written(self, path: Path) -> None:
+        with self.changed:
+            self._written.add(str(path.resolve()))
+            self.unmeasured.add(str(path.resolve()))
+
+    def hear(self, event: dict[str, Any]) -> None:
+        with self.changed:
+            kind = event["type"]
+            if kind == "stop":
+                self.stop = event
+            elif kind == "measured":
+                measurement = Measurement.of(event["measurement"])
+                self.latest = measurement
+                if measurement.path in self._written:
+                    self._unlogged.append(measurement)
+                self.unmeasured.discard(measurement.path)
+            elif kind in ("failed", "skipped"):
+                self.unmeasured.discard(event["path"])
+                if kind == "failed" and event["path"] in self._written:
+                    self.warn(f"a checkpoint could not be measured: {event['reason']}")
+            self.changed.notify_all()
+
+    def take_unlogged(self) -> list[Measurement]:
+        with self.changed:
+            taken, self._unlogged = self._unlogged, []
+        return taken
+
+
+class _Writer:
+    """Writes checkpoints one after another on a thread of its own."""
+
+    def __init__(self, state: _State) -> None:
+        self._state = state
+        self._queue: queue.Queue[tuple[Path, Callable[[], bytes], Mapping[str, object]] | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._run, name="relstab-writer", daemon=True)
+        self._thread.start()
+
+    def write(self, path: Path, make: Callable[[], bytes], metadata: Mapping[str, object]) -> None:
+        while self._queue.qsize() >= _PENDING:
+            try:
+                given_up = self._queue.get_nowait()
+                self._queue.task_done()
+            except queue.Empty:
+                break
+            if given_up is not None:
+                self._state.warn(f"checkpoints come faster than they can be written: {given_up[0].name} is left out")
+        self._queue.put((path, make, metadata))
+
+    def flush(self, timeout: float | None) -> None:
+        end = None if timeout is None else time.monotonic() + timeout
+        while self._queue.unfinished_tasks and (end is None or time.monotonic() < end):
+            time.sleep(0.01)
+
+    def close(self, timeout: float) -> None:
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            path, make, metadata = item
+            try:
+                write_atomically(path, make(), metadata_props(metadata))
+                self._state.written(path)
+            except Exception as error:  # noqa: BLE001 - whatever an exporter or a file system throws
+                self._state.warn(f"a checkpoint could not be written: {path.name}: {type(error).__name__}: {error}")
+            finally:
+                self._queue.task_done()
+
+
+class _Listener:
+    """Hears the daemon on a thread of its own, and tells it of errors; the daemon may come, go and come again."""
+
+    def __init__(self, run_dir: Path, address: str | None, state: _State) -> None:
+        self._run_dir, self._address, self._state = run_dir, address, state
+        self._closed = threading.Event()
+        self._annotations: queue.Queue[tuple[int, float]] = queue.Queue()
+        self._teller: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._run, name="relstab-listener", daemon=True)
+        self._thread.start()
+
+    def annotate(self, step: int, val_error: float) -> None:
+        self._annotations.put((step, val_error))
+        if self._teller is None:
+            self._teller = threading.Thread(target=self._tell, name="relstab-annotations", daemon=True)
+            self._teller.start()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._thread.join(5.0)
+
+    def _client(self) -> Client:
+        return Client(self._address or socket_of(self._run_dir))
+
+    def _tell(self) -> None:
+        while not self._closed.is_set():
+            step, val_error = self._annotations.get()
+            while not self._closed.is_set():
+                try:
+                    self._client().annotate(self._run_dir, step=step, val_error=val_error)
+                    break
+                except (OSError, RuntimeError):
+                    self._closed.wait(1.0)
+                except ValueError as error:
+                    self._state.warn(f"the daemon refused an error: {error}")
+                    break
+
+    def _run(self) -> None:
+        since, wait = 0, 0.1
+        while not self._closed.is_set():
+            try:
+                for event in self._client().events([self._run_dir], since=since, reconnect=False, closed=self._closed):
+                    since, wait = event["seq"], 0.1
+                    self._state.hear(event)
+                return
+            except (OSError, ValueError, KeyError, RuntimeError) as error:
+                if since == 0 and wait > _PATIENCE_S:
+                    self._state.warn(f"no daemon listens for {self._run_dir}: {error}")
+            self._closed.wait(wait)
+            wait = min(2 * wait, 15.0)
+
+
+def onnx_bytes(model: object, images: object = None) -> bytes:
+    """The ONNX file of a network: of its bytes, its file, an `onnx.ModelProto`, or a `torch.nn.Module` that takes `images`."""
+    if isinstance(model, (bytes, bytearray, memoryview)):
+        return bytes(model)
+    if isinstance(model, (str, os.PathLike)):
+        return Path(model).read_bytes()
+    if hasattr(model, "SerializeToString"):
+        return bytes(model.SerializeToString())
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(model, torch.nn.Module):
+        from .torch import Exporter as TorchExporter
+
+        return TorchExporter(images).snapshot(model)()
+    raise TypeError(f"expected an ONNX file, its bytes, an onnx.ModelProto or a torch.nn.Module, found {type(model)}")
+
+
+def metadata_props(metadata: Mapping[str, object]) -> bytes:
+    """`relstab.NAME` entries to append to a serialised ONNX network: `metadata_props` is its repeated field 14."""
+
+    def text(value: object) -> str:
+        values = value if isinstance(value, (list, tuple)) else [value]
+        return ",".join(str(item) for item in values)
+
+    def field(number: int, content: bytes) -> bytes:
+        length, size = b"", len(content)
+        while size > 127:
+            length, size = length + bytes([size & 127 | 128]), size >> 7
+        return bytes([number << 3 | 2]) + length + bytes([size]) + content
+
+    entries = (
+        field(1, f"relstab.{name}".encode()) + field(2, text(value).encode()) for name, value in metadata.items()
+    )
+    return b"".join(field(14, entry) for entry in entries)
+
+
+def write_atomically(path: Path, *parts: bytes) -> None:
+    """Writes a file so that it is whole as soon as it is there: temporary name, fsync, rename."""
+    # Not a name that a daemon takes for a checkpoint.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def prepare(
+    run_dir: str | os.PathLike[str],
+    *,
+    probe: object = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    law: str | None = None,
+    stop: Rule | Sequence[Rule] = (),
+) -> None:
+    """Makes the run's directory and writes `relstab.toml` and the probe images there, as [`Monitor`] is told; a
+    `relstab.toml` that somebody else wrote stays. What fails is a warning."""
+    folder = Path(run_dir)
+    rules = [stop] if isinstance(stop, Mapping) else list(stop)
+    preprocess = {name: list(value) for name, value in (("mean", mean), ("std", std)) if value is not None}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if probe is not None or preprocess or law is not None or rules:
+            _write_config(folder, probe, preprocess, law, rules)
+    except OSError as error:
+        _log.warning("%s cannot be prepared: %s", folder, error)
+
+
+def _write_config(
+    run_dir: Path, probe: object, preprocess: Mapping[str, list[float]], law: str | None, rules: Sequence[Rule]
+) -> None:
+    lines = [_MARK]
+    if probe is not None:
+        lines.append(f"probe = {json.dumps(_save_probe(run_dir, probe))}")
+    if law is not None:
+        lines.append(f"law = {json.dumps(law)}")
+    if preprocess:
+        lines += ["[preprocess]", *(f"{name} = {json.dumps(value)}" for name, value in preprocess.items())]
+    for rule in rules:
+        lines += ["[[stop]]", *(f"{name} = {json.dumps(value)}" for name, value in rule.items())]
+    config = run_dir / _CONFIG
+    if config.exists() and not config.read_text().startswith(_MARK):
+        _log.warning("%s is kept as it is; the settings given here do not count", config)
+        return
+    write_atomically(config, "\n".join(lines).encode() + b"\n")
+
+
+def _save_probe(run_dir: Path, probe: object) -> str:
+    from .measure import save_probe
+
+    if isinstance(probe, (str, os.PathLike)):
+        source = Path(probe)
+        name = "probe" + "".join(source.suffixes)
+        if not (run_dir / name).exists() or not os.path.samefile(source, run_dir / name):
+            shutil.copyfile(source, run_dir / f".{name}.tmp")
+            os.replace(run_dir / f".{name}.tmp", run_dir / name)
+        return name
+    images, labels = probe if isinstance(probe, tuple) else (probe, None)
+    save_probe(run_dir / ".probe.tmp", images, labels)
+    os.replace(run_dir / ".probe.tmp", run_dir / "probe.npz")
+    return "probe.npz"

@@ -1,0 +1,126 @@
+"""What the command reports, typed; `raw` keeps everything it said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A unitless value with its interval."""
+
+    value: float
+    low: float
+    high: float
+    level: float
+
+    @classmethod
+    def of(cls, record: Json | None) -> Estimate | None:
+        return cls(**{name: record[name] for name in ("value", "low", "high", "level")}) if record else None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A predicted test error, a fraction; `low` and `high` are None where the law's spread is unknown."""
+
+    error: float
+    low: float | None
+    high: float | None
+    level: float
+    law: str
+    warnings: list[str]
+
+    @classmethod
+    def of(cls, record: Json | None) -> Prediction | None:
+        if record is None:
+            return None
+        names = ("error", "low", "high", "level", "warnings")
+        return cls(law=record["law"]["name"], **{name: record[name] for name in names})
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One network, measured: R_f = D_f / G_f (arXiv:2105.02468); `r_f` is None where it is undefined."""
+
+    path: str
+    r_f: Estimate | None
+    d_f: Estimate | None
+    g_f: Estimate | None
+    prediction: Prediction | None
+    probe_error: float | None
+    step: int | None
+    epoch: float | None
+    val_error: float | None
+    warnings: list[str]
+    raw: Json = field(repr=False)
+
+    @classmethod
+    def of(cls, record: Json) -> Measurement:
+        metadata = record["metadata"]
+        return cls(
+            path=record["model"]["path"],
+            r_f=Estimate.of(record["r_f"]),
+            d_f=Estimate.of(record.get("d_f")),
+            g_f=Estimate.of(record.get("g_f")),
+            prediction=Prediction.of(record["prediction"]),
+            probe_error=record.get("probe_error"),
+            step=metadata.get("step"),
+            epoch=metadata.get("epoch"),
+            val_error=metadata.get("val_error"),
+            warnings=record["warnings"],
+            raw=record,
+        )
+
+
+@dataclass(frozen=True)
+class Check:
+    """A quantity held to its limit: `holds`, `inconclusive` or `falls_short`."""
+
+    quantity: str
+    max: float
+    value: float
+    low: float | None
+    high: float | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """A network held to limits; `verdict` is the worst of its checks, None with an `error` where none could be told."""
+
+    verdict: str | None
+    checks: list[Check]
+    error: str | None
+    measurement: Measurement | None
+
+    def __bool__(self) -> bool:
+        """Whether nothing falls short and everything could be told."""
+        return self.error is None and self.verdict != "falls_short"
+
+    @classmethod
+    def of(cls, record: Json) -> CheckReport:
+        measurement = record["measurement"]
+        return cls(
+            verdict=record["verdict"],
+            checks=[Check(**check) for check in record["checks"]],
+            error=record.get("error"),
+            measurement=Measurement.of(measurement) if measurement else None,
+        )
+
+
+@dataclass(frozen=True)
+class Perturbed:
+    """What a measurement shows a network, normalised: `images` [image, channel, y, x], `deformed` and `noisy`
+    [image, draw, channel, y, x]; `index` says where each image stands among those given."""
+
+    images: NDArray[numpy.float32]
+    deformed: NDArray[numpy.float32]
+    noisy: NDArray[numpy.float32]
+    index: NDArray[numpy.uint64]

@@ -1,0 +1,254 @@
+"""PyTorch: checkpoints of `torch.nn.Module`s, in a plain loop or a distributed one.
+
+monitor = relstab.torch.Monitor("runs/today", probe=test_images, stop={"monitor": "r_f", "patience": 5})
+relstab.start("runs/today")
+...
+    monitor.checkpoint(network, step=step, val_error=error)
+    if monitor.should_stop(): break
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from . import monitor
+from ._command import RelstabError, run
+
+if TYPE_CHECKING:
+    import onnx
+
+_log = logging.getLogger("relstab")
+
+#: Outputs of the exported network may differ from the framework's by this share of the largest output: TF32 does.
+_TOLERANCE = 1e-2
+#: Images that the export is tried on.
+_TRIED = 4
+
+
+class Monitor(monitor.Monitor):
+    """A [`relstab.Monitor`] whose `checkpoint` takes a `torch.nn.Module`, wrapped, compiled or distributed.
+
+    `example`: a few input images, [image, channel, y, x], as the network takes them; by default the first of `probe`,
+    which then must be normalised already or the network's first layer indifferent to it. With `torch.distributed`, rank 0
+    exports, every rank must call `should_stop`, and all hear the same.
+    """
+
+    def __init__(self, run_dir: Any, *, example: object = None, probe: object = None, **settings: Any) -> None:
+        images = example if example is not None else (probe[0] if isinstance(probe, tuple) else probe)
+        super().__init__(run_dir, exporter=Exporter(images), probe=probe, active=_rank() == 0, **settings)
+
+    def should_stop(self) -> bool:
+        """Whether a rule has said so; the same on every rank at the same call."""
+        stops = super().should_stop()
+        if not _is_distributed():
+            return stops
+        device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
+        told = torch.tensor([stops], dtype=torch.int32, device=device)
+        torch.distributed.broadcast(told, src=0)
+        return bool(told.item())
+
+
+class Exporter:
+    """Traces a network once; later snapshots are its weights, put into that graph by name.
+
+    The trace is tried on other weights against the network's own forward. Where its weights cannot be replaced, or the
+    network has changed its layers, each snapshot is a trace of its own.
+    """
+
+    def __init__(self, images: object) -> None:
+        self._images = images
+        self._trace: _Trace | None = None
+
+    def snapshot(self, model: nn.Module) -> Callable[[], bytes]:
+        module = unwrapped(model)
+        weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in _tensors(module).items()}
+        trace = self._trace
+        if trace is None or not trace.fits(module, weights):
+            trace = self._trace = _Trace(module, weights, self._example(module))
+        return lambda: trace.filled(weights)
+
+    def _example(self, module: nn.Module) -> Tensor:
+        if self._images is None:
+            raise ValueError("expected example images for the export, found none: give example= or probe=")
+        if isinstance(self._images, Tensor):
+            images = self._images[:_TRIED].detach()
+        else:
+            from .measure import as_array
+
+            images = torch.from_numpy(as_array(self._images)[:_TRIED].copy())
+        like = next((tensor for tensor in module.parameters() if tensor.is_floating_point()), images)
+        images = images / 255 if not images.is_floating_point() else images
+        return images.to(like.device, torch.float32)
+
+
+class _Trace:
+    """An ONNX graph of a network, and which of its initialisers are the network's own tensors."""
+
+    def __init__(self, module: nn.Module, weights: Mapping[str, Tensor], example: Tensor) -> None:
+        self._layers = repr(module)
+        self._kinds = _kinds(weights)
+        other = {name: _changed(tensor) for name, tensor in weights.items()}
+        with _undisturbed(module):
+            self._network = _export(module, example)
+            on_device = {name: tensor.to(example.device) for name, tensor in other.items()}
+            expected = torch.func.functional_call(module, on_device, (example,), strict=False)
+            plain = module(example)
+        self._slots = [
+            (tensor, tensor.name)
+            for tensor in self._network.graph.initializer
+            if tensor.name in weights and tensor.raw_data == _bytes(weights[tensor.name])
+        ]
+        self._trial: tuple[Mapping[str, Tensor], Tensor, Tensor, Tensor] | None = (
+            other,
+            example.cpu(),
+            _first(expected).detach().float().cpu(),
+            _first(plain).detach().float().cpu(),
+        )
+        self._is_replaceable = True
+        #: The weights that the graph was traced with, until it is known to take others.
+        self._own: Mapping[str, Tensor] | None = weights
+
+    def fits(self, module: nn.Module, weights: Mapping[str, Tensor]) -> bool:
+        """Whether these weights may go into this graph."""
+        return self._is_replaceable and self._kinds == _kinds(weights) and self._layers == repr(module)
+
+    def filled(self, weights: Mapping[str, Tensor]) -> bytes:
+        """The ONNX file's bytes with these weights; the first call tries the graph."""
+        if self._trial is not None:
+            self._try(*self._trial)
+            self._trial = None
+        if not self._is_replaceable and weights is not self._own:
+            raise ValueError("the graph of an earlier checkpoint does not take these weights")
+        return self._fill(weights)
+
+    def _fill(self, weights: Mapping[str, Tensor]) -> bytes:
+        for slot, name in self._slots:
+            slot.raw_data = _bytes(weights[name])
+        return bytes(self._network.SerializeToString())
+
+    def _try(self, other: Mapping[str, Tensor], example: Tensor, expected: Tensor, plain: Tensor) -> None:
+        as_traced = self._network.SerializeToString()
+        difference = _difference(self._fill(other), example, expected)
+        if difference <= _TOLERANCE:
+            self._own = None
+            return
+        self._network.ParseFromString(as_traced)
+        self._slots, self._is_replaceable = [], False
+        difference = _difference(as_traced, example, plain)
+        if difference > _TOLERANCE:
+            raise ValueError(f"the exported network's outputs differ from PyTorch's by {difference:.1%}")
+        _log.warning("weights cannot be replaced in the exported graph: every checkpoint is a whole export")
+
+
+def _export(module: nn.Module, example: Tensor) -> onnx.ModelProto:
+    # Unoptimised: an optimiser folds normalisations into weights, which keep their names and change their values.
+    program = torch.onnx.export(
+        module,
+        (example,),
+        dynamo=True,
+        optimize=False,
+        verbose=False,
+        input_names=["images"],
+        output_names=["logits"],
+        dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+    )
+    assert program is not None
+    return program.model_proto
+
+
+def _difference(network: bytes, example: Tensor, expected: Tensor) -> float:
+    """The largest difference between what the command makes of a network and what is expected, over the largest output."""
+    import numpy
+
+    with tempfile.TemporaryDirectory(prefix="relstab-") as folder:
+        path = Path(folder)
+        (path / "network.onnx").write_bytes(network)
+        numpy.save(path / "images.npy", example.numpy())
+        arguments = [f"--probe={path / 'images.npy'}", "--layout=nchw", f"--to={path / 'logits.npy'}"]
+        try:
+            run(["logits", str(path / "network.onnx"), *arguments])
+        except RelstabError as error:
+            _log.debug("the exported network was refused: %s", error)
+            return float("inf")
+        logits = torch.from_numpy(numpy.load(path / "logits.npy"))
+    scale = expected.abs().max().clamp(min=1e-12)
+    return float((logits - expected.reshape(logits.shape)).abs().max() / scale)
+
+
+def _changed(tensor: Tensor) -> Tensor:
+    """Other weights of the same kind, far enough to show where old ones are left, positive where these are."""
+    if not tensor.is_floating_point():
+        return tensor
+    waves = torch.arange(tensor.numel(), dtype=torch.float32).cos().reshape(tensor.shape)
+    return (tensor.float() * (1 + 0.2 * waves) + 1e-3 * (1 + waves)).to(tensor.dtype)
+
+
+@contextlib.contextmanager
+def _undisturbed(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients or autocast; modes and random numbers are afterwards as they were."""
+    modes = {part: part.training for part in module.modules()}
+    python = random.getstate()
+    numpy = sys.modules.get("numpy")
+    numbers = numpy.random.get_state() if numpy else None
+    has_cuda = torch.cuda.is_initialized()
+    devices = range(torch.cuda.device_count()) if has_cuda else []
+    try:
+        module.eval()
+        with torch.random.fork_rng(devices), torch.no_grad(), contextlib.ExitStack() as stack:
+            for kind in ("cpu", "cuda") if has_cuda else ("cpu",):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+            yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
+        random.setstate(python)
+        if numpy:
+            numpy.random.set_state(numbers)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network inside `torch.compile` and (distributed) data-parallel wrappers."""
+    while True:
+        if isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+            model = inner
+        elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        else:
+            return model
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    return {**parameters, **dict(module.named_buffers(remove_duplicate=False))}
+
+
+def _kinds(weights: Mapping[str, Tensor]) -> list[tuple[str, torch.Size, torch.dtype]]:
+    return [(name, tensor.shape, tensor.dtype) for name, tensor in weights.items()]
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def _first(outputs: Any) -> Tensor:
+    while not isinstance(outputs, Tensor):
+        outputs = outputs[0] if isinstance(outputs, (list, tuple)) else next(iter(outputs.values()))
+    return outputs
+
+
+def _is_distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _rank() -> int:
+    return torch.distributed.get_rank() if _is_distributed() else 0

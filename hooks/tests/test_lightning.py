@@ -1,0 +1,145 @@
+"""The Lightning callback, and results in the loggers that people have."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as lightning
+import mlflow
+import pytest
+import relstab
+import relstab.torch
+import torch
+import wandb
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from relstab.lightning import Callback
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.tensorboard import SummaryWriter
+from training import TRAINED, Digits, network
+
+DAEMON: dict[str, Any] = {"images": 60, "draws": 1, "backend": "tract"}
+# A law for these settings is none that anybody fitted: it is only to be applied.
+LAW: dict[str, Any] = {"law": "cifar10", "force_law": True}
+
+
+class Classifier(lightning.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = network()
+        self.losses: list[str] = []
+
+    def forward(self, images: Tensor) -> Any:
+        return self.network(images)
+
+    def training_step(self, batch: list[Tensor]) -> Tensor:
+        loss = nn.functional.cross_entropy(self(batch[0]), batch[1])
+        self.losses.append(float(loss.item()).hex())
+        return loss
+
+    def validation_step(self, batch: list[Tensor]) -> None:
+        self.log("val_error", (self(batch[0]).argmax(1) != batch[1]).float().mean())
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=2e-3)
+
+
+def fit(digits: Digits, folder: Path, callbacks: list[lightning.Callback], loggers: Any = False) -> Classifier:
+    lightning.seed_everything(0, verbose=False)
+    model = Classifier()
+    trainer = lightning.Trainer(
+        max_epochs=6,
+        accelerator="cpu",
+        callbacks=callbacks,
+        logger=loggers,
+        default_root_dir=folder,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trained = TensorDataset(digits.images[:TRAINED], digits.labels[:TRAINED])
+    trainer.fit(
+        model,
+        DataLoader(trained, batch_size=60, shuffle=True),
+        DataLoader(TensorDataset(*digits.probe), batch_size=600),
+    )
+    return model
+
+
+def test_the_callback_measures_logs_and_stops(digits: Digits, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    # Nothing can improve by this much: stopped at the first checkpoint that is judged after the best.
+    rule: dict[str, str | float] = {"monitor": "r_f", "patience": 1, "min_delta": 1000.0}
+    callback = Callback(run, probe=digits.probe, val_error="val_error", stop=rule)
+
+    class Slow(lightning.Callback):
+        """Trainings take longer than this one."""
+
+        def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+            assert callback.monitor is not None
+            assert callback.monitor.wait(60)
+
+    with relstab.start(run, **DAEMON, **LAW):
+        board, table = TensorBoardLogger(tmp_path / "tensorboard"), CSVLogger(tmp_path / "csv")
+        fit(digits, tmp_path, [callback, Slow()], [board, table])
+    assert len(list(run.glob("step=*.onnx"))) == 3
+    events = EventAccumulator(board.log_dir)
+    events.Reload()
+    assert [event.step for event in events.Scalars("relstab/r_f")] == [20, 40, 60]
+    assert [event.step for event in events.Scalars("relstab/predicted_error")] == [20, 40, 60]
+    assert "relstab/r_f" in (Path(table.log_dir) / "metrics.csv").read_text()
+
+
+def test_without_a_daemon_the_losses_are_the_same(digits: Digits, tmp_path: Path) -> None:
+    plain = fit(digits, tmp_path, [])
+    hooked = fit(digits, tmp_path, [Callback(tmp_path / "run", probe=digits.probe, val_error=lambda _: 0.5)])
+    assert plain.losses == hooked.losses
+    assert len(list((tmp_path / "run").glob("step=*.onnx"))) == 6
+
+
+@pytest.fixture
+def measured_run(digits: Digits, tmp_path: Path) -> Any:
+    """Hands two checkpoints to a daemon, with a logger."""
+
+    def run(logger: object) -> None:
+        folder = tmp_path / "run"
+        monitor = relstab.torch.Monitor(folder, probe=digits.probe, logger=logger)
+        with relstab.start(folder, **DAEMON, **LAW), monitor:
+            for step in (10, 20):
+                monitor.checkpoint(network(), step=step)
+            assert monitor.wait(60)
+
+    return run
+
+
+def test_tensorboard_takes_scalars(measured_run: Any, tmp_path: Path) -> None:
+    with SummaryWriter(tmp_path / "board") as writer:
+        measured_run(writer)
+    events = EventAccumulator(str(tmp_path / "board"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("relstab/r_f")] == [10, 20]
+
+
+def test_mlflow_takes_metrics(measured_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri((tmp_path / "mlruns").as_uri())
+    with mlflow.start_run() as active:
+        measured_run(mlflow)
+    history = mlflow.MlflowClient().get_metric_history(active.info.run_id, "relstab/r_f")
+    assert [metric.step for metric in history] == [10, 20]
+
+
+def test_wandb_takes_late_results(
+    measured_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    with wandb.init(mode="offline", dir=tmp_path, project="relstab") as run:
+        # The loop's own step is far ahead of the results.
+        run.log({"loss": 1.0}, step=1000)
+        measured_run(run)
+        assert run.summary["relstab/r_f"] > 0
+        assert run.summary["relstab/step"] == 20
+    assert "refused" not in caplog.text

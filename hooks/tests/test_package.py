@@ -1,0 +1,62 @@
+"""The wheel in an empty environment, and the examples as a user runs them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+HOOKS = Path(__file__).parents[1]
+BUNDLED_RUN = HOOKS.parent / "models/fashion-mnist-cnn"
+
+
+def output(command: list[str | Path], **settings: object) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, **settings)  # type: ignore[call-overload]
+    assert done.returncode == 0, done.stdout + done.stderr
+    return str(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built with the profile that the tests of the command were built with, as pip builds it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    environment = {**os.environ, "MATURIN_PEP517_ARGS": "--profile dev"}
+    command: list[str | Path] = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder, HOOKS]
+    output(command, env=environment)
+    (wheel,) = folder.glob("relstab-*.whl")
+    return wheel
+
+
+def test_the_wheel_runs_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "empty"
+    venv.create(folder, with_pip=True)
+    output([folder / "bin/pip", "install", "--no-index", wheel])
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("VIRTUAL_ENV", "PYTHON"))}
+    watch = ["watch", "--once", str(BUNDLED_RUN), "--images=100", "--draws=1"]
+    printed = output([folder / "bin/relstab", *watch], env=environment)
+    # Nothing is installed there: the embedded engine, whatever other environments have.
+    assert "tract" in printed
+    assert len(printed.splitlines()) == 13
+    again = output([folder / "bin/python", "-m", "relstab", *watch], env=environment)
+    assert again == printed
+    typed = (
+        "import relstab, sys; assert 'numpy' not in sys.modules and 'torch' not in sys.modules; print(relstab.__all__)"
+    )
+    assert "Monitor" in output([folder / "bin/python", "-c", typed], env=environment)
+
+
+@pytest.mark.parametrize("name", ["torch_loop", "lightning_loop"])
+def test_the_examples_run(name: str, tmp_path: Path) -> None:
+    script = HOOKS / "examples" / f"{name}.py"
+    assert len(script.read_text().splitlines()) < 60
+    printed = output([sys.executable, script], cwd=tmp_path)
+    run = tmp_path / "runs" / ("digits" if name == "torch_loop" else "lightning")
+    states = output([sys.executable, "-m", "relstab", "history", run])
+    assert "failed" not in states
+    assert len(states.splitlines()) >= 4
+    if name == "torch_loop":
+        assert "stopped: r_f did not improve" in printed or "epoch 30" in printed

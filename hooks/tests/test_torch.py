@@ -1,0 +1,263 @@
+"""The monitor in a PyTorch loop: everything measured, weights replaced, and a training that nothing hurts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy
+import onnx
+import pytest
+import relstab
+import torch
+from relstab.torch import Exporter, Monitor
+from test_measure import r_f, torch_forward
+from torch import nn
+from training import Digits, known_error, network, train
+
+DAEMON: dict[str, Any] = {"images": 120, "draws": 2, "backend": "tract", "nice": 5}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(digits: Digits) -> list[str]:
+    """The losses of a training without relstab."""
+    return train(digits, 6, lambda *_: False)
+
+
+def test_every_checkpoint_comes_back_and_a_rule_stops(digits: Digits, tmp_path: Path) -> None:
+    run, models = tmp_path / "run", {}
+    logged: list[tuple[dict[str, float], int]] = []
+    rule = {"monitor": "val_error", "patience": 2, "min_delta": 0.02}
+    monitor = Monitor(run, probe=digits.probe, stop=rule, logger=lambda *line: logged.append(line))
+    with relstab.start(run, **DAEMON) as daemon:
+        assert daemon.is_running
+
+        def after_epoch(model: nn.Module, step: int, epoch: int, val_error: float) -> bool:
+            path = monitor.checkpoint(model, step=step, epoch=epoch, val_error=val_error, train_size=1200)
+            assert path is not None
+            models[str(path)] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            assert monitor.wait(60)
+            return monitor.should_stop()
+
+        train(digits, 40, after_epoch)
+        assert monitor.should_stop()
+        assert 3 <= len(models) < 40
+        assert monitor.best is not None
+        assert "did not improve" in (monitor.stop_reason or "")
+        history = json.loads(
+            subprocess.run(
+                [sys.executable, "-m", "relstab", "history", run, "--format=json"], check=True, capture_output=True
+            ).stdout
+        )
+        assert [entry["state"] for entry in history] == ["measured"] * len(models)
+        assert len(logged) == len(models)
+        monitor.close()
+
+    # The numbers in the journal are those of PyTorch's own passes.
+    perturbed = relstab.perturb(*digits.probe, images=120, draws=2)
+    for entry in history:
+        model = network()
+        model.load_state_dict(models[entry["path"]])
+        measured = entry["measurement"]["r_f"]["value"]
+        assert r_f(torch_forward(model), perturbed) == pytest.approx(measured, rel=1e-3)
+        metadata = entry["measurement"]["metadata"]
+        assert metadata["val_error"] == pytest.approx(known_error(model, digits))
+        assert (metadata["train_size"], metadata["epoch"]) == (1200, metadata["step"] / 20)
+
+
+def test_nothing_that_happens_to_the_daemon_reaches_the_training(
+    digits: Digits, tmp_path: Path, undisturbed: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "relstab")
+    absent = Monitor(tmp_path / "absent", probe=digits.probe)
+    assert train(digits, 6, lambda model, step, *_: not absent.checkpoint(model, step=step)) == undisturbed
+    absent.close()
+    assert len(list((tmp_path / "absent").glob("step=*.onnx"))) == 6
+
+    run = tmp_path / "killed"
+    monitor = Monitor(run, probe=digits.probe)
+    daemons = [relstab.start(run, **DAEMON)]
+
+    def after_epoch(model: nn.Module, step: int, epoch: int, val_error: float) -> bool:
+        monitor.checkpoint(model, step=step, epoch=epoch, val_error=val_error)
+        if epoch in (2, 4):
+            process = daemons[-1].process
+            assert process is not None
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        if epoch == 4:
+            daemons.append(relstab.start(run, **DAEMON))
+        return monitor.should_stop()
+
+    def killed_twice(model: nn.Module, step: int, epoch: int, val_error: float) -> bool:
+        if epoch == 3:
+            daemons.append(relstab.start(run, **DAEMON))
+        return after_epoch(model, step, epoch, val_error)
+
+    assert train(digits, 6, killed_twice) == undisturbed
+    assert monitor.wait(60), "the last daemon measures what the others left"
+    monitor.close()
+    for daemon in daemons:
+        daemon.stop()
+    assert not [record for record in caplog.records if record.levelno > logging.WARNING]
+
+
+def test_a_full_disk_is_one_warning(tmp_path: Path, undisturbed: list[str]) -> None:
+    """A tmpfs of 400 kB, in a namespace of its own: the probe images fit, the checkpoints soon do not."""
+    run = tmp_path / "full"
+    run.mkdir()
+    script = 'mount -t tmpfs -o size=400k tmpfs "$1" && shift && exec "$@"'
+    training = [sys.executable, str(Path(__file__).with_name("training.py")), str(run)]
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", str(run), *training],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    if "not permitted" in done.stderr or "denied" in done.stderr:
+        pytest.skip(f"namespaces are forbidden here: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == undisturbed
+    assert done.stderr.count("No space left on device") == 1, done.stderr
+
+
+def test_weights_are_replaced_in_one_trace(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
+    import relstab.torch
+
+    exports = []
+    export = relstab.torch._export
+
+    def counted(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+        exports.append(module)
+        return export(module, example)
+
+    monkeypatch.setattr(relstab.torch, "_export", counted)
+    exporter, model = Exporter(digits.images), network()
+    made = []
+
+    def after_epoch(model: nn.Module, *_: object) -> bool:
+        made.append((exporter.snapshot(model), {name: value.clone() for name, value in model.state_dict().items()}))
+        return False
+
+    train(digits, 3, after_epoch)
+    assert len(exports) == 1
+    for make, state in made:
+        tensors = {tensor.name: tensor for tensor in onnx.load_from_string(make()).graph.initializer}
+        for name, value in state.items():
+            if name != "1.num_batches_tracked":
+                assert numpy.array_equal(onnx.numpy_helper.to_array(tensors[name]), value.numpy()), name
+    # Another layer, other shapes: a new trace.
+    exporter.snapshot(model)()
+    exporter.snapshot(network(width=8))()
+    assert len(exports) == 2
+
+
+def test_a_graph_that_folds_its_weights_is_exported_whole(
+    digits: Digits, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import relstab.torch
+
+    def optimised(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+        shapes = ({0: torch.export.Dim("batch", min=1)},)
+        program = torch.onnx.export(module, (example,), dynamo=True, dynamic_shapes=shapes, verbose=False)
+        assert program is not None
+        return program.model_proto
+
+    monkeypatch.setattr(relstab.torch, "_export", optimised)
+    exporter, model = Exporter(digits.images), network()
+    for _ in range(2):
+        make = exporter.snapshot(model)
+        network_bytes = make()
+        assert relstab.measure(network_bytes, digits.images[:60], images=60, draws=1).r_f is not None
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(1.5)
+    assert "whole export" in caplog.text
+    expected = relstab.measure(model, digits.images[:60], images=60, draws=1).r_f
+    again = relstab.measure(exporter.snapshot(model)(), digits.images[:60], images=60, draws=1).r_f
+    assert expected is not None
+    assert again is not None
+    assert again.value == pytest.approx(expected.value, rel=1e-3)
+
+
+def test_an_export_that_fails_is_one_warning(
+    digits: Digits, tmp_path: Path, caplog: pytest.LogCaptureFixture, undisturbed: list[str]
+) -> None:
+    class Unexportable(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.sum(dim=(1, 2, 3)).unsqueeze(1) if images.sum().item() > 0 else images[:, 0, 0]
+
+    monitor = Monitor(tmp_path / "run", probe=digits.probe)
+    model = Unexportable().train()
+    assert [monitor.checkpoint(model, step=step) for step in range(3)] == [None] * 3
+    assert model.training
+    assert sum("no export" in record.message for record in caplog.records) == 1
+    assert train(digits, 6, lambda *_: bool(monitor.checkpoint(model, step=9))) == undisturbed
+    monitor.close()
+
+
+def test_only_every_so_many_checkpoints_and_only_ones_own_settings(digits: Digits, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "relstab.toml").write_text("# mine\n")
+    monitor = Monitor(run, probe=digits.probe, every=3)
+    paths = [monitor.checkpoint(network(), step=step) for step in range(5)]
+    assert [path is not None for path in paths] == [True, False, False, True, False]
+    monitor.close()
+    assert (run / "relstab.toml").read_text() == "# mine\n"
+    with pytest.raises(ValueError, match="every"):
+        Monitor(run, every=0)
+    with pytest.raises(TypeError, match="logger"):
+        Monitor(run, logger=7)
+
+
+def test_wrapped_networks_and_other_sources_of_onnx(digits: Digits, tmp_path: Path) -> None:
+    compiled = torch.compile(network())
+    monitor = Monitor(tmp_path / "wrapped", probe=digits.probe)
+    path = monitor.checkpoint(compiled, step=1)
+    assert path is not None
+    monitor.close()
+    assert relstab.measure(path, digits.images[:60], images=60, draws=1, backend="tract").step == 1
+
+    plain = relstab.Monitor(tmp_path / "plain", probe=digits.probe)
+    second = plain.checkpoint(path.read_bytes(), step=7, epoch=1.5, val_error=0.25, mean=[0.5])
+    assert plain.checkpoint(path, step=8) is not None
+    assert second is not None
+    plain.close()
+    measured = relstab.measure(second, digits.images[:60], images=60, draws=1, backend="tract")
+    # Of a key that is there twice the last one counts.
+    assert (measured.step, measured.epoch, measured.val_error) == (7, 1.5, 0.25)
+
+
+def test_two_processes_stop_at_one_step(tmp_path: Path) -> None:
+    environment = {**os.environ, "RUN": str(tmp_path / "run"), "OMP_NUM_THREADS": "1"}
+    script = Path(__file__).with_name("distributed.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr
+    steps = [line.split() for line in done.stdout.splitlines() if line.startswith("rank")]
+    assert sorted(rank for _, rank, _ in steps) == ["0", "1"]
+    stopped = {int(step) for _, _, step in steps}
+    assert len(stopped) == 1
+    # One export a checkpoint.
+    assert len(list((tmp_path / "run").glob("step=*.onnx"))) == stopped.pop()
+
+
+def test_a_daemon_ends_with_its_program(tmp_path: Path, digits: Digits) -> None:
+    run = tmp_path / "run"
+    Monitor(run, probe=digits.probe).close()
+    script = "import relstab, sys, os; d = relstab.start(sys.argv[1]); print(d.process.pid, flush=True); os.kill(os.getpid(), 9)"
+    done = subprocess.run([sys.executable, "-c", script, str(run)], capture_output=True, text=True, check=False)
+    pid = int(done.stdout)
+    end = time.monotonic() + 20
+    while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
+        assert time.monotonic() < end, "the daemon outlives the program"
+        time.sleep(0.05)
