@@ -112,7 +112,7 @@ class Monitor:
             make = self.exporter.snapshot(model) if self.exporter else lambda: onnx_bytes(model)
             self._writer.write(path, make, {name: value for name, value in known.items() if value is not None})
         except Exception as error:  # noqa: BLE001 - whatever a framework's exporter throws
-            self._state.warn(f"no export of step {number}: {type(error).__name__}: {error}")
+            self._state.warn(f"no export of step {number}: {_short(error)}")
             return None
         return path
 
@@ -182,7 +182,7 @@ class Monitor:
                 self._sink(values, measurement.step or 0)
             except Exception as error:  # noqa: BLE001 - whatever a logger throws
                 self._sink = None
-                self._state.warn(f"the logger refused a result: {type(error).__name__}: {error}")
+                self._state.warn(f"the logger refused a result: {_short(error)}")
 
 
 class _State:
@@ -270,7 +270,7 @@ class _Writer:
                 write_atomically(path, make(), metadata_props(metadata))
                 self._state.written(path)
             except Exception as error:  # noqa: BLE001 - whatever an exporter or a file system throws
-                self._state.warn(f"a checkpoint could not be written: {path.name}: {type(error).__name__}: {error}")
+                self._state.warn(f"a checkpoint could not be written: {path.name}: {_short(error)}")
             finally:
                 self._queue.task_done()
 
@@ -325,6 +325,11 @@ class _Listener:
                     self._state.warn(f"no daemon listens for {self._run_dir}: {error}")
             self._closed.wait(wait)
             wait = min(2 * wait, 15.0)
+
+
+def _short(error: Exception) -> str:
+    """An error on one line: some frameworks write a page."""
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason given'}"
 
 
 def onnx_bytes(model: object, images: object = None) -> bytes:

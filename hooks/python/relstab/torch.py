@@ -10,6 +10,7 @@ relstab.start("runs/today")
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import random
 import sys
@@ -71,7 +72,7 @@ class Exporter:
 
     def snapshot(self, model: nn.Module) -> Callable[[], bytes]:
         module = unwrapped(model)
-        weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in _tensors(module).items()}
+        weights = {name: _copied(tensor) for name, tensor in _tensors(module).items()}
         trace = self._trace
         if trace is None or not trace.fits(module, weights):
             trace = self._trace = _Trace(module, weights, self._example(module))
@@ -98,10 +99,13 @@ class _Trace:
         self._layers = repr(module)
         self._kinds = _kinds(weights)
         other = {name: _changed(tensor) for name, tensor in weights.items()}
+        if any(tensor.is_floating_point() and tensor.dtype != torch.float32 for tensor in module.parameters()):
+            # Engines lack many an operator in half precision.
+            module = copy.deepcopy(module).float()
         with _undisturbed(module):
             self._network = _export(module, example)
             on_device = {name: tensor.to(example.device) for name, tensor in other.items()}
-            expected = torch.func.functional_call(module, on_device, (example,), strict=False)
+            expected = torch.func.functional_call(module, on_device, (example,), tie_weights=False)
             plain = module(example)
         self._slots = [
             (tensor, tensor.name)
@@ -190,7 +194,7 @@ def _changed(tensor: Tensor) -> Tensor:
     if not tensor.is_floating_point():
         return tensor
     waves = torch.arange(tensor.numel(), dtype=torch.float32).cos().reshape(tensor.shape)
-    return (tensor.float() * (1 + 0.2 * waves) + 1e-3 * (1 + waves)).to(tensor.dtype)
+    return tensor * (1 + 0.2 * waves) + 1e-3 * (1 + waves)
 
 
 @contextlib.contextmanager
@@ -234,6 +238,12 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
 
 def _kinds(weights: Mapping[str, Tensor]) -> list[tuple[str, torch.Size, torch.dtype]]:
     return [(name, tensor.shape, tensor.dtype) for name, tensor in weights.items()]
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    """On the CPU, in single precision."""
+    kind = torch.float32 if tensor.is_floating_point() else tensor.dtype
+    return tensor.detach().to("cpu", kind, copy=True)
 
 
 def _bytes(tensor: Tensor) -> bytes:
