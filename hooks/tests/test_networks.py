@@ -69,7 +69,7 @@ def convolution() -> nn.Module:
 
 
 def weight_norm() -> nn.Module:
-    first = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 8, 3))  # type: ignore[no-untyped-call]
+    first = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 8, 3))
     return nn.Sequential(first, nn.GroupNorm(2, 8), nn.GELU(), nn.Flatten(), nn.Linear(8 * 14 * 14, 10))
 
 
