@@ -2,6 +2,7 @@
 #![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
 mod check;
+mod compare;
 mod doctor;
 mod logits;
 mod measure;
@@ -34,8 +35,10 @@ struct Cli {
 enum Command {
     /// Measure one network.
     Measure(measure::Args),
-    /// Hold networks to limits: exit code 0 if they hold, 1 if one falls short.
-    Check(check::Args),
+    /// Hold networks to limits and to a baseline: exit code 0 if they hold, 1 if one falls short.
+    Check(Box<check::Args>),
+    /// Rank networks by R_f on the same images and draws.
+    Compare(compare::Args),
     /// Measure each checkpoint of a directory as it lands.
     Watch(Box<watch::Args>),
     /// Print what became of each checkpoint of a run.
@@ -102,6 +105,7 @@ pub fn main() -> ProcessExit {
     let outcome = match cli.command {
         Command::Measure(args) => measure::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Perturb(args) => perturb::run(&args),
         Command::Logits(args) => logits::run(&args),
         Command::Socket(args) => runs::socket(&args),

@@ -36,6 +36,7 @@ pub mod predict;
 pub mod stop;
 pub mod event;
 pub mod check;
+pub mod rank;
 pub mod measure;
 pub mod plan;
 pub mod config;

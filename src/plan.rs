@@ -82,6 +82,14 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// The same with another number of draws.
+    #[must_use]
+    pub fn with_draws(&self, draws: u32) -> Self {
+        let mut plan = self.plan.clone();
+        plan.settings.draws = draws;
+        Self { key: plan.key(self.probe.sha256()), probe: self.probe.clone(), plan }
+    }
+
     /// Names the measuring settings and the probe images.
     #[must_use]
     pub fn key(&self) -> &str {

@@ -1,5 +1,7 @@
 //! Measurements for people to read.
 
+pub mod check;
+
 use std::fmt::Write as _;
 
 use crate::estimate::Estimate;
@@ -108,7 +110,9 @@ pub fn line(measurement: &Measurement) -> String {
     )
 }
 
-fn interval(estimate: &Estimate) -> String {
+/// A value with its interval, in three significant digits.
+#[must_use]
+pub fn interval(estimate: &Estimate) -> String {
     format!("{} [{}, {}]", significant(estimate.value), significant(estimate.low), significant(estimate.high))
 }
 

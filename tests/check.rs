@@ -89,3 +89,104 @@ fn images_and_logits_can_be_written() {
     let nowhere = relstab(&["logits", LAST, "--probe", "probe.npz", "--to", "/no/such/folder/logits.npy"]);
     assert_eq!(nowhere.status.code(), Some(10));
 }
+
+/// `relstab check` on the fixtures, which are exports of one small network.
+fn against(model: &str, baseline: &str, more: &[&str]) -> (Option<i32>, Value) {
+    let fixture = |name: &str| project("tests/fixtures").join(name).to_str().expect("UTF-8").to_owned();
+    let (model, baseline, probe) = (fixture(model), fixture(baseline), fixture("images.npz"));
+    let fixed = ["--probe", &probe, "--baseline", &baseline];
+    check(&[&model], &[&fixed, more].concat())
+}
+
+#[test]
+fn an_export_never_falls_short_of_another_of_the_same_network() {
+    for (model, baseline) in [
+        ("resnet_legacy.onnx", "resnet_dynamo.onnx"),
+        ("resnet_fixed_4.onnx", "resnet_dynamo.onnx"),
+        ("resnet_dynamo.onnx", "resnet_dynamo.onnx"),
+    ] {
+        for seed in ["0", "1", "2"] {
+            let (code, report) = against(model, baseline, &["--max-regression", "0%", "--seed", seed, "--strict"]);
+            assert_eq!((code, &report["verdict"]), (Some(0), &Value::from("holds")), "{report}");
+        }
+    }
+}
+
+#[test]
+fn a_worse_network_is_caught_and_a_saved_baseline_is_as_good() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let saved = folder.path().join("baseline.json");
+    let saved = saved.to_str().expect("UTF-8");
+    assert_eq!(check(&[LAST], &["--save-baseline", saved]).0, Some(0));
+    for baseline in [LAST, saved] {
+        // R_f of step 1,026 is nearly twice that of the last.
+        let (code, report) = check(&["step=001026.onnx"], &["--baseline", baseline, "--max-regression", "5%"]);
+        assert_eq!((code, &report["verdict"]), (Some(1), &Value::from("falls_short")), "{report}");
+        let found = &report["models"][0]["checks"][0];
+        assert!(found["value"].as_f64().is_some_and(|value| (0.5..1.5).contains(&value)), "{found}");
+        let (code, _) = check(&["step=001026.onnx"], &["--baseline", baseline, "--max-regression", "3"]);
+        assert_eq!(code, Some(0));
+    }
+
+    for (more, word) in
+        [(&["--seed", "1"][..], "probe images"), (&["--cutoff", "5"], "cutoff"), (&["--draws", "3"], "draws")]
+    {
+        let fixed =
+            ["check", LAST, "--backend", "tract", "--images", "200", "--baseline", saved, "--max-regression", "5%"];
+        let mut flags = fixed.to_vec();
+        if !more.contains(&"--draws") {
+            flags.extend(["--draws", "2"]);
+        }
+        let refused = relstab(&[&flags, more].concat());
+        let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{complaint}");
+        assert!(complaint.contains(word), "{complaint}");
+    }
+    std::fs::write(saved, "{\"schema\":").expect("written");
+    assert_eq!(check(&[LAST], &["--baseline", saved, "--max-regression", "5%"]).0, Some(2));
+    for bad in [&["--baseline", LAST][..], &["--max-regression", "5%"], &["--max-rf", "1", "--confidence", "0.2"]] {
+        assert_eq!(check(&[LAST], bad).0, Some(2), "{bad:?}");
+    }
+    assert_eq!(check(&[LAST], &["--baseline", LAST, "--max-regression", "-5%"]).0, Some(2));
+    assert_eq!(check(&[LAST], &["--baseline", "missing.onnx", "--max-regression", "5%"]).0, Some(10));
+}
+
+#[test]
+fn reports_are_written_for_machines() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    let [junit, markdown, json] = [path("junit.xml"), path("table.md"), path("report.json")];
+    let files = ["--junit", &junit, "--markdown", &markdown, "--json", &json];
+    let (code, report) = check(&[LAST, NEAR_ONE, "relstab.toml"], &[&["--max-rf", "0.5"], &files[..]].concat());
+    assert_eq!(code, Some(1));
+    let read = |path: &str| std::fs::read_to_string(path).expect(path);
+    assert_eq!(serde_json::from_str::<Value>(&read(&json)).expect("JSON")["verdict"], report["verdict"]);
+    let xml = read(&junit);
+    assert!(xml.contains("tests=\"3\"") && xml.contains("failures=\"1\"") && xml.contains("errors=\"1\""), "{xml}");
+    let table = read(&markdown);
+    assert!(table.contains("| `step=000569.onnx` | R_f |") && table.contains("**falls short**"), "{table}");
+    assert!(table.contains("**could not tell**"), "{table}");
+    assert_eq!(check(&[LAST], &["--max-rf", "0.5", "--junit", "/dev/full"]).0, Some(10));
+}
+
+#[test]
+fn networks_are_ranked_and_ties_are_ties() {
+    let run = |models: &[&str], format: &str| {
+        let fixed = ["--backend", "tract", "--images", "200", "--draws", "2", "--format", format];
+        relstab(&[&["compare"], models, &fixed].concat())
+    };
+    let copy = tempfile::tempdir().expect("a temporary folder");
+    let twin = copy.path().join("twin.onnx");
+    std::fs::copy(project("models/fashion-mnist-cnn").join(LAST), &twin).expect("copied");
+    let twin = twin.to_str().expect("UTF-8");
+    let output = run(&["step=001026.onnx", LAST, NEAR_ONE, twin], "json");
+    let ranking: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let ranks: Vec<_> = ranking["models"].as_array().expect("models").iter().map(|m| m["rank"].as_u64()).collect();
+    assert_eq!(ranks, [Some(1), Some(1), Some(3), Some(4)]);
+    let pairs = ranking["pairs"].as_array().expect("pairs");
+    assert_eq!(pairs.len(), 6);
+    assert_eq!(pairs.iter().filter(|pair| pair["is_tie"] == true).count(), 1);
+    let text = String::from_utf8_lossy(&run(&["step=001026.onnx", LAST, twin], "text").stdout).into_owned();
+    assert_eq!(text.matches("1=").count(), 2, "{text}");
+    assert_eq!(run(&[LAST], "text").status.code(), Some(2));
+}

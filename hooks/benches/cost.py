@@ -1,6 +1,7 @@
-"""What the hook costs a training: whole-loop time with a checkpoint after each epoch over the time without.
+"""What the hook costs a training: the time of epochs after a checkpoint over that of epochs without one, in one loop.
 
-`python hooks/benches/cost.py` (a minute) or `--full` (about 20 minutes); on all cores, daemon niced on the same.
+The two kinds of epochs alternate as A B B A, so that a machine whose speed drifts slows both. The setup and the first
+checkpoint, which traces the network, count among the former. `python hooks/benches/cost.py`, or `--full` (10 minutes).
 """
 
 from __future__ import annotations
@@ -10,14 +11,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import relstab
 import relstab.torch
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
-
-AfterEpoch = Callable[[nn.Module, int], object]
 
 
 def network() -> nn.Module:
@@ -28,60 +28,62 @@ def network() -> nn.Module:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(512 * 4, 480), nn.ReLU(), nn.Linear(480, 10))
 
 
-def train(images: Tensor, labels: Tensor, epochs: int, repeats: int, after_epoch: AfterEpoch) -> float:
-    """Seconds for all epochs, each of `repeats` passes over the images."""
+def timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def measure(images: Tensor, labels: Tensor, run: Path, with_daemon: bool, rounds: int, repeats: int) -> None:
+    """Trains 4 x `rounds` epochs, each of `repeats` passes over the images, half of them after a checkpoint."""
     torch.manual_seed(0)
     model = network()
     optimiser = torch.optim.SGD(model.parameters(), lr=0.01)
-    began = time.perf_counter()
-    for epoch in range(1, epochs + 1):
+
+    def epoch() -> None:
         for _ in range(repeats):
             for batch in torch.randperm(len(images)).split(64):
                 optimiser.zero_grad()
                 nn.functional.cross_entropy(model(images[batch]), labels[batch]).backward()
                 optimiser.step()
-        after_epoch(model, epoch)
-    return time.perf_counter() - began
 
-
-def hooked(images: Tensor, labels: Tensor, run: Path, kind: str, epochs: int, repeats: int) -> float:
-    """The same with the hook, its setup included."""
+    epoch()
     began = time.perf_counter()
-    monitor = relstab.torch.Monitor(run, probe=images[1200:])
-    daemon = relstab.start(run, nice=19) if kind == "hook and daemon" else None
+    monitor = relstab.torch.Monitor(run, probe=images[:500])
+    daemon = relstab.start(run, nice=19) if with_daemon else None
     setup = time.perf_counter() - began
-
-    def checkpoint(model: nn.Module, epoch: int) -> None:
-        monitor.checkpoint(model, step=epoch)
-
-    seconds = setup + train(images[:1200], labels[:1200], epochs, repeats, checkpoint)
+    calls: list[float] = []
+    hooked: list[float] = []
+    plain: list[float] = []
+    for _ in range(rounds):
+        for has_checkpoint in (True, False, False, True):
+            if not has_checkpoint:
+                plain.append(timed(epoch))
+                continue
+            calls.append(timed(lambda: monitor.checkpoint(model, step=len(calls))))
+            hooked.append(calls[-1] + timed(epoch))
+    ratio = (setup + sum(hooked)) / sum(plain)
+    pairs = median(a / b for a, b in zip(hooked[1:], plain[1:], strict=True))
+    print(
+        f"{'hook and daemon' if with_daemon else 'hook alone':<16} {ratio:.3f} of the time without"
+        f" ({len(plain)} epochs of {median(plain):.1f} s); median epoch {pairs:.3f};"
+        f" setup {setup:.2f} s, first checkpoint {calls[0]:.2f} s, later ones {1000 * median(calls[1:]):.1f} ms"
+    )
     monitor.close()
     if daemon:
         daemon.stop()
-    return seconds
 
 
-def main(epochs: int, repeats: int, rounds: int) -> None:
+def main(rounds: int, repeats: int) -> None:
     digits = load_digits()
     images = nn.functional.interpolate(torch.tensor(digits.images / 16, dtype=torch.float32)[:, None], size=32)
     labels = torch.tensor(digits.target)
     megabytes = sum(tensor.numel() for tensor in network().state_dict().values()) * 4 / 1e6
-    times: dict[str, list[float]] = {"without": [], "hook alone": [], "hook and daemon": []}
+    print(f"{megabytes:.1f} MB of weights, a checkpoint each epoch, {torch.get_num_threads()} cores")
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(rounds):
-            times["without"].append(train(images[:1200], labels[:1200], epochs, repeats, lambda *_: None))
-            for kind in ("hook alone", "hook and daemon"):
-                times[kind].append(hooked(images, labels, Path(folder) / f"{kind} {number}", kind, epochs, repeats))
-    base = min(times["without"])
-    print(
-        f"{megabytes:.1f} MB of weights, {epochs} epochs of {base / epochs:.1f} s, best of {rounds}, {torch.get_num_threads()} cores"
-    )
-    for kind, taken in times.items():
-        print(f"{kind:<16} {min(taken):7.1f} s  {min(taken) / base:.3f}")
+        for with_daemon in (False, True):
+            measure(images, labels, Path(folder) / str(with_daemon), with_daemon, rounds, repeats)
 
 
 if __name__ == "__main__":
-    if "--full" in sys.argv:
-        main(epochs=8, repeats=5, rounds=2)
-    else:
-        main(epochs=3, repeats=1, rounds=1)
+    main(*((6, 4) if "--full" in sys.argv else (1, 1)))

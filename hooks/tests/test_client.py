@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import relstab
-from relstab.monitor import metadata_props, write_atomically
+from relstab.export import metadata_props, write_atomically
 from relstab.torch import Exporter
 from training import Digits, network
 

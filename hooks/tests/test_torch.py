@@ -227,6 +227,12 @@ def test_wrapped_networks_and_other_sources_of_onnx(digits: Digits, tmp_path: Pa
     monitor.close()
     assert relstab.measure(path, digits.images[:60], images=60, draws=1, backend="tract").step == 1
 
+    # The probe images may be a file.
+    from_file = Monitor(tmp_path / "file", probe=tmp_path / "wrapped" / "probe.npz")
+    assert from_file.checkpoint(network(), step=1) is not None
+    from_file.close()
+    assert (tmp_path / "file" / "step=000001.onnx").exists()
+
     plain = relstab.Monitor(tmp_path / "plain", probe=digits.probe)
     second = plain.checkpoint(path.read_bytes(), step=7, epoch=1.5, val_error=0.25, mean=[0.5])
     assert plain.checkpoint(path, step=8) is not None

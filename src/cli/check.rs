@@ -1,18 +1,21 @@
-//! `relstab check`: networks held to limits, for CI.
+//! `relstab check`: networks held to limits and to a baseline, for CI.
+#![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
+use std::env;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
-
-use serde::Serialize;
 
 use super::measure::with_progress;
 use super::setup::Shared;
 use super::{Format, print, print_json};
-use crate::check::{Check, Limit, Quantity, Verdict, check};
+use crate::check::{Checked, Limit, Quantity, Report, Verdict, check, looks, regression};
 use crate::config::Config;
 use crate::error::{Error, ExitCode, Reach, Result};
 use crate::event::Measurement;
 use crate::path;
 use crate::plan::Setup;
+use crate::report::check::{annotations, junit, markdown, text};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -21,9 +24,20 @@ pub struct Args {
     models: Vec<PathBuf>,
     #[command(flatten)]
     limits: Limits,
+    #[command(flatten)]
+    comparison: Comparison,
     /// Exit code 1 where a limit lies inside an interval, too
     #[arg(long)]
     strict: bool,
+    /// Write a JUnit report
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Write a table in Markdown; under GitHub Actions it also goes to the job's summary
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Write what --format json prints
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     #[command(flatten)]
     shared: Shared,
 }
@@ -31,7 +45,7 @@ pub struct Args {
 /// A network falls short only if the whole interval of a quantity is beyond its limit.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
-#[group(required = true, multiple = true)]
+#[group(id = "limits", required = true, multiple = true)]
 struct Limits {
     /// Largest relative stability R_f
     #[arg(long = "max-rf", value_name = "X")]
@@ -48,6 +62,30 @@ struct Limits {
     /// Largest change under noise G_f
     #[arg(long = "max-gf", value_name = "X")]
     gf: Option<f64>,
+}
+
+/// R_f beside that of another network, on the same images and draws.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Baseline")]
+struct Comparison {
+    /// A network, or a measurement that --save-baseline wrote
+    #[arg(long, value_name = "FILE", requires = "max_regression")]
+    baseline: Option<PathBuf>,
+    /// Largest rise of R_f over the baseline's, such as 5%
+    #[arg(long, value_name = "SHARE", requires = "baseline", value_parser = share, group = "limits")]
+    max_regression: Option<f64>,
+    /// Probability that a network whose R_f has risen by the limit does not fail
+    #[arg(long, value_name = "LEVEL", default_value_t = 0.95)]
+    confidence: f64,
+    /// Write the measurement of the network, for a later --baseline
+    #[arg(long, value_name = "FILE", conflicts_with = "baseline", group = "limits")]
+    save_baseline: Option<PathBuf>,
+}
+
+fn share(text: &str) -> std::result::Result<f64, String> {
+    let (number, unit) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 0.01));
+    let value = number.trim().parse::<f64>().map_err(|error| error.to_string())? * unit;
+    if value.is_finite() && value >= 0.0 { Ok(value) } else { Err("expected zero or more, such as 5%".to_owned()) }
 }
 
 impl Limits {
@@ -71,40 +109,29 @@ impl Limits {
     }
 }
 
-/// What `--format json` prints.
-#[derive(Debug, Serialize)]
-struct Report {
-    schema: &'static str,
-    /// The worst of those that could be told; null if none could.
-    verdict: Option<Verdict>,
-    models: Vec<Checked>,
-}
-
-#[derive(Debug, Serialize)]
-struct Checked {
-    path: String,
-    verdict: Option<Verdict>,
-    checks: Vec<Check>,
-    /// Why it could not be told.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    #[serde(skip)]
-    code: ExitCode,
-    measurement: Option<Measurement>,
-}
-
 pub fn run(args: &Args) -> Result<ExitCode> {
+    let confidence = args.comparison.confidence;
+    if !(confidence > 0.5 && confidence < 1.0) {
+        return Err(Error::setting("--confidence", "a level between 0.5 and 1, such as 0.95", confidence));
+    }
+    if args.comparison.save_baseline.is_some() && args.models.len() > 1 {
+        return Err(Error::setting("--save-baseline", "one network", args.models.len()));
+    }
     let limits = args.limits.all()?;
     let folder = args.models.first().and_then(|model| model.parent()).unwrap_or(Path::new(""));
     // Without --probe the run that the first network belongs to says what to measure on.
     let config = if args.shared.probe.is_none() { Config::read(folder)? } else { Config::default() };
     let setup = args.shared.plan(&config, folder)?.load()?;
-    let models = args.models.iter().map(|model| checked(&setup, model, &limits)).collect::<Result<Vec<_>>>()?;
-    let report = Report { schema: "relstab.check/1", verdict: models.iter().filter_map(|m| m.verdict).max(), models };
-    match args.shared.format {
-        Format::Text => print(&text(&report))?,
-        Format::Json => print_json(&report, true)?,
+    let mut gate = Gate { baseline: Baseline::new(&args.comparison)?, looks: Vec::new(), limits };
+    gate.looks = gate.looks_at(setup);
+    let models = args.models.iter().map(|model| gate.checked(model)).collect::<Result<Vec<_>>>()?;
+    if let (Some(path), [model]) = (&args.comparison.save_baseline, models.as_slice()) {
+        save(path, model)?;
     }
+    let name = args.comparison.baseline.as_deref().map(path::text);
+    let models = models.into_iter().map(without_replicates).collect();
+    let report = Report::new(models, name);
+    tell(args, &report)?;
     let fails = if args.strict { Verdict::Inconclusive } else { Verdict::FallsShort };
     if report.verdict >= Some(fails) {
         return Ok(ExitCode::FallsShort);
@@ -113,57 +140,154 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(untold.unwrap_or(ExitCode::Success))
 }
 
-/// A network that cannot be measured costs only itself.
-fn checked(setup: &Setup, model: &Path, limits: &[Limit]) -> Result<Checked> {
-    let mut checked = Checked {
-        path: path::text(model),
-        verdict: None,
-        checks: Vec::new(),
-        error: None,
-        code: ExitCode::Success,
-        measurement: None,
-    };
-    let results = match with_progress(|progress| setup.measure(setup.read(model)?, &mut None, progress)) {
-        Ok(mut measurement) => {
-            measurement.replicates_log_r_f = None;
-            let results = limits.iter().map(|limit| check(&measurement, *limit)).collect();
-            checked.measurement = Some(measurement);
-            results
-        }
-        Err(error) => vec![Err(error)],
-    };
-    for result in results {
-        match result {
-            Ok(check) => checked.checks.push(check),
-            Err(error) if error.reach() == Reach::Checkpoint => {
-                (checked.code, checked.error) = (error.exit_code(), Some(error.one_line()));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    checked.verdict = checked.checks.iter().map(|check| check.verdict).max();
-    Ok(checked)
+/// What networks are compared with.
+struct Baseline {
+    source: Source,
+    max: f64,
+    confidence: f64,
 }
 
-fn text(report: &Report) -> String {
-    let mut text = String::new();
-    for model in &report.models {
-        let verdict = match (model.verdict, &model.error) {
-            (Some(Verdict::FallsShort), _) | (_, None) => model.verdict.map(|verdict| verdict.to_string()),
-            (_, Some(_)) => None,
-        };
-        text += &format!("{}: {}\n", model.path, verdict.unwrap_or_else(|| "could not tell".to_owned()).to_lowercase());
-        for Check { limit, value, low, high, verdict } in &model.checks {
-            let interval = match (low, high) {
-                (Some(low), Some(high)) => format!("[{low:.4}, {high:.4}]"),
-                _ => "(the law has no interval)".to_owned(),
-            };
-            let (name, verdict) = (limit.quantity.to_string(), verdict.to_string().to_lowercase());
-            text += &format!("  {name:<16} {value:.4} {interval:<20} at most {:<8} {verdict}\n", limit.max);
+enum Source {
+    Network(PathBuf),
+    Saved(Box<Measurement>),
+}
+
+impl Baseline {
+    fn new(args: &Comparison) -> Result<Option<Self>> {
+        let (Some(path), Some(max)) = (&args.baseline, args.max_regression) else { return Ok(None) };
+        Ok(Some(Self { source: Source::open(path)?, max, confidence: args.confidence }))
+    }
+}
+
+impl Source {
+    /// A saved measurement begins as every JSON object does, and no ONNX file so.
+    fn open(path: &Path) -> Result<Self> {
+        let mut file = File::open(path).map_err(Error::io(path, "open"))?;
+        let mut first = [0];
+        if file.read(&mut first).map_err(Error::io(path, "read"))? == 0 || first != *b"{" {
+            return Ok(Self::Network(path.to_owned()));
         }
-        if let Some(error) = &model.error {
-            text += &format!("  {error}\n");
+        let text = fs::read(path).map_err(Error::io(path, "read"))?;
+        let expected = "a network, or a measurement that --save-baseline wrote";
+        let damaged = |error: serde_json::Error| Error::setting("--baseline", expected, error);
+        serde_json::from_slice(&text).map(Self::Saved).map_err(damaged)
+    }
+}
+
+/// The measuring at each look, fewest draws first.
+struct Look {
+    setup: Setup,
+    baseline: Option<Measurement>,
+}
+
+struct Gate {
+    baseline: Option<Baseline>,
+    looks: Vec<Look>,
+    limits: Vec<Limit>,
+}
+
+impl Gate {
+    fn looks_at(&self, setup: Setup) -> Vec<Look> {
+        match &self.baseline {
+            None => vec![Look { setup, baseline: None }],
+            Some(Baseline { source: Source::Saved(saved), .. }) => {
+                vec![Look { setup, baseline: Some((**saved).clone()) }]
+            }
+            Some(Baseline { source: Source::Network(_), .. }) => {
+                let draws = looks(setup.draws());
+                draws.into_iter().map(|draws| Look { setup: setup.with_draws(draws), baseline: None }).collect()
+            }
         }
     }
-    text
+
+    /// A network that cannot be measured costs only itself.
+    fn checked(&mut self, model: &Path) -> Result<Checked> {
+        let mut checked = Checked {
+            path: path::text(model),
+            verdict: None,
+            checks: Vec::new(),
+            error: None,
+            code: ExitCode::Success,
+            measurement: None,
+        };
+        for result in self.results(model, &mut checked.measurement)? {
+            match result {
+                Ok(check) => checked.checks.push(check),
+                Err(error) if error.reach() == Reach::Checkpoint => {
+                    (checked.code, checked.error) = (error.exit_code(), Some(error.one_line()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        checked.verdict = checked.checks.iter().map(|check| check.verdict).max();
+        Ok(checked)
+    }
+
+    /// Measures with more draws until the comparison is decided; the limits count at the last of them.
+    fn results(&mut self, model: &Path, kept: &mut Option<Measurement>) -> Result<Vec<Result<crate::check::Check>>> {
+        let count = self.looks.len();
+        let mut results = Vec::new();
+        for look in &mut self.looks {
+            let measure =
+                |path: &Path| with_progress(|progress| look.setup.measure(look.setup.read(path)?, &mut None, progress));
+            let measurement = match measure(model) {
+                Ok(measurement) => measurement,
+                Err(error) => return Ok(vec![Err(error)]),
+            };
+            results = self.limits.iter().map(|limit| check(&measurement, *limit)).collect();
+            if let Some(Baseline { source, max, confidence }) = &self.baseline {
+                if let (None, Source::Network(path)) = (&look.baseline, source) {
+                    look.baseline = Some(measure(path)?);
+                }
+                let against = look.baseline.iter();
+                results.extend(against.map(|baseline| regression(&measurement, baseline, *max, (*confidence, count))));
+            }
+            *kept = Some(measurement);
+            if !matches!(results.last(), Some(Ok(last)) if last.verdict == Verdict::Inconclusive) {
+                break;
+            }
+        }
+        Ok(results)
+    }
+}
+
+fn without_replicates(mut model: Checked) -> Checked {
+    if let Some(measurement) = &mut model.measurement {
+        measurement.replicates_log_r_f = None;
+    }
+    model
+}
+
+fn save(path: &Path, model: &Checked) -> Result<()> {
+    let Some(measurement) = &model.measurement else { return Ok(()) };
+    write(path, &(serde_json::to_string(measurement).unwrap_or_default() + "\n"))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).map_err(Error::io(path, "write"))
+}
+
+/// Prints the report and writes the files that were asked for.
+fn tell(args: &Args, report: &Report) -> Result<()> {
+    if let Some(path) = &args.json {
+        write(path, &(serde_json::to_string_pretty(report).unwrap_or_default() + "\n"))?;
+    }
+    if let Some(path) = &args.junit {
+        let fail = |message: String| Error::io(path, "write")(std::io::Error::other(message));
+        write(path, &junit(report).map_err(fail)?)?;
+    }
+    if let Some(path) = &args.markdown {
+        write(path, &markdown(report))?;
+    }
+    if let Some(path) = env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()).map(PathBuf::from) {
+        let append = || File::options().create(true).append(true).open(&path)?.write_all(markdown(report).as_bytes());
+        append().map_err(Error::io(&path, "write"))?;
+    }
+    match args.shared.format {
+        Format::Text if env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") => {
+            print(&(text(report) + &annotations(report)))
+        }
+        Format::Text => print(&text(report)),
+        Format::Json => print_json(report, true),
+    }
 }

@@ -3,8 +3,9 @@
 from ._command import RelstabError
 from .client import Client
 from .daemon import Daemon, start
+from .export import Exporter
 from .measure import check, measure, perturb
-from .monitor import Exporter, Monitor
+from .monitor import Monitor
 from .records import Check, CheckReport, Estimate, Measurement, Perturbed, Prediction
 
 __all__ = [

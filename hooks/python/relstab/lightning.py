@@ -11,7 +11,7 @@ from typing import Any
 import lightning.pytorch as lightning
 from torch import Tensor
 
-from .monitor import Rule, prepare
+from .config import Rule, prepare
 from .torch import Monitor
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._command import Option, flags, run
-from .monitor import onnx_bytes
+from .export import onnx_bytes
 from .records import CheckReport, Measurement, Perturbed
 
 if TYPE_CHECKING:

@@ -1,33 +1,29 @@
 """A training's side of relstab: checkpoints go out, measurements and the word to stop come back.
 
-Nothing here may hurt the training: whatever fails is one warning, and the loop goes on. A framework brings an
-[`Exporter`]; the files `torch.py` and `lightning.py` are the pattern for more of them.
+Nothing here may hurt the training: whatever fails is one warning, and the loop goes on.
 """
 
 from __future__ import annotations
 
 import atexit
-import json
 import logging
 import os
 import queue
-import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .client import Client, socket_of
+from .config import Rule, prepare
+from .export import Exporter, metadata_props, onnx_bytes, write_atomically
 from .loggers import Sink, sink
 from .records import Measurement
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-Rule = Mapping[str, str | float | bool]
 
 _log = logging.getLogger("relstab")
 
@@ -35,16 +31,6 @@ _log = logging.getLogger("relstab")
 _PENDING = 2
 #: A daemon that was never there is missed after about this long, and after twice that for certain.
 _PATIENCE_S = 5.0
-_CONFIG = "relstab.toml"
-_MARK = "# Written by relstab.Monitor; remove this line to keep your own."
-
-
-class Exporter(Protocol):
-    """How a framework's networks become ONNX."""
-
-    def snapshot(self, model: Any) -> Callable[[], bytes]:
-        """Takes what the network is now, quickly and on the training's thread; the result makes the ONNX file's bytes, on
-        another thread."""
 
 
 class Monitor:
@@ -142,14 +128,13 @@ class Monitor:
         """The last measurement that was heard of."""
         return self._state.latest
 
-    def wait(self, timeout: float | None = None) -> bool:
+    def wait(self, timeout: float = 60.0) -> bool:
         """Waits until each exported checkpoint has been measured, or could not be; gives whether that came in time."""
-        end = None if timeout is None else time.monotonic() + timeout
+        end = time.monotonic() + timeout
         if self._writer:
             self._writer.flush(timeout)
         with self._state.changed:
-            left = None if end is None else max(0.0, end - time.monotonic())
-            done = self._state.changed.wait_for(lambda: not self._state.unmeasured, left)
+            done = self._state.changed.wait_for(lambda: not self._state.unmeasured, max(0.0, end - time.monotonic()))
         self._log()
         return done
 
@@ -205,10 +190,15 @@ class _State:
             self._warned.add(kind)
             _log.warning("%s (said once; the training goes on)", message)
 
-    def written(self, path: Path) -> None:
+    def writes(self, path: Path) -> None:
+        """Before the file is there: its outcome may be heard at once."""
         with self.changed:
             self._written.add(str(path.resolve()))
             self.unmeasured.add(str(path.resolve()))
+
+    def gives_up(self, path: Path) -> None:
+        with self.changed:
+            self.unmeasured.discard(str(path.resolve()))
 
     def hear(self, event: dict[str, Any]) -> None:
         with self.changed:
@@ -253,9 +243,9 @@ class _Writer:
                 self._state.warn(f"checkpoints come faster than they can be written: {given_up[0].name} is left out")
         self._queue.put((path, make, metadata))
 
-    def flush(self, timeout: float | None) -> None:
-        end = None if timeout is None else time.monotonic() + timeout
-        while self._queue.unfinished_tasks and (end is None or time.monotonic() < end):
+    def flush(self, timeout: float) -> None:
+        end = time.monotonic() + timeout
+        while self._queue.unfinished_tasks and time.monotonic() < end:
             time.sleep(0.01)
 
     def close(self, timeout: float) -> None:
@@ -267,10 +257,12 @@ class _Writer:
         while (item := self._queue.get()) is not None:
             path, make, metadata = item
             try:
-                write_atomically(path, make(), metadata_props(metadata))
-                self._state.written(path)
+                network = make()
+                self._state.writes(path)
+                write_atomically(path, network, metadata_props(metadata))
             except Exception as error:  # noqa: BLE001 - whatever an exporter or a file system throws
                 self._state.warn(f"a checkpoint could not be written: {path.name}: {_short(error)}")
+                self._state.gives_up(path)
             finally:
                 self._queue.task_done()
 
@@ -330,111 +322,3 @@ class _Listener:
 def _short(error: Exception) -> str:
     """An error on one line: some frameworks write a page."""
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason given'}"
-
-
-def onnx_bytes(model: object, images: object = None) -> bytes:
-    """The ONNX file of a network: of its bytes, its file, an `onnx.ModelProto`, or a `torch.nn.Module` that takes `images`."""
-    if isinstance(model, (bytes, bytearray, memoryview)):
-        return bytes(model)
-    if isinstance(model, (str, os.PathLike)):
-        return Path(model).read_bytes()
-    if hasattr(model, "SerializeToString"):
-        return bytes(model.SerializeToString())
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(model, torch.nn.Module):
-        from .torch import Exporter as TorchExporter
-
-        return TorchExporter(images).snapshot(model)()
-    raise TypeError(f"expected an ONNX file, its bytes, an onnx.ModelProto or a torch.nn.Module, found {type(model)}")
-
-
-def metadata_props(metadata: Mapping[str, object]) -> bytes:
-    """`relstab.NAME` entries to append to a serialised ONNX network: `metadata_props` is its repeated field 14."""
-
-    def text(value: object) -> str:
-        values = value if isinstance(value, (list, tuple)) else [value]
-        return ",".join(str(item) for item in values)
-
-    def field(number: int, content: bytes) -> bytes:
-        length, size = b"", len(content)
-        while size > 127:
-            length, size = length + bytes([size & 127 | 128]), size >> 7
-        return bytes([number << 3 | 2]) + length + bytes([size]) + content
-
-    entries = (
-        field(1, f"relstab.{name}".encode()) + field(2, text(value).encode()) for name, value in metadata.items()
-    )
-    return b"".join(field(14, entry) for entry in entries)
-
-
-def write_atomically(path: Path, *parts: bytes) -> None:
-    """Writes a file so that it is whole as soon as it is there: temporary name, fsync, rename."""
-    # Not a name that a daemon takes for a checkpoint.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def prepare(
-    run_dir: str | os.PathLike[str],
-    *,
-    probe: object = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    law: str | None = None,
-    stop: Rule | Sequence[Rule] = (),
-) -> None:
-    """Makes the run's directory and writes `relstab.toml` and the probe images there, as [`Monitor`] is told; a
-    `relstab.toml` that somebody else wrote stays. What fails is a warning."""
-    folder = Path(run_dir)
-    rules = [stop] if isinstance(stop, Mapping) else list(stop)
-    preprocess = {name: list(value) for name, value in (("mean", mean), ("std", std)) if value is not None}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if probe is not None or preprocess or law is not None or rules:
-            _write_config(folder, probe, preprocess, law, rules)
-    except OSError as error:
-        _log.warning("%s cannot be prepared: %s", folder, error)
-
-
-def _write_config(
-    run_dir: Path, probe: object, preprocess: Mapping[str, list[float]], law: str | None, rules: Sequence[Rule]
-) -> None:
-    lines = [_MARK]
-    if probe is not None:
-        lines.append(f"probe = {json.dumps(_save_probe(run_dir, probe))}")
-    if law is not None:
-        lines.append(f"law = {json.dumps(law)}")
-    if preprocess:
-        lines += ["[preprocess]", *(f"{name} = {json.dumps(value)}" for name, value in preprocess.items())]
-    for rule in rules:
-        lines += ["[[stop]]", *(f"{name} = {json.dumps(value)}" for name, value in rule.items())]
-    config = run_dir / _CONFIG
-    if config.exists() and not config.read_text().startswith(_MARK):
-        _log.warning("%s is kept as it is; the settings given here do not count", config)
-        return
-    write_atomically(config, "\n".join(lines).encode() + b"\n")
-
-
-def _save_probe(run_dir: Path, probe: object) -> str:
-    from .measure import save_probe
-
-    if isinstance(probe, (str, os.PathLike)):
-        source = Path(probe)
-        name = "probe" + "".join(source.suffixes)
-        if not (run_dir / name).exists() or not os.path.samefile(source, run_dir / name):
-            shutil.copyfile(source, run_dir / f".{name}.tmp")
-            os.replace(run_dir / f".{name}.tmp", run_dir / name)
-        return name
-    images, labels = probe if isinstance(probe, tuple) else (probe, None)
-    save_probe(run_dir / ".probe.tmp", images, labels)
-    os.replace(run_dir / ".probe.tmp", run_dir / "probe.npz")
-    return "probe.npz"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
+import os
 import random
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 
 from . import monitor
 from ._command import RelstabError, run
+from .measure import as_array, perturb
 
 if TYPE_CHECKING:
     import onnx
@@ -39,8 +41,7 @@ _TRIED = 4
 class Monitor(monitor.Monitor):
     """A [`relstab.Monitor`] whose `checkpoint` takes a `torch.nn.Module`, wrapped, compiled or distributed.
 
-    `example`: a few input images, [image, channel, y, x], as the network takes them; by default the first of `probe`,
-    which then must be normalised already or the network's first layer indifferent to it. With `torch.distributed`, rank 0
+    `example`: a few input images, [image, channel, y, x], to trace the network with; by default the first of `probe`. With `torch.distributed`, rank 0
     exports, every rank must call `should_stop`, and all hear the same.
     """
 
@@ -83,9 +84,9 @@ class Exporter:
             raise ValueError("expected example images for the export, found none: give example= or probe=")
         if isinstance(self._images, Tensor):
             images = self._images[:_TRIED].detach()
+        elif isinstance(self._images, (str, os.PathLike)):
+            images = torch.from_numpy(perturb(self._images, images=_TRIED, draws=1).images)
         else:
-            from .measure import as_array
-
             images = torch.from_numpy(as_array(self._images)[:_TRIED].copy())
         like = next((tensor for tensor in module.parameters() if tensor.is_floating_point()), images)
         images = images / 255 if not images.is_floating_point() else images

@@ -1,0 +1,70 @@
+//! Networks in order of their `R_f`, by paired comparisons: what cannot be told apart is tied.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::check::paired;
+use crate::error::Result;
+use crate::event::Measurement;
+
+/// Two networks on the same images and draws.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Pair {
+    /// The one of smaller `R_f`.
+    #[serde(serialize_with = "crate::path::serialize_text")]
+    pub better: PathBuf,
+    /// The other.
+    #[serde(serialize_with = "crate::path::serialize_text")]
+    pub worse: PathBuf,
+    /// `R_f` of the worse over that of the better.
+    pub ratio: f64,
+    /// Lower end of its paired interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// The interval's level.
+    pub level: f64,
+    /// The interval holds 1.
+    pub is_tie: bool,
+}
+
+/// A place in the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// One more than the number of networks that are better by more than the choice of images explains.
+    pub rank: usize,
+    /// Which measurement.
+    pub index: usize,
+}
+
+/// Places in order of `R_f`, and every pair.
+///
+/// # Errors
+/// As [`paired`].
+pub fn ranked(measurements: &[Measurement], level: f64) -> Result<(Vec<Place>, Vec<Pair>)> {
+    let r_f = |index: usize| measurements[index].r_f.as_ref().map_or(f64::INFINITY, |r_f| r_f.value);
+    let mut order: Vec<_> = (0..measurements.len()).collect();
+    order.sort_by(|a, b| r_f(*a).total_cmp(&r_f(*b)));
+    let (mut places, mut pairs) = (Vec::new(), Vec::new());
+    for (number, &worse) in order.iter().enumerate() {
+        let mut rank = 1;
+        for &better in &order[..number] {
+            let comparison = paired(&measurements[worse], &measurements[better], level)?;
+            let is_tie = !comparison.is_different();
+            rank += usize::from(!is_tie);
+            pairs.push(Pair {
+                better: measurements[better].model.path.clone(),
+                worse: measurements[worse].model.path.clone(),
+                ratio: comparison.log_ratio.exp(),
+                low: comparison.low.exp(),
+                high: comparison.high.exp(),
+                level,
+                is_tie,
+            });
+        }
+        places.push(Place { rank, index: worse });
+    }
+    Ok((places, pairs))
+}

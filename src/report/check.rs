@@ -1,0 +1,142 @@
+//! What `relstab check` found: for a terminal, for a pull request, for a CI server.
+
+use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
+
+use super::significant;
+use crate::check::{Check, Checked, Quantity, Report, Verdict};
+
+/// For people on a terminal.
+#[must_use]
+pub fn text(report: &Report) -> String {
+    let mut text = String::new();
+    for model in &report.models {
+        text += &format!("{}: {}\n", model.path, outcome(model));
+        for check in &model.checks {
+            let Check { limit, verdict, .. } = check;
+            let name = limit.quantity.to_string();
+            text += &format!(
+                "  {name:<16} {:<28} at most {:<8} {verdict}\n",
+                measured(check),
+                number(limit.quantity, limit.max)
+            );
+        }
+        if let Some(error) = &model.error {
+            text += &format!("  {error}\n");
+        }
+    }
+    text
+}
+
+/// A table for a pull request or a job's summary.
+#[must_use]
+pub fn markdown(report: &Report) -> String {
+    let against = report.baseline.as_ref().map_or(String::new(), |baseline| format!(" against `{baseline}`"));
+    let mut text = format!(
+        "### relstab check{against}\n\n| network | quantity | measured | at most | verdict |\n|---|---|---|---|---|\n"
+    );
+    for model in &report.models {
+        let path = cell(&model.path);
+        for check in &model.checks {
+            let quantity = check.limit.quantity;
+            let limit = number(quantity, check.limit.max);
+            text += &format!("| `{path}` | {quantity} | {} | {limit} | {} |\n", measured(check), bold(check.verdict));
+        }
+        if let Some(error) = &model.error {
+            text += &format!("| `{path}` | | {} | | **could not tell** |\n", cell(error));
+        }
+    }
+    text
+}
+
+/// A report that CI servers read: a test suite for each network, a test case for each limit.
+///
+/// # Errors
+/// The message of the XML writer.
+pub fn junit(report: &Report) -> Result<String, String> {
+    let mut all = quick_junit::Report::new("relstab check");
+    for model in &report.models {
+        let mut suite = TestSuite::new(&model.path);
+        for check in &model.checks {
+            let status = match check.verdict {
+                Verdict::Holds => TestCaseStatus::success(),
+                Verdict::Inconclusive => TestCaseStatus::skipped(),
+                Verdict::FallsShort => TestCaseStatus::non_success(NonSuccessKind::Failure),
+            };
+            suite.add_test_case(case(
+                &format!("{} <= {}", check.limit.quantity, check.limit.max),
+                status,
+                &sentence(check),
+            ));
+        }
+        if let Some(error) = &model.error {
+            suite.add_test_case(case("measured", TestCaseStatus::non_success(NonSuccessKind::Error), error));
+        }
+        all.add_test_suite(suite);
+    }
+    all.to_string().map_err(|error| error.to_string())
+}
+
+fn case(name: &str, mut status: TestCaseStatus, message: &str) -> TestCase {
+    status.set_message(message);
+    let mut case = TestCase::new(name, status);
+    case.set_classname("relstab.check");
+    case
+}
+
+/// GitHub's annotations, one line for each thing that does not hold.
+#[must_use]
+pub fn annotations(report: &Report) -> String {
+    let escape = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let mut text = String::new();
+    for model in &report.models {
+        for check in &model.checks {
+            let level = match check.verdict {
+                Verdict::Holds => continue,
+                Verdict::Inconclusive => "warning",
+                Verdict::FallsShort => "error",
+            };
+            text += &format!("::{level} title=relstab check::{}: {}\n", escape(&model.path), escape(&sentence(check)));
+        }
+        if let Some(error) = &model.error {
+            text += &format!("::error title=relstab check::{}: {}\n", escape(&model.path), escape(error));
+        }
+    }
+    text
+}
+
+fn outcome(model: &Checked) -> String {
+    match (model.verdict, &model.error) {
+        (Some(verdict), None) | (Some(verdict @ Verdict::FallsShort), _) => verdict.to_string(),
+        _ => "could not tell".to_owned(),
+    }
+}
+
+fn sentence(check: &Check) -> String {
+    let quantity = check.limit.quantity;
+    format!("{quantity} {}, at most {}: {}", measured(check), number(quantity, check.limit.max), check.verdict)
+}
+
+fn measured(check: &Check) -> String {
+    let number = |value| number(check.limit.quantity, value);
+    match (check.low, check.high) {
+        (Some(low), Some(high)) => format!("{} [{}, {}]", number(check.value), number(low), number(high)),
+        _ => format!("{} (the law has no interval)", number(check.value)),
+    }
+}
+
+fn number(quantity: Quantity, value: f64) -> String {
+    match quantity {
+        Quantity::RF | Quantity::DF | Quantity::GF => significant(value),
+        Quantity::PredictedError | Quantity::ProbeError => super::percent(value),
+        Quantity::Regression => format!("{:+.1}%", 100.0 * value),
+    }
+}
+
+fn bold(verdict: Verdict) -> String {
+    if verdict == Verdict::Holds { verdict.to_string() } else { format!("**{verdict}**") }
+}
+
+/// Text that cannot break out of a table's cell.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\n', '\r', '`'], " ")
+}
