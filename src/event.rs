@@ -46,6 +46,9 @@ pub struct Measurement {
     /// Bootstrap replicates of log `R_f`; pair up with those of any measurement on the same probe set and seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicates_log_r_f: Option<Vec<f32>>,
+    /// How sure the network is and how often it stays with its answer; null for a single output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scores: Option<Scores>,
     /// Error on the probe set itself, where it has labels; a fraction.
     pub probe_error: Option<f64>,
     /// Root mean square displacement over all pixels and draws, pixels.
@@ -120,6 +123,35 @@ pub struct Settings {
 pub struct Undefined {
     /// The reason, in words.
     pub reason: String,
+}
+
+/// What a classifier tells without labels, from the same passes; means over images and draws, fractions.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Scores {
+    /// Probability of the predicted class after the softmax.
+    pub confidence: Confidence,
+    /// Share of changed images whose predicted class is that of the clean one.
+    pub agreement: Agreement,
+}
+
+/// Average confidence.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Confidence {
+    /// On the probe images.
+    pub clean: f64,
+    /// On the deformed ones.
+    pub deformed: f64,
+    /// On the noisy ones.
+    pub noisy: f64,
+}
+
+/// Agreement of predicted classes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Agreement {
+    /// Under deformation.
+    pub deformed: f64,
+    /// Under noise of the same norm.
+    pub noisy: f64,
 }
 
 /// `D_f`, `G_f` and `R_f` under each reading of "typical".

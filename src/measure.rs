@@ -4,6 +4,7 @@
 
 mod passes;
 mod record;
+mod scores;
 
 pub use record::{errors_disagree, predict};
 

@@ -62,6 +62,12 @@ def test_r_f_is_that_of_the_frameworks_own_passes(trained: nn.Module, digits: Di
     assert measured.r_f is not None
     assert measured.r_f.low < measured.r_f.value < measured.r_f.high
     assert r_f(torch_forward(trained), perturbed) == pytest.approx(measured.r_f.value, rel=1e-3)
+    scores = measured.raw["scores"]
+    for kind, shown in (("deformed", perturbed.deformed), ("noisy", perturbed.noisy)):
+        logits = torch.from_numpy(torch_forward(trained)(shown.reshape(-1, 1, 8, 8)))
+        classes = torch.from_numpy(torch_forward(trained)(perturbed.images)).argmax(1).repeat_interleave(3)
+        assert scores["confidence"][kind] == pytest.approx(float(logits.softmax(1).amax(1).mean()), rel=1e-4)
+        assert scores["agreement"][kind] == pytest.approx(float((logits.argmax(1) == classes).float().mean()))
     moved = numpy.linalg.norm((perturbed.deformed - perturbed.images[:, None]).reshape(150, 3, -1), axis=2)
     added = numpy.linalg.norm((perturbed.noisy - perturbed.images[:, None]).reshape(150, 3, -1), axis=2)
     assert numpy.allclose(moved, added, rtol=1e-4)

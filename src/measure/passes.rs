@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Progress;
+use super::scores::{Changed, Tally};
 use crate::backend::{Backend, Network, Session};
 use crate::error::{Error, Result};
 use crate::perturb::{Displacement, Interpolation, Perturber, Scratch};
@@ -22,6 +23,8 @@ pub(super) struct Passes {
     pub noisy: Vec<f32>,
     /// `[image, draw]`.
     pub displacements: Vec<Displacement>,
+    /// Of each image.
+    pub tallies: Vec<Tally>,
     pub perturb: Duration,
     pub inference: Duration,
     /// Images that went through the network.
@@ -36,6 +39,7 @@ struct Job<'a> {
     deformed: &'a mut [f32],
     noisy: &'a mut [f32],
     displacements: &'a mut [Displacement],
+    tallies: &'a mut [Tally],
     faults: &'a mut [Option<Fault>],
 }
 
@@ -59,6 +63,7 @@ pub(super) fn run(
         deformed: vec![0.0; images * draws * outputs],
         noisy: vec![0.0; images * draws * outputs],
         displacements: vec![Displacement::default(); images * draws],
+        tallies: vec![Tally::default(); images],
         perturb: Duration::ZERO,
         inference: Duration::ZERO,
         count,
@@ -108,6 +113,7 @@ fn jobs<'a>(passes: &'a mut Passes, faults: &'a mut [Option<Fault>], sizes: &[us
     let mut deformed = passes.deformed.as_mut_slice();
     let mut noisy = passes.noisy.as_mut_slice();
     let mut displacements = passes.displacements.as_mut_slice();
+    let mut tallies = passes.tallies.as_mut_slice();
     let mut faults = faults;
     let mut first = 0;
     let mut jobs = Vec::with_capacity(sizes.len());
@@ -119,6 +125,7 @@ fn jobs<'a>(passes: &'a mut Passes, faults: &'a mut [Option<Fault>], sizes: &[us
             deformed: deformed.split_off_mut(..rows * draws * outputs).unwrap_or_default(),
             noisy: noisy.split_off_mut(..rows * draws * outputs).unwrap_or_default(),
             displacements: displacements.split_off_mut(..rows * draws).unwrap_or_default(),
+            tallies: tallies.split_off_mut(..rows).unwrap_or_default(),
             faults: faults.split_off_mut(..rows).unwrap_or_default(),
         });
         first += rows;
@@ -181,14 +188,19 @@ impl<'a> Lane<'a> {
         self.infer(Batch::Clean, job.rows)?;
         job.clean.copy_from_slice(&self.changed[..job.rows * outputs]);
         note_faults(job.clean, outputs, "clean", job.faults);
+        for (tally, row) in job.tallies.iter_mut().zip(job.clean.chunks_exact(outputs)) {
+            *tally = Tally::clean(row);
+        }
         for draw in 0..draws {
             self.perturb(job.first, draw, draws, job.displacements);
             self.infer(Batch::Deformed, job.rows)?;
             note_faults(&self.changed[..job.rows * outputs], outputs, "deformed", job.faults);
             squared_changes(&self.changed, job.clean, outputs, draw, draws, job.deformed);
+            tally(job.tallies, Changed::Deformed, &self.changed, outputs);
             self.infer(Batch::Noisy, job.rows)?;
             note_faults(&self.changed[..job.rows * outputs], outputs, "noisy", job.faults);
             squared_changes(&self.changed, job.clean, outputs, draw, draws, job.noisy);
+            tally(job.tallies, Changed::Noisy, &self.changed, outputs);
         }
         Ok(())
     }
@@ -266,6 +278,12 @@ fn squared_changes(changed: &[f32], clean: &[f32], outputs: usize, draw: usize, 
         for ((into, changed), clean) in into.iter_mut().zip(changed).zip(clean) {
             *into = (changed - clean) * (changed - clean);
         }
+    }
+}
+
+fn tally(tallies: &mut [Tally], kind: Changed, changed: &[f32], outputs: usize) {
+    for (tally, row) in tallies.iter_mut().zip(changed.chunks_exact(outputs)) {
+        tally.add(kind, row);
     }
 }
 

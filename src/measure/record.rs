@@ -5,6 +5,7 @@ use std::time::Instant;
 use sha2::{Digest, Sha256};
 
 use super::passes::Passes;
+use super::scores::scores;
 use super::{ChosenLaw, Settings};
 use crate::backend::Backend;
 use crate::checkpoint::Metadata;
@@ -162,6 +163,7 @@ impl Parts<'_> {
             },
             prediction,
             replicates_log_r_f: Some(headline.replicates_log_r_f.clone()),
+            scores: scores(&self.passes.tallies, self.passes.outputs, self.passes.draws),
             probe_error,
             displacement_rms_px: mean_square.sqrt(),
             folded_share: folds as f64 / displacements.len() as f64,
@@ -218,10 +220,6 @@ fn probe_error(probe: &ProbeSet, passes: &Passes) -> (Option<f64>, Option<String
         let doubt = format!("label {label} is beyond the network's {} outputs: no probe_error", passes.outputs);
         return (None, Some(doubt));
     }
-    let predicted = passes.clean.chunks_exact(passes.outputs).map(|row| {
-        let better = |best: usize, (k, value): (usize, &f32)| if *value > row[best] { k } else { best };
-        row.iter().enumerate().fold(0, better)
-    });
-    let wrong = predicted.zip(labels).filter(|(predicted, label)| *predicted != **label as usize).count();
+    let wrong = passes.tallies.iter().zip(labels).filter(|(tally, label)| tally.class() != **label as usize).count();
     (Some(wrong as f64 / labels.len() as f64), None)
 }
