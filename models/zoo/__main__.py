@@ -38,11 +38,17 @@ RESULTS = HERE / "results.csv"
 # Cutoff and typical displacement in pixels; c = 15 folds at delta 1.
 SETTINGS = ((3, 1.0), (5, 1.0), (15, 0.5))
 ESTIMATORS = ("coordinate_median", "median", "mean")
+# Average confidence, and agreement of the predicted class with that of the clean image.
+SCORES = (
+    *("confidence_clean", "confidence_deformed", "confidence_noisy"),
+    *("agreement_deformed", "agreement_noisy"),
+)
 FIELDS = [
     *("architecture", "data_set", "size", "train_size", "seed", "step", "epoch", "parameters", "error"),
     *("cutoff", "delta", "interpolation", "images", "draws"),
     *("r_f", "low", "high"),
     *(f"{quantity}_{estimator}" for estimator in ESTIMATORS for quantity in ("r_f", "d_f", "g_f")),
+    *SCORES,
     *("displacement_rms_px", "folded_share", "near_initial", "backend", "relstab"),
 ]
 Row = dict[str, str]
@@ -253,7 +259,14 @@ def measure(relstab: list[str], file: Path, probe: Path, size: Size) -> Iterator
         }
         for estimator, quantity in itertools.product(ESTIMATORS, ("r_f", "d_f", "g_f")):
             values[f"{quantity}_{estimator}"] = (record["estimators"][estimator][quantity] or {}).get("value", "")
+        for name in SCORES:
+            group, kind = name.split("_")
+            values[name] = record["scores"][group][kind]
         yield {key: written(value) for key, value in values.items()}
+
+
+def measure_all(relstab: list[str], files: list[Path], probe: Path, size: Size) -> list[Row]:
+    return [row for file in files for row in measure(relstab, file, probe, size)]
 
 
 def written(value: object) -> str:
@@ -326,6 +339,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="architectures, data sets or training-set sizes")
     parser.add_argument("--seeds", type=int, nargs="*", help="seeds instead of the size's own")
     parser.add_argument("--seen", type=int, help="images seen in each training, to try the script")
+    parser.add_argument("--remeasure", action="store_true", help="measure the networks of earlier trainings again")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -341,7 +355,14 @@ def main() -> None:
         folder = arguments.out / size.name / job.name
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / "lock", wait=False) as is_mine:
-            if not is_mine or any(job.owns(row) for row in read_results(arguments.results)):
+            is_done = any(job.owns(row) for row in read_results(arguments.results))
+            if not is_mine or is_done != arguments.remeasure:
+                continue
+            probe = arguments.out / f"{job.data_set}.npz"
+            if arguments.remeasure:
+                files = sorted(folder.glob("*.onnx"))
+                add_results(arguments.results, job, measure_all(arguments.relstab, files, probe, size))
+                print(f"{job.name}: {len(files)} networks measured again", flush=True)
                 continue
             if job.data_set not in loaded:
                 loaded[job.data_set] = Tensors(loaders[job.data_set](), device)
@@ -351,9 +372,7 @@ def main() -> None:
             for old in folder.glob("*.onnx"):
                 old.unlink()
             files = train(job, loaded[job.data_set], folder)
-            probe = arguments.out / f"{job.data_set}.npz"
-            rows = [row for file in files for row in measure(arguments.relstab, file, probe, size)]
-            add_results(arguments.results, job, rows)
+            add_results(arguments.results, job, measure_all(arguments.relstab, files, probe, size))
             print(f"{job.name}: {len(files)} networks measured", flush=True)
 
 
