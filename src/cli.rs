@@ -1,6 +1,7 @@
 //! The command line: clap structs here, one file for each command.
 #![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
+mod calibrate;
 mod check;
 mod compare;
 mod doctor;
@@ -39,6 +40,8 @@ enum Command {
     Check(Box<check::Args>),
     /// Rank networks by R_f on the same images and draws.
     Compare(compare::Args),
+    /// Fit a law of one's own to networks with a known error; list and inspect laws.
+    Calibrate(Box<calibrate::Args>),
     /// Measure each checkpoint of a directory as it lands.
     Watch(Box<watch::Args>),
     /// Print what became of each checkpoint of a run.
@@ -89,7 +92,7 @@ enum Format {
 
 const EXIT_CODES: &str = "Exit codes:
   0  measured; check: holds           8  R_f is undefined; check: no such value
-  1  check: falls short               9  the law does not apply
+  1  check: falls short               9  no law fits, or none applies
   2  bad command line or setting     10  a file could not be read or written
   3  unusable probe set              11  watch --once: some checkpoints failed
   4  unusable model                  12  unusable journal or unknown run
@@ -105,6 +108,7 @@ pub fn main() -> ProcessExit {
     let outcome = match cli.command {
         Command::Measure(args) => measure::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Perturb(args) => perturb::run(&args),
         Command::Logits(args) => logits::run(&args),

@@ -64,7 +64,7 @@ pub enum LawChoice {
     /// A preset.
     Named(String),
     /// A table with the law's numbers.
-    Own(Law),
+    Own(Box<Law>),
 }
 
 impl Config {

@@ -148,6 +148,26 @@ pub enum Error {
         /// Where it was looked for.
         journal: PathBuf,
     },
+    /// Points that no law can be fitted to.
+    #[error("{source_name}: expected {expected}, found {found}")]
+    Points {
+        /// Where they come from: file and line, or checkpoint.
+        source_name: String,
+        /// What would have been accepted.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A saved law that cannot be read.
+    #[error("saved law {}: expected {expected}, found {found}", path.display())]
+    SavedLaw {
+        /// Its file.
+        path: PathBuf,
+        /// What such a file holds.
+        expected: &'static str,
+        /// What this one holds.
+        found: String,
+    },
     /// A law that was asked for by name and cannot be applied.
     #[error("law {name}: {reason}")]
     Law {
@@ -191,7 +211,7 @@ pub enum ExitCode {
     NonFinite = 7,
     /// `R_f` is undefined: nothing moves under noise; or a quantity to check is not there.
     Undefined = 8,
-    /// A law that was asked for by name and cannot be applied.
+    /// A law that cannot be fitted, read or applied.
     Law = 9,
     /// A file could not be read or written.
     Io = 10,
@@ -223,6 +243,11 @@ impl Error {
         Self::Probe { path: path.to_owned(), expected: expected.into(), found: found.into() }
     }
 
+    /// Shorthand for [`Error::Points`].
+    pub fn points(source: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::Points { source_name: source.into(), expected: expected.into(), found: found.into() }
+    }
+
     /// Shorthand for [`Error::Model`].
     pub fn model(path: &Path, expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self::Model { path: path.to_owned(), expected: expected.into(), found: found.into() }
@@ -236,6 +261,8 @@ impl Error {
             | Self::Probe { .. }
             | Self::Unavailable { .. }
             | Self::Law { .. }
+            | Self::Points { .. }
+            | Self::SavedLaw { .. }
             | Self::Journal { .. }
             | Self::Locked { .. }
             | Self::UnknownRun { .. } => Reach::Process,
@@ -277,9 +304,11 @@ impl Error {
                 Some("the training may have diverged, or --mean and --std are not those of the training")
             }
             Self::Law { .. } => Some("measure with the law's settings, choose another with --law, or add --force-law"),
+            Self::SavedLaw { .. } => Some("relstab calibrate remove NAME, then calibrate it again"),
             Self::Locked { .. } => Some("stop that daemon, or name another journal with --journal"),
             Self::UnknownRun { .. } => Some("watch it first, or name its journal with --journal"),
             Self::Setting { .. }
+            | Self::Points { .. }
             | Self::Io { .. }
             | Self::Journal { .. }
             | Self::Probe { .. }
@@ -311,7 +340,7 @@ impl Error {
             Self::Unavailable { .. } => ExitCode::Unavailable,
             Self::NonFinite { .. } => ExitCode::NonFinite,
             Self::NoValue { .. } => ExitCode::Undefined,
-            Self::Law { .. } => ExitCode::Law,
+            Self::Law { .. } | Self::Points { .. } | Self::SavedLaw { .. } => ExitCode::Law,
             Self::Journal { .. } | Self::Locked { .. } | Self::UnknownRun { .. } => ExitCode::Journal,
         }
     }

@@ -6,7 +6,7 @@ mod passes;
 mod record;
 mod scores;
 
-pub use record::{errors_disagree, predict};
+pub use record::{conditions, errors_disagree, predict, quantities};
 
 use std::time::Instant;
 

@@ -1,8 +1,11 @@
-//! Paths in records: file names on Unix are bytes, JSON strings are not.
+//! Paths in records (file names on Unix are bytes, JSON strings are not), and the user's folders.
 
+use std::env;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::error::{Error, Result};
 
 /// The path as people and records see it: bytes that are not UTF-8 are written `\xNN`.
 #[must_use]
@@ -12,11 +15,22 @@ pub fn text(path: &Path) -> String {
     chunks.map(|chunk| format!("{}{}", chunk.valid(), escaped(chunk.invalid()))).collect()
 }
 
+/// This program's folder below the one that the XDG variable names, else below `fallback` in the home directory.
+///
+/// # Errors
+/// `Setting` where there is neither; `instead` is what to give then.
+pub fn user_folder(variable: &str, fallback: &str, instead: &'static str) -> Result<PathBuf> {
+    let named = env::var_os(variable).map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let home = || env::home_dir().map(|home| home.join(fallback));
+    let missing = || Error::setting(instead, "a path, or a home directory to keep it in", "neither");
+    Ok(named.or_else(home).ok_or_else(missing)?.join("relstab"))
+}
+
 /// For `#[serde(serialize_with)]`: as [`text`].
 ///
 /// # Errors
 /// Whatever the serializer fails with.
-pub fn serialize_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+pub fn serialize_text<S: Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     serializer.serialize_str(&text(path))
 }
 
@@ -32,14 +46,14 @@ enum Wire {
 }
 
 impl Serialize for RawPath {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let wire = self.0.to_str().map_or_else(|| Wire::Bytes(to_bytes(&self.0)), |text| Wire::Text(text.to_owned()));
         wire.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for RawPath {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         Ok(Self(match Wire::deserialize(deserializer)? {
             Wire::Text(text) => text.into(),
             Wire::Bytes(bytes) => from_bytes(bytes),

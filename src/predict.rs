@@ -1,18 +1,24 @@
-//! From `R_f` to a predicted test error: laws `error = a R_f^b`, where they come from and when they do not apply.
+//! From `R_f` to a predicted test error: laws such as `error = a R_f^b`, where they come from and when they do not apply.
 
+pub mod calibrate;
+pub mod evidence;
+pub mod linear;
 mod presets;
+pub mod saved;
+pub mod terms;
 
 use std::fmt::Write as _;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use statrs::distribution::{ContinuousCDF, StudentsT};
 
 pub use presets::presets;
 
 use crate::error::{Error, Result};
 use crate::estimate::{Estimate, Estimator};
 use crate::perturb::Interpolation;
+use linear::{Linear, Predictive};
+use terms::{Quantities, Term, logs};
 
 /// What a measurement and a law must share for the law to speak of the measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -35,9 +41,15 @@ pub struct Conditions {
 pub struct Law {
     /// `DATASET-cCUTOFF`, with `-ARCH` where narrower.
     pub name: String,
-    /// Error at `R_f` = 1.
+    /// Counts up when another law of the same name is saved.
+    #[serde(default = "first_version")]
+    pub version: u32,
+    /// What it goes by; more than `R_f` only in a law that was calibrated.
+    #[serde(default = "r_f_alone")]
+    pub terms: Vec<Term>,
+    /// Error where every term is 1, as `R_f` is before training.
     pub a: f64,
-    /// Exponent.
+    /// Exponent of the first term.
     pub b: f64,
     /// Standard deviation of log error about the law; `None` where it was never published.
     #[serde(default)]
@@ -68,6 +80,20 @@ pub struct Law {
     pub side: f64,
     /// What it was fitted on, in one sentence.
     pub source: String,
+    /// The line of a law that was calibrated; intervals come from it, and `a` and `b` repeat it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub posterior: Option<Linear>,
+    /// Points of other settings that were forced into it, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forced: Option<String>,
+}
+
+fn first_version() -> u32 {
+    1
+}
+
+fn r_f_alone() -> Vec<Term> {
+    vec![Term::RF]
 }
 
 /// A predicted test error with the interval that a new network's error falls in; fractions.
@@ -92,9 +118,15 @@ pub struct Prediction {
 pub struct LawSummary {
     /// The law's name.
     pub name: String,
-    /// Error at `R_f` = 1.
+    /// Its version.
+    #[serde(default = "first_version")]
+    pub version: u32,
+    /// What it goes by.
+    #[serde(default = "r_f_alone")]
+    pub terms: Vec<Term>,
+    /// Error where every term is 1.
     pub a: f64,
-    /// Exponent.
+    /// Exponent of the first term.
     pub b: f64,
     /// Standard deviation of log error about the law.
     pub sd_log: Option<f64>,
@@ -112,48 +144,14 @@ const USELESS_FACTOR: f64 = 4.0;
 /// A law that explains less of the variance says so with each prediction.
 const INFORMATIVE: f64 = 0.5;
 
-impl Law {
-    /// The preset called `name`.
-    ///
-    /// # Errors
-    /// `Law` naming the presets if there is none of that name.
-    pub fn preset(name: &str) -> Result<Self> {
-        presets().into_iter().find(|law| law.name == name).ok_or_else(|| {
-            let names: Vec<_> = presets().into_iter().map(|law| law.name).collect();
-            Error::Law { name: name.to_owned(), reason: format!("no such law; there are {}", names.join(", ")) }
-        })
-    }
-
-    /// Checks the numbers of a law that a user wrote down.
-    ///
-    /// # Errors
-    /// `Law` for coefficients that are not finite, not positive where they must be, or fewer than two classes.
-    pub fn validated(self) -> Result<Self> {
-        let positive = |value: f64| value.is_finite() && value > 0.0;
-        let fault = if !positive(self.a) {
-            Some("a must be a positive number")
-        } else if !self.b.is_finite() {
-            Some("b must be a number")
-        } else if self.sd_log.is_some_and(|sd| !positive(sd)) {
-            Some("sd_log must be a positive number")
-        } else if self.classes < 2 {
-            Some("classes must be 2 or more")
-        } else {
-            None
-        };
-        match fault {
-            Some(reason) => Err(Error::Law { name: self.name, reason: reason.to_owned() }),
-            None => Ok(self),
-        }
-    }
-
-    /// How the measurement's conditions differ from the law's, in words; `None` where they agree.
+impl Conditions {
+    /// How those of a measurement differ, in words; `None` where they agree.
     #[must_use]
-    pub fn difference(&self, measured: &Conditions) -> Option<String> {
+    pub fn difference(&self, measured: &Self) -> Option<String> {
         let mut text = String::new();
-        let mut differ = |name: &str, law: String, found: String| {
+        let mut differ = |name: &str, here: String, found: String| {
             let comma = if text.is_empty() { "" } else { ", " };
-            let _ = write!(text, "{comma}{name} {law} (measured: {found})");
+            let _ = write!(text, "{comma}{name} {here} (measured: {found})");
         };
         if self.cutoff != measured.cutoff {
             differ("cutoff", self.cutoff.to_string(), measured.cutoff.to_string());
@@ -172,14 +170,118 @@ impl Law {
         }
         (!text.is_empty()).then_some(text)
     }
+}
 
-    /// Predicted test error at `r_f`, with the interval for a new network: `log error ~ log a + b log R_f`, Student-t with
-    /// `points - 2` degrees of freedom and the law's residual spread.
+impl Law {
+    /// The preset called `name`, else the law that the user saved under it.
+    ///
+    /// # Errors
+    /// `Law` naming the laws if there is none of that name; as [`saved::Folder::read`] for one that cannot be read.
+    pub fn named(name: &str) -> Result<Self> {
+        if let Ok(law) = Self::preset(name) {
+            return Ok(law);
+        }
+        let folder = saved::Folder::of_user()?;
+        match folder.read(name)? {
+            Some(saved) => Ok(saved.law),
+            None => Err(unknown(name, folder.names()?)),
+        }
+    }
+
+    /// The preset called `name`.
+    ///
+    /// # Errors
+    /// `Law` naming the presets if there is none of that name.
+    pub fn preset(name: &str) -> Result<Self> {
+        presets().into_iter().find(|law| law.name == name).ok_or_else(|| unknown(name, Vec::new()))
+    }
+
+    /// Checks the numbers of a law that a user wrote down.
+    ///
+    /// # Errors
+    /// `Law` for coefficients that are not finite, not positive where they must be, or fewer than two classes.
+    pub fn validated(self) -> Result<Self> {
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        let fault = if !positive(self.a) {
+            Some("a must be a positive number")
+        } else if !self.b.is_finite() {
+            Some("b must be a number")
+        } else if self.posterior.is_none() && self.sd_log.is_some_and(|sd| !positive(sd)) {
+            Some("sd_log must be a positive number")
+        } else if self.posterior.is_none() && self.terms != [Term::RF] {
+            Some("a law of other terms than r_f needs its posterior")
+        } else if self.posterior.as_ref().is_some_and(|line| !self.is_sound(line)) {
+            Some("posterior must be a line in the law's terms, with a known noise")
+        } else if self.classes < 2 {
+            Some("classes must be 2 or more")
+        } else {
+            None
+        };
+        match fault {
+            Some(reason) => Err(Error::Law { name: self.name, reason: reason.to_owned() }),
+            None => Ok(self),
+        }
+    }
+
+    fn is_sound(&self, line: &Linear) -> bool {
+        let fit = line.fit().filter(|fit| fit.coefficients.len() == self.terms.len() + 1);
+        fit.and_then(|fit| fit.noise()).is_some_and(f64::is_finite)
+    }
+
+    /// What a measurement must share with it.
     #[must_use]
-    pub fn predict(&self, r_f: &Estimate) -> Prediction {
+    pub fn conditions(&self) -> Conditions {
+        Conditions {
+            cutoff: self.cutoff,
+            delta: self.delta,
+            interpolation: self.interpolation,
+            estimator: self.estimator,
+            side: self.side,
+        }
+    }
+
+    /// Predicted test error at `r_f`, with the interval for a new network: `log error ~ log a + b log R_f`, Student-t, from
+    /// the calibrated line; without one, with `points - 2` degrees of freedom and the law's residual spread. `None` if a term
+    /// of the law is not among the `others`.
+    #[must_use]
+    pub fn predict(&self, r_f: &Estimate, others: &Quantities) -> Option<Prediction> {
+        let quantities = others.iter().map(|(term, value)| (*term, *value)).chain([(Term::RF, r_f.value)]).collect();
+        let x = logs(&self.terms, &quantities)?;
         let chance = 1.0 - 1.0 / self.classes as f64;
-        let error = self.a * r_f.value.powf(self.b);
-        let factor = self.spread_factor(r_f.level);
+        let line = self.posterior.as_ref().and_then(Linear::fit);
+        let error = line.as_ref().map_or(self.a * r_f.value.powf(self.b), |line| line.at(&x).exp());
+        let factor = match &line {
+            Some(line) => line.predictive(&x),
+            None => self.spread(),
+        };
+        let factor = factor.and_then(|predictive| predictive.half_width(r_f.level)).map(f64::exp);
+        Some(Prediction {
+            error: error.min(chance),
+            low: factor.map(|factor| (error / factor).min(chance)),
+            high: factor.map(|factor| (error * factor).min(chance)),
+            level: r_f.level,
+            law: LawSummary {
+                name: self.name.clone(),
+                version: self.version,
+                terms: self.terms.clone(),
+                a: self.a,
+                b: self.b,
+                sd_log: self.sd_log,
+                source: self.source.clone(),
+            },
+            warnings: self.warnings(r_f, factor, error > chance),
+        })
+    }
+
+    /// The spread of a law that is known by its numbers alone, about the error it predicts.
+    fn spread(&self) -> Option<Predictive> {
+        let points = f64::from(self.points.unwrap_or(u32::MAX)).max(3.0);
+        let scale = self.sd_log? * (1.0 + 1.0 / points).sqrt();
+        Some(Predictive { mean: 0.0, scale, degrees: points - 2.0 })
+    }
+
+    /// Why a prediction at `r_f`, whose interval spans `factor` either way, may be off.
+    fn warnings(&self, r_f: &Estimate, factor: Option<f64>, is_capped: bool) -> Vec<String> {
         let mut warnings = Vec::new();
         match factor {
             None => warnings.push(format!("the spread of law {} is unknown: no interval", self.name)),
@@ -189,50 +291,47 @@ impl Law {
             )),
             Some(factor) => {
                 let measured = (r_f.high / r_f.low).powf(self.b.abs() / 2.0);
-                if measured.is_finite() && measured > factor {
+                if self.terms == [Term::RF] && measured.is_finite() && measured > factor {
                     warnings.push("R_f is known less well than the law predicts: measure more images".to_owned());
                 }
             }
         }
         if let Some(explained) = self.explained.filter(|explained| *explained < INFORMATIVE) {
             let share = (100.0 * explained.max(0.0)).round();
+            let terms: Vec<_> = self.terms.iter().map(|term| term.factor()).collect();
             warnings.push(format!(
-                "law {} says little: R_f explains {share}% of the spread of errors among networks it was not fitted on",
-                self.name
+                "law {} says little: {} explains {share}% of the spread of errors among networks it was not fitted on",
+                self.name,
+                terms.join(" and ")
             ));
+        }
+        if let Some(forced) = &self.forced {
+            warnings.push(format!("law {} was forced to take points of other settings: {forced}", self.name));
         }
         if let (Some(low), Some(high)) = (self.r_f_min, self.r_f_max)
             && !(low..=high).contains(&r_f.value)
         {
             warnings.push(format!("R_f lies outside what law {} was fitted on ({low} to {high})", self.name));
         }
-        if error > chance {
-            warnings.push(format!("capped at chance, {chance}"));
+        if is_capped {
+            warnings.push(format!("capped at chance, {}", 1.0 - 1.0 / self.classes as f64));
         }
-        Prediction {
-            error: error.min(chance),
-            low: factor.map(|factor| (error / factor).min(chance)),
-            high: factor.map(|factor| (error * factor).min(chance)),
-            level: r_f.level,
-            law: LawSummary {
-                name: self.name.clone(),
-                a: self.a,
-                b: self.b,
-                sd_log: self.sd_log,
-                source: self.source.clone(),
-            },
-            warnings,
-        }
+        warnings
     }
 
-    /// The factor either way that holds a new network's error with probability `level`.
-    fn spread_factor(&self, level: f64) -> Option<f64> {
-        let sd = self.sd_log?;
-        let points = f64::from(self.points.unwrap_or(u32::MAX)).max(3.0);
-        let student = StudentsT::new(0.0, 1.0, points - 2.0).ok()?;
-        let quantile = student.inverse_cdf(f64::midpoint(1.0, level));
-        Some((quantile * sd * (1.0 + 1.0 / points).sqrt()).exp())
+    /// The law as an equation.
+    #[must_use]
+    pub fn equation(&self) -> String {
+        let fit = self.posterior.as_ref().and_then(Linear::fit);
+        let exponents = fit.map_or_else(|| vec![self.b], |fit| fit.coefficients[1..].to_vec());
+        let factor = |(term, exponent): (&Term, f64)| format!(" {}^{exponent:.3}", term.factor());
+        format!("error = {:.3}{}", self.a, self.terms.iter().zip(exponents).map(factor).collect::<String>())
     }
+}
+
+fn unknown(name: &str, saved: Vec<String>) -> Error {
+    let names: Vec<_> = presets().into_iter().map(|law| law.name).chain(saved).collect();
+    Error::Law { name: name.to_owned(), reason: format!("no such law; there are {}", names.join(", ")) }
 }
 
 /// Whether `R_f` still lies where training begins (about 1), so that no law speaks of it.
@@ -251,7 +350,7 @@ mod tests {
 
     #[test]
     fn the_papers_law_gives_the_papers_numbers_and_no_interval() {
-        let prediction = Law::preset("cifar10").expect("a preset").predict(&r_f(0.1));
+        let prediction = Law::preset("cifar10").expect("a preset").predict(&r_f(0.1), &Quantities::new()).expect("R_f");
         assert!((prediction.error - 0.2 * 0.1f64.sqrt()).abs() < 1e-12);
         assert_eq!((prediction.low, prediction.high), (None, None));
         assert!(prediction.warnings.iter().any(|warning| warning.contains("unknown")));
@@ -260,17 +359,18 @@ mod tests {
     #[test]
     fn intervals_come_from_the_residual_spread_and_stop_at_chance() {
         let law = Law::preset("cifar10-c5").expect("a preset");
-        let prediction = law.predict(&r_f(0.5));
+        let prediction = law.predict(&r_f(0.5), &Quantities::new()).expect("R_f");
         let (low, high) = (prediction.low.expect("a spread"), prediction.high.expect("a spread"));
         let sd = ((high / low).ln() / 2.0) / 1.96;
         assert!((sd / 0.296 - 1.0).abs() < 0.02, "sd {sd}");
-        let capped = law.predict(&r_f(13.0));
+        let capped = law.predict(&r_f(13.0), &Quantities::new()).expect("R_f");
         assert!((capped.error - 0.9).abs() < 1e-12 && capped.high <= Some(0.9));
     }
 
     #[test]
     fn a_law_that_says_nothing_is_called_useless() {
-        let prediction = Law::preset("mnist-c3").expect("a preset").predict(&r_f(0.1));
+        let prediction =
+            Law::preset("mnist-c3").expect("a preset").predict(&r_f(0.1), &Quantities::new()).expect("R_f");
         assert!(prediction.warnings.iter().any(|warning| warning.contains("too wide")));
     }
 
@@ -284,9 +384,9 @@ mod tests {
             estimator: Estimator::CoordinateMedian,
             side: 32.0,
         };
-        assert_eq!(law.difference(&conditions), None);
+        assert_eq!(law.conditions().difference(&conditions), None);
         (conditions.cutoff, conditions.side) = (5, 28.0);
-        let text = law.difference(&conditions).expect("a difference");
+        let text = law.conditions().difference(&conditions).expect("a difference");
         assert!(text.contains("cutoff 3") && text.contains("side 32"), "{text}");
     }
 

@@ -1,6 +1,7 @@
 //! Measurements for people to read.
 
 pub mod check;
+pub mod law;
 
 use std::fmt::Write as _;
 

@@ -3,6 +3,9 @@
 //! As in `estimate_coverage.rs`, squared changes are heavy-tailed and mostly the image's own; most of what an image does
 //! to one network it does to the other. `RELSTAB_REPETITIONS=2000` runs the full study.
 
+mod common;
+
+use common::repetitions;
 use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -89,10 +92,6 @@ fn verdict(seed: u64, images: usize, ratio: f32, max: f64) -> (Verdict, u32) {
         }
     }
     last
-}
-
-fn repetitions(few: u64) -> u64 {
-    std::env::var("RELSTAB_REPETITIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(few)
 }
 
 #[test]

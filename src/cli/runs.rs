@@ -94,7 +94,8 @@ pub fn history(args: &History) -> Result<ExitCode> {
     Ok(ExitCode::Success)
 }
 
-fn record(entry: &Entry) -> Option<Measurement> {
+/// A measured entry with the error that was last told.
+pub(super) fn record(entry: &Entry) -> Option<Measurement> {
     let mut record: Measurement = serde_json::from_value(entry.measurement.clone()?).ok()?;
     record.metadata.val_error = entry.val_error;
     Some(record)

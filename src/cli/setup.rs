@@ -59,12 +59,12 @@ pub struct Shared {
     /// Standard deviation to divide by, one value or one for each channel
     #[arg(long, value_name = "S,...", value_delimiter = ',', allow_negative_numbers = true)]
     std: Option<Vec<f32>>,
-    /// Law that predicts the test error: cifar10, cifar10-c5, fashionmnist-c3, ...
+    /// Law that predicts the test error: a preset (cifar10, fashionmnist-c3, ...) or one that calibrate saved
     #[arg(long, value_name = "NAME")]
     law: Option<String>,
     /// Apply the law whatever the settings it was fitted at
     #[arg(long)]
-    force_law: bool,
+    pub force_law: bool,
     /// Engine that runs the network
     #[arg(long, value_enum, default_value_t = Engine::Auto)]
     backend: Engine,
@@ -110,7 +110,7 @@ impl Shared {
             layout: self.layout,
             mean: self.mean.clone().or_else(|| config.preprocess.mean.clone()),
             std: self.std.clone().or_else(|| config.preprocess.std.clone()),
-            settings: settings(self, config)?,
+            settings: self.settings(config)?,
             backend: backend::Options {
                 engine: self.backend,
                 provider: self.provider,
@@ -120,40 +120,41 @@ impl Shared {
             },
         })
     }
-}
 
-fn settings(flags: &Shared, config: &Config) -> Result<Settings> {
-    let mut settings = Settings { law: chosen_law(flags, config)?, ..Settings::default() };
-    let file = &config.perturbation;
-    let deformation = &mut settings.deformation;
-    deformation.cutoff = flags.cutoff.or(file.cutoff).unwrap_or(deformation.cutoff);
-    deformation.interpolation = flags.interpolation.or(file.interpolation).unwrap_or(deformation.interpolation);
-    let size = match (flags.delta, flags.temperature) {
-        (None, None) => (file.delta, file.temperature),
-        given => given,
-    };
-    deformation.size = match size {
-        (Some(_), Some(_)) => {
-            return Err(Error::setting("relstab.toml: [perturbation]", "delta or temperature", "both"));
-        }
-        (Some(delta), None) => Size::Delta(delta),
-        (None, Some(temperature)) => Size::Temperature(temperature),
-        (None, None) => deformation.size,
-    };
-    settings.images = flags.images.or(file.images).unwrap_or(settings.images);
-    settings.draws = flags.draws.or(file.draws).unwrap_or(settings.draws);
-    settings.seed = flags.seed.or(file.seed).unwrap_or(settings.seed);
-    settings.estimator = flags.estimator.or(file.estimator).unwrap_or(settings.estimator);
-    settings.precision = flags.precision.or(file.precision);
-    Ok(settings)
+    /// Perturbations, statistics and law.
+    pub fn settings(&self, config: &Config) -> Result<Settings> {
+        let mut settings = Settings { law: chosen_law(self, config)?, ..Settings::default() };
+        let file = &config.perturbation;
+        let deformation = &mut settings.deformation;
+        deformation.cutoff = self.cutoff.or(file.cutoff).unwrap_or(deformation.cutoff);
+        deformation.interpolation = self.interpolation.or(file.interpolation).unwrap_or(deformation.interpolation);
+        let size = match (self.delta, self.temperature) {
+            (None, None) => (file.delta, file.temperature),
+            given => given,
+        };
+        deformation.size = match size {
+            (Some(_), Some(_)) => {
+                return Err(Error::setting("relstab.toml: [perturbation]", "delta or temperature", "both"));
+            }
+            (Some(delta), None) => Size::Delta(delta),
+            (None, Some(temperature)) => Size::Temperature(temperature),
+            (None, None) => deformation.size,
+        };
+        settings.images = self.images.or(file.images).unwrap_or(settings.images);
+        settings.draws = self.draws.or(file.draws).unwrap_or(settings.draws);
+        settings.seed = self.seed.or(file.seed).unwrap_or(settings.seed);
+        settings.estimator = self.estimator.or(file.estimator).unwrap_or(settings.estimator);
+        settings.precision = self.precision.or(file.precision);
+        Ok(settings)
+    }
 }
 
 fn chosen_law(flags: &Shared, config: &Config) -> Result<Option<ChosenLaw>> {
     let (law, explicit) = match (&flags.law, &config.law) {
-        (Some(name), Some(LawChoice::Own(law))) if law.name == *name => (law.clone(), true),
-        (Some(name), _) => (Law::preset(name)?, true),
-        (None, Some(LawChoice::Named(name))) => (Law::preset(name)?, false),
-        (None, Some(LawChoice::Own(law))) => (law.clone(), false),
+        (Some(name), Some(LawChoice::Own(law))) if law.name == *name => ((**law).clone(), true),
+        (Some(name), _) => (Law::named(name)?, true),
+        (None, Some(LawChoice::Named(name))) => (Law::named(name)?, false),
+        (None, Some(LawChoice::Own(law))) => ((**law).clone(), false),
         (None, None) => return Ok(None),
     };
     Ok(Some(ChosenLaw { law: law.validated()?, explicit, force: flags.force_law }))

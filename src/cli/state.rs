@@ -31,10 +31,7 @@ pub fn socket_of(journal: &Path) -> PathBuf {
 }
 
 fn state_folder() -> Result<PathBuf> {
-    let state = env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
-    let home = || env::home_dir().map(|home| home.join(".local/state"));
-    let missing = || Error::setting("--journal", "a path, or a home directory to keep it in", "neither");
-    Ok(state.or_else(home).ok_or_else(missing)?.join("relstab"))
+    path::user_folder("XDG_STATE_HOME", ".local/state", "--journal")
 }
 
 /// A run and the journal that knows it.

@@ -8,13 +8,13 @@ use super::passes::Passes;
 use super::scores::scores;
 use super::{ChosenLaw, Settings};
 use crate::backend::Backend;
-use crate::checkpoint::Metadata;
 use crate::error::{Error, Result};
 use crate::estimate::{Estimate, Resampling, Responses, Stabilities, Stability, stabilities};
 use crate::event::{
     MEASUREMENT_SCHEMA, Measurement, Model, Probe, Reading, Readings, Settings as SettingsRecord, Timing, Undefined,
 };
 use crate::perturb::Perturber;
+use crate::predict::terms::{Quantities, Term};
 use crate::predict::{Conditions, Law, Prediction, is_near_initial};
 use crate::probe::{ProbeSet, Shape};
 
@@ -26,7 +26,7 @@ pub(super) fn applicable_law<'a>(chosen: Option<&'a ChosenLaw>, conditions: &Con
     let Some(ChosenLaw { law, explicit, force }) = chosen else {
         return Ok(Err("no prediction: name a law with --law, for instance cifar10 or fashionmnist-c3".to_owned()));
     };
-    match law.difference(conditions) {
+    match law.conditions().difference(conditions) {
         Some(difference) if !force => {
             let reason = format!("it was fitted at other settings: {difference}");
             if *explicit {
@@ -41,33 +41,53 @@ pub(super) fn applicable_law<'a>(chosen: Option<&'a ChosenLaw>, conditions: &Con
 /// What the chosen law makes of a network that was measured before; `None` where it makes nothing.
 #[must_use]
 pub fn predict(measurement: &Measurement, chosen: Option<&ChosenLaw>) -> Option<Prediction> {
+    let law = applicable_law(chosen, &conditions(measurement)).ok()?;
+    prediction(&law, measurement).ok()
+}
+
+/// What a measurement shares with the laws that speak of it.
+#[must_use]
+pub fn conditions(measurement: &Measurement) -> Conditions {
     let settings = &measurement.settings;
     let [channels, height, width] = measurement.probe.shape;
-    let conditions = Conditions {
+    Conditions {
         cutoff: settings.cutoff,
         delta: settings.delta,
         interpolation: settings.interpolation,
         estimator: settings.estimator,
         side: Shape { channels, height, width }.side(),
-    };
-    let law = applicable_law(chosen, &conditions).ok()?;
-    prediction(&law, measurement.r_f.as_ref(), &measurement.metadata).ok()
+    }
 }
 
-fn prediction(
-    law: &Applicable,
-    r_f: Option<&Estimate>,
-    metadata: &Metadata,
-) -> std::result::Result<Prediction, String> {
+/// What a law may go by.
+#[must_use]
+pub fn quantities(measurement: &Measurement) -> Quantities {
+    let value = |estimate: Option<&Estimate>| estimate.map(|estimate| estimate.value);
+    let scores = measurement.scores.as_ref();
+    let all = [
+        (Term::RF, value(measurement.r_f.as_ref())),
+        (Term::DF, value(measurement.d_f.as_ref())),
+        (Term::GF, value(measurement.g_f.as_ref())),
+        (Term::ConfidenceClean, scores.map(|scores| scores.confidence.clean)),
+        (Term::ConfidenceDeformed, scores.map(|scores| scores.confidence.deformed)),
+        (Term::AgreementDeformed, scores.map(|scores| scores.agreement.deformed)),
+        (Term::AgreementNoisy, scores.map(|scores| scores.agreement.noisy)),
+    ];
+    all.into_iter().filter_map(|(term, value)| Some((term, value?))).collect()
+}
+
+fn prediction(law: &Applicable, measurement: &Measurement) -> std::result::Result<Prediction, String> {
     let law = law.as_ref().map_err(Clone::clone)?;
-    let r_f = r_f.ok_or("no prediction: R_f is undefined")?;
-    if metadata.is_initial() {
+    let r_f = measurement.r_f.as_ref().ok_or("no prediction: R_f is undefined")?;
+    if measurement.metadata.is_initial() {
         return Err("no prediction: the checkpoint was written before any training".to_owned());
     }
     if is_near_initial(r_f) {
         return Err("no prediction: R_f is near 1, where training begins".to_owned());
     }
-    Ok(law.predict(r_f))
+    let missing =
+        || format!("no prediction: law {} needs more than this measurement has: {}", law.name, law.equation());
+    law.predict(r_f, &quantities(measurement)).ok_or_else(missing)
 }
 
 /// All readings with their intervals; resamples depend only on the probe set and the seed.
@@ -112,19 +132,12 @@ impl Parts<'_> {
             warnings.extend(errors_disagree(probe_error, val_error, network.outputs));
         }
         let r_f = headline.r_f.as_ref().ok().copied();
-        let prediction = match prediction(law, r_f.as_ref(), &network.metadata) {
-            Ok(prediction) => Some(prediction),
-            Err(reason) => {
-                warnings.push(reason);
-                None
-            }
-        };
         let displacements = &self.passes.displacements;
         let mean_square = displacements.iter().map(|d| d.mean_square_px).sum::<f64>() / displacements.len() as f64;
         let folds = displacements.iter().filter(|d| d.folds).count();
         let normalisation = self.probe.normalisation();
         let shape = self.probe.shape();
-        Measurement {
+        let mut measurement = Measurement {
             schema: MEASUREMENT_SCHEMA.to_owned(),
             model: Model {
                 path: network.path.clone(),
@@ -161,7 +174,7 @@ impl Parts<'_> {
                 median: reading(&self.stabilities.median),
                 mean: reading(&self.stabilities.mean),
             },
-            prediction,
+            prediction: None,
             replicates_log_r_f: Some(headline.replicates_log_r_f.clone()),
             scores: scores(&self.passes.tallies, self.passes.outputs, self.passes.draws),
             probe_error,
@@ -175,7 +188,12 @@ impl Parts<'_> {
                 passes: self.passes.count,
             },
             warnings,
+        };
+        match prediction(law, &measurement) {
+            Ok(prediction) => measurement.prediction = Some(prediction),
+            Err(reason) => measurement.warnings.push(reason),
         }
+        measurement
     }
 }
 

@@ -1,6 +1,7 @@
 //! The laws that ship with the program, each with its source.
 
 use super::Law;
+use super::terms::Term;
 use crate::estimate::Estimator;
 use crate::perturb::Interpolation;
 
@@ -48,6 +49,8 @@ fn zoo() -> Vec<Law> {
 fn fitted(data_set: &str, networks: &str, cutoff: u32, side: f64, [a, b, sd, low, high]: [f64; 5], points: u32) -> Law {
     Law {
         name: format!("{data_set}-c{cutoff}"),
+        version: 1,
+        terms: vec![Term::RF],
         a,
         b,
         sd_log: Some(sd),
@@ -65,5 +68,7 @@ fn fitted(data_set: &str, networks: &str, cutoff: u32, side: f64, [a, b, sd, low
             "our fit to the numbers published by the authors of arXiv:2105.02468: {data_set}, {networks}, training sets of \
              64 to 50,000, {points} networks"
         ),
+        posterior: None,
+        forced: None,
     }
 }

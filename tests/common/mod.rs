@@ -15,6 +15,11 @@ pub fn project(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
+/// How often a study repeats: `few` times, or as `RELSTAB_REPETITIONS` says.
+pub fn repetitions(few: u64) -> u64 {
+    std::env::var("RELSTAB_REPETITIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(few)
+}
+
 /// A network given as a function of one image, `[channel, y, x]` to outputs.
 pub struct FixedBackend {
     network: Network,

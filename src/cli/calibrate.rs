@@ -1,0 +1,252 @@
+//! `relstab calibrate`: a law of one's own from networks with a known error.
+#![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::measure::with_progress;
+use super::setup::Shared;
+use super::state::find;
+use super::{Format, complain, print, print_json};
+use crate::config::Config;
+use crate::error::{Error, ExitCode, Reach, Result};
+use crate::event::Measurement;
+use crate::journal::Filter;
+use crate::path;
+use crate::perturb::Size;
+use crate::predict::calibrate::{Form, calibrate};
+use crate::predict::evidence::{ErrorOf, Known, Unsaid, differences, of_measurements, of_table};
+use crate::predict::saved::{Folder, LAW_SCHEMA, Saved, check_name};
+use crate::predict::{Conditions, Law, presets};
+use crate::report;
+use crate::watch::scan::{Search, checkpoints};
+
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    fit: Fit,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List the laws there are: presets, and those that were saved.
+    List,
+    /// Print a law and the points behind it.
+    Show {
+        /// The law
+        #[arg(value_name = "LAW")]
+        name: String,
+        /// How results are printed
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Remove a law that was saved.
+    Remove {
+        /// The law
+        #[arg(value_name = "LAW")]
+        name: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Fit {
+    /// Networks with a known error: a run that a journal knows, a directory of networks (measured here), or a table with
+    /// columns r_f and error, CSV or JSON
+    #[arg(value_name = "SOURCE", required = true)]
+    sources: Vec<PathBuf>,
+    /// Save the law under this name, for --law
+    #[arg(long, value_name = "NAME")]
+    save: Option<String>,
+    /// Start from what this law leads one to expect, instead of from nothing
+    #[arg(long, value_name = "LAW")]
+    prior: Option<String>,
+    /// What the law goes by [default: r_f, unless another one predicts points left out better]
+    #[arg(long, value_enum, value_name = "FORM")]
+    form: Option<Form>,
+    /// The error that counts [default: val_error where there is one]
+    #[arg(long, value_enum, value_name = "WHICH")]
+    error: Option<ErrorOf>,
+    /// The journal of the runs [default: the one under $XDG_STATE_HOME/relstab that knows them]
+    #[arg(long, value_name = "PATH")]
+    journal: Option<PathBuf>,
+    /// Image side of a table's networks, pixels
+    #[arg(long, value_name = "PIXELS")]
+    side: Option<f64>,
+    /// Classes of a table's data set
+    #[arg(long, value_name = "N")]
+    classes: Option<usize>,
+    #[command(flatten)]
+    shared: Shared,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    match &args.command {
+        Some(Command::List) => list(),
+        Some(Command::Show { name, format }) => show(name, *format),
+        Some(Command::Remove { name }) => remove(name),
+        None => fit(&args.fit),
+    }
+}
+
+fn fit(args: &Fit) -> Result<ExitCode> {
+    if let Some(name) = &args.save {
+        check_name(name)?;
+    }
+    let prior = args.prior.as_deref().map(Law::named).transpose()?;
+    let mut known = Vec::new();
+    let mut left_out = 0;
+    for source in &args.sources {
+        let (points, without) = evidence(args, source)?;
+        known.extend(points);
+        left_out += without;
+    }
+    let forced = together(&known, prior.as_ref(), args.shared.force_law)?;
+    let points: Vec<_> = known.iter().map(|known| known.point.clone()).collect();
+    let calibration = calibrate(&points, prior.as_ref(), args.form)?;
+    let Some(first) = known.first() else { return Ok(ExitCode::Law) };
+    let sources: Vec<_> = args.sources.iter().map(|source| path::text(source)).collect();
+    let source = format!(
+        "{} of {}, {}{}",
+        counted(points.len(), "network"),
+        counted(calibration.runs(), "training"),
+        sources.join(", "),
+        prior.map_or_else(String::new, |law| format!("; starting from {}", law.name))
+    );
+    let mut law = calibration.law(args.save.as_deref().unwrap_or("unsaved"), &first.conditions, first.classes, source);
+    law.forced = forced;
+    let time = jiff::Timestamp::now().to_string();
+    let mut saved = Saved { schema: LAW_SCHEMA.to_owned(), time, law, calibration };
+    if args.save.is_some() {
+        saved = Folder::of_user()?.save(saved)?;
+    }
+    match args.shared.format {
+        Format::Json => print_json(&saved, true)?,
+        Format::Text => {
+            let left = (left_out > 0).then(|| {
+                format!("{} left out: no known error, not trained yet, or R_f near 1\n", counted(left_out, "network"))
+            });
+            print(&(report::law::text(&saved) + &left.unwrap_or_default()))?;
+        }
+    }
+    Ok(ExitCode::Success)
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+fn evidence(args: &Fit, source: &Path) -> Result<(Vec<Known>, usize)> {
+    if !source.is_dir() {
+        return of_table(source, &unsaid(args)?);
+    }
+    let measured = match find(source, args.journal.as_deref()) {
+        Ok(known) => {
+            let entries = known.journal.history(known.id, Filter::default())?;
+            entries.iter().filter_map(super::runs::record).map(|record| (known.run.clone(), record)).collect()
+        }
+        Err(Error::UnknownRun { .. }) if args.journal.is_none() => measure_all(args, source)?,
+        Err(error) => return Err(error),
+    };
+    Ok(of_measurements(&measured, args.error))
+}
+
+/// What the flags say of a table's networks.
+fn unsaid(args: &Fit) -> Result<Unsaid> {
+    let settings = args.shared.settings(&Config::default())?;
+    let Size::Delta(delta) = settings.deformation.size else {
+        return Err(Error::setting("--temperature", "--delta, for a table", "a temperature"));
+    };
+    let conditions = Conditions {
+        cutoff: settings.deformation.cutoff,
+        delta,
+        interpolation: settings.deformation.interpolation,
+        estimator: settings.estimator,
+        side: args.side.unwrap_or(f64::NAN),
+    };
+    Ok(Unsaid { conditions, classes: args.classes })
+}
+
+/// A network that cannot be measured costs only itself.
+fn measure_all(args: &Fit, folder: &Path) -> Result<Vec<(String, Measurement)>> {
+    let mut measured = Vec::new();
+    for run in checkpoints(&Search::new(true, "*.onnx")?, folder)?.chunk_by(|a, b| a.run == b.run) {
+        let setup = args.shared.run_plan(&run[0].run, folder, None)?.plan.load()?;
+        let mut resolved = None;
+        for found in run {
+            match with_progress(|progress| setup.measure(setup.read(&found.path)?, &mut resolved, progress)) {
+                Ok(measurement) => measured.push((path::text(&found.run), measurement)),
+                Err(error) if error.reach() == Reach::Checkpoint => complain("error", &error.one_line()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(measured)
+}
+
+/// Refuses networks, or a law to start from, of other settings than the first's, unless forced; then says what was forced.
+fn together(known: &[Known], prior: Option<&Law>, force: bool) -> Result<Option<String>> {
+    let mut told = differences(known);
+    if let (Some(law), Some(first)) = (prior, known.first())
+        && let Some(difference) = law.conditions().difference(&first.conditions)
+    {
+        told.insert(0, (format!("law {}", law.name), difference));
+    }
+    match told.first() {
+        None => Ok(None),
+        Some((label, difference)) if force => {
+            let others = if told.len() > 1 { format!(", and {} more", told.len() - 1) } else { String::new() };
+            Ok(Some(format!("{label}: {difference}{others}")))
+        }
+        Some((label, difference)) => {
+            Err(Error::points(label, "the settings of the other networks (or --force-law)", difference))
+        }
+    }
+}
+
+fn list() -> Result<ExitCode> {
+    let folder = Folder::of_user()?;
+    let mut text = format!("{:<28} {:>7}  {:<44} {:>8} {}\n", "law", "version", "", "networks", "verdict");
+    let mut row = |law: &Law, verdict: String| {
+        let points = law.points.map_or_else(String::new, |points| points.to_string());
+        text += &format!("{:<28} {:>7}  {:<44} {points:>8} {verdict}\n", law.name, law.version, law.equation());
+    };
+    for law in presets() {
+        row(&law, "preset".to_owned());
+    }
+    for name in folder.names()? {
+        match folder.read(&name) {
+            Ok(Some(saved)) => row(&saved.law, report::law::verdict(&saved.calibration)),
+            Ok(None) => {}
+            Err(error) => complain("error", &error.one_line()),
+        }
+    }
+    print(&text)?;
+    Ok(ExitCode::Success)
+}
+
+fn show(name: &str, format: Format) -> Result<ExitCode> {
+    let saved = if presets().iter().any(|law| law.name == name) { None } else { Folder::of_user()?.read(name)? };
+    match (saved, format) {
+        (Some(saved), Format::Json) => print_json(&saved, true)?,
+        (Some(saved), Format::Text) => print(&report::law::text(&saved))?,
+        (None, format) => {
+            let law = Law::named(name)?;
+            match format {
+                Format::Json => print_json(&json!({"schema": LAW_SCHEMA, "law": law}), true)?,
+                Format::Text => print(&report::law::heading(&law))?,
+            }
+        }
+    }
+    Ok(ExitCode::Success)
+}
+
+fn remove(name: &str) -> Result<ExitCode> {
+    if Folder::of_user()?.remove(name)? {
+        return Ok(ExitCode::Success);
+    }
+    Err(Error::setting("LAW", "a law that was saved", name))
+}

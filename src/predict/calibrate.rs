@@ -1,0 +1,415 @@
+//! A law from networks with a known error: the line, what it makes of points it has not seen, and whether that is worth anything.
+
+mod candidates;
+mod left_out;
+
+use std::collections::BTreeSet;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::linear::{Linear, Sample};
+use super::terms::{Quantities, Term, logs};
+use super::{Conditions, INFORMATIVE, Law};
+use crate::error::{Error, Result};
+pub use candidates::{Candidate, Form};
+use left_out::{Group, Residual, rank_correlation, residuals, summary};
+pub use left_out::{LEVEL, LeftOut};
+
+/// A network with a known error.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Point {
+    /// Names it to people.
+    pub label: String,
+    /// The training it comes from.
+    pub run: Option<String>,
+    /// What was measured of it.
+    pub quantities: Quantities,
+    /// Its error, a fraction.
+    pub error: f64,
+}
+
+/// A law's line and what the points say about it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Calibration {
+    /// What the law goes by.
+    pub form: Form,
+    /// `log error` against the logarithms of its terms.
+    pub line: Linear,
+    /// The points it was fitted on.
+    pub points: Vec<Judged>,
+    /// Each point predicted from all others; null where too few determine a line.
+    pub by_point: Option<LeftOut>,
+    /// Each run's points predicted from all other runs; null for fewer than two runs.
+    pub by_run: Option<LeftOut>,
+    /// Spearman's rank correlation of the law's term, or of the line if it has two, with the error; null for fewer than three
+    /// points.
+    pub rank_correlation: Option<f64>,
+    /// Whether the line tells the error here; null for fewer than [`FEWEST`] points.
+    pub verdict: Option<Verdict>,
+    /// What else the law could go by, on points left out; empty where a form was asked for.
+    pub candidates: Vec<Candidate>,
+}
+
+/// A point and how far off it lies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Judged {
+    /// The point.
+    #[serde(flatten)]
+    pub point: Point,
+    /// Its distance from the line through the others, in standard errors (externally studentised residual).
+    pub studentised: Option<f64>,
+    /// So far off that one set of points in twenty has such a point by chance. It counts as much as any other.
+    pub outlier: bool,
+}
+
+/// Whether a line tells the error, judged by points left out: by runs where there are three or more, else one by one.
+///
+/// On points without any relation, five of them are called predictive in 6% and weakly predictive in 9% of draws, twenty in
+/// less than 1% and 10%.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Verdict {
+    /// The line explains half of the variance of log error or more, and the rank correlation is 0.5 or more.
+    Predictive,
+    /// The line explains some of it: more than the mean does.
+    Weakly,
+    /// The mean error does as well.
+    Not,
+}
+
+/// Fewer points give no verdict.
+pub const FEWEST: usize = 5;
+/// Fewer runs are too few to judge by.
+const FEWEST_RUNS: usize = 3;
+/// How often a set of points without outliers has one flagged.
+const FALSE_ALARMS: f64 = 0.05;
+/// A rank correlation of this or more goes with a predictive law.
+const RANKED: f64 = 0.5;
+
+/// Scale of log a between published laws.
+const SCALE_OF_HEIGHT: f64 = 0.33;
+/// Scale of b between published laws.
+const SCALE_OF_SLOPE: f64 = 0.085;
+/// The spread of log error differs between the presets by a factor of about 1.5 (0.2 to 0.6 in its logarithm; 0.4 here).
+const DEGREES: f64 = 4.0;
+/// The geometric mean of the presets' spreads, for a law whose own is unknown.
+const USUAL_SPREAD: f64 = 0.3;
+
+/// What `law` leads one to expect of another data set's law: its numbers, as far off as published laws are from each other;
+/// a calibrated law is taken as it is.
+#[must_use]
+pub fn prior(law: &Law) -> Linear {
+    law.posterior.clone().unwrap_or_else(|| {
+        let variance = law.sd_log.unwrap_or(USUAL_SPREAD).powi(2);
+        let known = [(law.a.ln(), variance / SCALE_OF_HEIGHT.powi(2)), (law.b, variance / SCALE_OF_SLOPE.powi(2))];
+        Linear::prior(&known, variance, DEGREES)
+    })
+}
+
+/// Points as a line sees them; `None` if one of them lacks a term.
+fn samples(terms: &[Term], points: &[Point]) -> Option<Vec<Sample>> {
+    points.iter().map(|point| Some((logs(terms, &point.quantities)?, point.error.ln()))).collect()
+}
+
+/// Fits and judges a law, from `prior` on if there is one; without a `form` the prior's, or the best on points left out.
+///
+/// # Errors
+/// `Points` for numbers without a logarithm, and where the points and the prior together determine no interval.
+pub fn calibrate(points: &[Point], prior: Option<&Law>, form: Option<Form>) -> Result<Calibration> {
+    let refuse = |expected: &str, found: String| Err(Error::points("calibration", expected, found));
+    if points.is_empty() {
+        return refuse("networks with an R_f and a known error", "none".to_owned());
+    }
+    for point in points {
+        let r_f = point.quantities.get(&Term::RF).copied().unwrap_or(f64::NAN);
+        if !(r_f.is_finite() && r_f > 0.0) {
+            return Err(Error::points(&point.label, "a positive R_f", r_f.to_string()));
+        }
+        if !(point.error > 0.0 && point.error <= 1.0) {
+            return Err(Error::points(&point.label, "an error above 0 and at most 1", point.error.to_string()));
+        }
+    }
+    let given = prior.map(|law| (Form::of(law), self::prior(law)));
+    let start = |form: Form| match &given {
+        Some((of_prior, line)) if *of_prior == form => line.clone(),
+        _ => form.vague(),
+    };
+    let usual = given.as_ref().map_or(Form::RF, |(form, _)| *form);
+    let groups = groups(points.iter(), is_by_run(points));
+    let (form, candidates) = match form {
+        Some(form) => (form, Vec::new()),
+        None => candidates::choose(points, &groups, usual, &start),
+    };
+    let Some(samples) = samples(form.terms(), points) else {
+        return refuse("a value above 0 of each term in every point", format!("points without, for {form}"));
+    };
+    let prior = start(form);
+    let line = prior.updated(&samples);
+    let Some(fit) = line.fit() else {
+        let found = format!("{} of {} {}", points.len(), Term::RF.factor(), points[0].quantities[&Term::RF]);
+        return refuse("points of different R_f, 3 or more, or a law to start from with --prior", found);
+    };
+    if fit.noise().is_none() {
+        let expected = format!("{} points or more, or a law to start from with --prior", form.terms().len() + 2);
+        return refuse(&expected, format!("{} of them", points.len()));
+    }
+
+    let alone = residuals(&samples, &self::groups(points.iter(), false), &prior);
+    let alarm = FALSE_ALARMS / points.len() as f64;
+    let judge = |(point, residual): (&Point, &Option<Residual>)| Judged {
+        point: point.clone(),
+        studentised: residual.as_ref().and_then(|residual| residual.studentised).filter(|t| t.is_finite()),
+        outlier: residual.as_ref().and_then(|residual| residual.beyond).is_some_and(|share| share < alarm),
+    };
+    let judged = points.iter().zip(&alone).map(judge).collect();
+    let runs = count(&self::groups(points.iter(), true));
+    let by_run = || summary(&residuals(&samples, &self::groups(points.iter(), true), &prior));
+    let ranked = |x: &[f64]| if let [x] = x { *x } else { fit.at(x) };
+    let pairs: Vec<_> = samples.iter().map(|(x, y)| (ranked(x), *y)).collect();
+    let mut calibration = Calibration {
+        form,
+        line,
+        by_point: summary(&alone),
+        by_run: if runs >= 2 && runs < points.len() { by_run() } else { None },
+        rank_correlation: rank_correlation(&pairs),
+        verdict: None,
+        points: judged,
+        candidates,
+    };
+    calibration.verdict = (points.len() >= FEWEST).then(|| verdict(&calibration));
+    Ok(calibration)
+}
+
+impl Calibration {
+    /// The law of this line, in a data set of `classes` under `conditions`.
+    #[must_use]
+    pub fn law(&self, name: &str, conditions: &Conditions, classes: usize, source: String) -> Law {
+        let r_f = || self.points.iter().map(|judged| judged.point.quantities[&Term::RF]);
+        let decisive = self.decisive();
+        let fit = self.line.fit();
+        let coefficient = |index: usize| fit.as_ref().map_or(f64::NAN, |fit| fit.coefficients[index]);
+        Law {
+            name: name.to_owned(),
+            version: 1,
+            terms: self.form.terms().to_vec(),
+            a: coefficient(0).exp(),
+            b: coefficient(1),
+            sd_log: fit.as_ref().and_then(super::linear::Fit::noise),
+            explained: decisive.and_then(|left_out| left_out.explained),
+            points: Some(self.points.len() as u32),
+            r_f_min: r_f().min_by(f64::total_cmp).map(|r_f| four_digits(r_f, f64::floor)),
+            r_f_max: r_f().max_by(f64::total_cmp).map(|r_f| four_digits(r_f, f64::ceil)),
+            classes,
+            cutoff: conditions.cutoff,
+            delta: conditions.delta,
+            interpolation: conditions.interpolation,
+            estimator: conditions.estimator,
+            side: conditions.side,
+            source,
+            posterior: Some(self.line.clone()),
+            forced: None,
+        }
+    }
+
+    /// How many trainings the points come from; a point without a run is a training of its own.
+    #[must_use]
+    pub fn runs(&self) -> usize {
+        count(&groups(self.points.iter().map(|judged| &judged.point), true))
+    }
+
+    /// What the verdict goes by: runs left out where there are enough of them, else points.
+    #[must_use]
+    pub fn decisive(&self) -> Option<LeftOut> {
+        self.by_run.filter(|_| self.runs() >= FEWEST_RUNS).or(self.by_point)
+    }
+}
+
+fn four_digits(value: f64, round: fn(f64) -> f64) -> f64 {
+    let scale = 10f64.powf(3.0 - value.log10().floor());
+    round(value * scale) / scale
+}
+
+/// What points are left out with: their run, where `by_run` and they have one, else nothing.
+fn groups<'a>(points: impl Iterator<Item = &'a Point>, by_run: bool) -> Vec<Group<'a>> {
+    let group = |(index, point): (usize, &'a Point)| match &point.run {
+        Some(run) if by_run => (Some(run.as_str()), 0),
+        _ => (None, index),
+    };
+    points.enumerate().map(group).collect()
+}
+
+fn count(groups: &[Group]) -> usize {
+    groups.iter().collect::<BTreeSet<_>>().len()
+}
+
+fn is_by_run(points: &[Point]) -> bool {
+    count(&groups(points.iter(), true)) >= FEWEST_RUNS
+}
+
+fn verdict(calibration: &Calibration) -> Verdict {
+    let explained = calibration.decisive().and_then(|left_out| left_out.explained).unwrap_or(0.0);
+    match calibration.rank_correlation {
+        Some(ranked) if explained >= INFORMATIVE && ranked >= RANKED => Verdict::Predictive,
+        Some(_) if explained > 0.0 => Verdict::Weakly,
+        _ => Verdict::Not,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Points of a line with these deviations of log error, at `R_f` = 0.1, 0.2, 0.4, ...
+    fn points(deviations: &[f64]) -> Vec<Point> {
+        let point = |(index, deviation): (usize, &f64)| {
+            let r_f = 0.1 * 2f64.powi(index as i32);
+            let error = 0.2 * r_f.sqrt() * deviation.exp();
+            let quantities = Quantities::from([(Term::RF, r_f)]);
+            Point { label: format!("point {index}"), run: None, quantities, error }
+        };
+        deviations.iter().enumerate().map(point).collect()
+    }
+
+    fn in_runs(mut points: Vec<Point>, size: usize) -> Vec<Point> {
+        for (index, point) in points.iter_mut().enumerate() {
+            point.run = Some((index / size).to_string());
+        }
+        points
+    }
+
+    const NOISE: [f64; 8] = [0.02, -0.05, 0.01, 0.04, -0.03, 0.05, -0.02, -0.01];
+
+    #[test]
+    fn a_law_is_found_again_and_called_predictive() {
+        let found = calibrate(&points(&NOISE), None, None).expect("points enough");
+        assert_eq!((found.verdict, found.rank_correlation), (Some(Verdict::Predictive), Some(1.0)));
+        assert!(found.points.iter().all(|judged| !judged.outlier));
+        let by_point = found.by_point.expect("points enough");
+        assert_eq!(by_point.points, 8);
+        assert!(by_point.error < 0.06 && by_point.error_of_mean > 0.5, "{by_point:?}");
+        assert_eq!((found.by_run, found.runs()), (None, 8));
+    }
+
+    #[test]
+    fn one_far_point_is_flagged_and_still_counts() {
+        let mut deviations = NOISE;
+        deviations[2] = 1.0;
+        let found = calibrate(&points(&deviations), None, None).expect("points enough");
+        let flagged: Vec<_> = found.points.iter().filter(|judged| judged.outlier).collect();
+        assert!(matches!(flagged[..], [one] if one.point.label == "point 2"), "{flagged:?}");
+        assert!(found.line.fit().and_then(|fit| fit.noise()) > Some(0.2));
+    }
+
+    #[test]
+    fn the_studentised_residual_is_that_of_least_squares() {
+        let found = calibrate(&points(&NOISE), None, Some(Form::RF)).expect("points enough");
+        // Closed form: e / sqrt(1 - h) over the noise without the point.
+        let samples = samples(&[Term::RF], &points(&NOISE)).expect("logarithms");
+        let count = samples.len() as f64;
+        let mean = samples.iter().map(|(x, _)| x[0]).sum::<f64>() / count;
+        let spread = samples.iter().map(|(x, _)| (x[0] - mean).powi(2)).sum::<f64>();
+        let fit = found.line.fit().expect("determined");
+        let squares = fit.noise().expect("known").powi(2) * (count - 2.0);
+        for ((x, y), judged) in samples.iter().zip(&found.points) {
+            let leverage = 1.0 / count + (x[0] - mean).powi(2) / spread;
+            let residual = y - fit.at(x);
+            let without = (squares - residual.powi(2) / (1.0 - leverage)) / (count - 3.0);
+            let expected = residual / (without * (1.0 - leverage)).sqrt();
+            assert!((judged.studentised.expect("a number") - expected).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn runs_judge_where_there_are_three() {
+        // Within a run the error goes with R_f, across runs it does not.
+        let mut points = points(&[0.0; 9]);
+        for (index, point) in points.iter_mut().enumerate() {
+            let r_f = [0.1, 0.4, 1.6][index % 3] * [1.0, 30.0, 900.0][index / 3];
+            point.quantities.insert(Term::RF, r_f);
+            point.error = 0.1 * [1.0, 1.5, 2.3][index % 3];
+        }
+        let found = calibrate(&in_runs(points.clone(), 3), None, None).expect("points enough");
+        assert_eq!((found.runs(), found.decisive()), (3, found.by_run));
+        assert_eq!(found.by_run.map(|by_run| by_run.points), Some(9));
+        assert_eq!(found.verdict, Some(Verdict::Not), "{found:?}");
+        let two = calibrate(&in_runs(points, 5), None, None).expect("points enough");
+        assert!(two.by_run.is_some() && two.decisive() == two.by_point);
+    }
+
+    #[test]
+    fn a_law_against_the_papers_direction_is_weak_at_best() {
+        let mut points = points(&NOISE);
+        let errors: Vec<_> = points.iter().rev().map(|point| point.error).collect();
+        for (point, error) in points.iter_mut().zip(errors) {
+            point.error = error;
+        }
+        let found = calibrate(&points, None, None).expect("points enough");
+        assert_eq!((found.verdict, found.rank_correlation), (Some(Verdict::Weakly), Some(-1.0)));
+    }
+
+    #[test]
+    fn a_prior_makes_a_law_of_one_point_and_yields_to_many() {
+        let preset = Law::preset("cifar10").expect("a preset");
+        let at = |line: &Linear, x: f64| line.fit().expect("determined").at(&[x]);
+        assert!(calibrate(&points(&NOISE[..1]), Some(&preset), None).is_ok_and(|found| found.verdict.is_none()));
+        let prior = prior(&preset);
+        assert!((at(&prior, -1.0) - (0.2f64.ln() - 0.5)).abs() < 1e-9);
+        let mut far = points(&[1.5; 4]);
+        let of_prior = calibrate(&far, Some(&preset), None).expect("a prior").line;
+        let alone = calibrate(&far, None, None).expect("points enough").line;
+        assert!((at(&of_prior, -1.0) - at(&alone, -1.0)).abs() < 0.4);
+        far.truncate(1);
+        let of_one = calibrate(&far, Some(&preset), None).expect("a prior");
+        assert!(at(&of_one.line, 0.0) > at(&prior, 0.0) && of_one.points[0].outlier);
+    }
+
+    #[test]
+    fn too_few_points_equal_points_and_numbers_without_a_logarithm_are_refused() {
+        let message = |points: &[Point]| calibrate(points, None, None).expect_err("refused").to_string();
+        assert!(message(&[]).contains("none"));
+        assert!(message(&points(&NOISE[..1])).contains("found 1"));
+        assert!(message(&points(&NOISE[..2])).contains("--prior"));
+        let mut equal = points(&NOISE);
+        for point in &mut equal {
+            point.quantities.insert(Term::RF, 0.3);
+        }
+        assert!(message(&equal).contains("different R_f"));
+        assert!(calibrate(&equal, Some(&Law::preset("cifar10").expect("a preset")), None).is_ok());
+        for (r_f, error) in [
+            (0.0, 0.1),
+            (-1.0, 0.1),
+            (f64::NAN, 0.1),
+            (f64::INFINITY, 0.1),
+            (0.1, 0.0),
+            (0.1, -0.2),
+            (0.1, 1.1),
+            (0.1, f64::NAN),
+        ] {
+            let mut bad = points(&NOISE);
+            bad[3].quantities.insert(Term::RF, r_f);
+            bad[3].error = error;
+            assert!(message(&bad).contains("point 3"), "{r_f} {error}");
+        }
+    }
+
+    #[test]
+    fn a_perfect_line_and_equal_errors_do_no_harm() {
+        let perfect = calibrate(&points(&[0.0; 6]), None, None).expect("points enough");
+        assert_eq!(perfect.verdict, Some(Verdict::Predictive));
+        assert!(perfect.line.fit().is_some());
+        let mut flat = points(&NOISE);
+        for point in &mut flat {
+            point.error = 0.3;
+        }
+        let flat = calibrate(&flat, None, None).expect("points enough");
+        assert_eq!((flat.verdict, flat.rank_correlation), (Some(Verdict::Not), None));
+    }
+
+    #[test]
+    fn ranges_are_rounded_outward() {
+        assert_eq!((four_digits(0.312_345, f64::floor), four_digits(0.312_345, f64::ceil)), (0.3123, 0.3124));
+        assert_eq!((four_digits(12.0, f64::floor), four_digits(1.2e-7, f64::ceil)), (12.0, 1.2e-7));
+    }
+}

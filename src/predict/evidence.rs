@@ -1,0 +1,241 @@
+//! Networks with a known error, from measurements or from a table, and whether they may be judged together.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::calibrate::Point;
+use super::terms::{Quantities, Term};
+use super::{Conditions, is_near_initial};
+use crate::error::{Error, Result};
+use crate::estimate::Estimator;
+use crate::event::Measurement;
+use crate::measure::{conditions, quantities};
+use crate::path;
+use crate::perturb::Interpolation;
+
+/// A network with a known error, and what it was measured at.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// The network.
+    pub point: Point,
+    /// What it was measured at.
+    pub conditions: Conditions,
+    /// Classes of its data set.
+    pub classes: usize,
+}
+
+/// Which error of a measured network counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[clap(rename_all = "snake_case")]
+pub enum ErrorOf {
+    /// The one that the training loop told.
+    ValError,
+    /// The one on the labelled probe images.
+    ProbeError,
+}
+
+/// What a table leaves unsaid.
+#[derive(Debug, Clone, Copy)]
+pub struct Unsaid {
+    /// What its networks were measured at; the side may be unknown.
+    pub conditions: Conditions,
+    /// Classes of their data set, if known.
+    pub classes: Option<usize>,
+}
+
+/// Measured networks with their runs, and how many are left out: without a known error, or not trained yet.
+///
+/// Without `of`, `val_error` counts where any of them has one, else the error on labelled probe images.
+#[must_use]
+pub fn of_measurements(measured: &[(String, Measurement)], of: Option<ErrorOf>) -> (Vec<Known>, usize) {
+    let has_val_error = || measured.iter().any(|(_, record)| record.metadata.val_error.is_some());
+    let of = of.unwrap_or_else(|| if has_val_error() { ErrorOf::ValError } else { ErrorOf::ProbeError });
+    let known = |(run, record): &(String, Measurement)| {
+        let error = match of {
+            ErrorOf::ValError => record.metadata.val_error,
+            ErrorOf::ProbeError => record.probe_error,
+        };
+        let is_trained = !record.metadata.is_initial() && !is_near_initial(record.r_f.as_ref()?);
+        let point = Point {
+            label: path::text(&record.model.path),
+            run: Some(run.clone()),
+            quantities: quantities(record),
+            error: error.filter(|_| is_trained)?,
+        };
+        Some(Known { point, conditions: conditions(record), classes: record.model.outputs })
+    };
+    let known: Vec<_> = measured.iter().filter_map(known).collect();
+    let left_out = measured.len() - known.len();
+    (known, left_out)
+}
+
+/// A row of a table, CSV or JSON.
+#[derive(Debug, Deserialize)]
+struct Row {
+    r_f: f64,
+    error: f64,
+    d_f: Option<f64>,
+    g_f: Option<f64>,
+    confidence_clean: Option<f64>,
+    confidence_deformed: Option<f64>,
+    agreement_deformed: Option<f64>,
+    agreement_noisy: Option<f64>,
+    #[serde(alias = "path")]
+    label: Option<String>,
+    run: Option<String>,
+    step: Option<u64>,
+    cutoff: Option<u32>,
+    delta: Option<f64>,
+    interpolation: Option<Interpolation>,
+    estimator: Option<Estimator>,
+    side: Option<f64>,
+    classes: Option<usize>,
+}
+
+/// The networks of a table: CSV with a header, or a JSON array of objects; `r_f` and `error` there must be. Rows of step 0 are
+/// left out, and counted.
+///
+/// # Errors
+/// `Io` if the file cannot be read, `Points` naming the row that cannot be used.
+pub fn of_table(path: &Path, unsaid: &Unsaid) -> Result<(Vec<Known>, usize)> {
+    let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
+    let is_json = text.trim_start().starts_with('[');
+    let rows = if is_json { json_rows(&text) } else { csv_rows(&text) };
+    let mut known = Vec::new();
+    let mut left_out = 0;
+    for (name, row) in rows {
+        let name = format!("{}: {name}", path.display());
+        let row = row.map_err(|found| Error::points(&name, "numbers r_f and error, and known columns", found))?;
+        if row.step == Some(0) {
+            left_out += 1;
+        } else {
+            known.push(row.known(&name, unsaid)?);
+        }
+    }
+    Ok((known, left_out))
+}
+
+type Named = (String, std::result::Result<Row, String>);
+
+fn csv_rows(text: &str) -> Vec<Named> {
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
+    let row = |(index, row): (usize, csv::Result<Row>)| {
+        (format!("row {}", index + 1), row.map_err(|error| error.to_string()))
+    };
+    reader.deserialize().enumerate().map(row).collect()
+}
+
+fn json_rows(text: &str) -> Vec<Named> {
+    match serde_json::from_str::<Vec<serde_json::Value>>(text) {
+        Err(error) => vec![("JSON".to_owned(), Err(error.to_string()))],
+        Ok(rows) => {
+            let row = |(index, row)| {
+                (format!("row {}", index + 1), serde_json::from_value(row).map_err(|error| error.to_string()))
+            };
+            rows.into_iter().enumerate().map(row).collect()
+        }
+    }
+}
+
+impl Row {
+    fn known(self, name: &str, unsaid: &Unsaid) -> Result<Known> {
+        let needed = |what: &str, flag: &str| Error::points(name, format!("a column {what}, or {flag}"), "neither");
+        let side = self.side.unwrap_or(unsaid.conditions.side);
+        let classes = self.classes.or(unsaid.classes).ok_or_else(|| needed("classes", "--classes"))?;
+        if !(side.is_finite() && side > 0.0) {
+            return Err(needed("side", "--side"));
+        }
+        let conditions = Conditions {
+            cutoff: self.cutoff.unwrap_or(unsaid.conditions.cutoff),
+            delta: self.delta.unwrap_or(unsaid.conditions.delta),
+            interpolation: self.interpolation.unwrap_or(unsaid.conditions.interpolation),
+            estimator: self.estimator.unwrap_or(unsaid.conditions.estimator),
+            side,
+        };
+        let terms = [
+            (Term::RF, Some(self.r_f)),
+            (Term::DF, self.d_f),
+            (Term::GF, self.g_f),
+            (Term::ConfidenceClean, self.confidence_clean),
+            (Term::ConfidenceDeformed, self.confidence_deformed),
+            (Term::AgreementDeformed, self.agreement_deformed),
+            (Term::AgreementNoisy, self.agreement_noisy),
+        ];
+        let quantities: Quantities = terms.into_iter().filter_map(|(term, value)| Some((term, value?))).collect();
+        let label = self.label.map_or_else(|| name.to_owned(), |label| format!("{name} ({label})"));
+        let point = Point { label, run: self.run.filter(|run| !run.is_empty()), quantities, error: self.error };
+        Ok(Known { point, conditions, classes })
+    }
+}
+
+/// How the networks differ in what they were measured at, or in their classes, each from the first; in words.
+#[must_use]
+pub fn differences(known: &[Known]) -> Vec<(String, String)> {
+    let Some(first) = known.first() else { return Vec::new() };
+    let differ = |other: &Known| {
+        let classes =
+            (first.classes != other.classes).then(|| format!("classes {} (here: {})", first.classes, other.classes));
+        let text = first.conditions.difference(&other.conditions).or(classes)?;
+        Some((other.point.label.clone(), text))
+    };
+    known.iter().filter_map(differ).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<(Vec<Known>, usize)> {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), text).expect("written");
+        let conditions = Conditions {
+            cutoff: 3,
+            delta: 1.0,
+            interpolation: Interpolation::Bilinear,
+            estimator: Estimator::CoordinateMedian,
+            side: f64::NAN,
+        };
+        of_table(file.path(), &Unsaid { conditions, classes: None })
+    }
+
+    #[test]
+    fn tables_of_both_kinds_say_the_same() {
+        let (csv, left_out) =
+            read("run, step, r_f, error, d_f, side, classes\na, 0, 1.0, 0.9, , 32, 10\na, 5, 0.5, 0.2, 0.01, 32, 10\n")
+                .expect("a table");
+        let (json, _) =
+            read(r#"[{"run": "a", "step": 5, "r_f": 0.5, "error": 0.2, "d_f": 0.01, "side": 32, "classes": 10}]"#)
+                .expect("a table");
+        assert_eq!((csv.len(), left_out, json.len()), (1, 1, 1));
+        assert_eq!(csv[0].point.quantities, json[0].point.quantities);
+        assert_eq!((csv[0].conditions, csv[0].classes), (json[0].conditions, json[0].classes));
+        assert!(csv[0].point.label.ends_with("row 2") && json[0].point.label.ends_with("row 1"));
+    }
+
+    #[test]
+    fn the_row_that_cannot_be_used_is_named() {
+        for (text, part) in [
+            ("r_f,error\n0.5,0.1\nmuch,0.1\n", "row 1"),
+            ("r_f,error,side,classes\n0.5,0.1,28,10\nmuch,0.1,28,10\n", "row 2"),
+            ("r_f,side,classes\n0.5,28,10\n", "error"),
+            ("r_f,error,side\n0.5,0.1,28\n", "--classes"),
+            ("r_f,error,classes\n0.5,0.1,10\n", "--side"),
+            ("[{\"r_f\": 0.5}]", "error"),
+            ("[", "JSON"),
+            ("{}", "row 1"),
+        ] {
+            let message = read(text).err().map_or_else(String::new, |error| error.to_string());
+            assert!(message.contains(part) || text == "{}", "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn other_settings_are_told() {
+        let (known, _) = read("r_f,error,side,classes,cutoff\n0.5,0.1,28,10,3\n0.6,0.2,28,10,5\n0.7,0.2,28,100,3\n")
+            .expect("a table");
+        let told = differences(&known);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].1.contains("cutoff") && told[1].1.contains("classes"), "{told:?}");
+    }
+}

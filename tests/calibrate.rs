@@ -1,0 +1,194 @@
+//! Laws of one's own, through the command: fitted, saved, applied, refused.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use common::daemon::{Client, Daemon, Place, bundled};
+use common::project;
+use serde_json::{Value, json};
+
+const FEW: [&str; 6] = ["--backend", "tract", "--images", "200", "--draws", "2"];
+
+/// A home of its own for saved laws and journals.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_relstab"));
+        command.env("XDG_DATA_HOME", self.0.path().join("data")).env("XDG_STATE_HOME", self.0.path().join("state"));
+        command.current_dir(self.0.path()).args(arguments).output().expect("the command runs")
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.run(&[arguments, &["--format", "json"]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    /// Exit code and complaint.
+    fn refused(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = self.run(arguments);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    fn table(&self, name: &str, text: &str) -> String {
+        let path = self.0.path().join(name);
+        fs::write(&path, text).expect("written");
+        path.to_string_lossy().into_owned()
+    }
+}
+
+fn bundled_run() -> String {
+    project("models/fashion-mnist-cnn").to_string_lossy().into_owned()
+}
+
+/// Networks of `0.3 R_f^0.5`, five runs of four, as CSV.
+fn table(more: &str) -> String {
+    let mut text = "run,step,r_f,error,confidence_clean,side,classes,cutoff\n".to_owned();
+    for index in 0..20 {
+        let r_f = 0.05 * 1.3f64.powi(index * 7 % 20);
+        let error = 0.3 * r_f.sqrt() * if index % 2 == 0 { 1.05 } else { 0.95 };
+        let confidence = 0.5 + 0.02 * f64::from(index * 3 % 20);
+        text += &format!("run {},{},{r_f},{error},{confidence},28,10,3\n", index / 4, 100 + index);
+    }
+    text + more
+}
+
+#[test]
+fn a_law_from_a_directory_is_saved_and_applied() {
+    let (home, run) = (Home::new(), bundled_run());
+    let fitted = home.json(&[&["calibrate", &run, "--save", "mine"], &FEW[..]].concat());
+    assert_eq!((&fitted["schema"], &fitted["law"]["version"]), (&json!("relstab.law/1"), &json!(1)));
+    // Step 0 and step 569, whose R_f is near 1, are left out; one training keeps the usual form.
+    assert_eq!((&fitted["law"]["points"], &fitted["calibration"]["form"]), (&json!(9), &json!("r_f")));
+    assert_eq!(fitted["calibration"]["verdict"], "predictive", "{fitted}");
+    assert!(fitted["calibration"]["candidates"].as_array().is_some_and(|all| all.len() == 7));
+
+    let last = format!("{run}/step=006000.onnx");
+    let measured = home.json(&[&["measure", &last, "--law", "mine"], &FEW[..]].concat());
+    let prediction = &measured["prediction"];
+    assert_eq!(
+        (&prediction["law"]["name"], &prediction["law"]["version"]),
+        (&json!("mine"), &json!(1)),
+        "{prediction}"
+    );
+    let number = |value: &Value| value.as_f64().expect("a number");
+    let known = number(&measured["metadata"]["val_error"]);
+    assert!(number(&prediction["low"]) < known && known < number(&prediction["high"]), "{prediction}");
+
+    // The error on the probe images counts if asked for, and gives the next version.
+    let again = home.json(&[&["calibrate", &run, "--save", "mine", "--error", "probe_error"], &FEW[..]].concat());
+    assert_eq!(again["law"]["version"], 2);
+    assert_ne!(again["law"]["a"], fitted["law"]["a"]);
+    let confidence =
+        home.json(&[&["calibrate", &run, "--save", "sure", "--form", "confidence_clean"], &FEW[..]].concat());
+    assert_eq!(confidence["law"]["terms"], json!(["confidence_clean"]));
+    let measured = home.json(&[&["measure", &last, "--law", "sure"], &FEW[..]].concat());
+    assert_eq!(measured["prediction"]["law"]["terms"], json!(["confidence_clean"]));
+
+    let listed = String::from_utf8(home.run(&["calibrate", "list"]).stdout).expect("text");
+    assert!(listed.contains("cifar10-c5") && listed.contains("mine") && listed.contains("sure"), "{listed}");
+    assert_eq!(home.json(&["calibrate", "show", "mine"])["law"], again["law"]);
+    assert_eq!(home.json(&["calibrate", "show", "cifar10"])["law"]["a"], 0.2);
+    assert!(home.run(&["calibrate", "remove", "mine"]).status.success());
+    assert_eq!(home.refused(&["calibrate", "remove", "mine"]).0, Some(2));
+    let (code, told) = home.refused(&[&["measure", &last, "--law", "mine"], &FEW[..]].concat());
+    assert!(code == Some(9) && told.contains("sure"), "{told}");
+}
+
+#[test]
+fn a_law_from_a_journal_counts_the_errors_that_were_told() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place, &[]);
+    let mut client = Client::subscribed(&daemon, 0);
+    for step in ["000030", "000054", "003330", "006000"] {
+        let name = format!("step={step}.onnx");
+        fs::copy(bundled(&name), place.path().join("temporary")).expect("copied");
+        fs::rename(place.path().join("temporary"), place.run().join(&name)).expect("renamed");
+    }
+    client.outcomes(4);
+    let request = json!({"type": "annotate", "run": place.run_name(), "step": 6000, "val_error": 0.05});
+    assert_eq!(daemon.client().ask(&request)["type"], "annotated");
+    let output = place.ask("calibrate", &["--format", "json"]);
+    let fitted: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let points = fitted["calibration"]["points"].as_array().expect("points");
+    let told =
+        |label: &str| points.iter().find(|point| point["label"].as_str().is_some_and(|path| path.ends_with(label)));
+    assert_eq!(points.len(), 4, "{fitted}");
+    assert_eq!(told("step=006000.onnx").map(|point| &point["error"]), Some(&json!(0.05)));
+    assert_eq!(points[0]["run"], place.run_name());
+}
+
+#[test]
+fn a_law_from_a_table_is_found_again() {
+    let home = Home::new();
+    let fitted = home.json(&["calibrate", &home.table("a.csv", &table(""))]);
+    let law = &fitted["law"];
+    let near = |value: &Value, expected: f64| (value.as_f64().unwrap_or(f64::NAN) / expected - 1.0).abs() < 0.05;
+    assert!(near(&law["a"], 0.3) && near(&law["b"], 0.5), "{law}");
+    let text = String::from_utf8(home.run(&["calibrate", &home.table("a.csv", &table(""))]).stdout).expect("text");
+    assert!(text.contains("predictive") && text.contains("runs left out"), "{text}");
+    // One network far off is flagged, and counts.
+    let far = home.json(&["calibrate", &home.table("b.csv", &table("run 9,5,0.1,0.9,0.7,28,10,3\n")), "--form", "r_f"]);
+    let flagged: Vec<_> = far["calibration"]["points"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|point| point["outlier"] == true)
+        .collect();
+    assert!(flagged.len() == 1 && flagged[0]["run"] == "run 9", "{flagged:?}");
+    assert_ne!(far["law"]["a"], law["a"]);
+}
+
+#[test]
+fn bad_input_is_refused_by_name() {
+    let home = Home::new();
+    let header = "r_f,error,side,classes\n";
+    for (rows, more, code, part) in [
+        ("", &[][..], 9, "none"),
+        ("0.5,0.1,28,10\n", &[], 9, "--prior"),
+        ("0.5,0.1,28,10\n0.6,0.2,28,10\n", &[], 9, "--prior"),
+        ("0.5,0.1,28,10\n0.5,0.2,28,10\n0.5,0.3,28,10\n", &[], 9, "different R_f"),
+        ("0.5,0.1,28,10\n0.6,0,28,10\n0.7,0.2,28,10\n", &[], 9, "row 2"),
+        ("0.5,0.1,28,10\n0.6,1.5,28,10\n0.7,0.2,28,10\n", &[], 9, "row 2"),
+        ("0.5,0.1,28,10\n-0.6,0.2,28,10\n0.7,0.2,28,10\n", &[], 9, "row 2"),
+        ("0.5,0.1,28,10\n0.6,0.2\n", &[], 9, "row 2"),
+        ("0.5,0.1,28,10\n0.6,0.2,28,100\n", &[], 9, "classes"),
+        ("0.5,0.1,28,10\n", &["--prior", "cifar10"], 9, "image side"),
+        ("0.5,0.1,28,10\n", &["--prior", "nothing"], 9, "cifar10-c5"),
+        ("0.5,0.1,28,10\n", &["--save", "cifar10"], 9, "preset"),
+        ("0.5,0.1,28,10\n", &["--save", "../up"], 9, "letters"),
+        ("0.5,0.1,28,10\n0.6,0.2,28,10\n0.7,0.2,28,10\n", &["--form", "d_f_and_g_f"], 9, "d_f_and_g_f"),
+    ] {
+        let path = home.table("bad.csv", &format!("{header}{rows}"));
+        let (found, told) = home.refused(&[&["calibrate", path.as_str()], more].concat());
+        assert!(found == Some(code) && told.contains(part), "{rows} {more:?}: {found:?} {told}");
+    }
+    let (code, told) = home.refused(&["calibrate", "absent.csv"]);
+    assert!(code == Some(10) && told.contains("absent.csv"), "{told}");
+    assert!(!Path::new(&home.0.path().join("data")).exists());
+}
+
+#[test]
+fn networks_of_other_settings_are_refused_unless_forced_and_then_marked() {
+    let home = Home::new();
+    let path = home.table("mixed.csv", &table("run 9,5,0.1,0.09,0.7,28,10,5\n"));
+    let (code, told) = home.refused(&["calibrate", &path]);
+    assert!(code == Some(9) && told.contains("row 21") && told.contains("cutoff 3"), "{told}");
+    let forced = home.json(&["calibrate", &path, "--force-law", "--save", "mixed"]);
+    assert!(forced["law"]["forced"].as_str().is_some_and(|text| text.contains("row 21")), "{forced}");
+    let last = format!("{}/step=006000.onnx", bundled_run());
+    let measured = home.json(&[&["measure", &last, "--law", "mixed"], &FEW[..]].concat());
+    let warnings = measured["prediction"]["warnings"].to_string();
+    assert!(warnings.contains("forced"), "{warnings}");
+    // The law itself is for cutoff 3 alone.
+    let (code, told) = home.refused(&[&["measure", &last, "--law", "mixed", "--cutoff", "5"], &FEW[..]].concat());
+    assert!(code == Some(9) && told.contains("cutoff 3"), "{told}");
+}
