@@ -16,7 +16,7 @@ use crate::stop::Rule;
 pub const FILE_NAME: &str = "relstab.toml";
 
 /// What a run's directory says about measuring it; flags win.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Probe images, a path inside the directory.
@@ -27,8 +27,17 @@ pub struct Config {
     pub perturbation: Perturbation,
     /// A preset's name, or a law of one's own.
     pub law: Option<LawChoice>,
+    /// Whether the daemon takes the run's known errors into its law.
+    pub refit: bool,
     /// Early-stopping rules; the first that says so stops the run.
     pub stop: Vec<Rule>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let (preprocess, perturbation) = (Preprocess::default(), Perturbation::default());
+        Self { probe: None, preprocess, perturbation, law: None, refit: true, stop: Vec::new() }
+    }
 }
 
 /// Normalisation, for pixels in [0, 1].

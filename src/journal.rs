@@ -5,6 +5,7 @@
 //! (kept for the best and the last 1,000 checkpoints of a run) another 4 kB.
 
 mod history;
+mod law;
 mod outcome;
 mod queue;
 mod verdict;

@@ -6,7 +6,7 @@ mod passes;
 mod record;
 mod scores;
 
-pub use record::{conditions, errors_disagree, predict, quantities};
+pub use record::{conditions, errors_disagree, predict, predict_anew, quantities};
 
 use std::time::Instant;
 
@@ -40,7 +40,7 @@ pub struct Settings {
 }
 
 /// A law and how firmly it was chosen.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChosenLaw {
     /// The law.
     pub law: Law,

@@ -4,6 +4,7 @@ pub mod calibrate;
 pub mod evidence;
 pub mod linear;
 mod presets;
+pub mod refit;
 pub mod saved;
 pub mod terms;
 

@@ -192,3 +192,106 @@ fn networks_of_other_settings_are_refused_unless_forced_and_then_marked() {
     let (code, told) = home.refused(&[&["measure", &last, "--law", "mixed", "--cutoff", "5"], &FEW[..]].concat());
     assert!(code == Some(9) && told.contains("cutoff 3"), "{told}");
 }
+
+/// A run whose checkpoints tell no error of their own.
+fn nameless_errors(place: &Place, steps: &[&str]) {
+    for step in steps {
+        let mut bytes = fs::read(bundled(&format!("step={step}.onnx"))).expect("a network");
+        // Of a key that is there twice the last one counts; what is no number is left out.
+        bytes.extend(common::daemon::property("relstab.val_error", "unknown"));
+        fs::write(place.path().join("temporary"), bytes).expect("written");
+        fs::rename(place.path().join("temporary"), place.run().join(format!("step={step}.onnx"))).expect("renamed");
+    }
+}
+
+#[test]
+fn a_run_takes_its_known_errors_into_its_law() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place, &["--stop", "monitor=predicted_error,patience=50"]);
+    let mut client = Client::subscribed(&daemon, 0);
+    nameless_errors(&place, &["000030", "000054", "003330"]);
+    for event in client.outcomes(3) {
+        let law = &event["measurement"]["prediction"]["law"];
+        assert_eq!((&law["name"], &law["version"]), (&json!("fashionmnist-c3-strided"), &json!(1)), "{event}");
+    }
+    let predictions = || {
+        let history: Value = serde_json::from_slice(&place.ask("history", &["--format", "json"]).stdout).expect("JSON");
+        let of = |entry: &Value| entry["measurement"]["prediction"].clone();
+        history.as_array().into_iter().flatten().map(of).collect::<Vec<_>>()
+    };
+    let before = predictions();
+    let annotate = |step: u64, val_error: f64| {
+        let request = json!({"type": "annotate", "run": place.run_name(), "step": step, "val_error": val_error});
+        assert_eq!(daemon.client().ask(&request)["type"], "annotated");
+    };
+    for (version, (step, error)) in [(30, 0.6), (54, 0.55)].into_iter().enumerate() {
+        annotate(step, error);
+        let after = predictions();
+        for (old, new) in before.iter().zip(&after) {
+            let expected = (json!("fashionmnist-c3-strided+run"), json!(version + 1));
+            assert_eq!((&new["law"]["name"], &new["law"]["version"]), (&expected.0, &expected.1), "{new}");
+            // This run errs more often than the law it was given would have it.
+            assert!(new["error"].as_f64() > old["error"].as_f64(), "{old} {new}");
+        }
+    }
+    // The rule sees all of the run by one version.
+    let decision = daemon.client().ask(&json!({"type": "decision", "run": place.run_name()}));
+    let best = decision["best"]["value"].as_f64().expect("a value");
+    let least = predictions().iter().filter_map(|prediction| prediction["error"].as_f64()).fold(1.0, f64::min);
+    assert!((best - least).abs() < 1e-12, "{decision}");
+
+    // The next checkpoint is predicted by the present version, and events stay as they were sent.
+    nameless_errors(&place, &["006000"]);
+    let event = client.next_of("measured");
+    assert_eq!(event["measurement"]["prediction"]["law"]["version"], 2, "{event}");
+    let versions: Vec<_> = place.events().iter().filter(|event| event["type"] == "measured").cloned().collect();
+    assert!(versions.iter().take(3).all(|event| event["measurement"]["prediction"]["law"]["version"] == 1));
+    // The same error told again changes nothing; another one does; a restart does not.
+    annotate(54, 0.55);
+    assert_eq!(predictions()[0]["law"]["version"], 2);
+    annotate(54, 0.5);
+    let last = predictions();
+    assert_eq!(last[0]["law"]["version"], 3);
+    daemon.kill();
+    let _daemon = Daemon::start(&place, &[]);
+    assert_eq!(predictions(), last);
+}
+
+#[test]
+fn a_run_without_a_law_comes_to_one_and_a_law_may_be_held() {
+    let place = Place::new();
+    let config = "probe = 'probe.npz'\npreprocess = { mean = [0.2860], std = [0.3530] }\n";
+    fs::write(place.run().join("relstab.toml"), config).expect("written");
+    let daemon = Daemon::start(&place, &["--images", "200", "--draws", "2"]);
+    let mut client = Client::subscribed(&daemon, 0);
+    let steps = ["000030", "000054", "000097", "001848", "003330", "006000"];
+    let add = |step: &str| {
+        let name = format!("step={step}.onnx");
+        fs::copy(bundled(&name), place.path().join("temporary")).expect("copied");
+        fs::rename(place.path().join("temporary"), place.run().join(&name)).expect("renamed");
+    };
+    for (count, step) in steps.iter().enumerate() {
+        add(step);
+        let record = &client.next_of("measured")["measurement"];
+        let warned = record["warnings"].to_string().contains("no prediction");
+        // Five known errors make a law, which predicts from the sixth checkpoint on.
+        assert_eq!(record["prediction"]["law"]["name"] == "run", count >= 5, "{record}");
+        assert_eq!(warned, count < 5, "{record}");
+    }
+    let law = |name: Value| {
+        common::daemon::eventually("the history has the law", || {
+            let history: Value =
+                serde_json::from_slice(&place.ask("history", &["--format", "json"]).stdout).expect("JSON");
+            history[5]["measurement"]["prediction"]["law"]["name"] == name
+        });
+    };
+    law(json!("run"));
+    for (line, expected) in [
+        ("law = 'fashionmnist-c3'\nrefit = false\n", "fashionmnist-c3"),
+        ("law = 'fashionmnist-c3'\n", "fashionmnist-c3+run"),
+    ] {
+        fs::write(place.run().join("relstab.toml"), format!("{line}{config}")).expect("written");
+        daemon.signal(rustix::process::Signal::HUP);
+        law(json!(expected));
+    }
+}

@@ -227,9 +227,10 @@ fn a_changed_law_predicts_anew_without_measuring() {
     let config = "probe = 'probe.npz'\nlaw = 'fashionmnist-c3'\npreprocess = { mean = [0.2860], std = [0.3530] }\n";
     fs::write(place.run().join("relstab.toml"), config).expect("written");
     daemon.signal(Signal::HUP);
+    // The network's metadata tell its error.
     eventually("history has the new law", || {
         let history: Value = serde_json::from_slice(&place.ask("history", &["--format", "json"]).stdout).expect("JSON");
-        history[0]["measurement"]["prediction"]["law"]["name"] == "fashionmnist-c3"
+        history[0]["measurement"]["prediction"]["law"]["name"] == "fashionmnist-c3+run"
     });
     assert_eq!(place.outcomes("measured").values().sum::<usize>(), 1);
 }

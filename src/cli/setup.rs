@@ -92,7 +92,7 @@ impl Shared {
             Some(path) => (Config::read_file(path)?, path.parent().unwrap_or(Path::new("")).to_owned()),
             None => Config::of_run(run, root)?,
         };
-        Ok(RunPlan { plan: self.plan(&config, &folder)?, rules: config.stop })
+        Ok(RunPlan { plan: self.plan(&config, &folder)?, rules: config.stop, refit: config.refit })
     }
 
     /// These flags over `config`, which lies in `folder`.

@@ -1,15 +1,14 @@
-//! Reading the journal: events for those who were away, a run's history, its law.
+//! Reading the journal: events for those who were away, a run's history.
 
 use std::collections::BTreeMap;
 
-use rusqlite::{OptionalExtension as _, Row, params, params_from_iter};
+use rusqlite::{OptionalExtension as _, Row, params_from_iter};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{Journal, Line, id_of, line_text};
 use crate::error::Result;
 use crate::event::Measurement;
-use crate::measure::{ChosenLaw, predict};
 
 /// What became of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, strum::FromRepr, strum::Display)]
@@ -147,41 +146,9 @@ impl Journal {
             rows.collect()
         })
     }
-
-    /// Predicts the measured checkpoints of a run anew if its law is another one than before. The events stay as
-    /// they were sent.
-    ///
-    /// # Errors
-    /// `Journal` if it cannot be read or written.
-    pub fn set_law(&mut self, run: i64, law: Option<&ChosenLaw>) -> Result<()> {
-        let text = serde_json::to_string(&law.map(|chosen| &chosen.law)).unwrap_or_default();
-        self.write("predict anew in", |tx| {
-            let old: Option<String> = tx.query_row("SELECT law FROM runs WHERE id = ?1", [run], |row| row.get(0))?;
-            if old.as_deref() == Some(text.as_str()) {
-                return Ok(());
-            }
-            let sql = "SELECT checkpoints.id, body FROM checkpoints JOIN events ON events.seq = outcome
-                       WHERE checkpoints.run = ?1 AND state = 1";
-            let mut query = tx.prepare(sql)?;
-            let mut rows = query.query([run])?;
-            while let Some(row) = rows.next()? {
-                let Some(measurement) = measurement(&row.get::<_, String>(1)?) else { continue };
-                let prediction = predict(&measurement, law);
-                let sql = "UPDATE checkpoints SET predicted_error = ?2, prediction = ?3 WHERE id = ?1";
-                let json = prediction.as_ref().and_then(|prediction| serde_json::to_string(prediction).ok());
-                tx.prepare_cached(sql)?.execute(params![
-                    row.get::<_, i64>(0)?,
-                    prediction.map(|prediction| prediction.error),
-                    json
-                ])?;
-            }
-            tx.execute("UPDATE runs SET law = ?2 WHERE id = ?1", params![run, text]).map(|_| ())
-        })
-        .map(|_| ())
-    }
 }
 
-fn measurement(body: &str) -> Option<Measurement> {
+pub(super) fn measurement(body: &str) -> Option<Measurement> {
     let mut event: Value = serde_json::from_str(body).ok()?;
     serde_json::from_value(event.get_mut("measurement")?.take()).ok()
 }

@@ -2,6 +2,7 @@
 
 use rusqlite::{OptionalExtension as _, params};
 
+use super::law::{predict_by_own, refit};
 use super::queue::Job;
 use super::verdict::judge_run;
 use super::{Journal, Line, Writer};
@@ -53,7 +54,11 @@ impl Journal {
     pub fn finish(&mut self, job: &Job, outcome: &Outcome, rules: &[Rule]) -> Result<Vec<Line>> {
         let ((), lines) = self.write("write an outcome to", |tx| {
             match outcome {
-                Outcome::Measured { settings, measurement } => measured(tx, job, settings, measurement)?,
+                Outcome::Measured { settings, measurement } => {
+                    if measured(tx, job, settings, measurement)?.is_some() {
+                        refit(tx, job.run)?;
+                    }
+                }
                 Outcome::Failed { content, reason, is_finite } => failed(tx, job, content.clone(), reason, *is_finite)?,
                 Outcome::Unchanged { content, settings } => unchanged(tx, job, content, settings)?,
                 Outcome::Skipped(reason) => return skip(tx, job, *reason),
@@ -123,6 +128,7 @@ impl Journal {
             };
             update?;
             tx.append(run, &Kind::Annotated { checkpoint: checkpoint.clone(), val_error })?;
+            refit(tx, run)?;
             judge_run(tx, run, rules)
         })?;
         Ok(lines)
@@ -136,7 +142,8 @@ fn annotation_key(checkpoint: &CheckpointName) -> String {
     }
 }
 
-fn measured(tx: &Writer, job: &Job, settings: &str, measurement: &Measurement) -> rusqlite::Result<()> {
+/// Gives the error that is known of it.
+fn measured(tx: &Writer, job: &Job, settings: &str, measurement: &Measurement) -> rusqlite::Result<Option<f64>> {
     let mut record = measurement.clone();
     let replicates = record.replicates_log_r_f.take().unwrap_or_default();
     let text = path::text(&job.path);
@@ -148,6 +155,7 @@ fn measured(tx: &Writer, job: &Job, settings: &str, measurement: &Measurement) -
     let told: Option<f64> =
         tx.prepare_cached(told)?.query_row(params![job.run, keys.0, keys.1], |row| row.get(0)).optional()?;
     record.metadata.val_error = told.or(record.metadata.val_error);
+    predict_by_own(tx, job.run, &mut record)?;
 
     let r_f = record.r_f.as_ref().map(|r_f| r_f.value);
     let prediction = record.prediction.as_ref().and_then(|prediction| serde_json::to_string(prediction).ok());
@@ -173,7 +181,8 @@ fn measured(tx: &Writer, job: &Job, settings: &str, measurement: &Measurement) -
         record.prediction.as_ref().map(|prediction| prediction.error),
         prediction,
     ])?;
-    keep_replicates(tx, job, &replicates)
+    keep_replicates(tx, job, &replicates)?;
+    Ok(record.metadata.val_error)
 }
 
 fn keep_replicates(tx: &Writer, job: &Job, replicates: &[f32]) -> rusqlite::Result<()> {

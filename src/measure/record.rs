@@ -18,6 +18,9 @@ use crate::predict::terms::{Quantities, Term};
 use crate::predict::{Conditions, Law, Prediction, is_near_initial};
 use crate::probe::{ProbeSet, Shape};
 
+/// How every reason for no prediction begins.
+const NO_PREDICTION: &str = "no prediction: ";
+
 /// The law to apply, or why there is none.
 pub(super) type Applicable<'a> = std::result::Result<&'a Law, String>;
 
@@ -43,6 +46,21 @@ pub(super) fn applicable_law<'a>(chosen: Option<&'a ChosenLaw>, conditions: &Con
 pub fn predict(measurement: &Measurement, chosen: Option<&ChosenLaw>) -> Option<Prediction> {
     let law = applicable_law(chosen, &conditions(measurement)).ok()?;
     prediction(&law, measurement).ok()
+}
+
+/// Predicts a measured network by another law.
+pub fn predict_anew(measurement: &mut Measurement, chosen: Option<&ChosenLaw>) {
+    measurement.prediction = None;
+    measurement.warnings.retain(|warning| !warning.starts_with(NO_PREDICTION));
+    let law = applicable_law(chosen, &conditions(measurement)).unwrap_or_else(|error| Err(error.one_line()));
+    settle_prediction(measurement, &law);
+}
+
+fn settle_prediction(measurement: &mut Measurement, law: &Applicable) {
+    match prediction(law, measurement) {
+        Ok(prediction) => measurement.prediction = Some(prediction),
+        Err(reason) => measurement.warnings.push(reason),
+    }
 }
 
 /// What a measurement shares with the laws that speak of it.
@@ -189,10 +207,7 @@ impl Parts<'_> {
             },
             warnings,
         };
-        match prediction(law, &measurement) {
-            Ok(prediction) => measurement.prediction = Some(prediction),
-            Err(reason) => measurement.warnings.push(reason),
-        }
+        settle_prediction(&mut measurement, law);
         measurement
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::linear::{Linear, Sample};
+use super::linear::{Fit, Linear, Sample};
 use super::terms::{Quantities, Term, logs};
 use super::{Conditions, INFORMATIVE, Law};
 use crate::error::{Error, Result};
@@ -109,7 +109,7 @@ pub fn prior(law: &Law) -> Linear {
 }
 
 /// Points as a line sees them; `None` if one of them lacks a term.
-fn samples(terms: &[Term], points: &[Point]) -> Option<Vec<Sample>> {
+pub(super) fn samples(terms: &[Term], points: &[Point]) -> Option<Vec<Sample>> {
     points.iter().map(|point| Some((logs(terms, &point.quantities)?, point.error.ln()))).collect()
 }
 
@@ -186,31 +186,9 @@ impl Calibration {
     /// The law of this line, in a data set of `classes` under `conditions`.
     #[must_use]
     pub fn law(&self, name: &str, conditions: &Conditions, classes: usize, source: String) -> Law {
-        let r_f = || self.points.iter().map(|judged| judged.point.quantities[&Term::RF]);
-        let decisive = self.decisive();
-        let fit = self.line.fit();
-        let coefficient = |index: usize| fit.as_ref().map_or(f64::NAN, |fit| fit.coefficients[index]);
-        Law {
-            name: name.to_owned(),
-            version: 1,
-            terms: self.form.terms().to_vec(),
-            a: coefficient(0).exp(),
-            b: coefficient(1),
-            sd_log: fit.as_ref().and_then(super::linear::Fit::noise),
-            explained: decisive.and_then(|left_out| left_out.explained),
-            points: Some(self.points.len() as u32),
-            r_f_min: r_f().min_by(f64::total_cmp).map(|r_f| four_digits(r_f, f64::floor)),
-            r_f_max: r_f().max_by(f64::total_cmp).map(|r_f| four_digits(r_f, f64::ceil)),
-            classes,
-            cutoff: conditions.cutoff,
-            delta: conditions.delta,
-            interpolation: conditions.interpolation,
-            estimator: conditions.estimator,
-            side: conditions.side,
-            source,
-            posterior: Some(self.line.clone()),
-            forced: None,
-        }
+        let points: Vec<_> = self.points.iter().map(|judged| &judged.point).collect();
+        let explained = self.decisive().and_then(|left_out| left_out.explained);
+        Law { explained, ..law(name, (self.form, &self.line), &points, (conditions, classes), source) }
     }
 
     /// How many trainings the points come from; a point without a run is a training of its own.
@@ -223,6 +201,40 @@ impl Calibration {
     #[must_use]
     pub fn decisive(&self) -> Option<LeftOut> {
         self.by_run.filter(|_| self.runs() >= FEWEST_RUNS).or(self.by_point)
+    }
+}
+
+/// The law of a line through `points`.
+pub(super) fn law(
+    name: &str,
+    (form, line): (Form, &Linear),
+    points: &[&Point],
+    (conditions, classes): (&Conditions, usize),
+    source: String,
+) -> Law {
+    let r_f = || points.iter().map(|point| point.quantities[&Term::RF]);
+    let fit = line.fit();
+    let coefficient = |index: usize| fit.as_ref().map_or(f64::NAN, |fit| fit.coefficients[index]);
+    Law {
+        name: name.to_owned(),
+        version: 1,
+        terms: form.terms().to_vec(),
+        a: coefficient(0).exp(),
+        b: coefficient(1),
+        sd_log: fit.as_ref().and_then(Fit::noise),
+        explained: None,
+        points: Some(points.len() as u32),
+        r_f_min: r_f().min_by(f64::total_cmp).map(|r_f| four_digits(r_f, f64::floor)),
+        r_f_max: r_f().max_by(f64::total_cmp).map(|r_f| four_digits(r_f, f64::ceil)),
+        classes,
+        cutoff: conditions.cutoff,
+        delta: conditions.delta,
+        interpolation: conditions.interpolation,
+        estimator: conditions.estimator,
+        side: conditions.side,
+        source,
+        posterior: Some(line.clone()),
+        forced: None,
     }
 }
 

@@ -55,6 +55,8 @@ pub struct RunPlan {
     pub plan: Plan,
     /// What it is judged by.
     pub rules: Vec<Rule>,
+    /// Whether its known errors count in its law.
+    pub refit: bool,
 }
 
 /// Plans a run: its directory, and the watched directory that it lies in.

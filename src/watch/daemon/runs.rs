@@ -73,6 +73,7 @@ impl Daemon {
         };
         let run = Run::new(path, plan);
         let law = run.law();
+        let refit = run.plan.as_ref().is_some_and(|plan| plan.refit);
         let was_blocked = self.runs.insert(id, run).and_then(|run| run.blocked);
         if let Some(reason) = reason {
             self.block(id, reason, was_blocked.as_ref());
@@ -80,7 +81,7 @@ impl Daemon {
         }
         let rules = self.rules(id);
         let result = self.journal.set_blocked(id, false);
-        let result = result.and_then(|()| self.journal.set_law(id, law.as_ref()));
+        let result = result.and_then(|()| self.journal.set_law(id, law.as_ref(), refit));
         let result = result.and_then(|()| self.journal.judge(id, &rules));
         if self.journalled(result) {
             self.tell_stops();

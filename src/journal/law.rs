@@ -1,0 +1,170 @@
+//! The law of a run: the one that it was given, refitted as known errors arrive.
+//!
+//! All predictions of a run that rules look at come from one version of it; events stay as they were sent.
+
+use rusqlite::params;
+use serde::{Deserialize, Serialize};
+
+use super::history::{COUNTED, measurement};
+use super::{Journal, Writer};
+use crate::error::Result;
+use crate::event::Measurement;
+use crate::measure::{ChosenLaw, predict, predict_anew};
+use crate::predict::Law;
+use crate::predict::evidence::{ErrorOf, of_measurements};
+use crate::predict::refit::refitted;
+
+/// Every known error counts at once up to this many, and from there on whenever a twentieth more are known.
+const EACH: u32 = 100;
+
+/// What predicts a run's errors.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct RunLaw {
+    /// What the run was given.
+    chosen: Option<ChosenLaw>,
+    /// Whether its known errors count.
+    refit: bool,
+    /// What it has become.
+    own: Option<Law>,
+    /// Versions of the run's own law there were.
+    versions: u32,
+    /// Errors that were known when it was last fitted.
+    known: u32,
+}
+
+impl RunLaw {
+    fn read(tx: &Writer, run: i64) -> rusqlite::Result<Self> {
+        let text: Option<String> =
+            tx.prepare_cached("SELECT law FROM runs WHERE id = ?1")?.query_row([run], |row| row.get(0))?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+    }
+
+    fn present(&self) -> Option<ChosenLaw> {
+        let own = |law: &Law| {
+            let force = self.chosen.as_ref().is_some_and(|chosen| chosen.force);
+            ChosenLaw { law: law.clone(), explicit: false, force }
+        };
+        self.own.as_ref().map(own).or_else(|| self.chosen.clone())
+    }
+}
+
+impl Journal {
+    /// Gives a run its law, which counts the run's known errors if it may `refit`; predicts anew what was measured if that
+    /// changes anything.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read or written.
+    pub fn set_law(&mut self, run: i64, chosen: Option<&ChosenLaw>, refit: bool) -> Result<()> {
+        self.write("predict anew in", |tx| {
+            let old = RunLaw::read(tx, run)?;
+            if (old.chosen.as_ref(), old.refit) == (chosen, refit) {
+                return Ok(());
+            }
+            let mut law = RunLaw { chosen: chosen.cloned(), refit, own: None, ..old };
+            let measured = measured(tx, run)?;
+            law.refit(&measured);
+            law.known = known(tx, run)?;
+            law.apply(tx, &measured)?;
+            law.write(tx, run)
+        })
+        .map(|_| ())
+    }
+}
+
+/// Takes the known errors of a run into its law, and predicts all of it by the new version.
+pub(super) fn refit(tx: &Writer, run: i64) -> rusqlite::Result<()> {
+    let mut law = RunLaw::read(tx, run)?;
+    let known = known(tx, run)?;
+    if !law.refit || !law.is_due(known) {
+        return Ok(());
+    }
+    let measured = measured(tx, run)?;
+    if law.refit(&measured) {
+        law.apply(tx, &measured)?;
+    }
+    law.known = known;
+    law.write(tx, run)
+}
+
+/// Has the run's own law, where it has one, predict a checkpoint that was measured under the one it was given.
+pub(super) fn predict_by_own(tx: &Writer, run: i64, record: &mut Measurement) -> rusqlite::Result<()> {
+    let law = RunLaw::read(tx, run)?;
+    if law.own.is_some() {
+        predict_anew(record, law.present().as_ref());
+    }
+    Ok(())
+}
+
+/// Checkpoints of one run.
+#[derive(Default)]
+struct Measured {
+    ids: Vec<i64>,
+    /// With a run's name that nobody reads.
+    records: Vec<(String, Measurement)>,
+}
+
+/// The run's measured checkpoints that count, each with the error as last told, in training order.
+fn measured(tx: &Writer, run: i64) -> rusqlite::Result<Measured> {
+    let sql = format!(
+        "SELECT c.id, body, val_error FROM checkpoints AS c JOIN events ON events.seq = outcome
+         WHERE c.run = ?1 AND state = 1 AND {COUNTED} ORDER BY step, epoch, written, c.id"
+    );
+    let mut query = tx.prepare_cached(&sql)?;
+    let mut rows = query.query([run])?;
+    let mut measured = Measured::default();
+    while let Some(row) = rows.next()? {
+        if let Some(mut record) = measurement(&row.get::<_, String>(1)?) {
+            record.metadata.val_error = row.get(2)?;
+            measured.ids.push(row.get(0)?);
+            measured.records.push((String::new(), record));
+        }
+    }
+    Ok(measured)
+}
+
+/// How many errors are known.
+fn known(tx: &Writer, run: i64) -> rusqlite::Result<u32> {
+    let sql = "SELECT count(*) FROM checkpoints WHERE run = ?1 AND state = 1 AND val_error IS NOT NULL";
+    tx.prepare_cached(sql)?.query_row([run], |row| row.get(0))
+}
+
+impl RunLaw {
+    fn is_due(&self, known: u32) -> bool {
+        known <= EACH || known - known / 20 >= self.known
+    }
+
+    /// Gives whether anything changed.
+    fn refit(&mut self, measured: &Measured) -> bool {
+        let (known, _) = of_measurements(&measured.records, Some(ErrorOf::ValError));
+        let base = self.chosen.as_ref().map(|chosen| &chosen.law);
+        let own = refitted(&known, base).filter(|_| self.refit);
+        let own = own.map(|law| Law { version: self.versions + 1, ..law });
+        let is_same = match (&own, &self.own) {
+            (Some(new), Some(old)) => new.posterior == old.posterior,
+            (None, None) => true,
+            _ => false,
+        };
+        if !is_same {
+            self.versions += u32::from(own.is_some());
+            self.own = own;
+        }
+        !is_same
+    }
+
+    fn apply(&self, tx: &Writer, measured: &Measured) -> rusqlite::Result<()> {
+        let present = self.present();
+        let mut update =
+            tx.prepare_cached("UPDATE checkpoints SET predicted_error = ?2, prediction = ?3 WHERE id = ?1")?;
+        for (id, (_, record)) in measured.ids.iter().zip(&measured.records) {
+            let prediction = predict(record, present.as_ref());
+            let json = prediction.as_ref().and_then(|prediction| serde_json::to_string(prediction).ok());
+            update.execute(params![id, prediction.map(|prediction| prediction.error), json])?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, tx: &Writer, run: i64) -> rusqlite::Result<()> {
+        let text = serde_json::to_string(self).unwrap_or_default();
+        tx.prepare_cached("UPDATE runs SET law = ?2 WHERE id = ?1")?.execute(params![run, text]).map(|_| ())
+    }
+}

@@ -1,0 +1,82 @@
+//! A run's own law, as its known errors arrive.
+
+use super::Law;
+use super::calibrate::{FEWEST, Form, Point, law, prior, samples};
+use super::evidence::Known;
+
+/// What `base`, or nothing, becomes after these networks of one run, in training order; `None` where they determine no law.
+///
+/// Networks of other settings than the last one's are left out, and so are errors that have no logarithm.
+#[must_use]
+pub fn refitted(known: &[Known], base: Option<&Law>) -> Option<Law> {
+    let last = known.last()?;
+    let base = base.filter(|law| law.conditions().difference(&last.conditions).is_none());
+    let is_usable = |known: &&Known| {
+        let is_alike = last.conditions.difference(&known.conditions).is_none() && last.classes == known.classes;
+        is_alike && known.point.error > 0.0 && known.point.error <= 1.0
+    };
+    let points: Vec<Point> = known.iter().filter(is_usable).map(|known| known.point.clone()).collect();
+    if points.is_empty() || (base.is_none() && points.len() < FEWEST) {
+        return None;
+    }
+    let form = base.map_or(Form::RF, Form::of);
+    let line = base.map_or_else(|| form.vague(), prior).updated(&samples(form.terms(), &points)?);
+    line.fit()?.noise()?;
+    let name = base.map_or_else(|| "run".to_owned(), |law| format!("{}+run", law.name));
+    let from = base.map_or_else(|| "fitted".to_owned(), |law| format!("{}; refitted", law.source));
+    let source = format!("{from} on {} checkpoints of this run", points.len());
+    let refitted =
+        law(&name, (form, &line), &points.iter().collect::<Vec<_>>(), (&last.conditions, last.classes), source);
+    let range = |wider: fn(f64, f64) -> f64, own: Option<f64>, end: fn(&Law) -> Option<f64>| match base {
+        None => own,
+        Some(base) => own.zip(end(base)).map(|(own, of_base)| wider(own, of_base)),
+    };
+    Some(Law {
+        // What the base's networks said of it counts until this run's say enough.
+        explained: base.and_then(|law| law.explained).filter(|_| points.len() < FEWEST),
+        forced: base.and_then(|law| law.forced.clone()),
+        r_f_min: range(f64::min, refitted.r_f_min, |law| law.r_f_min),
+        r_f_max: range(f64::max, refitted.r_f_max, |law| law.r_f_max),
+        ..refitted
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::predict::terms::{Quantities, Term};
+
+    fn known(count: usize) -> Vec<Known> {
+        let law = Law::preset("fashionmnist-c3").expect("a preset");
+        let known = |index: usize| {
+            let r_f = 0.7 / (1.0 + index as f64);
+            let error = 0.5 * r_f.powf(0.4) * if index.is_multiple_of(2) { 1.02 } else { 0.98 };
+            let quantities = Quantities::from([(Term::RF, r_f)]);
+            let point = Point { label: String::new(), run: None, quantities, error };
+            Known { point, conditions: law.conditions(), classes: 10 }
+        };
+        (0..count).map(known).collect()
+    }
+
+    #[test]
+    fn a_run_draws_its_law_to_itself() {
+        let base = Law::preset("fashionmnist-c3").expect("a preset");
+        let one = refitted(&known(1), Some(&base)).expect("a law");
+        let many = refitted(&known(20), Some(&base)).expect("a law");
+        assert!(base.a < one.a && one.a < many.a && (many.a - 0.5).abs() < 0.1, "{} {}", one.a, many.a);
+        assert_eq!((one.name.as_str(), one.points, one.r_f_max), ("fashionmnist-c3+run", Some(1), base.r_f_max));
+        assert!(many.sd_log < base.sd_log);
+    }
+
+    #[test]
+    fn without_a_law_it_takes_some_networks_and_other_settings_do_not_count() {
+        assert!(refitted(&[], None).is_none() && refitted(&known(4), None).is_none());
+        assert_eq!(refitted(&known(5), None).map(|law| law.name).as_deref(), Some("run"));
+        let mut mixed = known(9);
+        mixed.iter_mut().take(4).for_each(|known| known.conditions.cutoff = 5);
+        mixed[5].point.error = 0.0;
+        assert!(refitted(&mixed, None).is_none());
+        let elsewhere = Law::preset("cifar10").expect("a preset");
+        assert_eq!(refitted(&known(5), Some(&elsewhere)).map(|law| law.name).as_deref(), Some("run"));
+    }
+}
