@@ -191,6 +191,10 @@ fn networks_of_other_settings_are_refused_unless_forced_and_then_marked() {
     // The law itself is for cutoff 3 alone.
     let (code, told) = home.refused(&[&["measure", &last, "--law", "mixed", "--cutoff", "5"], &FEW[..]].concat());
     assert!(code == Some(9) && told.contains("cutoff 3"), "{told}");
+    let measured =
+        home.json(&[&["measure", &last, "--law", "mixed", "--cutoff", "5", "--force-law"], &FEW[..]].concat());
+    let warnings = measured["prediction"]["warnings"].to_string();
+    assert!(warnings.contains("law mixed was forced") && warnings.contains("cutoff 3"), "{warnings}");
 }
 
 /// A run whose checkpoints tell no error of their own.

@@ -21,23 +21,20 @@ use crate::probe::{ProbeSet, Shape};
 /// How every reason for no prediction begins.
 const NO_PREDICTION: &str = "no prediction: ";
 
-/// The law to apply, or why there is none.
-pub(super) type Applicable<'a> = std::result::Result<&'a Law, String>;
+/// The law to apply, with what the reader should know of that, or why there is none.
+pub(super) type Applicable<'a> = std::result::Result<(&'a Law, Option<String>), String>;
 
 /// Whether the chosen law speaks of measurements under these conditions.
 pub(super) fn applicable_law<'a>(chosen: Option<&'a ChosenLaw>, conditions: &Conditions) -> Result<Applicable<'a>> {
     let Some(ChosenLaw { law, explicit, force }) = chosen else {
         return Ok(Err("no prediction: name a law with --law, for instance cifar10 or fashionmnist-c3".to_owned()));
     };
-    match law.conditions().difference(conditions) {
-        Some(difference) if !force => {
-            let reason = format!("it was fitted at other settings: {difference}");
-            if *explicit {
-                return Err(Error::Law { name: law.name.clone(), reason });
-            }
-            Ok(Err(format!("no prediction: law {}: {reason}", law.name)))
-        }
-        _ => Ok(Ok(law)),
+    let Some(difference) = law.conditions().difference(conditions) else { return Ok(Ok((law, None))) };
+    let reason = format!("it was fitted at other settings: {difference}");
+    match (force, explicit) {
+        (true, _) => Ok(Ok((law, Some(format!("law {} was forced: {reason}", law.name))))),
+        (false, true) => Err(Error::Law { name: law.name.clone(), reason }),
+        (false, false) => Ok(Err(format!("no prediction: law {}: {reason}", law.name))),
     }
 }
 
@@ -95,7 +92,7 @@ pub fn quantities(measurement: &Measurement) -> Quantities {
 }
 
 fn prediction(law: &Applicable, measurement: &Measurement) -> std::result::Result<Prediction, String> {
-    let law = law.as_ref().map_err(Clone::clone)?;
+    let (law, mark) = law.as_ref().map_err(Clone::clone)?;
     let r_f = measurement.r_f.as_ref().ok_or("no prediction: R_f is undefined")?;
     if measurement.metadata.is_initial() {
         return Err("no prediction: the checkpoint was written before any training".to_owned());
@@ -105,7 +102,9 @@ fn prediction(law: &Applicable, measurement: &Measurement) -> std::result::Resul
     }
     let missing =
         || format!("no prediction: law {} needs more than this measurement has: {}", law.name, law.equation());
-    law.predict(r_f, &quantities(measurement)).ok_or_else(missing)
+    let mut prediction = law.predict(r_f, &quantities(measurement)).ok_or_else(missing)?;
+    prediction.warnings.extend(mark.clone());
+    Ok(prediction)
 }
 
 /// All readings with their intervals; resamples depend only on the probe set and the seed.
