@@ -1,7 +1,7 @@
 //! How often `check --baseline` is right: seeded pairs of networks whose true ratio of `R_f` is known.
 //!
 //! As in `estimate_coverage.rs`, squared changes are heavy-tailed and mostly the image's own; most of what an image does
-//! to one network it does to the other. `RELSTAB_REPETITIONS=2000` runs the full study.
+//! to one network it does to the other. `RELSTAB_REPETITIONS=2000` runs the full study (docs/check.md).
 
 mod common;
 

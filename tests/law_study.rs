@@ -1,6 +1,6 @@
 //! How often calibrated laws hold what they claim: on simulated networks, and on the zoo's.
 //!
-//! `RELSTAB_REPETITIONS=2000 cargo test --release --test law_study -- --nocapture` is the whole of it.
+//! `RELSTAB_REPETITIONS=2000 cargo test --release --test '*_study' -- --nocapture` is the whole of it.
 
 mod common;
 

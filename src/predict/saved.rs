@@ -108,7 +108,9 @@ impl Folder {
             fs::rename(temporary, &path)?;
             folder.sync_all()
         };
-        write(&path.with_extension("new")).map_err(Error::io(&path, "write"))?;
+        let temporary = path.with_extension("new");
+        let forget = |_: &std::io::Error| drop(fs::remove_file(&temporary));
+        write(&temporary).inspect_err(forget).map_err(Error::io(&path, "write"))?;
         Ok(saved)
     }
 
