@@ -92,6 +92,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
 }
 
+/// A law's source is one sentence.
+const SOURCES_NAMED: usize = 3;
+
 fn fit(args: &Fit) -> Result<ExitCode> {
     if let Some(name) = &args.save {
         check_name(name)?;
@@ -108,7 +111,10 @@ fn fit(args: &Fit) -> Result<ExitCode> {
     let points: Vec<_> = known.iter().map(|known| known.point.clone()).collect();
     let calibration = calibrate(&points, prior.as_ref(), args.form)?;
     let Some(first) = known.first() else { return Ok(ExitCode::Law) };
-    let sources: Vec<_> = args.sources.iter().map(|source| path::text(source)).collect();
+    let mut sources: Vec<_> = args.sources.iter().take(SOURCES_NAMED).map(|source| path::text(source)).collect();
+    if let Some(more) = args.sources.len().checked_sub(SOURCES_NAMED).filter(|more| *more > 0) {
+        sources.push(format!("and {more} more"));
+    }
     let source = format!(
         "{} of {}, {}{}",
         counted(points.len(), "network"),

@@ -44,7 +44,7 @@ pub fn text(saved: &Saved) -> String {
         }
     }
     if calibration.candidates.len() > 1 {
-        text += "\n  form, on points left out     off by a factor of   gain in log error over the usual\n";
+        text += "\n  form, on those left out      off by a factor of   gain in log error over the usual\n";
         for candidate in &calibration.candidates {
             let chosen = if candidate.form == calibration.form { "*" } else { " " };
             let gain = candidate.gain.map_or_else(String::new, |[gain, sd]| format!("{gain:+.3} +- {sd:.3}"));
