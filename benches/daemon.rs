@@ -1,6 +1,6 @@
 //! What the daemon costs and how fast it is, in one run: `cargo bench --bench daemon` for small counts, a minute;
 //! `cargo bench --bench daemon -- --full` for 1,000 runs, 100,000 rows and 1,000 subscribers, some ten minutes; names of
-//! parts (idle, latency, fan-out, burst) choose among them.
+//! parts (idle, latency, fan-out, burst, refit) choose among them.
 
 #[path = "../tests/common/daemon.rs"]
 #[allow(dead_code, reason = "shared with the tests")]
@@ -26,6 +26,7 @@ struct Counts {
     subscribers: usize,
     events: usize,
     dropped: usize,
+    measured: usize,
     idle: Duration,
 }
 
@@ -36,6 +37,7 @@ const SMALL: Counts = Counts {
     subscribers: 100,
     events: 100,
     dropped: 100,
+    measured: 1_000,
     idle: Duration::from_secs(5),
 };
 const FULL: Counts = Counts {
@@ -45,6 +47,7 @@ const FULL: Counts = Counts {
     subscribers: 1_000,
     events: 500,
     dropped: 1_000,
+    measured: 10_000,
     idle: Duration::from_mins(1),
 };
 
@@ -57,7 +60,13 @@ fn main() {
     }
     let counts = if std::env::args().any(|argument| argument == "--full") { FULL } else { SMALL };
     println!("| what | measured | bound |\n|---|---|---|");
-    let parts = [("idle", ready_and_idle as Part), ("latency", latency), ("fan-out", fan_out), ("burst", thousand)];
+    let parts = [
+        ("idle", ready_and_idle as Part),
+        ("latency", latency),
+        ("fan-out", fan_out),
+        ("burst", thousand),
+        ("refit", refit),
+    ];
     let named = |name: &str| std::env::args().any(|argument| argument == name);
     let all = !parts.iter().any(|(name, _)| named(name));
     for (_, measure) in parts.iter().filter(|(name, _)| all || named(name)) {
@@ -123,6 +132,27 @@ fn fill(place: &Place, record: &Measurement, rows: usize) {
         let outcome = Outcome::Measured { settings: "x".to_owned(), measurement: Box::new(record) };
         journal.finish(&job.expect("pending"), &outcome, &[]).expect("written");
     }
+}
+
+/// A known error among many checkpoints: the law refitted, and all of them predicted anew.
+fn refit(counts: &Counts) {
+    let place = Place::new();
+    let mut record = record();
+    record.metadata.val_error = None;
+    fill(&place, &record, counts.measured);
+    place.rename_in("step_1000000.onnx", "last");
+    let daemon = Daemon::start(&place, &[]);
+    Client::subscribed(&daemon, 0).until(|event| event["type"] == "measured" && name_of(event) == "step_1000000.onnx");
+    let mut client = daemon.client();
+    let mut times = Vec::new();
+    for step in 1..=10 {
+        let started = Instant::now();
+        let request = json!({"type": "annotate", "run": place.run_name(), "step": step, "val_error": 0.1});
+        assert_eq!(client.ask(&request)["type"], "annotated");
+        times.push(started.elapsed());
+    }
+    times.sort();
+    row(&format!("a known error among {} checkpoints", counts.measured), &format!("median {:.0?}", times[5]), "");
 }
 
 fn field(daemon: &Daemon, name: &str) -> u64 {

@@ -29,4 +29,6 @@ for step in range(1, 41):
         break
 Path(run, f"stopped.{rank}").write_text(str(step))
 monitor.close()
+# Gloo may abort a process whose peer has gone: neither goes before both are done.
+distributed.barrier()
 distributed.destroy_process_group()

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::event::Measurement;
 use crate::measure::{ChosenLaw, predict, predict_anew};
 use crate::predict::Law;
-use crate::predict::evidence::{ErrorOf, of_measurements};
+use crate::predict::evidence::{ErrorOf, Known, of_measurement};
 use crate::predict::refit::refitted;
 
 /// Every known error counts at once up to this many, and from there on whenever a twentieth more are known.
@@ -61,10 +61,9 @@ impl Journal {
                 return Ok(());
             }
             let mut law = RunLaw { chosen: chosen.cloned(), refit, own: None, ..old };
-            let measured = measured(tx, run)?;
-            law.refit(&measured);
-            law.known = known(tx, run)?;
-            law.apply(tx, &measured)?;
+            law.known = count_known(tx, run)?;
+            law.refit(&known(tx, run)?);
+            law.apply(tx, run)?;
             law.write(tx, run)
         })
         .map(|_| ())
@@ -74,15 +73,14 @@ impl Journal {
 /// Takes the known errors of a run into its law, and predicts all of it by the new version.
 pub(super) fn refit(tx: &Writer, run: i64) -> rusqlite::Result<()> {
     let mut law = RunLaw::read(tx, run)?;
-    let known = known(tx, run)?;
-    if !law.refit || !law.is_due(known) {
+    let count = count_known(tx, run)?;
+    if !law.refit || !law.is_due(count) {
         return Ok(());
     }
-    let measured = measured(tx, run)?;
-    if law.refit(&measured) {
-        law.apply(tx, &measured)?;
+    law.known = count;
+    if law.refit(&known(tx, run)?) {
+        law.apply(tx, run)?;
     }
-    law.known = known;
     law.write(tx, run)
 }
 
@@ -95,35 +93,24 @@ pub(super) fn predict_by_own(tx: &Writer, run: i64, record: &mut Measurement) ->
     Ok(())
 }
 
-/// Checkpoints of one run.
-#[derive(Default)]
-struct Measured {
-    ids: Vec<i64>,
-    /// With a run's name that nobody reads.
-    records: Vec<(String, Measurement)>,
-}
-
-/// The run's measured checkpoints that count, each with the error as last told, in training order.
-fn measured(tx: &Writer, run: i64) -> rusqlite::Result<Measured> {
+/// The run's checkpoints with a known error, as last told, in training order.
+fn known(tx: &Writer, run: i64) -> rusqlite::Result<Vec<Known>> {
     let sql = format!(
-        "SELECT c.id, body, val_error FROM checkpoints AS c JOIN events ON events.seq = outcome
-         WHERE c.run = ?1 AND state = 1 AND {COUNTED} ORDER BY step, epoch, written, c.id"
+        "SELECT body, val_error FROM checkpoints AS c JOIN events ON events.seq = outcome
+         WHERE c.run = ?1 AND state = 1 AND val_error IS NOT NULL AND {COUNTED} ORDER BY step, epoch, written, c.id"
     );
     let mut query = tx.prepare_cached(&sql)?;
     let mut rows = query.query([run])?;
-    let mut measured = Measured::default();
+    let mut known = Vec::new();
     while let Some(row) = rows.next()? {
-        if let Some(mut record) = measurement(&row.get::<_, String>(1)?) {
-            record.metadata.val_error = row.get(2)?;
-            measured.ids.push(row.get(0)?);
-            measured.records.push((String::new(), record));
-        }
+        let Some(mut record) = measurement(&row.get::<_, String>(0)?) else { continue };
+        record.metadata.val_error = row.get(1)?;
+        known.extend(of_measurement("", &record, ErrorOf::ValError));
     }
-    Ok(measured)
+    Ok(known)
 }
 
-/// How many errors are known.
-fn known(tx: &Writer, run: i64) -> rusqlite::Result<u32> {
+fn count_known(tx: &Writer, run: i64) -> rusqlite::Result<u32> {
     let sql = "SELECT count(*) FROM checkpoints WHERE run = ?1 AND state = 1 AND val_error IS NOT NULL";
     tx.prepare_cached(sql)?.query_row([run], |row| row.get(0))
 }
@@ -134,10 +121,9 @@ impl RunLaw {
     }
 
     /// Gives whether anything changed.
-    fn refit(&mut self, measured: &Measured) -> bool {
-        let (known, _) = of_measurements(&measured.records, Some(ErrorOf::ValError));
+    fn refit(&mut self, known: &[Known]) -> bool {
         let base = self.chosen.as_ref().map(|chosen| &chosen.law);
-        let own = refitted(&known, base).filter(|_| self.refit);
+        let own = refitted(known, base).filter(|_| self.refit);
         let own = own.map(|law| Law { version: self.versions + 1, ..law });
         let is_same = match (&own, &self.own) {
             (Some(new), Some(old)) => new.posterior == old.posterior,
@@ -151,14 +137,21 @@ impl RunLaw {
         !is_same
     }
 
-    fn apply(&self, tx: &Writer, measured: &Measured) -> rusqlite::Result<()> {
+    /// Predicts what was measured of the run.
+    fn apply(&self, tx: &Writer, run: i64) -> rusqlite::Result<()> {
         let present = self.present();
+        let sql = "SELECT checkpoints.id, body FROM checkpoints JOIN events ON events.seq = outcome
+                   WHERE checkpoints.run = ?1 AND state = 1";
+        let mut query = tx.prepare_cached(sql)?;
         let mut update =
             tx.prepare_cached("UPDATE checkpoints SET predicted_error = ?2, prediction = ?3 WHERE id = ?1")?;
-        for (id, (_, record)) in measured.ids.iter().zip(&measured.records) {
-            let prediction = predict(record, present.as_ref());
+        let mut rows = query.query([run])?;
+        while let Some(row) = rows.next()? {
+            let Some(record) = measurement(&row.get::<_, String>(1)?) else { continue };
+            let prediction = predict(&record, present.as_ref());
             let json = prediction.as_ref().and_then(|prediction| serde_json::to_string(prediction).ok());
-            update.execute(params![id, prediction.map(|prediction| prediction.error), json])?;
+            let error = prediction.map(|prediction| prediction.error);
+            update.execute(params![row.get::<_, i64>(0)?, error, json])?;
         }
         Ok(())
     }

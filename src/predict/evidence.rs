@@ -51,23 +51,26 @@ pub struct Unsaid {
 pub fn of_measurements(measured: &[(String, Measurement)], of: Option<ErrorOf>) -> (Vec<Known>, usize) {
     let has_val_error = || measured.iter().any(|(_, record)| record.metadata.val_error.is_some());
     let of = of.unwrap_or_else(|| if has_val_error() { ErrorOf::ValError } else { ErrorOf::ProbeError });
-    let known = |(run, record): &(String, Measurement)| {
-        let error = match of {
-            ErrorOf::ValError => record.metadata.val_error,
-            ErrorOf::ProbeError => record.probe_error,
-        };
-        let is_trained = !record.metadata.is_initial() && !is_near_initial(record.r_f.as_ref()?);
-        let point = Point {
-            label: path::text(&record.model.path),
-            run: Some(run.clone()),
-            quantities: quantities(record),
-            error: error.filter(|_| is_trained)?,
-        };
-        Some(Known { point, conditions: conditions(record), classes: record.model.outputs })
-    };
-    let known: Vec<_> = measured.iter().filter_map(known).collect();
+    let known: Vec<_> = measured.iter().filter_map(|(run, record)| of_measurement(run, record, of)).collect();
     let left_out = measured.len() - known.len();
     (known, left_out)
+}
+
+/// A measured network of `run`; `None` if its error is not known, or it is not trained yet.
+#[must_use]
+pub fn of_measurement(run: &str, record: &Measurement, of: ErrorOf) -> Option<Known> {
+    let error = match of {
+        ErrorOf::ValError => record.metadata.val_error,
+        ErrorOf::ProbeError => record.probe_error,
+    };
+    let is_trained = !record.metadata.is_initial() && !is_near_initial(record.r_f.as_ref()?);
+    let point = Point {
+        label: path::text(&record.model.path),
+        run: Some(run.to_owned()),
+        quantities: quantities(record),
+        error: error.filter(|_| is_trained)?,
+    };
+    Some(Known { point, conditions: conditions(record), classes: record.model.outputs })
 }
 
 /// A row of a table, CSV or JSON.
