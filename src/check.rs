@@ -7,6 +7,7 @@ use statrs::distribution::{Beta, ContinuousCDF as _};
 use crate::error::{Error, ExitCode, Result};
 use crate::estimate::{Comparison, compare};
 use crate::event::Measurement;
+use crate::predict::NO_PREDICTION;
 
 /// Level of the interval of the error on the probe images.
 const LEVEL: f64 = 0.95;
@@ -250,7 +251,7 @@ fn no_value(measurement: &Measurement, quantity: Quantity) -> Error {
     let undefined = || measurement.undefined.as_ref().map(|undefined| undefined.reason.clone());
     let reason = match quantity {
         Quantity::PredictedError => {
-            measurement.warnings.iter().find(|warning| warning.starts_with("no prediction")).cloned()
+            measurement.warnings.iter().find(|warning| warning.starts_with(NO_PREDICTION)).cloned()
         }
         Quantity::ProbeError => Some("the probe set has no labels".to_owned()),
         Quantity::Regression => Some("it needs a baseline".to_owned()),

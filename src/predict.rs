@@ -21,6 +21,9 @@ use crate::perturb::Interpolation;
 use linear::{Linear, Predictive};
 use terms::{Quantities, Term, logs};
 
+/// How the warning that tells why there is no prediction begins.
+pub const NO_PREDICTION: &str = "no prediction: ";
+
 /// What a measurement and a law must share for the law to speak of the measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Conditions {

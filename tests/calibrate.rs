@@ -110,8 +110,7 @@ fn a_law_from_a_journal_counts_the_errors_that_were_told() {
     let mut client = Client::subscribed(&daemon, 0);
     for step in ["000030", "000054", "003330", "006000"] {
         let name = format!("step={step}.onnx");
-        fs::copy(bundled(&name), place.path().join("temporary")).expect("copied");
-        fs::rename(place.path().join("temporary"), place.run().join(&name)).expect("renamed");
+        place.put(&name, &fs::read(bundled(&name)).expect("a network"));
     }
     client.outcomes(4);
     let request = json!({"type": "annotate", "run": place.run_name(), "step": 6000, "val_error": 0.05});
@@ -203,8 +202,7 @@ fn nameless_errors(place: &Place, steps: &[&str]) {
         let mut bytes = fs::read(bundled(&format!("step={step}.onnx"))).expect("a network");
         // Of a key that is there twice the last one counts; what is no number is left out.
         bytes.extend(common::daemon::property("relstab.val_error", "unknown"));
-        fs::write(place.path().join("temporary"), bytes).expect("written");
-        fs::rename(place.path().join("temporary"), place.run().join(format!("step={step}.onnx"))).expect("renamed");
+        place.put(format!("step={step}.onnx"), &bytes);
     }
 }
 
@@ -271,8 +269,7 @@ fn a_run_without_a_law_comes_to_one_and_a_law_may_be_held() {
     let steps = ["000030", "000054", "000097", "001848", "003330", "006000"];
     let add = |step: &str| {
         let name = format!("step={step}.onnx");
-        fs::copy(bundled(&name), place.path().join("temporary")).expect("copied");
-        fs::rename(place.path().join("temporary"), place.run().join(&name)).expect("renamed");
+        place.put(&name, &fs::read(bundled(&name)).expect("a network"));
     };
     for (count, step) in steps.iter().enumerate() {
         add(step);

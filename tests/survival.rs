@@ -108,9 +108,7 @@ fn place_of_fixtures() -> Place {
 }
 
 fn bring(place: &Place, fixture: &str, name: &str) {
-    let temporary = place.path().join("fixture");
-    fs::copy(common::project("tests/fixtures").join(fixture), &temporary).expect("copied");
-    fs::rename(temporary, place.run().join(name)).expect("renamed");
+    place.put(name, &fs::read(common::project("tests/fixtures").join(fixture)).expect("a fixture"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::measure::with_progress;
+use super::measure::measure_file;
 use super::setup::Shared;
 use super::state::find;
 use super::{Format, complain, print, print_json};
@@ -110,7 +110,8 @@ fn fit(args: &Fit) -> Result<ExitCode> {
     let forced = together(&known, prior.as_ref(), args.shared.force_law)?;
     let points: Vec<_> = known.iter().map(|known| known.point.clone()).collect();
     let calibration = calibrate(&points, prior.as_ref(), args.form)?;
-    let Some(first) = known.first() else { return Ok(ExitCode::Law) };
+    // There is one: no law is calibrated on none.
+    let first = &known[0];
     let mut sources: Vec<_> = args.sources.iter().take(SOURCES_NAMED).map(|source| path::text(source)).collect();
     if let Some(more) = args.sources.len().checked_sub(SOURCES_NAMED).filter(|more| *more > 0) {
         sources.push(format!("and {more} more"));
@@ -183,7 +184,7 @@ fn measure_all(args: &Fit, folder: &Path) -> Result<Vec<(String, Measurement)>> 
         let setup = args.shared.run_plan(&run[0].run, folder, None)?.plan.load()?;
         let mut resolved = None;
         for found in run {
-            match with_progress(|progress| setup.measure(setup.read(&found.path)?, &mut resolved, progress)) {
+            match measure_file(&setup, &found.path, &mut resolved) {
                 Ok(measurement) => measured.push((path::text(&found.run), measurement)),
                 Err(error) if error.reach() == Reach::Checkpoint => complain("error", &error.one_line()),
                 Err(error) => return Err(error),

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::measure::with_progress;
+use super::measure::measure_file;
 use super::setup::Shared;
 use super::{Format, print, print_json};
 use crate::check::{Checked, Limit, Quantity, Report, Verdict, check, looks, regression};
@@ -228,8 +228,7 @@ impl Gate {
         let count = self.looks.len();
         let mut results = Vec::new();
         for look in &mut self.looks {
-            let measure =
-                |path: &Path| with_progress(|progress| look.setup.measure(look.setup.read(path)?, &mut None, progress));
+            let measure = |path: &Path| measure_file(&look.setup, path, &mut None);
             let measurement = match measure(model) {
                 Ok(measurement) => measurement,
                 Err(error) => return Ok(vec![Err(error)]),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::measure::with_progress;
+use super::measure::measure_file;
 use super::setup::Shared;
 use super::{Format, print, print_json};
 use crate::config::Config;
@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let folder = args.models.first().and_then(|model| model.parent()).unwrap_or(Path::new(""));
     let config = if args.shared.probe.is_none() { Config::read(folder)? } else { Config::default() };
     let setup = args.shared.plan(&config, folder)?.load()?;
-    let measure = |model: &PathBuf| with_progress(|progress| setup.measure(setup.read(model)?, &mut None, progress));
+    let measure = |model: &PathBuf| measure_file(&setup, model, &mut None);
     let measurements = args.models.iter().map(measure).collect::<Result<Vec<_>>>()?;
     let (places, pairs) = ranked(&measurements, args.level)?;
     let models = places.into_iter().map(|place| {

@@ -9,7 +9,9 @@ use super::setup::Shared;
 use super::{Format, complain, print, print_json};
 use crate::config::Config;
 use crate::error::{ExitCode, Result};
+use crate::event::Measurement;
 use crate::measure::Progress;
+use crate::plan::{Resolved, Setup};
 use crate::report;
 
 #[derive(Debug, clap::Args)]
@@ -29,7 +31,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     // Without --probe the run that the network belongs to says what to measure it on.
     let config = if args.shared.probe.is_none() { Config::read(folder)? } else { Config::default() };
     let setup = args.shared.plan(&config, folder)?.load()?;
-    let mut measurement = with_progress(|progress| setup.measure(setup.read(&args.model)?, &mut None, progress))?;
+    let mut measurement = measure_file(&setup, &args.model, &mut None)?;
     if !args.replicates {
         measurement.replicates_log_r_f = None;
     }
@@ -44,6 +46,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             Ok(ExitCode::Undefined)
         }
     }
+}
+
+/// Reads and measures one network behind a bar; `resolved` as in [`Setup::measure`].
+pub(super) fn measure_file(setup: &Setup, path: &Path, resolved: &mut Option<Resolved>) -> Result<Measurement> {
+    with_progress(|progress| setup.measure(setup.read(path)?, resolved, progress))
 }
 
 /// Runs `work` behind a bar on a terminal, behind nothing in a pipe.

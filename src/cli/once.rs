@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::measure::with_progress;
+use super::measure::measure_file;
 use super::setup::Shared;
 use super::{Format, complain, print, print_json};
 use crate::error::{Error, ExitCode, Reach, Result};
@@ -62,9 +62,7 @@ impl Stream {
 
     /// A checkpoint that fails is reported and costs only itself; what concerns all of them ends the stream.
     fn measure(&mut self, path: &Path, seq: u64) -> Result<()> {
-        let outcome =
-            with_progress(|progress| self.setup.measure(self.setup.read(path)?, &mut self.resolved, progress));
-        let kind = match outcome {
+        let kind = match measure_file(&self.setup, path, &mut self.resolved) {
             Ok(mut measurement) => {
                 measurement.replicates_log_r_f = None;
                 Kind::Measured { measurement: Box::new(measurement) }

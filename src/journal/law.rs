@@ -18,7 +18,7 @@ use crate::predict::refit::refitted;
 const EACH: u32 = 100;
 
 /// What predicts a run's errors.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct RunLaw {
     /// What the run was given.
     chosen: Option<ChosenLaw>,

@@ -14,12 +14,9 @@ use crate::event::{
     MEASUREMENT_SCHEMA, Measurement, Model, Probe, Reading, Readings, Settings as SettingsRecord, Timing, Undefined,
 };
 use crate::perturb::Perturber;
-use crate::predict::terms::{Quantities, Term};
-use crate::predict::{Conditions, Law, Prediction, is_near_initial};
+use crate::predict::terms::{Quantities, Term, known};
+use crate::predict::{Conditions, Law, NO_PREDICTION, Prediction, is_near_initial};
 use crate::probe::{ProbeSet, Shape};
-
-/// How every reason for no prediction begins.
-const NO_PREDICTION: &str = "no prediction: ";
 
 /// The law to apply, with what the reader should know of that, or why there is none.
 pub(super) type Applicable<'a> = std::result::Result<(&'a Law, Option<String>), String>;
@@ -27,14 +24,14 @@ pub(super) type Applicable<'a> = std::result::Result<(&'a Law, Option<String>), 
 /// Whether the chosen law speaks of measurements under these conditions.
 pub(super) fn applicable_law<'a>(chosen: Option<&'a ChosenLaw>, conditions: &Conditions) -> Result<Applicable<'a>> {
     let Some(ChosenLaw { law, explicit, force }) = chosen else {
-        return Ok(Err("no prediction: name a law with --law, for instance cifar10 or fashionmnist-c3".to_owned()));
+        return Ok(Err("name a law with --law, for instance cifar10 or fashionmnist-c3".to_owned()));
     };
     let Some(difference) = law.conditions().difference(conditions) else { return Ok(Ok((law, None))) };
     let reason = format!("it was fitted at other settings: {difference}");
     match (force, explicit) {
         (true, _) => Ok(Ok((law, Some(format!("law {} was forced: {reason}", law.name))))),
         (false, true) => Err(Error::Law { name: law.name.clone(), reason }),
-        (false, false) => Ok(Err(format!("no prediction: law {}: {reason}", law.name))),
+        (false, false) => Ok(Err(format!("law {}: {reason}", law.name))),
     }
 }
 
@@ -56,7 +53,7 @@ pub fn predict_anew(measurement: &mut Measurement, chosen: Option<&ChosenLaw>) {
 fn settle_prediction(measurement: &mut Measurement, law: &Applicable) {
     match prediction(law, measurement) {
         Ok(prediction) => measurement.prediction = Some(prediction),
-        Err(reason) => measurement.warnings.push(reason),
+        Err(reason) => measurement.warnings.push(format!("{NO_PREDICTION}{reason}")),
     }
 }
 
@@ -79,7 +76,7 @@ pub fn conditions(measurement: &Measurement) -> Conditions {
 pub fn quantities(measurement: &Measurement) -> Quantities {
     let value = |estimate: Option<&Estimate>| estimate.map(|estimate| estimate.value);
     let scores = measurement.scores.as_ref();
-    let all = [
+    known([
         (Term::RF, value(measurement.r_f.as_ref())),
         (Term::DF, value(measurement.d_f.as_ref())),
         (Term::GF, value(measurement.g_f.as_ref())),
@@ -87,21 +84,19 @@ pub fn quantities(measurement: &Measurement) -> Quantities {
         (Term::ConfidenceDeformed, scores.map(|scores| scores.confidence.deformed)),
         (Term::AgreementDeformed, scores.map(|scores| scores.agreement.deformed)),
         (Term::AgreementNoisy, scores.map(|scores| scores.agreement.noisy)),
-    ];
-    all.into_iter().filter_map(|(term, value)| Some((term, value?))).collect()
+    ])
 }
 
 fn prediction(law: &Applicable, measurement: &Measurement) -> std::result::Result<Prediction, String> {
     let (law, mark) = law.as_ref().map_err(Clone::clone)?;
-    let r_f = measurement.r_f.as_ref().ok_or("no prediction: R_f is undefined")?;
+    let r_f = measurement.r_f.as_ref().ok_or("R_f is undefined")?;
     if measurement.metadata.is_initial() {
-        return Err("no prediction: the checkpoint was written before any training".to_owned());
+        return Err("the checkpoint was written before any training".to_owned());
     }
     if is_near_initial(r_f) {
-        return Err("no prediction: R_f is near 1, where training begins".to_owned());
+        return Err("R_f is near 1, where training begins".to_owned());
     }
-    let missing =
-        || format!("no prediction: law {} needs more than this measurement has: {}", law.name, law.equation());
+    let missing = || format!("law {} needs more than this measurement has: {}", law.name, law.equation());
     let mut prediction = law.predict(r_f, &quantities(measurement)).ok_or_else(missing)?;
     prediction.warnings.extend(mark.clone());
     Ok(prediction)

@@ -137,11 +137,13 @@ pub fn calibrate(points: &[Point], prior: Option<&Law>, form: Option<Form>) -> R
         _ => form.vague(),
     };
     let usual = given.as_ref().map_or(Form::RF, |(form, _)| *form);
-    let groups = groups(points.iter(), is_by_run(points));
-    let (form, candidates) = match form {
-        Some(form) => (form, Vec::new()),
-        None => candidates::choose(points, &groups, usual, &start),
+    let (by_points, by_runs) = (groups(points.iter(), false), groups(points.iter(), true));
+    let runs = count(&by_runs);
+    let choose = || {
+        let groups = if runs >= FEWEST_RUNS { &by_runs } else { &by_points };
+        candidates::choose(points, (groups, runs), usual, &start)
     };
+    let (form, candidates) = form.map_or_else(choose, |form| (form, Vec::new()));
     let Some(samples) = samples(form.terms(), points) else {
         return refuse("a value above 0 of each term in every point", format!("points without, for {form}"));
     };
@@ -156,7 +158,7 @@ pub fn calibrate(points: &[Point], prior: Option<&Law>, form: Option<Form>) -> R
         return refuse(&expected, format!("{} of them", points.len()));
     }
 
-    let alone = residuals(&samples, &self::groups(points.iter(), false), &prior);
+    let alone = residuals(&samples, &by_points, &prior);
     let alarm = FALSE_ALARMS / points.len() as f64;
     let judge = |(point, residual): (&Point, &Option<Residual>)| Judged {
         point: point.clone(),
@@ -164,8 +166,7 @@ pub fn calibrate(points: &[Point], prior: Option<&Law>, form: Option<Form>) -> R
         outlier: residual.as_ref().and_then(|residual| residual.beyond).is_some_and(|share| share < alarm),
     };
     let judged = points.iter().zip(&alone).map(judge).collect();
-    let runs = count(&self::groups(points.iter(), true));
-    let by_run = || summary(&residuals(&samples, &self::groups(points.iter(), true), &prior));
+    let by_run = || summary(&residuals(&samples, &by_runs, &prior));
     let ranked = |x: &[f64]| if let [x] = x { *x } else { fit.at(x) };
     let pairs: Vec<_> = samples.iter().map(|(x, y)| (ranked(x), *y)).collect();
     let mut calibration = Calibration {
@@ -254,10 +255,6 @@ fn groups<'a>(points: impl Iterator<Item = &'a Point>, by_run: bool) -> Vec<Grou
 
 fn count(groups: &[Group]) -> usize {
     groups.iter().collect::<BTreeSet<_>>().len()
-}
-
-fn is_by_run(points: &[Point]) -> bool {
-    count(&groups(points.iter(), true)) >= FEWEST_RUNS
 }
 
 fn verdict(calibration: &Calibration) -> Verdict {

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::calibrate::Point;
-use super::terms::{Quantities, Term};
+use super::terms::{Term, known};
 use super::{Conditions, is_near_initial};
 use crate::error::{Error, Result};
 use crate::estimate::Estimator;
@@ -156,7 +156,7 @@ impl Row {
             estimator: self.estimator.unwrap_or(unsaid.conditions.estimator),
             side,
         };
-        let terms = [
+        let quantities = known([
             (Term::RF, Some(self.r_f)),
             (Term::DF, self.d_f),
             (Term::GF, self.g_f),
@@ -164,8 +164,7 @@ impl Row {
             (Term::ConfidenceDeformed, self.confidence_deformed),
             (Term::AgreementDeformed, self.agreement_deformed),
             (Term::AgreementNoisy, self.agreement_noisy),
-        ];
-        let quantities: Quantities = terms.into_iter().filter_map(|(term, value)| Some((term, value?))).collect();
+        ]);
         let label = self.label.map_or_else(|| name.to_owned(), |label| format!("{name} ({label})"));
         let point = Point { label, run: self.run.filter(|run| !run.is_empty()), quantities, error: self.error };
         Ok(Known { point, conditions, classes })

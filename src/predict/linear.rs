@@ -65,7 +65,7 @@ impl Linear {
             prior.moments[index] = precision * value;
             prior.squares += precision * value.powi(2);
         }
-        Self { squares: prior.squares + degrees.max(0.0) * variance, degrees, ..prior }
+        Self { squares: prior.squares + degrees * variance, degrees, ..prior }
     }
 
     /// What is known after these points.

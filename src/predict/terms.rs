@@ -6,20 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A quantity of a measurement.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-    strum::Display,
-    strum::EnumIter,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, strum::Display)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Term {
@@ -69,6 +56,11 @@ impl Term {
             score => format!("(1 - {score})"),
         }
     }
+}
+
+/// Those quantities that have a value.
+pub fn known(values: impl IntoIterator<Item = (Term, Option<f64>)>) -> Quantities {
+    values.into_iter().filter_map(|(term, value)| Some((term, value?))).collect()
 }
 
 /// The logarithms of `terms`; `None` if one is not known or has none.

@@ -57,11 +57,16 @@ impl Place {
 
     /// A network with `note` and the name's step in its metadata, renamed into place.
     pub fn rename_in(&self, name: impl AsRef<Path>, note: &str) {
-        let temporary = self.folder.path().join("temporary");
         let mut bytes = network(note);
         if let (Some(step), _) = step_and_epoch(name.as_ref()) {
             bytes.extend(property("relstab.step", &step.to_string()));
         }
+        self.put(name, &bytes);
+    }
+
+    /// A file of these bytes, renamed into the run.
+    pub fn put(&self, name: impl AsRef<Path>, bytes: &[u8]) {
+        let temporary = self.folder.path().join("temporary");
         fs::write(&temporary, bytes).expect("written");
         let path = self.run().join(name);
         fs::create_dir_all(path.parent().expect("a parent")).expect("created");

@@ -96,11 +96,11 @@ impl Form {
     }
 }
 
-/// The usual form, unless another one errs less on points left out by more than chance, in enough trainings; and how each of
-/// them does.
+/// The usual form, unless another one errs less on groups left out by more than chance, in enough runs; and how each of them
+/// does.
 pub fn choose(
     points: &[Point],
-    groups: &[Group],
+    (groups, runs): (&[Group], usize),
     usual: Form,
     start: &dyn Fn(Form) -> Linear,
 ) -> (Form, Vec<Candidate>) {
@@ -114,9 +114,8 @@ pub fn choose(
         candidates.push(Candidate { form, error: mean(&errors), gain: Some(of_groups(&gains, groups)) });
     }
     candidates.sort_by(|a, b| a.error.total_cmp(&b.error));
-    let enough = super::count(&super::groups(points.iter(), true)) >= FEWEST;
     let is_better = |candidate: &&Candidate| {
-        candidate.gain.is_some_and(|[gain, deviation]| enough && gain > DECISIVE * deviation && gain > 0.0)
+        candidate.gain.is_some_and(|[gain, deviation]| runs >= FEWEST && gain > DECISIVE * deviation && gain > 0.0)
     };
     (candidates.iter().find(is_better).map_or(usual, |candidate| candidate.form), candidates)
 }
