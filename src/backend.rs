@@ -3,6 +3,7 @@
 //! No type of an engine leaves this module. Lanes run side by side, each with its own session and buffers, so that
 //! several batches are in flight while others are being made.
 
+mod coordinates;
 mod discover;
 mod graph;
 mod onnxruntime;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use coordinates::Coordinates;
 pub use discover::{Candidate, candidates};
 pub use graph::read_metadata;
 pub use onnxruntime::{Runtime, runtime};
@@ -24,7 +26,7 @@ use crate::checkpoint::Metadata;
 use crate::error::{Error, Result};
 use crate::path::RawPath;
 use crate::probe::{Layout, Shape};
-use graph::Graph;
+use graph::{Graph, Input};
 
 /// Which engine runs the network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, strum::Display)]
@@ -65,8 +67,11 @@ pub struct Options {
     pub provider: Provider,
     /// The ONNX Runtime library, instead of looking for it.
     pub library: Option<RawPath>,
-    /// The output to measure, instead of the first float one of rank 2.
+    /// The output to measure, instead of the first one that may be class logits.
     pub output: Option<String>,
+    /// The order of the input's axes, where its sizes fit both, or hold an image in one row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_layout: Option<Layout>,
     /// How many cores to use; all by default.
     pub threads: Option<NonZeroUsize>,
 }
@@ -101,8 +106,10 @@ pub struct Network {
     pub layout: Layout,
     /// One image.
     pub shape: Shape,
-    /// Coordinates of the measured output for one image.
-    pub outputs: usize,
+    /// Sizes of one image's axes as the network takes them: fewer than 3 where it wants images flat.
+    pub axes: Vec<usize>,
+    /// The measured numbers of the output for one image.
+    pub coordinates: Coordinates,
     /// The batch size the network insists on, if it does.
     pub fixed_batch: Option<usize>,
     /// What the checkpoint says of itself.
@@ -140,7 +147,7 @@ pub struct Lanes {
 
 /// One lane's way into the network.
 pub trait Session: Send {
-    /// Runs `images`, `[row, axes of the network's layout]`, and writes `[row, output]`; the caller owns both buffers.
+    /// Runs `images`, `[row, axes of the network's layout]`, and writes `[row, coordinate]`; the caller owns both buffers.
     ///
     /// # Errors
     /// `Engine` if the engine fails or gives another number of outputs than the trial run did.
@@ -151,7 +158,6 @@ pub trait Session: Send {
 #[derive(Debug)]
 pub struct Model {
     graph: Graph,
-    shape: Shape,
 }
 
 impl Model {
@@ -166,14 +172,38 @@ impl Model {
     pub fn external_data(&self) -> &BTreeSet<PathBuf> {
         &self.graph.external_data
     }
+
+    /// What the checkpoint says of itself.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.graph.metadata
+    }
+
+    /// Its file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.graph.path
+    }
+
+    /// Whether it declares an input that images of `shape` fit.
+    #[must_use]
+    pub fn takes(&self, shape: Shape) -> bool {
+        self.graph.input_of(shape, None).is_ok()
+    }
+
+    /// Its input and its outputs with their types and sizes, as people read them.
+    #[must_use]
+    pub fn signature(&self) -> (String, &[String]) {
+        (self.graph.input_text(), &self.graph.outputs)
+    }
 }
 
-/// Reads the ONNX network at `path` for images of `shape`; `output` names the tensor to measure.
+/// Reads the ONNX network at `path`; `output` names the tensor to measure.
 ///
 /// # Errors
-/// `Io`, `Unfinished`, `Model` or `Mismatch` for a file that cannot be measured.
-pub fn read(path: &Path, shape: Shape, output: Option<&str>) -> Result<Model> {
-    Ok(Model { graph: Graph::read(path, shape, output)?, shape })
+/// `Io`, `Unfinished` or `Model` for a file that cannot be measured.
+pub fn read(path: &Path, output: Option<&str>) -> Result<Model> {
+    Ok(Model { graph: Graph::read(path, output)? })
 }
 
 /// [`read()`], then [`load()`].
@@ -181,15 +211,17 @@ pub fn read(path: &Path, shape: Shape, output: Option<&str>) -> Result<Model> {
 /// # Errors
 /// As both.
 pub fn open(path: &Path, shape: Shape, options: &Options) -> Result<Box<dyn Backend>> {
-    load(read(path, shape, options.output.as_deref())?, options)
+    load(read(path, options.output.as_deref())?, shape, options)
 }
 
-/// Loads a network into an engine, and tries it once.
+/// Loads a network into an engine for images of `shape`, and tries it once.
 ///
 /// # Errors
-/// `Unavailable` for an engine or provider that cannot be had, `Engine` where the engine refuses the network.
-pub fn load(model: Model, options: &Options) -> Result<Box<dyn Backend>> {
-    let Model { graph, shape } = model;
+/// `Mismatch` for images that it does not take, `Unavailable` for an engine or provider that cannot be had, `Engine` where
+/// the engine refuses the network.
+pub fn load(model: Model, shape: Shape, options: &Options) -> Result<Box<dyn Backend>> {
+    let Model { graph } = model;
+    let input = graph.input_of(shape, options.input_layout)?;
     let library = options.library.as_ref().map(|library| library.0.as_path());
     let threads = options.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
     let (runtime, note) = match options.engine {
@@ -205,44 +237,50 @@ pub fn load(model: Model, options: &Options) -> Result<Box<dyn Backend>> {
     };
     match runtime {
         Some(runtime) => {
-            Ok(Box::new(onnxruntime::OnnxRuntime::load(runtime, graph, shape, options.provider, threads)?))
+            Ok(Box::new(onnxruntime::OnnxRuntime::load(runtime, graph, (shape, input), options.provider, threads)?))
         }
         None if options.provider == Provider::Cuda => Err(Error::Unavailable {
             what: "provider cuda".to_owned(),
             reason: "it needs ONNX Runtime, and the embedded engine would run".to_owned(),
             help: "install onnxruntime-gpu in the active Python environment, or name its library with --onnxruntime",
         }),
-        None => Ok(Box::new(tract::Tract::load(graph, shape, options.provider, threads, note)?)),
+        None => Ok(Box::new(tract::Tract::load(graph, (shape, input), options.provider, threads, note)?)),
     }
 }
 
 impl Network {
-    fn new(graph: &Graph, shape: Shape, outputs: usize, note: Option<String>) -> Self {
+    /// Without the coordinates of its output, which a trial run tells.
+    fn new(graph: &Graph, (shape, input): (Shape, Input), note: Option<String>) -> Self {
+        let Input { axes, layout, fixed_batch } = input;
+        let flat = (axes.len() == 1 && shape.channels > 1).then(|| {
+            let order = if layout == Layout::Nchw { "channel by channel" } else { "pixel by pixel" };
+            format!("the network takes an image as {} numbers: given {order} (--input-layout)", axes[0])
+        });
         Self {
             path: graph.path.clone(),
             sha256: graph.sha256.clone(),
             bytes: graph.total_bytes,
             input: graph.input.clone(),
             output: graph.output.clone(),
-            layout: graph.layout,
+            layout,
             shape,
-            outputs,
-            fixed_batch: graph.fixed_batch,
+            axes,
+            coordinates: Coordinates::default(),
+            fixed_batch,
             metadata: graph.metadata.clone(),
-            warnings: graph.warnings.iter().cloned().chain(note).collect(),
+            warnings: graph.warnings.iter().cloned().chain(flat).chain(note).collect(),
         }
     }
 
-    /// Sizes of the input for a batch of `rows` images.
-    fn input_dims(&self, rows: usize) -> [usize; 4] {
-        input_dims(self.layout, self.shape, rows)
+    /// Measured numbers of the output for one image.
+    #[must_use]
+    pub fn outputs(&self) -> usize {
+        self.coordinates.len()
     }
-}
 
-fn input_dims(layout: Layout, shape: Shape, rows: usize) -> [usize; 4] {
-    match layout {
-        Layout::Nchw => [rows, shape.channels, shape.height, shape.width],
-        Layout::Nhwc => [rows, shape.height, shape.width, shape.channels],
+    /// Sizes of the input for a batch of `rows` images.
+    fn input_dims(&self, rows: usize) -> Vec<usize> {
+        [rows].into_iter().chain(self.axes.iter().copied()).collect()
     }
 }
 
@@ -274,6 +312,17 @@ fn engine_error(path: &Path, engine: &'static str, action: &'static str, error: 
     let text = format!("{error:#}");
     let message = text.split_whitespace().collect::<Vec<_>>().join(" ");
     Error::Engine { path: path.to_owned(), engine, action, message }
+}
+
+/// Sizes of one image's output, from what a trial of `rows` images gave.
+fn output_axes(path: &Path, engine: &'static str, rows: usize, sizes: &[usize]) -> Result<Vec<usize>> {
+    match sizes {
+        [batch, axes @ ..] if *batch == rows && !axes.contains(&0) => Ok(axes.to_vec()),
+        _ => {
+            let message = format!("expected an output for each of {rows} images, found one of shape {sizes:?}");
+            Err(engine_error(path, engine, "run", message))
+        }
+    }
 }
 
 fn wrong_outputs(path: &Path, engine: &'static str, expected: usize, found: usize) -> Error {

@@ -9,6 +9,8 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::preprocess::Preprocess;
+
 /// Metadata of one checkpoint; errors are fractions in [0, 1].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Metadata {
@@ -24,12 +26,9 @@ pub struct Metadata {
     /// Training-set size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_size: Option<u64>,
-    /// Per-channel mean the training subtracted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mean: Option<Vec<f32>>,
-    /// Per-channel standard deviation the training divided by.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub std: Option<Vec<f32>>,
+    /// What the training did to its images.
+    #[serde(flatten)]
+    pub preprocess: Preprocess,
     /// Everything else under a `relstab.` key, as written.
     #[serde(flatten)]
     pub other: BTreeMap<String, String>,
@@ -73,17 +72,20 @@ impl Metadata {
             "epoch" => parse_into(value, &mut self.epoch, |epoch: &f64| epoch.is_finite() && *epoch >= 0.0),
             "train_size" => parse_into(value, &mut self.train_size, |_| true),
             "val_error" => parse_into(value, &mut self.val_error, |error: &f64| (0.0..=1.0).contains(error)),
-            "mean" => parse_list(value, &mut self.mean),
-            "std" => parse_list(value, &mut self.std),
-            _ => {
+            "mean" => parse_list(value, &mut self.preprocess.mean),
+            "std" => parse_list(value, &mut self.preprocess.std),
+            _ => self.preprocess.set(key, value).unwrap_or_else(|| {
                 self.other.insert(key.to_owned(), value.to_owned());
                 true
-            }
+            }),
         };
         if !understood {
             let expected = match key {
                 "val_error" => "a fraction in [0, 1]",
                 "mean" | "std" => "numbers separated by commas",
+                "resize" | "crop" => "SIDE or HxW, pixels",
+                "resample" => "nearest, bilinear, bicubic, lanczos or hamming",
+                "color" => "rgb, bgr or gray",
                 _ => "a number",
             };
             warnings.push(format!("metadata relstab.{key}: expected {expected}, found {value:?}; left out"));
@@ -163,7 +165,7 @@ mod tests {
             [("relstab.step", "7"), ("relstab.val_error", "12.5"), ("relstab.mean", "0.1, 0.2"), ("x", "y")];
         let (metadata, warnings) = Metadata::read(Path::new("step_9.onnx"), properties.into_iter());
         assert_eq!((metadata.step, metadata.val_error), (Some(7), None));
-        assert_eq!(metadata.mean, Some(vec![0.1, 0.2]));
+        assert_eq!(metadata.preprocess.mean, Some(vec![0.1, 0.2]));
         assert_eq!(warnings.len(), 1);
         assert!(warnings[0].contains("val_error") && warnings[0].contains("12.5"), "{warnings:?}");
     }

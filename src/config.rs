@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::estimate::Estimator;
 use crate::perturb::Interpolation;
 use crate::predict::Law;
+use crate::preprocess::{self, Color, Extent, Resample, Resize, Rounding};
 use crate::stop::Rule;
 
 /// The file's name.
@@ -40,14 +41,52 @@ impl Default for Config {
     }
 }
 
-/// Normalisation, for pixels in [0, 1].
+/// What the training did to its images: as something says that has a name, or in numbers, which win.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Preprocess {
+    /// A preset's name, or a .json file inside the directory.
+    pub preset: Option<String>,
     /// Mean to subtract, one value or one for each channel.
     pub mean: Option<Vec<f32>>,
     /// Standard deviation to divide by, one value or one for each channel.
     pub std: Option<Vec<f32>>,
+    /// What pixels are multiplied by before, instead of 1/255.
+    pub rescale: Option<f32>,
+    /// Side of the shorter edge, or `HxW`.
+    pub resize: Option<Resize>,
+    /// Side of a square, or `HxW`.
+    pub crop: Option<Extent>,
+    /// Where the crop begins if that is half a pixel off.
+    pub crop_rounding: Option<Rounding>,
+    /// Filter of the resizing.
+    pub resample: Option<Resample>,
+    /// Colour and order of the channels.
+    pub color: Option<Color>,
+}
+
+impl Preprocess {
+    /// All of it, from a configuration that lies in `folder`.
+    ///
+    /// # Errors
+    /// As [`preprocess::Preprocess::read`].
+    pub fn resolved(&self, folder: &Path) -> Result<preprocess::Preprocess> {
+        let preset = match &self.preset {
+            None => preprocess::Preprocess::default(),
+            Some(name) if preprocess::names().contains(&name.as_str()) => preprocess::Preprocess::named(name)?,
+            Some(file) => preprocess::Preprocess::read(&folder.join(file))?,
+        };
+        Ok(preprocess::Preprocess {
+            mean: self.mean.clone().or(preset.mean),
+            std: self.std.clone().or(preset.std),
+            rescale: self.rescale.or(preset.rescale),
+            resize: self.resize.or(preset.resize),
+            crop: self.crop.or(preset.crop),
+            crop_rounding: self.crop_rounding.or(preset.crop_rounding),
+            resample: self.resample.or(preset.resample),
+            color: self.color.or(preset.color),
+        })
+    }
 }
 
 /// The same names as the flags.
@@ -115,13 +154,14 @@ impl Config {
         let config = Self::parse(&path, &text)?;
         let is_inside =
             |probe: &PathBuf| probe.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        match &config.probe {
-            Some(probe) if !is_inside(probe) => {
-                let found = format!("{} in {}", probe.display(), path.display());
-                Err(Error::setting("relstab.toml: probe", "a path inside the directory (or --probe)", found))
+        let preset = config.preprocess.preset.as_ref().map(PathBuf::from);
+        for (name, named) in [("relstab.toml: probe", &config.probe), ("relstab.toml: preset", &preset)] {
+            if let Some(outside) = named.as_ref().filter(|named| !is_inside(named)) {
+                let found = format!("{} in {}", outside.display(), path.display());
+                return Err(Error::setting(name, "a path inside the directory (or a flag)", found));
             }
-            _ => Ok(Some(config)),
         }
+        Ok(Some(config))
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self> {

@@ -96,7 +96,7 @@ pub enum Error {
     },
     /// Outputs that are NaN or infinite.
     #[error(
-        "model {}: expected finite outputs, found NaN or infinity for {images} of {of} images (first: image {first}, {kind})",
+        "model {}: expected finite outputs, found NaN or infinity for {images} of {of} images (first: {first}, {kind})",
         path.display()
     )]
     NonFinite {
@@ -106,8 +106,8 @@ pub enum Error {
         images: usize,
         /// Out of how many.
         of: usize,
-        /// The first such image, its index in the probe file.
-        first: usize,
+        /// What the first such image is called.
+        first: String,
         /// `clean`, `deformed` or `noisy`.
         kind: &'static str,
     },

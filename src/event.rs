@@ -12,6 +12,7 @@ use crate::checkpoint::Metadata;
 use crate::estimate::{Estimate, Estimator};
 use crate::perturb::Interpolation;
 use crate::predict::Prediction;
+use crate::preprocess::Geometry;
 use crate::stop::{Mark, Rule};
 
 /// The version of [`Measurement`].
@@ -75,9 +76,12 @@ pub struct Model {
     pub input: String,
     /// The measured tensor's name.
     pub output: String,
-    /// Its coordinates for one image; 0 in records of earlier versions.
+    /// Its measured coordinates for one image; 0 in records of earlier versions.
     #[serde(default)]
     pub outputs: usize,
+    /// Sizes of its axes for one image, where they are no class logits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output_axes: Vec<usize>,
     /// Size of the file and of its external data.
     pub bytes: u64,
 }
@@ -97,6 +101,12 @@ pub struct Probe {
     pub mean: Option<Vec<f32>>,
     /// Per-channel standard deviation that was divided by; null for none.
     pub std: Option<Vec<f32>>,
+    /// What pixels were multiplied by before; absent for 1/255 of bytes and 1 of floats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rescale: Option<f32>,
+    /// How the images were resized, cropped and coloured.
+    #[serde(flatten)]
+    pub geometry: Geometry,
 }
 
 /// What was asked of the perturbations and the statistics.

@@ -19,6 +19,7 @@ use crate::event::Measurement;
 use crate::perturb::{Deformation, Perturber};
 use crate::predict::{Conditions, Law};
 use crate::probe::ProbeSet;
+pub use crate::probe::Progress;
 
 /// What to measure and how.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -63,9 +64,6 @@ impl Default for Settings {
         }
     }
 }
-
-/// Called with the images that have gone through the network and how many will; from several threads.
-pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 
 /// More draws than this no longer narrow the interval: image sampling dominates.
 const MAX_DRAWS: u32 = 16;

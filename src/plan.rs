@@ -1,30 +1,36 @@
 //! What a run is measured on and how: settled before anything is loaded, sent to workers, and hashed into a key.
 
-use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::backend::{self, Backend, Model, Network};
+use crate::backend::{self, Backend, Model};
 use crate::error::{Error, Result};
 use crate::event::Measurement;
 use crate::measure::{Progress, Settings, logits, measure};
 use crate::path::RawPath;
 use crate::perturb::Perturber;
-use crate::probe::{self, Layout, ProbeSet};
+use crate::preprocess::{Geometry, Preprocess};
+use crate::probe::{self, Layout, ProbeSet, Shape, Source};
 
 /// Everything that decides a measurement but the network.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Plan {
-    /// The file of probe images.
+    /// The file or folder of probe images.
     pub probe: RawPath,
     /// Order of its axes, where it cannot be told from the sizes.
     pub layout: Option<Layout>,
-    /// Mean to subtract, for pixels in [0, 1].
-    pub mean: Option<Vec<f32>>,
-    /// Standard deviation to divide by.
-    pub std: Option<Vec<f32>>,
+    /// The shape of an image, where the file holds each as one row: channels, height, width.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_shape: Option<[usize; 3]>,
+    /// How many images that cannot be decoded are passed over.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub max_bad: usize,
+    /// What the training did to its images.
+    pub preprocess: Preprocess,
     /// Perturbations, statistics and law.
     pub settings: Settings,
     /// What runs the networks.
@@ -55,29 +61,42 @@ impl Plan {
         hex::encode(&Sha256::digest(text)[..16])
     }
 
-    /// Reads the probe images.
+    /// Opens the source of the probe images.
     ///
     /// # Errors
-    /// As [`ProbeSet::open`] and [`ProbeSet::normalised`].
+    /// As [`Source::open`], and for images that are of another kind than the plan says.
     pub fn load(self) -> Result<Setup> {
         let options = probe::Options {
             // A precision may come to need every image there is.
             images: self.settings.precision.is_none().then_some(self.settings.images),
             seed: self.settings.seed,
             layout: self.layout,
+            image_shape: self.image_shape.map(|[channels, height, width]| Shape { channels, height, width }),
+            max_bad: self.max_bad,
+            preprocess: self.preprocess.clone(),
         };
-        let probe = ProbeSet::open(&self.probe.0, &options)?;
-        let key = self.key(probe.sha256());
-        let probe = probe.normalised(self.mean.as_deref(), self.std.as_deref())?;
-        Ok(Setup { plan: self, probe, key })
+        let source = Source::open(&self.probe.0, &options)?;
+        let key = self.key(source.id());
+        let setup = Setup { plan: self, source: Arc::new(source), sets: Arc::default(), key };
+        if !setup.source.is_encoded() {
+            // What is wrong with it is known now rather than with the first network.
+            setup.probe(&|_, _| ())?;
+        }
+        Ok(setup)
     }
 }
 
-/// A plan with its probe images in memory: measures one network after another on the same images.
-#[derive(Debug)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+/// A plan with its probe images: measures one network after another on the same images.
 pub struct Setup {
     plan: Plan,
-    probe: ProbeSet,
+    source: Arc<Source>,
+    /// The images in memory, as they were resized and cropped.
+    sets: Arc<Mutex<HashMap<Geometry, ProbeSet>>>,
     key: String,
 }
 
@@ -87,7 +106,8 @@ impl Setup {
     pub fn with_draws(&self, draws: u32) -> Self {
         let mut plan = self.plan.clone();
         plan.settings.draws = draws;
-        Self { key: plan.key(self.probe.sha256()), probe: self.probe.clone(), plan }
+        let (source, sets) = (Arc::clone(&self.source), Arc::clone(&self.sets));
+        Self { key: plan.key(source.id()), source, sets, plan }
     }
 
     /// Names the measuring settings and the probe images.
@@ -101,62 +121,86 @@ impl Setup {
     /// # Errors
     /// As [`backend::read`].
     pub fn read(&self, path: &Path) -> Result<Model> {
-        backend::read(path, self.probe.shape(), self.plan.backend.output.as_deref())
+        backend::read(path, self.plan.backend.output.as_deref())
     }
 
-    /// Measures a network, normalising by what it says of itself where the plan does not; `resolved` is what an earlier
-    /// network of the run settled and is settled here if there was none.
+    /// Measures a network on images preprocessed by what it says of itself where the plan does not; `resolved` is what an
+    /// earlier network of the run settled and is settled here if there was none.
     ///
     /// # Errors
-    /// As [`backend::load`] and [`measure()`].
+    /// As [`Source::set`], [`backend::load`] and [`measure()`].
     pub fn measure(&self, model: Model, resolved: &mut Option<Resolved>, progress: Progress) -> Result<Measurement> {
-        let backend = backend::load(model, &self.plan.backend)?;
+        let probe = self.probe_for(&model, progress)?;
+        let backend = backend::load(model, probe.shape(), &self.plan.backend)?;
         let mut settings = self.plan.settings.clone();
         if let (Some(resolved), Some(_)) = (*resolved, settings.precision) {
             (settings.images, settings.draws, settings.precision) = (resolved.images, resolved.draws, None);
         }
-        let measurement = measure(&*backend, &*self.probe_for(backend.network())?, &settings, progress)?;
+        let measurement = measure(&*backend, &probe, &settings, progress)?;
         if settings.precision.is_some() {
             *resolved = Some(Resolved { images: measurement.probe.images, draws: measurement.settings.draws });
         }
         Ok(measurement)
     }
 
-    /// The probe images as `network` sees them: normalised by what it says of itself where the plan does not.
-    fn probe_for(&self, network: &Network) -> Result<Cow<'_, ProbeSet>> {
-        let (mean, std) = (network.metadata.mean.as_deref(), network.metadata.std.as_deref());
-        let is_said = self.plan.mean.is_some() || self.plan.std.is_some();
-        if is_said || (mean.is_none() && std.is_none()) {
-            return Ok(Cow::Borrowed(&self.probe));
-        }
-        // What one checkpoint says of itself is no fault of the others.
-        let expected = "relstab.mean and relstab.std that fit the probe images";
-        let unfit = |error: Error| Error::model(&network.path, expected, error.to_string());
-        self.probe.clone().normalised(mean, std).map(Cow::Owned).map_err(unfit)
-    }
-
-    /// A network's outputs on the probe images, `[image, output]`, and how many outputs there are.
+    /// A network's outputs on the probe images, `[image, output]`, how many outputs there are, and the images.
     ///
     /// # Errors
-    /// As [`backend::load`] and [`logits()`].
-    pub fn logits(&self, model: Model, progress: Progress) -> Result<(Vec<f32>, usize)> {
-        let backend: Box<dyn Backend> = backend::load(model, &self.plan.backend)?;
-        let probe = self.probe_for(backend.network())?;
-        Ok((logits(&*backend, &probe, progress)?, backend.network().outputs))
+    /// As [`Source::set`], [`backend::load`] and [`logits()`].
+    pub fn logits(&self, model: Model, progress: Progress) -> Result<(Vec<f32>, usize, ProbeSet)> {
+        let probe = self.probe_for(&model, progress)?;
+        let backend: Box<dyn Backend> = backend::load(model, probe.shape(), &self.plan.backend)?;
+        Ok((logits(&*backend, &probe, progress)?, backend.network().outputs(), probe))
     }
 
-    /// The probe images, normalised as the plan says.
-    #[must_use]
-    pub fn probe(&self) -> &ProbeSet {
-        &self.probe
+    /// The probe images as `model` sees them: preprocessed by what it says of itself where the plan does not.
+    ///
+    /// # Errors
+    /// As [`Source::set`], and `Model` where it says of itself what does not fit the images.
+    pub fn probe_for(&self, model: &Model, progress: Progress) -> Result<ProbeSet> {
+        let said = &model.metadata().preprocess;
+        let mut preprocess = self.plan.preprocess.clone().or(said);
+        if !self.source.is_encoded() && self.plan.preprocess.geometry().is_identity() {
+            // An array of the network's size was prepared by the user: what training did is done.
+            let is_ready = model.takes(self.set(&Geometry::default(), progress)?.shape());
+            if is_ready {
+                preprocess = preprocess.with_geometry(Geometry::default());
+            }
+        }
+        let set = self.set(&preprocess.geometry(), progress)?;
+        set.prepared(&preprocess).map_err(|error| {
+            if preprocess == self.plan.preprocess {
+                return error;
+            }
+            // What one checkpoint says of itself is no fault of the others.
+            Error::model(model.path(), "relstab.mean and relstab.std that fit the probe images", error.to_string())
+        })
     }
 
-    /// What deforms them and adds noise.
+    /// The probe images, preprocessed as the plan says.
+    ///
+    /// # Errors
+    /// As [`Source::set`] and [`ProbeSet::prepared`].
+    pub fn probe(&self, progress: Progress) -> Result<ProbeSet> {
+        self.set(&self.plan.preprocess.geometry(), progress)?.prepared(&self.plan.preprocess)
+    }
+
+    fn set(&self, geometry: &Geometry, progress: Progress) -> Result<ProbeSet> {
+        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(set) = sets.get(geometry) {
+            return Ok(set.clone());
+        }
+        let set = self.source.set(geometry, progress)?;
+        sets.insert(*geometry, set.clone());
+        Ok(set)
+    }
+
+    /// What deforms images of `shape` and adds noise.
     ///
     /// # Errors
     /// As [`Perturber::new`].
-    pub fn perturber(&self) -> Result<Perturber> {
-        Perturber::new(self.probe.shape(), &self.plan.settings.deformation, self.plan.settings.seed)
+    pub fn perturber(&self, shape: Shape) -> Result<Perturber> {
+        Perturber::new(shape, &self.plan.settings.deformation, self.plan.settings.seed)
     }
 
     /// Deformations of each image.

@@ -1,23 +1,35 @@
-//! Probe images: read from a file, put in a seeded order, normalised one at a time.
+//! Probe images: read from a file or a folder, put in a seeded order, preprocessed, normalised one at a time.
 //!
-//! A new format is one file in this module and one line in `read`.
+//! A new format is one file in this module and one line in `formats`.
 
+mod cifar;
+mod decode;
+mod folder;
+mod formats;
 mod idx;
 mod npy;
 mod npz;
 mod order;
+mod parquet;
 mod raw;
+mod source;
+mod webdataset;
 
-use std::fs::File;
-use std::io::{BufReader, Read as _, Seek as _};
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::preprocess::{Bitmap, Geometry, Preprocess};
 use raw::{Pixels, Raw};
+pub use source::Source;
+
+/// Called with what is done and what there is to do, from several threads.
+pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 
 /// The size of one image, stored channel by channel, row by row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +68,19 @@ impl Shape {
     }
 }
 
+impl FromStr for Shape {
+    type Err = String;
+
+    /// From channels, height and width, as `3x32x32`.
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let sizes: Vec<usize> = text.split('x').map(|size| size.trim().parse().unwrap_or(0)).collect();
+        match sizes[..] {
+            [channels, height, width] if !sizes.contains(&0) => Ok(Self { channels, height, width }),
+            _ => Err(format!("expected CHANNELSxHEIGHTxWIDTH, such as 3x32x32, found {text}")),
+        }
+    }
+}
+
 impl std::fmt::Display for Shape {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         write!(f, "{} x {} x {}", self.channels, self.height, self.width)
@@ -80,8 +105,14 @@ pub struct Options {
     pub images: Option<usize>,
     /// Seed of the order of the images.
     pub seed: u64,
-    /// Order of the file's axes, where it cannot be told from the sizes.
+    /// Order of an array's axes, where it cannot be told from the sizes.
     pub layout: Option<Layout>,
+    /// The shape of the images of an array that holds each as one row.
+    pub image_shape: Option<Shape>,
+    /// How many images that cannot be decoded are passed over.
+    pub max_bad: usize,
+    /// What is done to each image after it is decoded.
+    pub preprocess: Preprocess,
 }
 
 /// What a training did to its images: `(x - mean) / std`, for each channel, pixels in [0, 1].
@@ -100,6 +131,8 @@ pub struct ProbeSet {
     /// How many of them belong to the set: the first.
     len: usize,
     sha256: String,
+    /// What stored values are multiplied by before the normalisation, where that is not the usual.
+    rescale: Option<f32>,
     /// Multiplies and then shifts each channel's stored values.
     scale: Vec<(f32, f32)>,
     normalisation: Option<Normalisation>,
@@ -115,19 +148,22 @@ struct Images {
     labels: Option<Vec<u32>>,
     /// Where each image stands in the file.
     indices: Vec<usize>,
+    /// What the images are called, where they have names.
+    names: Option<Vec<String>>,
+    /// What the user should know of the source.
+    notes: Vec<String>,
+    /// How they were resized, cropped and coloured.
+    geometry: Geometry,
 }
 
 impl ProbeSet {
-    /// Reads `.npy`, `.npz` or IDX (plain or `.gz`), and chooses images in a seeded order of which every beginning is
-    /// stratified by label.
+    /// Reads images of any of the formats, and chooses some in a seeded order of which every beginning is stratified by label.
     ///
     /// # Errors
-    /// `Io` for a file that cannot be read, `Probe` for one that is not a set of finite images, `Setting` for zero images.
+    /// As [`Source::open`], [`Source::set`] and [`ProbeSet::prepared`].
     pub fn open(path: &Path, options: &Options) -> Result<Self> {
-        if options.images == Some(0) {
-            return Err(Error::setting("--images", "1 or more", 0));
-        }
-        Self::new(path, read(path)?, options)
+        let set = Source::open(path, options)?.set(&options.preprocess.geometry(), &|_, _| ())?;
+        set.prepared(&options.preprocess)
     }
 
     /// A set in memory, `[image, channel, y, x]`, in the order given.
@@ -137,38 +173,81 @@ impl ProbeSet {
     pub fn from_nchw(images: Vec<f32>, dims: [usize; 4], labels: Option<Vec<u32>>) -> Result<Self> {
         let path = Path::new("memory");
         let raw = Raw { pixels: Pixels::F32(images), dims: dims.to_vec(), labels };
-        let (shape, layout) = raw.validate(path, Some(Layout::Nchw))?;
-        Ok(Self::assemble(path, raw.pixels, layout, shape, raw.labels, (0..dims[0]).collect()))
+        let (shape, layout) = raw.validate(path, Some(Layout::Nchw), None)?;
+        let Raw { pixels, labels, .. } = raw;
+        Ok(Self::new(Images { labels, ..Images::new(path, pixels, layout, shape, (0..dims[0]).collect()) }))
     }
 
-    fn new(path: &Path, raw: Raw, options: &Options) -> Result<Self> {
-        let (shape, layout) = raw.validate(path, options.layout)?;
+    /// An array of which images are chosen.
+    fn of_array(path: &Path, raw: Raw, options: &Options) -> Result<Self> {
+        let (shape, layout) = raw.validate(path, options.layout, options.image_shape)?;
         let mut indices = order::stratified(raw.dims[0], raw.labels.as_deref(), options.seed);
         indices.truncate(options.images.unwrap_or(usize::MAX));
-        let Raw { mut pixels, labels, .. } = raw;
-        if indices.len() < raw.dims[0] {
+        let Raw { mut pixels, labels, dims } = raw;
+        if indices.len() < dims[0] {
             pixels = pixels.gather(&indices, shape.len());
         } else {
             // All are kept: moved into their order without a second copy.
             pixels.permute(&indices, shape.len());
         }
         let labels = labels.map(|labels| indices.iter().map(|index| labels[*index]).collect());
-        Ok(Self::assemble(path, pixels, layout, shape, labels, indices))
+        Ok(Self::new(Images { labels, ..Images::new(path, pixels, layout, shape, indices) }))
     }
 
-    fn assemble(
+    /// Images that were chosen and decoded; `indices` tells where each stands in its source.
+    fn of_decoded(
         path: &Path,
-        pixels: Pixels,
-        layout: Layout,
-        shape: Shape,
-        labels: Option<Vec<u32>>,
+        raw: Raw,
         indices: Vec<usize>,
-    ) -> Self {
-        let len = indices.len();
-        let source = path.to_string_lossy().into_owned();
-        let images = Images { source, pixels, layout, shape, labels, indices };
-        let scale = vec![(images.pixels.unit(), 0.0); shape.channels];
-        Self { sha256: images.hash(len), images: Arc::new(images), len, scale, normalisation: None }
+        names: Option<Vec<String>>,
+        notes: Vec<String>,
+        geometry: Geometry,
+    ) -> Result<Self> {
+        let (shape, layout) = raw.validate(path, Some(Layout::Nhwc), None)?;
+        let Raw { pixels, labels, .. } = raw;
+        Ok(Self::new(Images { labels, names, notes, geometry, ..Images::new(path, pixels, layout, shape, indices) }))
+    }
+
+    fn new(images: Images) -> Self {
+        let len = images.indices.len();
+        let scale = vec![(images.pixels.unit(), 0.0); images.shape.channels];
+        Self { sha256: images.hash(len), images: Arc::new(images), len, rescale: None, scale, normalisation: None }
+    }
+
+    /// The same images, resized, cropped and recoloured.
+    fn reshaped(&self, geometry: &Geometry) -> Result<Self> {
+        let Images { pixels, layout, shape, indices, labels, names, notes, .. } = &*self.images;
+        let path = Path::new(self.source());
+        let images = (0..self.len).map(|index| pixels.bitmap(index, *shape, *layout));
+        let Some(images) = images.collect::<Option<Vec<_>>>() else {
+            return Err(Error::probe(
+                path,
+                "images of 1 or 3 channels of bytes, to resize or recolour",
+                shape.to_string(),
+            ));
+        };
+        let images: Vec<_> =
+            images.into_par_iter().map(|image| geometry.apply(image).in_color(geometry.color)).collect();
+        let Bitmap { height, width, channels, .. } = images[0];
+        let pixels = images.into_iter().flat_map(|image| image.pixels).collect();
+        let raw =
+            Raw { pixels: Pixels::U8(pixels), dims: vec![self.len, height, width, channels], labels: labels.clone() };
+        Self::of_decoded(path, raw, indices.clone(), names.clone(), notes.clone(), *geometry)
+    }
+
+    /// The same images, rescaled and normalised: `(rescale x - mean) / std`.
+    ///
+    /// # Errors
+    /// As [`ProbeSet::normalised`], and `Setting` for a scale that is not positive.
+    pub fn prepared(mut self, preprocess: &Preprocess) -> Result<Self> {
+        if let Some(factor) = preprocess.rescale {
+            if !(factor.is_finite() && factor > 0.0) {
+                return Err(Error::setting("rescale", "a positive number", factor));
+            }
+            self.rescale = Some(factor);
+            self.scale = vec![(factor, 0.0); self.shape().channels];
+        }
+        self.normalised(preprocess.mean.as_deref(), preprocess.std.as_deref())
     }
 
     /// The same images, normalised by `(x - mean) / std`: one value or one for each channel, 0 and 1 where not given.
@@ -192,10 +271,26 @@ impl ProbeSet {
         if let Some(value) = std.iter().find(|value| !(value.is_finite() && **value > 0.0)) {
             return Err(Error::setting("--std", "positive numbers", value));
         }
-        let unit = self.images.pixels.unit();
+        let unit = self.unit();
         self.scale = mean.iter().zip(&std).map(|(mean, std)| (unit / std, -mean / std)).collect();
         self.normalisation = Some(Normalisation { mean, std });
         Ok(self)
+    }
+
+    fn unit(&self) -> f32 {
+        self.rescale.unwrap_or_else(|| self.images.pixels.unit())
+    }
+
+    /// What pixels are multiplied by before the normalisation, where it is not 1/255 for bytes and 1 for floats.
+    #[must_use]
+    pub fn rescale(&self) -> Option<f32> {
+        self.rescale
+    }
+
+    /// How the images were resized, cropped and coloured.
+    #[must_use]
+    pub fn geometry(&self) -> &Geometry {
+        &self.images.geometry
     }
 
     /// The first `n` images, sharing the pixels.
@@ -264,6 +359,16 @@ impl ProbeSet {
         self.images.indices[index]
     }
 
+    /// What image number `index` is called, to people: its file's name, or its place in the file.
+    ///
+    /// # Panics
+    /// If `index` is not in the set.
+    #[must_use]
+    pub fn name(&self, index: usize) -> String {
+        let Images { names, indices, .. } = &*self.images;
+        names.as_ref().map_or_else(|| format!("image {}", indices[index]), |names| names[index].clone())
+    }
+
     /// Hash of the images in order: names the set whatever its file's layout, labels or normalisation.
     #[must_use]
     pub fn sha256(&self) -> &str {
@@ -285,13 +390,13 @@ impl ProbeSet {
     /// What looks like a mistake.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let mut warnings = self.images.notes.clone();
         if self.normalisation.is_none() {
-            if self.images.pixels.largest() > 20.0 && self.images.pixels.unit() >= 1.0 {
+            if self.images.pixels.largest() * self.unit() > 20.0 {
                 warnings.push(
-                    "the probe images are floats beyond 20 and nothing normalises them: are they 0 to 255?".to_owned(),
+                    "the probe images have values beyond 20 and nothing normalises them: are they 0 to 255?".to_owned(),
                 );
-            } else if self.images.pixels.unit() < 1.0 {
+            } else if self.images.pixels.is_bytes() {
                 warnings.push(
                     "no normalisation: the network gets pixels in [0, 1]; name the training's with --mean and --std if it had one"
                         .to_owned(),
@@ -303,6 +408,12 @@ impl ProbeSet {
 }
 
 impl Images {
+    fn new(path: &Path, pixels: Pixels, layout: Layout, shape: Shape, indices: Vec<usize>) -> Self {
+        let source = crate::path::text(path);
+        let geometry = Geometry::default();
+        Self { source, pixels, layout, shape, indices, labels: None, names: None, notes: Vec::new(), geometry }
+    }
+
     /// Over shape, type and pixels in channel-first order.
     fn hash(&self, len: usize) -> String {
         let mut hash = Sha256::new();
@@ -317,23 +428,3 @@ impl Images {
         hex::encode(hash.finalize())
     }
 }
-
-/// Reads whatever format the file's first bytes show.
-fn read(path: &Path) -> Result<Raw> {
-    let mut file = File::open(path).map_err(Error::io(path, "open"))?;
-    if file.metadata().map_err(Error::io(path, "read"))?.is_dir() {
-        return Err(Error::probe(path, FORMATS, "a directory"));
-    }
-    let mut magic = Vec::new();
-    file.by_ref().take(6).read_to_end(&mut magic).map_err(Error::io(path, "read"))?;
-    file.rewind().map_err(Error::io(path, "read"))?;
-    match magic.as_slice() {
-        [] => Err(Error::probe(path, FORMATS, "an empty file")),
-        [0x93, b'N', b'U', b'M', b'P', b'Y'] => npy::read(path, BufReader::new(file)),
-        [b'P', b'K', ..] => npz::read(path),
-        [0x1f, 0x8b, ..] | [0, 0, 0x08..=0x0e, ..] => idx::read(path),
-        _ => Err(Error::probe(path, FORMATS, "another kind of file")),
-    }
-}
-
-const FORMATS: &str = "a .npy, .npz or IDX file of images";

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 pub use feed::Feed;
+pub use session::Request;
 
 use crate::error::{Error, Result};
 use crate::journal::Journal;

@@ -60,8 +60,7 @@ fn engines_agree_on_the_bundled_run() {
             let options = Options { engine, ..Options::default() };
             let backend = backend::open(&path, probe.shape(), &options).expect("a network");
             let metadata = &backend.network().metadata;
-            let probe =
-                probe.clone().normalised(metadata.mean.as_deref(), metadata.std.as_deref()).expect("normalised");
+            let probe = probe.clone().prepared(&metadata.preprocess).expect("normalised");
             r_f(&measure(&*backend, &probe, &Settings { draws: 1, ..Settings::default() }, &|_, _| ())
                 .expect("measured"))
         });
@@ -96,6 +95,24 @@ fn inputs_and_outputs_are_told_apart() {
         let chosen = measured("embedding_and_logits.onnx", engine, Some("logits"));
         assert_close(r_f(&chosen), plain, "--output logits");
     }
+}
+
+#[test]
+fn an_image_in_one_row_is_given_in_the_order_that_is_asked_for() {
+    let measured = |engine, input_layout| {
+        let probe = images();
+        let options = Options { engine, input_layout, ..Options::default() };
+        let backend = backend::open(&project("tests/fixtures/rank_2_input.onnx"), probe.shape(), &options);
+        measure(&*backend.expect("a network"), &probe, &Settings::default(), &|_, _| ()).expect("measured")
+    };
+    let [by_channel, by_pixel] =
+        [None, Some(Layout::Nhwc)].map(|layout| ENGINES.map(|engine| r_f(&measured(engine, layout))));
+    for (found, other) in [by_channel, by_pixel].iter().map(|both| (both[0], both[1])) {
+        assert_close(found, other, "engines");
+    }
+    assert!((by_channel[0] / by_pixel[0] - 1.0).abs() > 0.01, "{by_channel:?} {by_pixel:?}");
+    let warnings = measured(Engine::Tract, None).warnings;
+    assert!(warnings.iter().any(|warning| warning.contains("channel by channel")), "{warnings:?}");
 }
 
 #[test]

@@ -27,18 +27,55 @@ pub(super) struct Graph {
     pub sha256: String,
     pub external_data: BTreeSet<PathBuf>,
     pub input: String,
-    pub layout: Layout,
-    /// The batch size the network insists on, if it does.
-    pub fixed_batch: Option<usize>,
+    /// What the input's numbers are.
+    pub element: Element,
+    /// Declared sizes of the input with the batch first, `None` where symbolic; `None` altogether where not declared.
+    dims: Option<Vec<Option<usize>>>,
     /// The tensor to measure: a graph output, or what enters its softmax.
     pub output: String,
+    /// The ONNX code of its numbers' type.
+    output_type: i32,
+    /// Every output, as people read it.
+    pub outputs: Vec<String>,
     pub metadata: Metadata,
     pub warnings: Vec<String>,
 }
 
+/// Types of numbers that networks take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display)]
+#[strum(serialize_all = "lowercase")]
+pub(super) enum Element {
+    Float32,
+    Float16,
+    Bfloat16,
+    Float64,
+}
+
+impl Element {
+    fn of(code: i32) -> Option<Self> {
+        match DataType::try_from(code).ok()? {
+            DataType::Float => Some(Self::Float32),
+            DataType::Float16 => Some(Self::Float16),
+            DataType::Bfloat16 => Some(Self::Bfloat16),
+            DataType::Double => Some(Self::Float64),
+            _ => None,
+        }
+    }
+}
+
+/// How images enter a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Input {
+    /// Sizes of one image's axes as the network takes them: 3 of them, or fewer where it wants them flat.
+    pub axes: Vec<usize>,
+    pub layout: Layout,
+    /// The batch size the network insists on, if it does.
+    pub fixed_batch: Option<usize>,
+}
+
 impl Graph {
-    /// Reads the file and decides input layout and output for images of `shape`.
-    pub fn read(path: &Path, shape: Shape, output: Option<&str>) -> Result<Self> {
+    /// Reads the file and chooses the output.
+    pub fn read(path: &Path, output: Option<&str>) -> Result<Self> {
         let bytes = read_file(path)?;
         let proto = parse(path, &bytes)?;
         let graph = proto.graph.as_ref().ok_or_else(|| not_onnx(path, "a file without a graph"))?;
@@ -50,13 +87,12 @@ impl Graph {
             total_bytes += hash_file(file, &mut hash)?;
         }
 
-        let input = single_input(path, graph)?;
-        let (fixed_batch, layout) = input_layout(path, input, shape)?;
+        let (input, element) = single_input(path, graph)?;
         let chosen = choose_output(path, graph, output)?;
         let mut warnings = Vec::new();
-        let measured = before_softmax(graph, &chosen);
-        if measured != chosen {
-            warnings.push(format!("output {chosen} is a softmax: measured before it, at {measured}"));
+        let measured = before_softmax(graph, &chosen.name);
+        if measured != chosen.name {
+            warnings.push(format!("output {} is a softmax: measured before it, at {measured}", chosen.name));
         }
         let properties = proto.metadata_props.iter().map(|entry| (entry.key.as_str(), entry.value.as_str()));
         let (metadata, doubts) = Metadata::read(path, properties);
@@ -68,14 +104,47 @@ impl Graph {
             sha256: hex::encode(hash.finalize()),
             external_data: external,
             input: input.name.clone(),
-            layout,
-            fixed_batch,
+            element,
+            dims: dims(input),
             output: measured,
+            output_type: tensor_type(chosen).map_or(DataType::Float as i32, |tensor| tensor.elem_type),
+            outputs: graph.output.iter().map(describe).collect(),
             metadata,
             warnings,
             bytes,
             proto,
         })
+    }
+
+    /// How images of `shape` enter the network, in this order of axes if one is forced.
+    pub fn input_of(&self, shape: Shape, forced: Option<Layout>) -> Result<Input> {
+        let Shape { channels, height, width } = shape;
+        let first = (Layout::Nchw, [channels, height, width]);
+        let last = (Layout::Nhwc, [height, width, channels]);
+        let images = |(layout, axes): (Layout, [usize; 3])| (layout, axes.to_vec());
+        let flat = |(layout, _): (Layout, [usize; 3])| (layout, vec![shape.len()]);
+        let orders = [first, last].into_iter().filter(|(layout, _)| forced.is_none_or(|forced| forced == *layout));
+        let ways: Vec<(Layout, Vec<usize>)> = match self.dims.as_deref() {
+            None | Some([_, _, _, _]) => orders.map(images).collect(),
+            Some([_, _]) => orders.map(flat).collect(),
+            // One channel, without an axis of its own.
+            Some([_, _, _]) if channels == 1 => vec![(Layout::Nchw, vec![height, width])],
+            Some(_) => Vec::new(),
+        };
+        let sizes = self.dims.as_deref().map_or(&[][..], |dims| &dims[1.min(dims.len())..]);
+        let fits = |axes: &[usize]| sizes.iter().zip(axes).all(|(size, axis)| size.is_none_or(|size| size == *axis));
+        let found = ways.into_iter().find(|(_, axes)| fits(axes));
+        let (layout, axes) = found.ok_or_else(|| Error::Mismatch {
+            model: self.path.clone(),
+            expected: describe_dims(self.dims.as_deref()).trim().to_owned(),
+            found: shape.to_string(),
+        })?;
+        Ok(Input { axes, layout, fixed_batch: self.dims.as_deref().and_then(|dims| dims.first().copied()).flatten() })
+    }
+
+    /// The input, as people read it: `images float32[?, 3, 32, 32]`.
+    pub fn input_text(&self) -> String {
+        format!("{} {}{}", self.input, self.element, describe_dims(self.dims.as_deref()))
     }
 
     /// Whether the tensor to measure is already an output of the graph.
@@ -89,7 +158,7 @@ impl Graph {
     pub fn take_bytes_with_output(&mut self) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.bytes);
         if !self.output_is_declared() {
-            let graph = GraphProto { output: vec![float_output(&self.output)], ..GraphProto::default() };
+            let graph = GraphProto { output: vec![self.output_info()], ..GraphProto::default() };
             bytes.extend(ModelProto { graph: Some(graph), ..ModelProto::default() }.encode_to_vec());
         }
         bytes
@@ -97,10 +166,17 @@ impl Graph {
 
     /// The parsed model with the tensor to measure as its only output.
     pub fn into_proto_with_output(mut self) -> ModelProto {
+        let output = self.output_info();
         if let Some(graph) = &mut self.proto.graph {
-            graph.output = vec![float_output(&self.output)];
+            graph.output = vec![output];
         }
         self.proto
+    }
+
+    fn output_info(&self) -> ValueInfoProto {
+        let tensor = pb::type_proto::Tensor { elem_type: self.output_type, shape: None };
+        let kind = pb::TypeProto { value: Some(Value::TensorType(tensor)), ..pb::TypeProto::default() };
+        ValueInfoProto { name: self.output.clone(), r#type: Some(kind), ..ValueInfoProto::default() }
     }
 }
 
@@ -111,12 +187,6 @@ impl Graph {
 pub fn read_metadata(path: &Path) -> Result<Metadata> {
     let proto = parse(path, &read_file(path)?)?;
     Ok(Metadata::read(path, proto.metadata_props.iter().map(|entry| (entry.key.as_str(), entry.value.as_str()))).0)
-}
-
-fn float_output(name: &str) -> ValueInfoProto {
-    let tensor = pb::type_proto::Tensor { elem_type: DataType::Float as i32, shape: None };
-    let kind = pb::TypeProto { value: Some(Value::TensorType(tensor)), ..pb::TypeProto::default() };
-    ValueInfoProto { name: name.to_owned(), r#type: Some(kind), ..ValueInfoProto::default() }
 }
 
 /// Protobuf's own limit on one message.
@@ -206,7 +276,7 @@ fn external_data(path: &Path, graph: &GraphProto) -> Result<BTreeSet<PathBuf>> {
     Ok(files)
 }
 
-fn single_input<'a>(path: &Path, graph: &'a GraphProto) -> Result<&'a ValueInfoProto> {
+fn single_input<'a>(path: &Path, graph: &'a GraphProto) -> Result<(&'a ValueInfoProto, Element)> {
     // Before IR version 4 the weights stood among the inputs.
     let weights: BTreeSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
     let inputs: Vec<_> = graph.input.iter().filter(|input| !weights.contains(input.name.as_str())).collect();
@@ -214,10 +284,8 @@ fn single_input<'a>(path: &Path, graph: &'a GraphProto) -> Result<&'a ValueInfoP
         let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
         return Err(Error::model(path, "one image input", format!("{} inputs ({})", names.len(), names.join(", "))));
     };
-    if tensor_type(input).is_none_or(|tensor| tensor.elem_type != DataType::Float as i32) {
-        return Err(Error::model(path, "a float32 input", describe(input)));
-    }
-    Ok(input)
+    let element = tensor_type(input).and_then(|tensor| Element::of(tensor.elem_type));
+    Ok((input, element.ok_or_else(|| Error::model(path, "an input of floats", describe(input)))?))
 }
 
 fn tensor_type(value: &ValueInfoProto) -> Option<&pb::type_proto::Tensor> {
@@ -243,8 +311,9 @@ fn dims(value: &ValueInfoProto) -> Option<Vec<Option<usize>>> {
 
 /// A value as the user reads it: `logits float32[?, 10]`.
 fn describe(value: &ValueInfoProto) -> String {
-    let Some(tensor) = tensor_type(value) else { return format!("{} (no tensor)", value.name) };
-    let kind = DataType::try_from(tensor.elem_type).map_or("unknown", |kind| kind.as_str_name()).to_ascii_lowercase();
+    let Some(tensor) = tensor_type(value) else { return format!("{} (a sequence or map, no tensor)", value.name) };
+    let other = || DataType::try_from(tensor.elem_type).map_or("unknown", |kind| kind.as_str_name());
+    let kind = Element::of(tensor.elem_type).map_or_else(|| other().to_ascii_lowercase(), |kind| kind.to_string());
     format!("{} {kind}{}", value.name, describe_dims(dims(value).as_deref()))
 }
 
@@ -254,41 +323,30 @@ fn describe_dims(dims: Option<&[Option<usize>]>) -> String {
     format!("[{}]", sizes.join(", "))
 }
 
-/// The batch size that the input insists on, and the order of its axes that fits images of `shape`.
-fn input_layout(path: &Path, input: &ValueInfoProto, shape: Shape) -> Result<(Option<usize>, Layout)> {
-    let Some(dims) = dims(input) else { return Ok((None, Layout::Nchw)) };
-    let mismatch =
-        || Error::Mismatch { model: path.to_owned(), expected: describe_dims(Some(&dims)), found: shape.to_string() };
-    let [batch, a, b, c] = dims[..] else { return Err(mismatch()) };
-    let fits = |sizes: [usize; 3]| [a, b, c].iter().zip(sizes).all(|(dim, size)| dim.is_none_or(|dim| dim == size));
-    if fits([shape.channels, shape.height, shape.width]) {
-        Ok((batch, Layout::Nchw))
-    } else if fits([shape.height, shape.width, shape.channels]) {
-        Ok((batch, Layout::Nhwc))
-    } else {
-        Err(mismatch())
-    }
-}
-
-/// The output named by the user, else the first float one of rank 2 (or of a rank the file does not tell).
-fn choose_output(path: &Path, graph: &GraphProto, name: Option<&str>) -> Result<String> {
-    let is_float =
-        |output: &ValueInfoProto| tensor_type(output).is_some_and(|tensor| tensor.elem_type == DataType::Float as i32);
+/// The output named by the user, else the first of floats that may be class logits, else the first of floats.
+fn choose_output<'a>(path: &Path, graph: &'a GraphProto, name: Option<&str>) -> Result<&'a ValueInfoProto> {
+    let is_float = |output: &ValueInfoProto| tensor_type(output).is_some_and(|t| Element::of(t.elem_type).is_some());
     let all = || graph.output.iter().map(describe).collect::<Vec<_>>().join("; ");
     if let Some(name) = name {
         return match graph.output.iter().find(|output| output.name == name) {
-            Some(output) if is_float(output) => Ok(output.name.clone()),
-            _ => Err(Error::model(path, format!("a float32 output named {name}"), format!("outputs {}", all()))),
+            Some(output) if is_float(output) => Ok(output),
+            _ => Err(Error::model(path, format!("a float output named {name}"), format!("outputs {}", all()))),
         };
     }
-    let rank = |output: &ValueInfoProto| dims(output).map(|dims| dims.len());
     let floats = || graph.output.iter().filter(|output| is_float(output));
+    let has_rank = |output: &&ValueInfoProto, rank| dims(output).is_some_and(|dims| dims.len() == rank);
+    let is_one_pixel = |output: &&ValueInfoProto| {
+        dims(output)
+            .is_some_and(|dims| dims.len() == 4 && dims[1..].iter().filter(|size| **size == Some(1)).count() >= 2)
+    };
     floats()
-        .find(|output| rank(output) == Some(2))
-        .or_else(|| floats().find(|output| rank(output).is_none()))
-        .map(|output| output.name.clone())
+        .find(|output| has_rank(output, 2))
+        .or_else(|| floats().find(|output| dims(output).is_none()))
+        .or_else(|| floats().find(is_one_pixel))
+        .or_else(|| floats().next())
         .ok_or_else(|| {
-            Error::model(path, "a float32 output of rank 2 (or one named by --output)", format!("outputs {}", all()))
+            let expected = "an output of floats (scikit-learn: export with zipmap=False)";
+            Error::model(path, expected, format!("outputs {}", all()))
         })
 }
 

@@ -3,15 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use half::{bf16, f16};
 use ort::ep::{CUDA, ExecutionProvider};
 use ort::logging::LogLevel;
+use ort::session::SessionInputValue;
 use ort::session::builder::SessionBuilder;
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session as OrtSession};
-use ort::value::TensorRef;
+use ort::value::{DynTensor, DynValue, PrimitiveTensorElementType, Tensor, TensorElementType, TensorRef};
 
 use super::discover::candidates;
-use super::graph::Graph;
-use super::{Backend, Identity, Lanes, Network, Provider, Session, engine_error, in_fixed_batches, wrong_outputs};
+use super::graph::{Element, Graph, Input};
+use super::{
+    Backend, Coordinates, Identity, Lanes, Network, Provider, Session, engine_error, in_fixed_batches, output_axes,
+    wrong_outputs,
+};
 use crate::error::{Error, Result};
 use crate::probe::Shape;
 
@@ -109,6 +114,7 @@ type Idle = Arc<Mutex<Vec<OrtSession>>>;
 /// A network in ONNX Runtime.
 pub(super) struct OnnxRuntime {
     network: Network,
+    element: Element,
     identity: Identity,
     lanes: Lanes,
     idle: Idle,
@@ -130,7 +136,13 @@ enum Model {
 }
 
 impl OnnxRuntime {
-    pub fn load(runtime: Runtime, mut graph: Graph, shape: Shape, provider: Provider, threads: usize) -> Result<Self> {
+    pub fn load(
+        runtime: Runtime,
+        mut graph: Graph,
+        (shape, input): (Shape, Input),
+        provider: Provider,
+        threads: usize,
+    ) -> Result<Self> {
         let cuda_possible = runtime.has_cuda();
         if provider == Provider::Cuda && !cuda_possible {
             return Err(Error::Unavailable {
@@ -173,14 +185,15 @@ impl OnnxRuntime {
             provider: if source.cuda { "cuda" } else { "cpu" }.to_owned(),
             provider_requested: provider,
         };
-        let mut network = Network::new(&graph, shape, 0, note);
+        let element = graph.element;
+        let mut network = Network::new(&graph, (shape, input), note);
         let idle = Idle::default();
-        network.outputs = Lane::new(session, &network, &idle)?.trial()?;
+        network.coordinates = Lane::new(session, &network, element, &idle)?.trial()?;
         for _ in 1..lanes.count {
             let session = source.session()?;
             idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
         }
-        Ok(Self { network, identity, lanes, idle })
+        Ok(Self { network, element, identity, lanes, idle })
     }
 }
 
@@ -241,7 +254,7 @@ impl Backend for OnnxRuntime {
     fn session(&self) -> Result<Box<dyn Session>> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let session = idle.ok_or_else(|| engine_error(&self.network.path, NAME, "run", "more sessions than lanes"))?;
-        Ok(Box::new(Lane::new(session, &self.network, &self.idle)?))
+        Ok(Box::new(Lane::new(session, &self.network, self.element, &self.idle)?))
     }
 }
 
@@ -251,6 +264,7 @@ struct Lane {
     idle: Idle,
     options: RunOptions<HasSelectedOutputs>,
     network: Network,
+    element: Element,
 }
 
 impl Drop for Lane {
@@ -260,7 +274,7 @@ impl Drop for Lane {
 }
 
 impl Lane {
-    fn new(session: OrtSession, network: &Network, idle: &Idle) -> Result<Self> {
+    fn new(session: OrtSession, network: &Network, element: Element, idle: &Idle) -> Result<Self> {
         let outputs = OutputSelector::no_default().with(&network.output);
         let options = RunOptions::new().map_err(|error| engine_error(&network.path, NAME, "run", error))?;
         Ok(Self {
@@ -268,49 +282,87 @@ impl Lane {
             idle: Arc::clone(idle),
             options: options.with_outputs(outputs),
             network: network.clone(),
+            element,
         })
     }
 
-    /// Runs one batch of zeros: the number of output coordinates for one image.
-    fn trial(&mut self) -> Result<usize> {
+    /// Runs one batch of zeros: the measured coordinates of the output.
+    fn trial(&mut self) -> Result<Coordinates> {
         let rows = self.network.fixed_batch.unwrap_or(1);
         let zeros = vec![0.0; rows * self.network.shape.len()];
-        let mut found = 0;
-        self.with_outputs(&zeros, rows, |values| found = values.len())?;
-        if found == 0 || found % rows != 0 {
-            return Err(wrong_outputs(&self.network.path, NAME, rows, found));
-        }
-        Ok(found / rows)
+        let mut axes = Vec::new();
+        self.with_outputs(&zeros, rows, &mut |output| {
+            axes = output.shape().iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect();
+            Ok(())
+        })?;
+        output_axes(&self.network.path, NAME, rows, &axes).map(Coordinates::of)
     }
 
-    fn with_outputs(&mut self, images: &[f32], rows: usize, mut read: impl FnMut(&[f32])) -> Result<()> {
+    fn with_outputs(
+        &mut self,
+        images: &[f32],
+        rows: usize,
+        read: &mut dyn FnMut(&DynValue) -> ort::Result<()>,
+    ) -> Result<()> {
         let failed = |error: ort::Error| engine_error(&self.network.path, NAME, "run", error);
         let Some(session) = &mut self.session else { return Ok(()) };
-        let input = TensorRef::from_array_view((self.network.input_dims(rows), images)).map_err(failed)?;
-        let inputs = ort::inputs![self.network.input.as_str() => input];
+        let dims = self.network.input_dims(rows);
+        let converted: DynTensor;
+        let input: SessionInputValue = match self.element {
+            Element::Float32 => TensorRef::from_array_view((dims, images)).map_err(failed)?.into(),
+            element => {
+                converted = match element {
+                    Element::Float16 => tensor(dims, images, f16::from_f32),
+                    Element::Bfloat16 => tensor(dims, images, bf16::from_f32),
+                    Element::Float32 | Element::Float64 => tensor(dims, images, f64::from),
+                }
+                .map_err(failed)?;
+                (&converted).into()
+            }
+        };
+        let inputs = vec![(self.network.input.as_str(), input)];
         let outputs = session.run_with_options(inputs, &self.options).map_err(failed)?;
-        let (_, values) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
-        read(values);
-        Ok(())
+        read(&outputs[0]).map_err(failed)
     }
+}
+
+fn tensor<T>(dims: Vec<usize>, images: &[f32], convert: fn(f32) -> T) -> ort::Result<DynTensor>
+where
+    T: PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static,
+{
+    let values: Vec<T> = images.iter().map(|value| convert(*value)).collect();
+    Ok(Tensor::from_array((dims, values))?.upcast())
+}
+
+/// Writes the measured coordinates; whether there were as many rows as there should be.
+fn gather(coordinates: &Coordinates, output: &DynValue, out: &mut [f32]) -> ort::Result<bool> {
+    Ok(match output.dtype().tensor_type() {
+        Some(TensorElementType::Float16) => {
+            coordinates.gather(output.try_extract_tensor::<f16>()?.1.iter().map(|value| value.to_f32()), out)
+        }
+        Some(TensorElementType::Bfloat16) => {
+            coordinates.gather(output.try_extract_tensor::<bf16>()?.1.iter().map(|value| value.to_f32()), out)
+        }
+        Some(TensorElementType::Float64) => {
+            coordinates.gather(output.try_extract_tensor::<f64>()?.1.iter().map(|value| *value as f32), out)
+        }
+        _ => coordinates.gather(output.try_extract_tensor::<f32>()?.1.iter().copied(), out),
+    })
 }
 
 impl Session for Lane {
     fn run(&mut self, images: &[f32], outputs: &mut [f32]) -> Result<()> {
-        let (row, per_row) = (self.network.shape.len(), self.network.outputs);
-        in_fixed_batches(self.network.fixed_batch, images, outputs, row, per_row, |images, outputs| {
-            let mut found = 0;
-            self.with_outputs(images, images.len() / row, |values| {
-                found = values.len();
-                if found == outputs.len() {
-                    outputs.copy_from_slice(values);
-                }
-            })?;
-            if found == outputs.len() {
+        let coordinates = self.network.coordinates.clone();
+        let (batch, row, per_row) = (self.network.fixed_batch, self.network.shape.len(), coordinates.len());
+        in_fixed_batches(batch, images, outputs, row, per_row, |images, outputs| {
+            let (mut fits, mut found) = (false, 0);
+            self.with_outputs(images, images.len() / row, &mut |output| {
+                found = output.shape().num_elements();
+                fits = gather(&coordinates, output, outputs)?;
                 Ok(())
-            } else {
-                Err(wrong_outputs(&self.network.path, NAME, outputs.len(), found))
-            }
+            })?;
+            let expected = outputs.len() / per_row * coordinates.axes().iter().product::<usize>();
+            if fits { Ok(()) } else { Err(wrong_outputs(&self.network.path, NAME, expected, found)) }
         })
     }
 }

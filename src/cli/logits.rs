@@ -23,8 +23,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     let setup = args.shared.plan(&Config::default(), Path::new(""))?.load()?;
-    let probe = setup.probe();
-    let (logits, outputs) = with_progress(|progress| setup.logits(setup.read(&args.model)?, progress))?;
+    let (logits, outputs, probe) = with_progress(|progress| setup.logits(setup.read(&args.model)?, progress))?;
     let mut order: Vec<_> = (0..probe.len()).collect();
     order.sort_by_key(|number| probe.source_index(*number));
     let mut array = Array::create(args.to.clone(), &[probe.len() as u64, outputs as u64])?;

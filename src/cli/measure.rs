@@ -68,7 +68,7 @@ fn progress_bar() -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} passes, {eta} left");
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} images, {eta} left");
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5));
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use npyz::{AutoSerialize, NpyWriter, WriterBuilder as _};
 
+use super::measure::with_progress;
 use super::print;
 use super::setup::Shared;
 use crate::config::Config;
 use crate::error::{Error, ExitCode, Result};
 use crate::plan::Setup;
+use crate::probe::ProbeSet;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -25,8 +27,8 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let setup = args.shared.plan(&Config::default(), Path::new(""))?.load()?;
     std::fs::create_dir_all(&args.to).map_err(Error::io(&args.to, "create"))?;
-    write(&setup, &args.to)?;
-    let probe = setup.probe();
+    let probe = with_progress(|progress| setup.probe(progress))?;
+    write(&setup, &probe, &args.to)?;
     print(&format!(
         "{} images of {}, {} deformed and {} noisy ones of each, in {}\n",
         probe.len(),
@@ -38,8 +40,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::Success)
 }
 
-fn write(setup: &Setup, folder: &Path) -> Result<()> {
-    let (probe, perturber, draws) = (setup.probe(), setup.perturber()?, setup.draws());
+fn write(setup: &Setup, probe: &ProbeSet, folder: &Path) -> Result<()> {
+    let (perturber, draws) = (setup.perturber(probe.shape())?, setup.draws());
     let (shape, n) = (probe.shape(), probe.len() as u64);
     let image_dims = [n, shape.channels as u64, shape.height as u64, shape.width as u64];
     let dims = [n, u64::from(draws), image_dims[1], image_dims[2], image_dims[3]];

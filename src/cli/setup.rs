@@ -14,13 +14,15 @@ use crate::path::RawPath;
 use crate::perturb::{Interpolation, Size};
 use crate::plan::Plan;
 use crate::predict::Law;
-use crate::probe::Layout;
+use crate::preprocess::Preprocess;
+use crate::probe::{Layout, Shape};
 use crate::watch::daemon::RunPlan;
 
 /// Flags shared by every command that measures; each overrides `relstab.toml`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Shared {
-    /// Probe images: .npy, .npz (arrays `images` and `labels`) or IDX, plain or .gz
+    /// Probe images: a folder of images (one sub-folder a class, or flat), .npy, .npz (arrays `images` and `labels`), IDX, CIFAR
+    /// batches, Hugging Face Parquet, WebDataset tar; a folder of shards
     #[arg(long, value_name = "SRC")]
     pub probe: Option<PathBuf>,
     /// Images to draw from the probe set, by class where it has labels [default: 500]
@@ -53,6 +55,16 @@ pub struct Shared {
     /// Order of the probe set's axes, where it cannot be told from the sizes
     #[arg(long, value_enum)]
     layout: Option<Layout>,
+    /// Channels, height and width, where the probe set holds each image as one row
+    #[arg(long, value_name = "CxHxW")]
+    image_shape: Option<Shape>,
+    /// Images that cannot be decoded to pass over [default: 0]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    max_bad: usize,
+    /// What the training did to its images: a preset (imagenet, cifar10, ...), a preprocessor_config.json of Hugging Face or
+    /// config.json of timm, or resize=256,crop=224,resample=bicubic,color=rgb,rescale=1
+    #[arg(long, value_name = "NAME|FILE")]
+    preprocess: Option<String>,
     /// Mean to subtract, one value or one for each channel, for pixels in [0, 1]
     #[arg(long, value_name = "M,...", value_delimiter = ',', allow_negative_numbers = true)]
     mean: Option<Vec<f32>>,
@@ -74,9 +86,12 @@ pub struct Shared {
     /// The ONNX Runtime library, or the folder it lies in
     #[arg(long, value_name = "PATH")]
     onnxruntime: Option<PathBuf>,
-    /// Output to measure [default: the first float one of rank 2]
+    /// Output to measure [default: the first that may be class logits]
     #[arg(long, value_name = "NAME")]
     output: Option<String>,
+    /// Order of the network's axes, where its input does not tell
+    #[arg(long, value_enum)]
+    input_layout: Option<Layout>,
     /// Cores to use [default: all]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
@@ -102,23 +117,35 @@ impl Shared {
             (None, Some(path)) => folder.join(path),
             (None, None) => {
                 let found = "none, and no relstab.toml that names one";
-                return Err(Error::setting("--probe", "a file of probe images", found));
+                return Err(Error::setting("--probe", "a file or folder of probe images", found));
             }
         };
         Ok(Plan {
             probe: RawPath(probe),
             layout: self.layout,
-            mean: self.mean.clone().or_else(|| config.preprocess.mean.clone()),
-            std: self.std.clone().or_else(|| config.preprocess.std.clone()),
+            image_shape: self.image_shape.map(|shape| [shape.channels, shape.height, shape.width]),
+            max_bad: self.max_bad,
+            preprocess: self.preprocessing(config, folder)?,
             settings: self.settings(config)?,
             backend: backend::Options {
                 engine: self.backend,
                 provider: self.provider,
                 library: self.onnxruntime.clone().map(RawPath),
                 output: self.output.clone(),
+                input_layout: self.input_layout,
                 threads: self.threads,
             },
         })
+    }
+
+    fn preprocessing(&self, config: &Config, folder: &Path) -> Result<Preprocess> {
+        let mut preprocess = match &self.preprocess {
+            Some(name) => Preprocess::named(name)?,
+            None => config.preprocess.resolved(folder)?,
+        };
+        preprocess.mean = self.mean.clone().or(preprocess.mean);
+        preprocess.std = self.std.clone().or(preprocess.std);
+        Ok(preprocess)
     }
 
     /// Perturbations, statistics and law.

@@ -54,7 +54,7 @@ pub(super) fn run(
     draws: u32,
     progress: Progress,
 ) -> Result<Passes> {
-    let (images, draws, outputs) = (probe.len(), draws as usize, network.network().outputs);
+    let (images, draws, outputs) = (probe.len(), draws as usize, network.network().outputs());
     let count = (images * (1 + 2 * draws)) as u64;
     let mut passes = Passes {
         draws,
@@ -176,14 +176,14 @@ impl<'a> Lane<'a> {
             deformed: buffer(),
             noisy: buffer(),
             channels_last: if network.layout == Layout::Nhwc { buffer() } else { Vec::new() },
-            changed: vec![0.0; rows * network.outputs],
+            changed: vec![0.0; rows * network.outputs()],
             perturb: Duration::ZERO,
             inference: Duration::ZERO,
         })
     }
 
     fn run(&mut self, job: &mut Job) -> Result<()> {
-        let (outputs, draws) = (self.network.outputs, job.displacements.len() / job.rows);
+        let (outputs, draws) = (self.network.outputs(), job.displacements.len() / job.rows);
         self.load(job.first, job.rows);
         self.infer(Batch::Clean, job.rows)?;
         job.clean.copy_from_slice(&self.changed[..job.rows * outputs]);
@@ -256,7 +256,7 @@ impl<'a> Lane<'a> {
             }
             &self.channels_last[..images.len()]
         };
-        self.session.run(images, &mut self.changed[..rows * self.network.outputs])?;
+        self.session.run(images, &mut self.changed[..rows * self.network.outputs()])?;
         self.inference += started.elapsed();
         (self.report)(rows);
         Ok(())
@@ -303,7 +303,7 @@ fn finite(network: &Network, probe: &ProbeSet, faults: &[Option<Fault>]) -> Resu
         path: network.path.clone(),
         images: 1 + faulty.count(),
         of: faults.len(),
-        first: probe.source_index(first),
+        first: probe.name(first),
         kind,
     })
 }

@@ -89,6 +89,20 @@ pub fn quantities(measurement: &Measurement) -> Quantities {
 
 fn prediction(law: &Applicable, measurement: &Measurement) -> std::result::Result<Prediction, String> {
     let (law, mark) = law.as_ref().map_err(Clone::clone)?;
+    let model = &measurement.model;
+    if !model.output_axes.is_empty() {
+        return Err(format!(
+            "output {} of shape {} is no vector of class logits",
+            model.output,
+            shape_text(&model.output_axes)
+        ));
+    }
+    if !speaks_of(law, model.outputs) {
+        return Err(format!(
+            "law {} is of {} classes, the network has {} outputs",
+            law.name, law.classes, model.outputs
+        ));
+    }
     let r_f = measurement.r_f.as_ref().ok_or("R_f is undefined")?;
     if measurement.metadata.is_initial() {
         return Err("the checkpoint was written before any training".to_owned());
@@ -100,6 +114,15 @@ fn prediction(law: &Applicable, measurement: &Measurement) -> std::result::Resul
     let mut prediction = law.predict(r_f, &quantities(measurement)).ok_or_else(missing)?;
     prediction.warnings.extend(mark.clone());
     Ok(prediction)
+}
+
+fn shape_text(axes: &[usize]) -> String {
+    axes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ")
+}
+
+/// Whether a network of this many outputs may tell as many classes as the law is of; 0 in records of earlier versions.
+fn speaks_of(law: &Law, outputs: usize) -> bool {
+    outputs == 0 || outputs == law.classes || (outputs == 1 && law.classes == 2)
 }
 
 /// All readings with their intervals; resamples depend only on the probe set and the seed.
@@ -136,12 +159,17 @@ impl Parts<'_> {
         warnings.extend(self.probe.warnings());
         warnings.extend(self.perturber.warnings());
         warnings.extend(notes);
-        warnings.extend(looks_like_probabilities(&self.passes));
-        let (probe_error, doubt) = probe_error(self.probe, &self.passes);
-        warnings.extend(doubt);
-        let known = (probe_error, network.metadata.val_error);
+        let is_classifier = network.coordinates.are_classes();
+        let mut error_on_probe = None;
+        if is_classifier {
+            warnings.extend(looks_like_probabilities(&self.passes));
+            let (error, doubt) = probe_error(self.probe, &self.passes);
+            error_on_probe = error;
+            warnings.extend(doubt);
+        }
+        let known = (error_on_probe, network.metadata.val_error);
         if let (Some(probe_error), Some(val_error)) = known {
-            warnings.extend(errors_disagree(probe_error, val_error, network.outputs));
+            warnings.extend(errors_disagree(probe_error, val_error, network.outputs()));
         }
         let r_f = headline.r_f.as_ref().ok().copied();
         let displacements = &self.passes.displacements;
@@ -156,7 +184,8 @@ impl Parts<'_> {
                 sha256: network.sha256.clone(),
                 input: network.input.clone(),
                 output: network.output.clone(),
-                outputs: network.outputs,
+                outputs: network.outputs(),
+                output_axes: if is_classifier { Vec::new() } else { network.coordinates.axes().to_vec() },
                 bytes: network.bytes,
             },
             probe: Probe {
@@ -166,6 +195,8 @@ impl Parts<'_> {
                 sha256: self.probe.sha256().to_owned(),
                 mean: normalisation.map(|n| n.mean.clone()),
                 std: normalisation.map(|n| n.std.clone()),
+                rescale: self.probe.rescale(),
+                geometry: *self.probe.geometry(),
             },
             settings: SettingsRecord {
                 cutoff: self.settings.deformation.cutoff,
@@ -188,8 +219,8 @@ impl Parts<'_> {
             },
             prediction: None,
             replicates_log_r_f: Some(headline.replicates_log_r_f.clone()),
-            scores: scores(&self.passes.tallies, self.passes.outputs, self.passes.draws),
-            probe_error,
+            scores: scores(&self.passes.tallies, self.passes.outputs, self.passes.draws).filter(|_| is_classifier),
+            probe_error: error_on_probe,
             displacement_rms_px: mean_square.sqrt(),
             folded_share: folds as f64 / displacements.len() as f64,
             metadata: network.metadata.clone(),

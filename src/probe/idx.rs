@@ -69,7 +69,7 @@ fn parse(path: &Path, mut reader: impl Read) -> Result<(Vec<u8>, Vec<usize>)> {
 /// `t10k-labels-idx1-ubyte` for `t10k-images-idx3-ubyte`, with or without `.gz`.
 fn labels_beside(path: &Path) -> Option<PathBuf> {
     let name = path.file_name()?.to_str()?;
-    let labels = name.replace("images", "labels").replace("idx3", "idx1");
+    let labels = name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1");
     if labels == name {
         return None;
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Layout, Shape};
 use crate::error::{Error, Result};
+use crate::preprocess::Bitmap;
 
 /// What a format gives: pixels of `dims`, rank 3 `[n, h, w]` or rank 4.
 pub struct Raw {
@@ -23,12 +24,22 @@ const CHANNELS: std::ops::RangeInclusive<usize> = 1..=4;
 
 impl Raw {
     /// The shape of one image and the order of its axes.
-    pub fn validate(&self, path: &Path, layout: Option<Layout>) -> Result<(Shape, Layout)> {
+    pub fn validate(&self, path: &Path, layout: Option<Layout>, declared: Option<Shape>) -> Result<(Shape, Layout)> {
         let found = || format!("an array of shape {:?}", self.dims);
         let [images, axes @ ..] = self.dims.as_slice() else {
             return Err(Error::probe(path, "images of rank 3 or 4", found()));
         };
         let (shape, layout) = match *axes {
+            [values] => match declared {
+                Some(shape) if shape.len() == values => (shape, layout.unwrap_or(Layout::Nchw)),
+                Some(shape) => {
+                    return Err(Error::probe(path, format!("rows of {} values ({shape})", shape.len()), found()));
+                }
+                None => {
+                    let expected = "images of rank 3 or 4 (or --image-shape, such as 1x28x28, for one image a row)";
+                    return Err(Error::probe(path, expected, found()));
+                }
+            },
             [height, width] => (Shape { channels: 1, height, width }, Layout::Nchw),
             [a, b, c] => {
                 let first = (Shape { channels: a, height: b, width: c }, Layout::Nchw);
@@ -85,6 +96,22 @@ impl Pixels {
             Self::U8(_) => 1.0 / 255.0,
             Self::F32(_) => 1.0,
         }
+    }
+
+    pub fn is_bytes(&self) -> bool {
+        matches!(self, Self::U8(_))
+    }
+
+    /// One image to resize or recolour; `None` for floats, and for channels that are no colours.
+    pub fn bitmap(&self, index: usize, shape: Shape, layout: Layout) -> Option<Bitmap> {
+        let Self::U8(values) = self else { return None };
+        let Shape { channels, height, width } = shape;
+        let stored = &values[index * shape.len()..(index + 1) * shape.len()];
+        let pixels = match layout {
+            Layout::Nhwc => stored.to_vec(),
+            Layout::Nchw => (0..shape.len()).map(|k| stored[k % channels * shape.plane() + k / channels]).collect(),
+        };
+        matches!(channels, 1 | 3).then_some(Bitmap { pixels, height, width, channels })
     }
 
     pub fn largest(&self) -> f32 {

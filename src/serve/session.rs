@@ -28,10 +28,11 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a client's goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// What a client may ask.
+/// What a client may ask, one JSON object a line; docs/protocol.md has its meaning.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-enum Request {
+#[expect(missing_docs, reason = "the protocol's own names")]
+pub enum Request {
     Subscribe {
         #[serde(default)]
         runs: Vec<String>,

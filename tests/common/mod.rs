@@ -5,7 +5,7 @@ pub mod daemon;
 
 use std::path::PathBuf;
 
-use relstab::backend::{Backend, Identity, Lanes, Network, Provider, Session};
+use relstab::backend::{Backend, Coordinates, Identity, Lanes, Network, Provider, Session};
 use relstab::checkpoint::Metadata;
 use relstab::error::Result;
 use relstab::probe::{Layout, Shape};
@@ -39,7 +39,8 @@ impl FixedBackend {
             output: "logits".to_owned(),
             layout: Layout::Nchw,
             shape,
-            outputs,
+            axes: vec![shape.channels, shape.height, shape.width],
+            coordinates: Coordinates::of(vec![outputs]),
             fixed_batch: None,
             metadata: Metadata::default(),
             warnings: Vec::new(),
@@ -79,7 +80,7 @@ impl Backend for FixedBackend {
     }
 
     fn session(&self) -> Result<Box<dyn Session>> {
-        let (size, outputs) = (self.network.shape.len(), self.network.outputs);
+        let (size, outputs) = (self.network.shape.len(), self.network.outputs());
         Ok(Box::new(FixedSession { size, outputs, function: self.function, parameters: self.parameters.clone() }))
     }
 }

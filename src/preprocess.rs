@@ -1,0 +1,157 @@
+//! What a training did to its images between the file and the network: geometry, colour, scale, normalisation.
+//!
+//! Named presets, Python's own configuration files and a checkpoint's metadata all come to one [`Preprocess`].
+
+mod files;
+mod geometry;
+mod presets;
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use geometry::{Bitmap, Color, Extent, Geometry, Resample, Resize, Rounding};
+pub use presets::names;
+
+use crate::error::{Error, Result};
+
+/// From a decoded image to what the network sees: geometry, then `(rescale x - mean) / std` for each channel.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Preprocess {
+    /// What is subtracted from the rescaled pixels, one value or one for each channel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean: Option<Vec<f32>>,
+    /// What they are divided by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub std: Option<Vec<f32>>,
+    /// What pixels are multiplied by; 1/255 for bytes, and 1 for floats, where not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rescale: Option<f32>,
+    /// As in [`Geometry`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resize: Option<Resize>,
+    /// As in [`Geometry`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crop: Option<Extent>,
+    /// As in [`Geometry`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crop_rounding: Option<Rounding>,
+    /// As in [`Geometry`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resample: Option<Resample>,
+    /// As in [`Geometry`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub color: Option<Color>,
+}
+
+impl Preprocess {
+    /// A preset's name, a Hugging Face `preprocessor_config.json`, a timm `config.json`, or `key=value` pairs such as
+    /// `resize=256,crop=224,resample=bicubic,color=rgb,rescale=1`.
+    ///
+    /// # Errors
+    /// `Setting` for a name that is not known, `Io` for a file that cannot be read.
+    pub fn named(text: &str) -> Result<Self> {
+        if let Some(preset) = presets::preset(text) {
+            return Ok(preset);
+        }
+        if text.contains('=') {
+            return Self::of_pairs(text);
+        }
+        let path = Path::new(text);
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) || path.exists() {
+            return Self::read(path);
+        }
+        let expected = format!("a preset ({}), a .json file or key=value pairs", names().join(", "));
+        Err(Error::setting("--preprocess", expected, text))
+    }
+
+    /// Reads a Hugging Face `preprocessor_config.json` or a timm `config.json`.
+    ///
+    /// # Errors
+    /// `Io` for a file that cannot be read, `Setting` for one of another kind, or with steps that are not known here.
+    pub fn read(path: &Path) -> Result<Self> {
+        files::read(path)
+    }
+
+    fn of_pairs(text: &str) -> Result<Self> {
+        let mut preprocess = Self::default();
+        for pair in text.split(',') {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if preprocess.set(key.trim(), value.trim()) != Some(true) {
+                let expected = "resize=SIDE or HxW, crop=SIDE or HxW, resample=nearest, bilinear, bicubic, lanczos or \
+                                hamming, color=rgb, bgr or gray, rescale=NUMBER (mean and std have flags of their own)";
+                return Err(Error::setting("--preprocess", expected, pair));
+            }
+        }
+        Ok(preprocess)
+    }
+
+    /// Sets one value from text; whether it was understood, `None` for a key that is not one of these.
+    pub fn set(&mut self, key: &str, value: &str) -> Option<bool> {
+        fn into<T: std::str::FromStr>(slot: &mut Option<T>, value: &str) -> bool {
+            *slot = value.parse().ok();
+            slot.is_some()
+        }
+        Some(match key {
+            "resize" => into(&mut self.resize, value),
+            "crop" => into(&mut self.crop, value),
+            "crop_rounding" => into(&mut self.crop_rounding, value),
+            "resample" => into(&mut self.resample, value),
+            "color" => into(&mut self.color, value),
+            "rescale" => into(&mut self.rescale, value) && self.rescale.is_some_and(is_positive),
+            _ => return None,
+        })
+    }
+
+    /// What `self` says, and where it says nothing of the geometry, or nothing of the values, what `other` does.
+    #[must_use]
+    pub fn or(self, other: &Self) -> Self {
+        let is_silent = self.mean.is_none() && self.std.is_none() && self.rescale.is_none();
+        let geometry = if self.geometry().is_identity() { other.geometry() } else { self.geometry() };
+        let values = if is_silent { other.clone() } else { self };
+        values.with_geometry(geometry)
+    }
+
+    /// What is done to pixels' places and colours, before their values.
+    #[must_use]
+    pub fn geometry(&self) -> Geometry {
+        let Self { resize, crop, crop_rounding, resample, color, .. } = *self;
+        Geometry { resize, crop, crop_rounding, resample, color }
+    }
+
+    /// The same with another geometry.
+    #[must_use]
+    pub fn with_geometry(self, geometry: Geometry) -> Self {
+        let Geometry { resize, crop, crop_rounding, resample, color } = geometry;
+        Self { resize, crop, crop_rounding, resample, color, ..self }
+    }
+}
+
+fn is_positive(value: f32) -> bool {
+    value.is_finite() && value > 0.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_say_what_a_preset_says() {
+        let pairs = Preprocess::named("resize=256,crop=224,resample=bilinear,color=rgb").expect("pairs");
+        assert_eq!(pairs.geometry(), Preprocess::named("imagenet").expect("a preset").geometry());
+        for wrong in ["resize=0", "crop=-1", "resample=cubical", "colour=rgb", "rescale=0", "resize=", "nothing"] {
+            let error = Preprocess::named(wrong).expect_err(wrong).to_string();
+            assert!(error.contains("--preprocess") && error.contains(wrong), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_said_is_taken_from_elsewhere() {
+        let said = Preprocess { mean: Some(vec![0.5]), ..Preprocess::default() };
+        let all = said.or(&Preprocess::named("imagenet").expect("a preset"));
+        assert_eq!((all.mean, all.std), (Some(vec![0.5]), None));
+        assert_eq!(all.crop, "224".parse().ok());
+    }
+}

@@ -1,0 +1,63 @@
+//! Preprocessing by name, as published with the weights or usual for the data set.
+
+use super::{Extent, Geometry, Preprocess, Resample, Resize};
+
+struct Preset {
+    name: &'static str,
+    /// Shorter side, side of the crop, filter.
+    geometry: Option<(u32, u32, Resample)>,
+    mean: &'static [f32],
+    std: &'static [f32],
+}
+
+const IMAGENET: (&[f32], &[f32]) = (&[0.485, 0.456, 0.406], &[0.229, 0.224, 0.225]);
+const HALF: (&[f32], &[f32]) = (&[0.5, 0.5, 0.5], &[0.5, 0.5, 0.5]);
+const CLIP: (&[f32], &[f32]) = (&[0.481_454_7, 0.457_827_5, 0.408_210_7], &[0.268_629_5, 0.261_302_6, 0.275_777_1]);
+
+/// torchvision's weights V1 and V2; timm's usual crop of 0.875, and its Inception-style one of 0.9; `OpenAI`'s CLIP; and the
+/// statistics of the training sets of the small ones.
+const PRESETS: [Preset; 9] = [
+    Preset::of_photographs("imagenet", 256, Resample::Bilinear, IMAGENET),
+    Preset::of_photographs("imagenet-v2", 232, Resample::Bilinear, IMAGENET),
+    Preset::of_photographs("imagenet-bicubic", 256, Resample::Bicubic, IMAGENET),
+    Preset::of_photographs("imagenet-inception", 248, Resample::Bicubic, HALF),
+    Preset::of_photographs("clip", 224, Resample::Bicubic, CLIP),
+    Preset::of_data("cifar10", &[0.4914, 0.4822, 0.4465], &[0.2470, 0.2435, 0.2616]),
+    Preset::of_data("cifar100", &[0.5071, 0.4865, 0.4409], &[0.2673, 0.2564, 0.2762]),
+    Preset::of_data("mnist", &[0.1307], &[0.3081]),
+    Preset::of_data("fashionmnist", &[0.2860], &[0.3530]),
+];
+
+impl Preset {
+    const fn of_photographs(
+        name: &'static str,
+        shorter: u32,
+        resample: Resample,
+        (mean, std): (&'static [f32], &'static [f32]),
+    ) -> Self {
+        Self { name, geometry: Some((shorter, 224, resample)), mean, std }
+    }
+
+    const fn of_data(name: &'static str, mean: &'static [f32], std: &'static [f32]) -> Self {
+        Self { name, geometry: None, mean, std }
+    }
+}
+
+/// The presets there are.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    PRESETS.iter().map(|preset| preset.name).collect()
+}
+
+pub fn preset(name: &str) -> Option<Preprocess> {
+    let Preset { geometry, mean, std, .. } = PRESETS.iter().find(|preset| preset.name == name)?;
+    let geometry = geometry.map_or_else(Geometry::default, |(shorter, side, resample)| Geometry {
+        resize: Some(Resize::Shorter(shorter)),
+        crop: Some(Extent { height: side, width: side }),
+        crop_rounding: None,
+        resample: Some(resample),
+        color: Some(super::Color::Rgb),
+    });
+    let values = Preprocess { mean: Some(mean.to_vec()), std: Some(std.to_vec()), ..Preprocess::default() };
+    Some(values.with_geometry(geometry))
+}

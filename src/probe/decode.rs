@@ -1,0 +1,78 @@
+//! One image file's bytes to 8-bit pixels: PNG, JPEG, WebP or BMP, turned upright as its EXIF says.
+
+use std::io::Cursor;
+
+use image::{ColorType, DynamicImage, GrayImage, ImageDecoder as _, ImageFormat, ImageReader, Limits, RgbImage};
+use mozjpeg::Decompress;
+
+use crate::preprocess::Bitmap;
+
+/// Of one decoded image: a file of a few bytes may claim any size.
+const MAX_BYTES: u64 = 512 << 20;
+
+/// Grey stays grey, everything else becomes red, green, blue; transparency is dropped, 16 bits are rounded to 8.
+pub fn decode(bytes: &[u8]) -> Result<Bitmap, String> {
+    let failed = |error: image::ImageError| error.to_string();
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
+    let format = reader.format().ok_or("no PNG, JPEG, WebP or BMP image")?;
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_BYTES);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(failed)?;
+    let orientation = decoder.orientation().map_err(failed)?;
+    if decoder.total_bytes() > MAX_BYTES {
+        return Err(format!("{} bytes of pixels, more than {MAX_BYTES}", decoder.total_bytes()));
+    }
+    let mut image = match (format, is_plain(bytes)) {
+        (ImageFormat::Jpeg, true) => jpeg(bytes)?,
+        _ => DynamicImage::from_decoder(decoder).map_err(failed)?,
+    };
+    image.apply_orientation(orientation);
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let (pixels, channels) = match image.color() {
+        ColorType::L8 | ColorType::La8 | ColorType::L16 | ColorType::La16 => (image.into_luma8().into_raw(), 1),
+        _ => (image.into_rgb8().into_raw(), 3),
+    };
+    Ok(Bitmap { pixels, height, width, channels })
+}
+
+/// Whether a JPEG is grey or of colours that libjpeg turns into red, green, blue.
+fn is_plain(bytes: &[u8]) -> bool {
+    quietly(|| Decompress::new_mem(bytes).map(|jpeg| jpeg.components().len()))
+        .is_ok_and(|components| components == 1 || components == 3)
+}
+
+/// By libjpeg, whose pixels are those that Python's libraries see: other decoders differ by up to 4 of 255.
+fn jpeg(bytes: &[u8]) -> Result<DynamicImage, String> {
+    if !ends(bytes) {
+        return Err("the file is cut short".to_owned());
+    }
+    quietly(|| {
+        let jpeg = Decompress::new_mem(bytes)?;
+        let (width, height) = (jpeg.width() as u32, jpeg.height() as u32);
+        let is_gray = jpeg.components().len() == 1;
+        let mut started = if is_gray { jpeg.grayscale() } else { jpeg.rgb() }?;
+        let pixels: Vec<u8> = started.read_scanlines()?;
+        started.finish()?;
+        let image = if is_gray {
+            GrayImage::from_raw(width, height, pixels).map(DynamicImage::from)
+        } else {
+            RgbImage::from_raw(width, height, pixels).map(DynamicImage::from)
+        };
+        image.ok_or_else(|| std::io::Error::other("fewer pixels than the header says"))
+    })
+}
+
+/// Whether the end of the image comes after its last scan begins; libjpeg would fill up what is missing with grey.
+fn ends(bytes: &[u8]) -> bool {
+    let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
+    last([0xff, 0xd9]) > last([0xff, 0xda])
+}
+
+/// libjpeg tells of damage by unwinding, without a panic message.
+fn quietly<T>(work: impl FnOnce() -> std::io::Result<T>) -> Result<T, String> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+        Ok(outcome) => outcome.map_err(|error| error.to_string()),
+        Err(reason) => Err(reason.downcast::<String>().map_or_else(|_| "damaged".to_owned(), |text| *text)),
+    }
+}

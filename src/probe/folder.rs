@@ -1,0 +1,114 @@
+//! A folder of image files: one sub-folder a class, as torchvision's and Hugging Face's `ImageFolder`, or flat.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use walkdir::{DirEntry, WalkDir};
+
+use super::source::{Catalogue, Encoded};
+use crate::error::{Error, Result};
+use crate::path;
+
+const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "webp", "bmp"];
+/// Names that split a data set: folders of them are no classes.
+const SPLITS: [&str; 6] = ["train", "val", "valid", "validation", "test", "dev"];
+
+struct Files {
+    root: PathBuf,
+    paths: Vec<PathBuf>,
+}
+
+/// Lists the folder; classes are numbered in the order of their names.
+pub fn open(root: &Path) -> Result<Catalogue> {
+    let (folders, flat): (Vec<_>, Vec<_>) = entries(root, 1)?.into_iter().partition(|entry| entry.file_type().is_dir());
+    let mut paths: Vec<_> = flat.into_iter().filter(is_image).map(DirEntry::into_path).collect();
+    let mut notes = Vec::new();
+    let mut labels = None;
+    if paths.is_empty() {
+        let names: Vec<_> = folders.iter().map(|folder| path::text(folder.file_name().as_ref())).collect();
+        if names.len() > 1 && names.iter().all(|name| SPLITS.contains(&name.to_lowercase().as_str())) {
+            let expected = "images, or one sub-folder for each class";
+            return Err(Error::probe(root, expected, format!("the folders {}: name one of them", names.join(", "))));
+        }
+        let mut classes = Vec::new();
+        for (class, folder) in folders.iter().enumerate() {
+            let images = entries(folder.path(), usize::MAX)?.into_iter().filter(is_image);
+            paths.extend(images.map(DirEntry::into_path));
+            classes.resize(paths.len(), class as u32);
+        }
+        notes.extend(numbers_out_of_order(&names));
+        labels = Some(classes);
+    } else if !folders.is_empty() {
+        notes.push(format!("only the images of {} itself are read, not those of its sub-folders", root.display()));
+    }
+    if paths.is_empty() {
+        return Err(Error::probe(root, "images (PNG, JPEG, WebP, BMP)", "a folder without any"));
+    }
+    let count = paths.len();
+    Ok(Catalogue { images: Box::new(Files { root: root.to_owned(), paths }), count, labels, notes })
+}
+
+/// Folder 10 comes before folder 2, there as here: a network trained on numbers means other classes.
+fn numbers_out_of_order(names: &[String]) -> Option<String> {
+    let numbers: Vec<u64> = names.iter().map(|name| name.parse().ok()).collect::<Option<_>>()?;
+    (!numbers.is_sorted()).then(|| {
+        let class = numbers.windows(2).position(|pair| pair[0] > pair[1]).map_or(0, |place| place + 1);
+        format!(
+            "classes are numbered in the order of their names, as torchvision does: folder {} is class {class}",
+            numbers[class]
+        )
+    })
+}
+
+fn entries(folder: &Path, depth: usize) -> Result<Vec<DirEntry>> {
+    let walk = WalkDir::new(folder).min_depth(1).max_depth(depth).follow_links(true).sort_by_file_name();
+    let is_shown = |entry: &DirEntry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
+    let listed = walk.into_iter().filter_entry(is_shown).collect::<std::result::Result<Vec<_>, _>>();
+    listed.map_err(|error| {
+        let place = error.path().unwrap_or(folder).to_owned();
+        Error::io(&place, "list")(error.into())
+    })
+}
+
+fn is_image(entry: &DirEntry) -> bool {
+    let extension = entry.path().extension().map(|extension| extension.to_string_lossy().to_lowercase());
+    entry.file_type().is_file() && extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
+}
+
+/// Whether a file is taken for an image by its name.
+pub fn has_image_name(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, extension)| EXTENSIONS.contains(&extension.to_lowercase().as_str()))
+}
+
+impl Encoded for Files {
+    fn name(&self, index: usize) -> String {
+        let path = &self.paths[index];
+        path::text(path.strip_prefix(&self.root).unwrap_or(path))
+    }
+
+    fn read(&self, indices: &[usize]) -> Vec<std::result::Result<Vec<u8>, String>> {
+        indices.iter().map(|index| std::fs::read(&self.paths[*index]).map_err(|error| error.to_string())).collect()
+    }
+}
+
+/// The files of a folder that have this extension, in the order of their names; refused where they are of several splits.
+pub fn shards(root: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+    let is_shard = |path: &Path| path.extension().is_some_and(|found| found == extension);
+    let paths: Vec<_> = entries(root, 1)?
+        .into_iter()
+        .map(DirEntry::into_path)
+        .filter(|path| is_shard(path) && path.is_file())
+        .collect();
+    let splits: BTreeSet<_> = paths.iter().filter_map(|path| split_of(path)).collect();
+    if splits.len() > 1 {
+        let found = format!("shards of {}: name a file, or a folder of one split", Vec::from_iter(splits).join(", "));
+        return Err(Error::probe(root, "the shards of one split", found));
+    }
+    Ok(paths)
+}
+
+/// `test` of `test-00000-of-00002.parquet`.
+fn split_of(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_string_lossy().to_lowercase();
+    name.split(|c: char| !c.is_ascii_alphabetic()).find(|word| SPLITS.contains(word)).map(str::to_owned)
+}
