@@ -16,6 +16,7 @@ mod watch;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode as ProcessExit;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -137,6 +138,12 @@ pub fn main() -> ProcessExit {
         error.exit_code()
     });
     ProcessExit::from(code as u8)
+}
+
+/// A time as people write it.
+fn duration(text: &str) -> std::result::Result<Duration, String> {
+    let duration: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    Duration::try_from(duration).map_err(|_| "expected a time such as 500ms, 2s or 1m".to_owned())
 }
 
 /// A line for people on standard error; that nobody reads it is no failure.

@@ -27,6 +27,7 @@
 
 pub mod error;
 pub mod path;
+pub mod process;
 pub mod preprocess;
 pub mod probe;
 pub mod perturb;

@@ -3,9 +3,11 @@
 //! [`measure`] is what every command and the daemon call.
 
 mod passes;
+mod preview;
 mod record;
 mod scores;
 
+pub use preview::{Answer, Cost, Preview, Range, preview};
 pub use record::{conditions, errors_disagree, predict, predict_anew, quantities};
 
 use std::time::Instant;

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::backend::{self, Backend, Model};
 use crate::error::{Error, Result};
 use crate::event::Measurement;
-use crate::measure::{Progress, Settings, logits, measure};
+use crate::measure::{Preview, Progress, Settings, logits, measure, preview};
 use crate::path::RawPath;
 use crate::perturb::Perturber;
 use crate::preprocess::{Geometry, Preprocess};
@@ -124,40 +124,25 @@ impl Setup {
         backend::read(path, self.plan.backend.output.as_deref())
     }
 
-    /// Measures a network on images preprocessed by what it says of itself where the plan does not; `resolved` is what an
-    /// earlier network of the run settled and is settled here if there was none.
+    /// Loads a network, and the probe images preprocessed by what it says of itself where the plan does not.
     ///
     /// # Errors
-    /// As [`Source::set`], [`backend::load`] and [`measure()`].
-    pub fn measure(&self, model: Model, resolved: &mut Option<Resolved>, progress: Progress) -> Result<Measurement> {
+    /// As [`Source::set`] and [`backend::load`], and `Model` where it says of itself what does not fit the images.
+    pub fn open(&self, model: Model, progress: Progress) -> Result<Opened> {
         let probe = self.probe_for(&model, progress)?;
         let backend = backend::load(model, probe.shape(), &self.plan.backend)?;
-        let mut settings = self.plan.settings.clone();
-        if let (Some(resolved), Some(_)) = (*resolved, settings.precision) {
-            (settings.images, settings.draws, settings.precision) = (resolved.images, resolved.draws, None);
-        }
-        let measurement = measure(&*backend, &probe, &settings, progress)?;
-        if settings.precision.is_some() {
-            *resolved = Some(Resolved { images: measurement.probe.images, draws: measurement.settings.draws });
-        }
-        Ok(measurement)
+        Ok(Opened { backend, probe, settings: self.plan.settings.clone() })
     }
 
-    /// A network's outputs on the probe images, `[image, output]`, how many outputs there are, and the images.
+    /// [`Setup::open`], then [`Opened::measure`].
     ///
     /// # Errors
-    /// As [`Source::set`], [`backend::load`] and [`logits()`].
-    pub fn logits(&self, model: Model, progress: Progress) -> Result<(Vec<f32>, usize, ProbeSet)> {
-        let probe = self.probe_for(&model, progress)?;
-        let backend: Box<dyn Backend> = backend::load(model, probe.shape(), &self.plan.backend)?;
-        Ok((logits(&*backend, &probe, progress)?, backend.network().outputs(), probe))
+    /// As both.
+    pub fn measure(&self, model: Model, resolved: &mut Option<Resolved>, progress: Progress) -> Result<Measurement> {
+        self.open(model, progress)?.measure(resolved, progress)
     }
 
-    /// The probe images as `model` sees them: preprocessed by what it says of itself where the plan does not.
-    ///
-    /// # Errors
-    /// As [`Source::set`], and `Model` where it says of itself what does not fit the images.
-    pub fn probe_for(&self, model: &Model, progress: Progress) -> Result<ProbeSet> {
+    fn probe_for(&self, model: &Model, progress: Progress) -> Result<ProbeSet> {
         let said = &model.metadata().preprocess;
         let mut preprocess = self.plan.preprocess.clone().or(said);
         if !self.source.is_encoded() && self.plan.preprocess.geometry().is_identity() {
@@ -207,5 +192,53 @@ impl Setup {
     #[must_use]
     pub fn draws(&self) -> u32 {
         self.plan.settings.draws
+    }
+}
+
+/// A network in its engine, and the images it is measured on.
+pub struct Opened {
+    backend: Box<dyn Backend>,
+    probe: ProbeSet,
+    /// What the plan says; a caller with less time may ask for less.
+    pub settings: Settings,
+}
+
+impl Opened {
+    /// Measures; `resolved` is what an earlier network of the run settled and is settled here if there was none.
+    ///
+    /// # Errors
+    /// As [`measure()`].
+    pub fn measure(&self, resolved: &mut Option<Resolved>, progress: Progress) -> Result<Measurement> {
+        let mut settings = self.settings.clone();
+        if let (Some(resolved), Some(_)) = (*resolved, settings.precision) {
+            (settings.images, settings.draws, settings.precision) = (resolved.images, resolved.draws, None);
+        }
+        let measurement = measure(&*self.backend, &self.probe, &settings, progress)?;
+        if settings.precision.is_some() {
+            *resolved = Some(Resolved { images: measurement.probe.images, draws: measurement.settings.draws });
+        }
+        Ok(measurement)
+    }
+
+    /// What the network makes of the first images, and what measuring it would take.
+    ///
+    /// # Errors
+    /// As [`preview()`].
+    pub fn preview(&self, progress: Progress) -> Result<Preview> {
+        preview(&*self.backend, &self.probe, &self.settings, progress)
+    }
+
+    /// The network's outputs on the probe images, `[image, output]`, and how many outputs there are.
+    ///
+    /// # Errors
+    /// As [`logits()`].
+    pub fn logits(&self, progress: Progress) -> Result<(Vec<f32>, usize)> {
+        Ok((logits(&*self.backend, &self.probe, progress)?, self.backend.network().outputs()))
+    }
+
+    /// The images, as the network sees them.
+    #[must_use]
+    pub fn probe(&self) -> &ProbeSet {
+        &self.probe
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod law;
+pub mod preview;
 
 use std::fmt::Write as _;
 

@@ -10,7 +10,6 @@ use super::measure::measure_file;
 use super::setup::Shared;
 use super::{Format, print, print_json};
 use crate::check::{Checked, Limit, Quantity, Report, Verdict, check, looks, regression};
-use crate::config::Config;
 use crate::error::{Error, ExitCode, Reach, Result};
 use crate::event::Measurement;
 use crate::path;
@@ -118,10 +117,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return Err(Error::setting("--save-baseline", "one network", args.models.len()));
     }
     let limits = args.limits.all()?;
-    let folder = args.models.first().and_then(|model| model.parent()).unwrap_or(Path::new(""));
-    // Without --probe the run that the first network belongs to says what to measure on.
-    let config = if args.shared.probe.is_none() { Config::read(folder)? } else { Config::default() };
-    let setup = args.shared.plan(&config, folder)?.load()?;
+    let setup = args.shared.plan_for(&args.models[0])?.load()?;
     let mut gate = Gate { baseline: Baseline::new(&args.comparison)?, looks: Vec::new(), limits };
     gate.looks = gate.looks_at(setup);
     let models = args.models.iter().map(|model| gate.checked(model)).collect::<Result<Vec<_>>>()?;

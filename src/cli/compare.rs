@@ -1,14 +1,13 @@
 //! `relstab compare`: networks ranked by R_f on the same images and draws.
 #![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::measure::measure_file;
 use super::setup::Shared;
 use super::{Format, print, print_json};
-use crate::config::Config;
 use crate::error::{ExitCode, Result};
 use crate::event::Measurement;
 use crate::rank::{Pair, ranked};
@@ -44,9 +43,7 @@ struct Ranked {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let folder = args.models.first().and_then(|model| model.parent()).unwrap_or(Path::new(""));
-    let config = if args.shared.probe.is_none() { Config::read(folder)? } else { Config::default() };
-    let setup = args.shared.plan(&config, folder)?.load()?;
+    let setup = args.shared.plan_for(&args.models[0])?.load()?;
     let measure = |model: &PathBuf| measure_file(&setup, model, &mut None);
     let measurements = args.models.iter().map(measure).collect::<Result<Vec<_>>>()?;
     let (places, pairs) = ranked(&measurements, args.level)?;

@@ -5,18 +5,33 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::measure::with_progress;
+use super::setup::Shared;
 use super::{Format, print, print_json};
 use crate::backend::{candidates, runtime};
+use crate::checkpoint::Metadata;
 use crate::error::{ExitCode, Result};
+use crate::measure::Preview;
+use crate::report;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The ONNX Runtime library, or the folder it lies in
-    #[arg(long, value_name = "PATH")]
-    onnxruntime: Option<PathBuf>,
-    /// How results are printed
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    /// A network to look at with its probe images, before it is measured
+    #[arg(value_name = "MODEL")]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    shared: Shared,
+}
+
+/// What is said of a network.
+#[derive(Debug, Serialize)]
+struct Inspection {
+    model: PathBuf,
+    input: String,
+    outputs: Vec<String>,
+    metadata: Metadata,
+    #[serde(flatten)]
+    preview: Preview,
 }
 
 /// What `--format json` prints.
@@ -34,6 +49,9 @@ struct Findings {
     driver: Option<String>,
     /// What CUDA lacks; empty where it can be tried.
     cuda_missing: Vec<String>,
+    /// The network that was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<Inspection>,
 }
 
 #[derive(Debug, Serialize)]
@@ -45,14 +63,25 @@ struct Library {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let findings = examine(args.onnxruntime.as_deref());
-    match args.format {
+    let named = args.shared.onnxruntime.as_deref();
+    let mut findings = examine(named);
+    findings.network = args.model.as_deref().map(|model| inspect(&args.shared, model)).transpose()?;
+    match args.shared.format {
         Format::Text => print(&text(&findings))?,
         Format::Json => print_json(&findings, true)?,
     }
     // A library that was named and cannot be used is an error; one that is merely absent is not.
-    let named = args.onnxruntime.is_some();
-    Ok(if named && findings.onnxruntime.is_none() { ExitCode::Unavailable } else { ExitCode::Success })
+    Ok(if named.is_some() && findings.onnxruntime.is_none() { ExitCode::Unavailable } else { ExitCode::Success })
+}
+
+fn inspect(shared: &Shared, path: &Path) -> Result<Inspection> {
+    let setup = shared.plan_for(path)?.load()?;
+    let model = setup.read(path)?;
+    let (input, outputs) = model.signature();
+    let (input, outputs, metadata) = (input, outputs.to_vec(), model.metadata().clone());
+    let opened = with_progress(|progress| setup.open(model, progress))?;
+    let preview = with_progress(|progress| opened.preview(progress))?;
+    Ok(Inspection { model: path.to_owned(), input, outputs, metadata, preview })
 }
 
 fn examine(named: Option<&Path>) -> Findings {
@@ -78,6 +107,7 @@ fn examine(named: Option<&Path>) -> Findings {
         candidates,
         gpus,
         driver,
+        network: None,
     }
 }
 
@@ -138,5 +168,18 @@ fn text(findings: &Findings) -> String {
     }
     let used = if findings.onnxruntime.is_some() { "onnxruntime" } else { "tract" };
     lines.push(format!("--backend auto uses {used}"));
-    lines.join("\n") + "\n"
+    let mut text = lines.join("\n") + "\n";
+    if let Some(Inspection { model, input, outputs, metadata, preview }) = &findings.network {
+        text += &format!("\n{}\n  {:<16} {input}\n", model.display(), "input");
+        for output in outputs {
+            text += &format!("  {:<16} {output}\n", "has output");
+        }
+        if let Ok(said) = serde_json::to_string(metadata)
+            && *metadata != Metadata::default()
+        {
+            text += &format!("  {:<16} {said}\n", "says of itself");
+        }
+        text += &report::preview::text(preview);
+    }
+    text
 }

@@ -23,7 +23,9 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     let setup = args.shared.plan(&Config::default(), Path::new(""))?.load()?;
-    let (logits, outputs, probe) = with_progress(|progress| setup.logits(setup.read(&args.model)?, progress))?;
+    let opened = with_progress(|progress| setup.open(setup.read(&args.model)?, progress))?;
+    let (logits, outputs) = with_progress(|progress| opened.logits(progress))?;
+    let probe = opened.probe();
     let mut order: Vec<_> = (0..probe.len()).collect();
     order.sort_by_key(|number| probe.source_index(*number));
     let mut array = Array::create(args.to.clone(), &[probe.len() as u64, outputs as u64])?;

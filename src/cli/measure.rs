@@ -2,15 +2,15 @@
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::setup::Shared;
 use super::{Format, complain, print, print_json};
-use crate::config::Config;
 use crate::error::{ExitCode, Result};
 use crate::event::Measurement;
-use crate::measure::Progress;
+use crate::measure::{Preview, Progress};
 use crate::plan::{Resolved, Setup};
 use crate::report;
 
@@ -22,16 +22,32 @@ pub struct Args {
     /// Keep the bootstrap replicates in the JSON record
     #[arg(long)]
     replicates: bool,
+    /// Take no longer than this: fewer draws, then fewer images
+    #[arg(long, value_name = "TIME", value_parser = super::duration, conflicts_with = "precision")]
+    budget: Option<Duration>,
+    /// Print what the network sees and what the measurement would take, and make none
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     shared: Shared,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let folder = args.model.parent().unwrap_or(Path::new(""));
-    // Without --probe the run that the network belongs to says what to measure it on.
-    let config = if args.shared.probe.is_none() { Config::read(folder)? } else { Config::default() };
-    let setup = args.shared.plan(&config, folder)?.load()?;
-    let mut measurement = measure_file(&setup, &args.model, &mut None)?;
+    let started = Instant::now();
+    let setup = args.shared.plan_for(&args.model)?.load()?;
+    let model = setup.read(&args.model)?;
+    let mut opened = with_progress(|progress| setup.open(model, progress))?;
+    if args.dry_run || args.budget.is_some() {
+        let mut preview = with_progress(|progress| opened.preview(progress))?;
+        if let Some(budget) = args.budget {
+            preview.cost = preview.cost.within(budget.saturating_sub(started.elapsed()).as_secs_f64())?;
+            (opened.settings.images, opened.settings.draws) = (preview.cost.images, preview.cost.draws);
+        }
+        if args.dry_run {
+            return print_preview(&preview, args.shared.format);
+        }
+    }
+    let mut measurement = with_progress(|progress| opened.measure(&mut None, progress))?;
     if !args.replicates {
         measurement.replicates_log_r_f = None;
     }
@@ -46,6 +62,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             Ok(ExitCode::Undefined)
         }
     }
+}
+
+/// What a network sees, in the format asked for.
+pub(super) fn print_preview(preview: &Preview, format: Format) -> Result<ExitCode> {
+    match format {
+        Format::Text => print(&report::preview::text(preview))?,
+        Format::Json => print_json(preview, true)?,
+    }
+    Ok(ExitCode::Success)
 }
 
 /// Reads and measures one network behind a bar; `resolved` as in [`Setup::measure`].

@@ -85,7 +85,7 @@ pub struct Shared {
     provider: Provider,
     /// The ONNX Runtime library, or the folder it lies in
     #[arg(long, value_name = "PATH")]
-    onnxruntime: Option<PathBuf>,
+    pub onnxruntime: Option<PathBuf>,
     /// Output to measure [default: the first that may be class logits]
     #[arg(long, value_name = "NAME")]
     output: Option<String>,
@@ -108,6 +108,13 @@ impl Shared {
             None => Config::of_run(run, root)?,
         };
         Ok(RunPlan { plan: self.plan(&config, &folder)?, rules: config.stop, refit: config.refit })
+    }
+
+    /// What the network at `path` is measured on; without --probe the run that it belongs to says.
+    pub fn plan_for(&self, path: &Path) -> Result<Plan> {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let config = if self.probe.is_none() { Config::read(folder)? } else { Config::default() };
+        self.plan(&config, folder)
     }
 
     /// These flags over `config`, which lies in `folder`.

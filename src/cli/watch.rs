@@ -52,10 +52,10 @@ pub struct Args {
 #[command(next_help_heading = "Daemon")]
 struct Daemon {
     /// A closed file must have been left alone for this long; one that is renamed into place need not
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = super::duration)]
     settle: Duration,
     /// A file that is not a whole network for this long has failed
-    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = super::duration)]
     give_up: Duration,
     /// Which checkpoints are measured: all, latest (older ones are skipped), every:N
     #[arg(long, value_name = "POLICY", default_value = "all")]
@@ -64,10 +64,10 @@ struct Daemon {
     #[arg(long, value_name = "N", default_value_t = 1)]
     workers: usize,
     /// A worker without work ends after this long
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = super::duration)]
     worker_idle: Duration,
     /// One measurement may take this long
-    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = super::duration)]
     timeout: Duration,
     /// A worker may grow to this size, such as 4GiB
     #[arg(long, value_name = "SIZE")]
@@ -102,11 +102,6 @@ struct Daemon {
     /// How the log on standard error is written; RELSTAB_LOG sets how much (warn, info, debug)
     #[arg(long, value_enum, default_value_t = Format::Text)]
     log_format: Format,
-}
-
-fn duration(text: &str) -> std::result::Result<Duration, String> {
-    let duration: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
-    Duration::try_from(duration).map_err(|_| "expected a time such as 500ms, 2s or 1m".to_owned())
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {

@@ -272,7 +272,7 @@ pub fn errors_disagree(probe_error: f64, val_error: f64, classes: usize) -> Opti
 }
 
 /// Share of probe images whose largest output is not their label's.
-fn probe_error(probe: &ProbeSet, passes: &Passes) -> (Option<f64>, Option<String>) {
+pub(super) fn probe_error(probe: &ProbeSet, passes: &Passes) -> (Option<f64>, Option<String>) {
     let Some(labels) = probe.labels() else { return (None, None) };
     if let Some(label) = labels.iter().find(|label| **label as usize >= passes.outputs) {
         let doubt = format!("label {label} is beyond the network's {} outputs: no probe_error", passes.outputs);

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::worker::{Reply, Request};
 use crate::error::{Error, Result};
 use crate::journal::Job;
+use crate::process;
 
 /// What workers may take.
 #[derive(Debug, Clone)]
@@ -196,7 +197,7 @@ impl<M: Send + 'static> Pool<M> {
             }
             let end = worker.since + self.limits.timeout;
             let memory = self.limits.memory.and_then(|limit| {
-                let used = resident(worker.child.id()).unwrap_or(0);
+                let used = process::resident(worker.child.id()).unwrap_or(0);
                 (used > limit).then(|| format!("it needed more than {} (--memory-limit)", bytesize::ByteSize(limit)))
             });
             let overrun = (end <= now).then(|| format!("it took longer than {:?} (--timeout)", self.limits.timeout));
@@ -247,13 +248,6 @@ fn name_of(signal: i32) -> &'static str {
     }
 }
 
-/// Resident size of a process, bytes.
-fn resident(process: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,10 +256,5 @@ mod tests {
     fn rest_leaves_its_share_of_the_time() {
         assert_eq!(rest(Duration::from_secs(2), 0.2), Some(Duration::from_secs(8)));
         assert_eq!(rest(Duration::from_secs(2), 1.0), None);
-    }
-
-    #[test]
-    fn this_process_has_a_resident_size() {
-        assert!(resident(std::process::id()).expect("a size") > 1 << 20);
     }
 }
