@@ -148,11 +148,8 @@ impl Cost {
         let (images, draws) = enough.map_or_else(fewer, |draws| (self.images, draws));
         if images < 2 {
             let least = each * count(2, 1) as f64 / PLANNED;
-            return Err(Error::setting(
-                "--budget",
-                format!("{least:.1} s or more for this network"),
-                format!("{seconds:.1} s"),
-            ));
+            let expected = format!("{least:.3} s or more for this network, once it is loaded");
+            return Err(Error::setting("--budget", expected, format!("{seconds:.3} s left")));
         }
         let passes = count(images, draws);
         Ok(Self { images, draws, passes, seconds: each * passes as f64, ..self })
