@@ -188,7 +188,15 @@ impl Model {
     /// Whether it declares an input that images of `shape` fit.
     #[must_use]
     pub fn takes(&self, shape: Shape) -> bool {
-        self.graph.input_of(shape, None).is_ok()
+        self.fits(shape).is_ok()
+    }
+
+    /// As [`Model::takes`].
+    ///
+    /// # Errors
+    /// `Mismatch` tells what it takes.
+    pub fn fits(&self, shape: Shape) -> Result<()> {
+        self.graph.input_of(shape, None).map(|_| ())
     }
 
     /// Its input and its outputs with their types and sizes, as people read them.

@@ -297,9 +297,9 @@ impl Error {
     pub fn help(&self) -> Option<&str> {
         match self {
             Self::Unavailable { help, .. } => Some(help),
-            Self::Mismatch { .. } => {
-                Some("give the images the network was trained on, or force their order with --layout nchw or nhwc")
-            }
+            Self::Mismatch { .. } => Some(
+                "give the images the network was trained on, resize them with --preprocess, or force their order with --layout",
+            ),
             Self::NonFinite { .. } => {
                 Some("the training may have diverged, or --mean and --std are not those of the training")
             }

@@ -13,7 +13,7 @@ use crate::event::Measurement;
 use crate::measure::{Preview, Progress, Settings, logits, measure, preview};
 use crate::path::RawPath;
 use crate::perturb::Perturber;
-use crate::preprocess::{Geometry, Preprocess};
+use crate::preprocess::{Color, Geometry, Preprocess};
 use crate::probe::{self, Layout, ProbeSet, Shape, Source};
 
 /// Everything that decides a measurement but the network.
@@ -143,23 +143,39 @@ impl Setup {
     }
 
     fn probe_for(&self, model: &Model, progress: Progress) -> Result<ProbeSet> {
-        let said = &model.metadata().preprocess;
-        let mut preprocess = self.plan.preprocess.clone().or(said);
-        if !self.source.is_encoded() && self.plan.preprocess.geometry().is_identity() {
-            // An array of the network's size was prepared by the user: what training did is done.
-            let is_ready = model.takes(self.set(&Geometry::default(), progress)?.shape());
-            if is_ready {
+        let planned = &self.plan.preprocess;
+        let mut preprocess = planned.clone().or(&model.metadata().preprocess);
+        if planned.geometry().is_identity() && !self.source.is_encoded() {
+            let array = self.set(&Geometry::default(), progress)?;
+            // An array of the network's size was prepared by the user: what training did is done. Floats stay as they are.
+            if model.takes(array.shape()) || !array.is_bytes() {
                 preprocess = preprocess.with_geometry(Geometry::default());
             }
         }
-        let set = self.set(&preprocess.geometry(), progress)?;
+        let mut set = self.set(&preprocess.geometry(), progress)?;
+        if let Some(color) = self.other_color(model, &set, &preprocess) {
+            let found = if color == Color::Gray { Color::Rgb } else { Color::Gray };
+            let note = format!("the images are {found}, the network takes {color}: converted");
+            preprocess.color = Some(color);
+            set = self.set(&preprocess.geometry(), progress)?.noted(note);
+        }
+        model.fits(set.shape())?;
         set.prepared(&preprocess).map_err(|error| {
-            if preprocess == self.plan.preprocess {
+            if planned.says_values() {
                 return error;
             }
             // What one checkpoint says of itself is no fault of the others.
             Error::model(model.path(), "relstab.mean and relstab.std that fit the probe images", error.to_string())
         })
+    }
+
+    /// The colour that image files need for this network, where they are of another and nobody says which: the files were
+    /// stored as it came.
+    fn other_color(&self, model: &Model, set: &ProbeSet, preprocess: &Preprocess) -> Option<Color> {
+        let shape = set.shape();
+        let (color, channels) = if shape.channels == 1 { (Color::Rgb, 3) } else { (Color::Gray, 1) };
+        let is_open = self.source.is_encoded() && preprocess.color.is_none() && !model.takes(shape);
+        (is_open && model.takes(Shape { channels, ..shape })).then_some(color)
     }
 
     /// The probe images, preprocessed as the plan says.

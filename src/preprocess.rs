@@ -108,10 +108,15 @@ impl Preprocess {
     /// What `self` says, and where it says nothing of the geometry, or nothing of the values, what `other` does.
     #[must_use]
     pub fn or(self, other: &Self) -> Self {
-        let is_silent = self.mean.is_none() && self.std.is_none() && self.rescale.is_none();
         let geometry = if self.geometry().is_identity() { other.geometry() } else { self.geometry() };
-        let values = if is_silent { other.clone() } else { self };
+        let values = if self.says_values() { self } else { other.clone() };
         values.with_geometry(geometry)
+    }
+
+    /// Whether it says anything of pixels' values.
+    #[must_use]
+    pub fn says_values(&self) -> bool {
+        self.mean.is_some() || self.std.is_some() || self.rescale.is_some()
     }
 
     /// What is done to pixels' places and colours, before their values.

@@ -136,6 +136,8 @@ pub struct ProbeSet {
     /// Multiplies and then shifts each channel's stored values.
     scale: Vec<(f32, f32)>,
     normalisation: Option<Normalisation>,
+    /// What the user should know of it.
+    notes: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -150,8 +152,6 @@ struct Images {
     indices: Vec<usize>,
     /// What the images are called, where they have names.
     names: Option<Vec<String>>,
-    /// What the user should know of the source.
-    notes: Vec<String>,
     /// How they were resized, cropped and coloured.
     geometry: Geometry,
 }
@@ -205,18 +205,27 @@ impl ProbeSet {
     ) -> Result<Self> {
         let (shape, layout) = raw.validate(path, Some(Layout::Nhwc), None)?;
         let Raw { pixels, labels, .. } = raw;
-        Ok(Self::new(Images { labels, names, notes, geometry, ..Images::new(path, pixels, layout, shape, indices) }))
+        let images = Images { labels, names, geometry, ..Images::new(path, pixels, layout, shape, indices) };
+        Ok(Self { notes, ..Self::new(images) })
     }
 
     fn new(images: Images) -> Self {
         let len = images.indices.len();
         let scale = vec![(images.pixels.unit(), 0.0); images.shape.channels];
-        Self { sha256: images.hash(len), images: Arc::new(images), len, rescale: None, scale, normalisation: None }
+        Self {
+            sha256: images.hash(len),
+            images: Arc::new(images),
+            len,
+            rescale: None,
+            scale,
+            normalisation: None,
+            notes: Vec::new(),
+        }
     }
 
     /// The same images, resized, cropped and recoloured.
     fn reshaped(&self, geometry: &Geometry) -> Result<Self> {
-        let Images { pixels, layout, shape, indices, labels, names, notes, .. } = &*self.images;
+        let Images { pixels, layout, shape, indices, labels, names, .. } = &*self.images;
         let path = Path::new(self.source());
         let images = (0..self.len).map(|index| pixels.bitmap(index, *shape, *layout));
         let Some(images) = images.collect::<Option<Vec<_>>>() else {
@@ -232,7 +241,7 @@ impl ProbeSet {
         let pixels = images.into_iter().flat_map(|image| image.pixels).collect();
         let raw =
             Raw { pixels: Pixels::U8(pixels), dims: vec![self.len, height, width, channels], labels: labels.clone() };
-        Self::of_decoded(path, raw, indices.clone(), names.clone(), notes.clone(), *geometry)
+        Self::of_decoded(path, raw, indices.clone(), names.clone(), self.notes.clone(), *geometry)
     }
 
     /// The same images, rescaled and normalised: `(rescale x - mean) / std`.
@@ -291,6 +300,19 @@ impl ProbeSet {
     #[must_use]
     pub fn geometry(&self) -> &Geometry {
         &self.images.geometry
+    }
+
+    /// Whether the images are of bytes rather than floats.
+    #[must_use]
+    pub fn is_bytes(&self) -> bool {
+        self.images.pixels.is_bytes()
+    }
+
+    /// The same with one more thing for the user to know.
+    #[must_use]
+    pub fn noted(mut self, note: String) -> Self {
+        self.notes.push(note);
+        self
     }
 
     /// The first `n` images, sharing the pixels.
@@ -390,7 +412,7 @@ impl ProbeSet {
     /// What looks like a mistake.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.images.notes.clone();
+        let mut warnings = self.notes.clone();
         if self.normalisation.is_none() {
             if self.images.pixels.largest() * self.unit() > 20.0 {
                 warnings.push(
@@ -411,7 +433,7 @@ impl Images {
     fn new(path: &Path, pixels: Pixels, layout: Layout, shape: Shape, indices: Vec<usize>) -> Self {
         let source = crate::path::text(path);
         let geometry = Geometry::default();
-        Self { source, pixels, layout, shape, indices, labels: None, names: None, notes: Vec::new(), geometry }
+        Self { source, pixels, layout, shape, indices, labels: None, names: None, geometry }
     }
 
     /// Over shape, type and pixels in channel-first order.

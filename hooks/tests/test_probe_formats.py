@@ -242,3 +242,13 @@ def test_sizes_and_splits_that_are_mixed_are_refused(network: Path, tmp_path: Pa
         assert result.returncode == 3
         assert word in result.stderr, result.stderr
     assert measured(network, folder, "--preprocess", "resize=32x32", "--images", "121")["probe"]["images"] == 121
+
+
+def test_files_of_another_colour_are_converted_and_that_is_said(network: Path, tmp_path: Path) -> None:
+    folder = image_folder(tmp_path)
+    for path in folder.glob("*/*.png"):
+        Image.open(path).convert("L").save(path)
+    found = measured(network, folder, "--draws", "1")
+    assert found["probe"]["shape"] == [3, 32, 32] and found["probe"]["color"] == "rgb"
+    assert any("the images are gray" in warning for warning in found["warnings"])
+    assert measured(network, folder, "--draws", "1", "--preprocess", "color=rgb")["r_f"] == found["r_f"]
