@@ -56,7 +56,8 @@ impl Plan {
         let mut plan = self.clone();
         plan.probe = RawPath(probe.into());
         plan.settings.law = None;
-        plan.backend = backend::Options { output: plan.backend.output, ..backend::Options::default() };
+        let backend::Options { output, input_layout, .. } = plan.backend;
+        plan.backend = backend::Options { output, input_layout, ..backend::Options::default() };
         let text = serde_json::to_string(&plan).unwrap_or_else(|_| format!("{plan:?}"));
         hex::encode(&Sha256::digest(text)[..16])
     }
