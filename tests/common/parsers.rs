@@ -1,0 +1,122 @@
+//! Every parser of files from outside, and how much memory each may take for a file of a size; tests and fuzzing share it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use relstab::backend;
+use relstab::config::Config;
+use relstab::preprocess::{Geometry, Preprocess};
+use relstab::probe::{Options, Source};
+use relstab::serve::Request;
+
+use super::allocations::{Allocated, counted};
+
+/// A parser, by the name of its fuzz target and of its folder in the corpus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parser {
+    Npy,
+    Npz,
+    Idx,
+    Cifar,
+    Parquet,
+    Webdataset,
+    Config,
+    Request,
+    Onnx,
+    Preprocess,
+}
+
+/// All of them, with their names.
+pub const ALL: [(&str, Parser); 10] = [
+    ("npy", Parser::Npy),
+    ("npz", Parser::Npz),
+    ("idx", Parser::Idx),
+    ("cifar", Parser::Cifar),
+    ("parquet", Parser::Parquet),
+    ("webdataset", Parser::Webdataset),
+    ("config", Parser::Config),
+    ("request", Parser::Request),
+    ("onnx", Parser::Onnx),
+    ("preprocess", Parser::Preprocess),
+];
+
+/// What buffers and error texts take, whatever the file.
+const FIXED: usize = 1 << 20;
+/// Values in wider types, in another order, and in a vector that grows by doubling.
+const COPIES: usize = 16;
+/// Values of a byte or two each, parsed: a nested list in JSON, an empty message in protobuf.
+const PARSED: usize = 64;
+const MESSAGES: usize = 1024;
+/// What deflate reaches.
+const DEFLATE: usize = 1032;
+/// Pixels of one image that a file of no size may come to, and how often they are copied as they are turned and recoloured.
+const IMAGE: usize = 16 << 20;
+const IMAGE_COPIES: usize = 4;
+/// No encoded image takes fewer bytes.
+const SMALLEST: usize = 16;
+
+impl Parser {
+    /// The most that may be held at once for a file of this size.
+    pub fn bound(self, bytes: usize) -> usize {
+        let ratio = match self {
+            Self::Npy | Self::Webdataset => COPIES,
+            Self::Cifar | Self::Config | Self::Request | Self::Preprocess => PARSED,
+            Self::Onnx => MESSAGES,
+            Self::Npz | Self::Idx | Self::Parquet => COPIES * DEFLATE,
+        };
+        FIXED + ratio * bytes
+    }
+
+    /// Parses the bytes in every way this parser is used; errors are fine, and panics go through.
+    ///
+    /// # Panics
+    /// Where more memory is held than [`Parser::bound`] allows.
+    pub fn check(self, folder: &Path, bytes: &[u8]) -> Allocated {
+        let path = self.write(folder, bytes);
+        let (source, allocated) = counted(|| self.parse(&path, bytes));
+        let bound = self.bound(bytes.len());
+        assert!(allocated.peak <= bound, "{self:?}: {allocated:?} for {} bytes, more than {bound}", bytes.len());
+        if let Some(source) = source.filter(Source::is_encoded) {
+            let (_, decoded) = counted(|| source.set(&Geometry::default(), &|_, _| ()).is_ok());
+            let images = bytes.len() / SMALLEST + 1;
+            let bound = bound + images * IMAGE_COPIES * IMAGE + IMAGE_COPIES * DEFLATE * bytes.len();
+            assert!(decoded.peak <= bound, "{self:?}: {decoded:?} for {} bytes, more than {bound}", bytes.len());
+        }
+        allocated
+    }
+
+    /// A file of these bytes under a name that leads to this parser.
+    pub fn write(self, folder: &Path, bytes: &[u8]) -> PathBuf {
+        let (bytes, name) = match (self, bytes.split_first()) {
+            // Records have no mark but their name: the first byte chooses the kind.
+            (Self::Cifar, Some((0, records))) => (records, "data.bin"),
+            (Self::Cifar, Some((_, batch))) => (batch, "test_batch"),
+            // The labels' file is the images' own, so that both are parsed.
+            (Self::Idx, _) => {
+                fs::write(folder.join("labels"), bytes).expect("written");
+                (bytes, "images")
+            }
+            _ => (bytes, "data"),
+        };
+        let path = folder.join(name);
+        fs::write(&path, bytes).expect("written");
+        path
+    }
+
+    fn parse(self, path: &Path, bytes: &[u8]) -> Option<Source> {
+        match self {
+            Self::Npy | Self::Npz | Self::Idx | Self::Cifar | Self::Parquet | Self::Webdataset => {
+                let options = Options { max_bad: usize::MAX, ..Options::default() };
+                return Source::open(path, &options).ok();
+            }
+            Self::Config => drop(Config::read_file(path)),
+            Self::Request => drop(std::str::from_utf8(bytes).map(serde_json::from_str::<Request>)),
+            Self::Onnx => {
+                drop(backend::read_metadata(path));
+                drop(backend::read(path, None));
+            }
+            Self::Preprocess => drop(Preprocess::read(path)),
+        }
+        None
+    }
+}
