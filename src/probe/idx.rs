@@ -15,13 +15,16 @@ const UNSIGNED_BYTE: u8 = 0x08;
 
 pub fn read(path: &Path) -> Result<Raw> {
     let (values, dims) = array(path)?;
+    let Some(images) = dims.first() else {
+        return Err(Error::probe(path, "images of rank 3 or 4", "a single value"));
+    };
     let labels = match labels_beside(path) {
         None => None,
         Some(file) => {
             let (labels, sizes) = array(&file)?;
-            if sizes != dims[..1.min(dims.len())] {
+            if sizes != [*images] {
                 let found = format!("labels of shape {sizes:?} in {}", file.display());
-                return Err(Error::probe(path, format!("{} labels", dims[0]), found));
+                return Err(Error::probe(path, format!("{images} labels"), found));
             }
             Some(labels.into_iter().map(u32::from).collect())
         }
