@@ -11,6 +11,7 @@ mod npy;
 mod npz;
 mod order;
 mod parquet;
+mod pickle;
 mod raw;
 mod shape;
 mod source;

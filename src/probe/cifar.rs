@@ -1,12 +1,8 @@
 //! CIFAR-10 and CIFAR-100 as published: binary records, or batches that Python pickled.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use serde_pickle::{DeOptions, HashableValue, Value};
-
+use super::pickle::Pickle;
 use super::raw::{Pixels, Raw};
 use crate::error::{Error, Result};
 
@@ -54,36 +50,18 @@ pub fn binary(path: &Path) -> Result<Raw> {
 
 /// A dictionary of `data`, an array `[image, 3072]`, and `labels` or `fine_labels`.
 pub fn pickled(path: &Path) -> Result<Raw> {
-    let file = BufReader::new(File::open(path).map_err(Error::io(path, "open"))?);
     let damaged = |found: String| Error::probe(path, "a batch of CIFAR as Python pickled it", found);
-    // Python objects come as the state that they would be given: an array as (version, shape, type, order, bytes).
-    let value = serde_pickle::value_from_reader(file, DeOptions::new()).map_err(|error| damaged(error.to_string()))?;
-    let Value::Dict(entries) = value else { return Err(damaged("no dictionary".to_owned())) };
-    let mut entries: BTreeMap<String, Value> =
-        entries.into_iter().filter_map(|(key, value)| Some((name(key)?, value))).collect();
-    let Some(Value::Tuple(state)) = entries.remove("data") else {
-        return Err(damaged("no array named data".to_owned()));
-    };
-    let pixels = state.into_iter().find_map(|value| if let Value::Bytes(bytes) = value { Some(bytes) } else { None });
-    let pixels = pixels.ok_or_else(|| damaged("an array data that is not of bytes".to_owned()))?;
-    let labels = entries.remove("labels").or_else(|| entries.remove("fine_labels"));
-    let Some(Value::List(labels)) = labels else { return Err(damaged("no labels or fine_labels".to_owned())) };
-    let label = |value: Value| if let Value::I64(label) = value { u32::try_from(label).ok() } else { None };
-    let labels: Option<Vec<u32>> = labels.into_iter().map(label).collect();
-    let labels = labels.ok_or_else(|| damaged("labels that are no numbers from 0 up".to_owned()))?;
-    if pixels.len() != labels.len() * IMAGE {
+    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+    let batch = Pickle::parse(&bytes).ok_or_else(|| damaged("a damaged pickle, or one of other objects".to_owned()))?;
+    let pixels = batch.array("data").ok_or_else(|| damaged("no array of bytes named data".to_owned()))?;
+    let labels = batch.numbers("labels").or_else(|| batch.numbers("fine_labels"));
+    let labels = labels.ok_or_else(|| damaged("no numbers named labels or fine_labels".to_owned()))?;
+    let labels: Option<Vec<u32>> = labels.into_iter().map(|label| u32::try_from(label).ok()).collect();
+    let labels = labels.ok_or_else(|| damaged("labels below 0".to_owned()))?;
+    if Some(pixels.len()) != labels.len().checked_mul(IMAGE) {
         return Err(damaged(format!("{} labels for {} bytes of images", labels.len(), pixels.len())));
     }
-    Ok(raw(pixels, labels))
-}
-
-/// Python 2 wrote its names as bytes.
-fn name(key: HashableValue) -> Option<String> {
-    match key {
-        HashableValue::String(name) => Some(name),
-        HashableValue::Bytes(name) => String::from_utf8(name).ok(),
-        _ => None,
-    }
+    Ok(raw(pixels.to_vec(), labels))
 }
 
 fn raw(pixels: Vec<u8>, labels: Vec<u32>) -> Raw {
