@@ -1,0 +1,177 @@
+"""Writes small valid files of each format, and liars by hand, into FOLDER/<target>: the fuzzer begins with them.
+
+Needs numpy, pillow and pyarrow.
+"""
+
+import gzip
+import io
+import json
+import pickle
+import struct
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy
+import pyarrow
+import pyarrow.parquet
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+FOLDER = Path(sys.argv[1])
+IMAGES = (numpy.arange(3 * 3 * 4 * 5) % 251).astype(numpy.uint8).reshape(3, 3, 4, 5)
+
+
+def put(target: str, name: str, data: bytes) -> None:
+    folder = FOLDER / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+
+
+def npy(array: numpy.ndarray) -> bytes:
+    file = io.BytesIO()
+    numpy.save(file, array)
+    return file.getvalue()
+
+
+def npy_header(text: str, version: int = 2) -> bytes:
+    length = struct.pack("<I" if version > 1 else "<H", len(text))
+    return b"\x93NUMPY" + bytes([version, 0]) + length + text.encode()
+
+
+def idx(sizes: list[int], values: bytes) -> bytes:
+    return bytes([0, 0, 8, len(sizes)]) + b"".join(struct.pack(">I", size) for size in sizes) + values
+
+
+def encoded(kind: str, size: tuple[int, int] = (5, 4)) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(numpy.resize(IMAGES, (size[1], size[0], 3))).save(file, kind)
+    return file.getvalue()
+
+
+def zipped(entries: dict[str, bytes], method: int) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+def tarred(entries: dict[str, bytes], layout: int = tarfile.USTAR_FORMAT) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=layout, bufsize=512) as archive:
+        for name, data in entries.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return file.getvalue()
+
+
+def table(**settings: object) -> bytes:
+    kinds = ["PNG", "JPEG", "BMP"]
+    images = [{"bytes": encoded(kind), "path": f"{kind}.x"} for kind in kinds]
+    columns = pyarrow.table({"image": images, "label": pyarrow.array([0, 1, 2], pyarrow.int64())})
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(columns, file, **settings)
+    return file.getvalue()
+
+
+def arrays() -> None:
+    put("npy", "bytes", npy(IMAGES))
+    put("npy", "floats", npy(IMAGES.astype("<f4")))
+    put("npy", "doubles", npy(IMAGES.transpose(0, 2, 3, 1).astype("<f8")))
+    put("npy", "gray", npy(IMAGES[:, 0]))
+    put("npy", "record", npy_header("{'descr': [('a', '<f4', (2,))], 'fortran_order': False, 'shape': (1,)}\n"))
+    put("npy", "huge_shape", npy_header("{'descr': '|u1', 'fortran_order': False, 'shape': (4294967296, 1, 4, 5)}\n"))
+    put("npy", "overflow", npy_header("{'descr': '<f8', 'fortran_order': False, 'shape': (2305843009213693952, 2)}\n"))
+    put("npy", "long_header", b"\x93NUMPY\x02\x00\xff\xff\xff\xffx")
+    put("npy", "nested", npy_header("(" * 20_000))
+    labels = npy(numpy.array([0, 1, 2]))
+    put("npz", "deflated", zipped({"images.npy": npy(IMAGES), "labels.npy": labels}, zipfile.ZIP_DEFLATED))
+    put("npz", "stored", zipped({"x.npy": npy(IMAGES.astype("<f4"))}, zipfile.ZIP_STORED))
+    bomb = npy_header("{'descr': '|u1', 'fortran_order': False, 'shape': (4194304, 1, 2, 2)}\n") + bytes(1 << 24)
+    put("npz", "bomb", zipped({"images.npy": bomb}, zipfile.ZIP_DEFLATED))
+    put("npz", "bomb_bzip2", zipped({"images.npy": bomb}, zipfile.ZIP_BZIP2))
+    put("npz", "nested", zipped({"x.npy": npy_header("[" * 20_000)}, zipfile.ZIP_DEFLATED))
+    put("idx", "plain", idx([3, 4, 5], IMAGES[:, 0].tobytes()))
+    put("idx", "gzipped", gzip.compress(idx([3, 4, 5], IMAGES[:, 0].tobytes()), mtime=0))
+    put("idx", "labels", idx([3], b"\0\1\2"))
+    put("idx", "rank_0", idx([], b"\1"))
+    put("idx", "huge", idx([2**32 - 1] * 2, b"123"))
+    put("idx", "bomb", gzip.compress(idx([1 << 22, 2, 2], bytes(1 << 24)), mtime=0))
+
+
+def cifar() -> None:
+    image = numpy.resize(IMAGES, 3072).astype(numpy.uint8)
+    batch = {b"data": image.reshape(1, 3072), b"labels": [3], b"filenames": [b"a.png"]}
+    put("cifar", "binary", b"\0" + b"\7" + image.tobytes())
+    put("cifar", "binary_100", b"\0" + b"\7\x55" + image.tobytes())
+    for protocol in (2, 4):
+        put("cifar", f"pickle_{protocol}", b"\1" + pickle.dumps(batch, protocol))
+    depth = 50_000
+    put("cifar", "nested", b"\1\x80\x02" + b"]" * depth + b"a" * (depth - 1) + b".")
+    shared = b"]q\0K\1a"
+    for level in range(1, 40):
+        shared += b"]q" + bytes([level]) + (b"h" + bytes([level - 1]) + b"a") * 2
+    put("cifar", "shared", b"\1\x80\x02" + shared + b".")
+    put("cifar", "long_bytes", b"\1\x80\x04\x8e" + struct.pack("<Q", 1 << 40) + b".")
+
+
+def encoded_images() -> None:
+    for codec in ("snappy", "gzip", "zstd", "lz4", "brotli", "none"):
+        put("parquet", codec, table(compression=codec))
+    put("parquet", "plain_v2", table(use_dictionary=False, data_page_version="2.0", row_group_size=2))
+    put("parquet", "indexed", table(write_page_index=True, write_statistics=True))
+    samples = {"0.png": encoded("PNG"), "0.cls": b"1", "a/1.jpg": encoded("JPEG"), "a/1.cls": b"0"}
+    put("webdataset", "ustar", tarred(samples))
+    long = {"x" * 150 + ".bmp": encoded("BMP", (2, 2)), "y.webp": encoded("WEBP")}
+    put("webdataset", "gnu", tarred(long, tarfile.GNU_FORMAT))
+    put("webdataset", "pax", tarred(long, tarfile.PAX_FORMAT))
+
+
+def texts() -> None:
+    put("config", "bundled", (ROOT / "models/fashion-mnist-cnn/relstab.toml").read_bytes())
+    law = "name='own'\na=0.2\nb=0.5\nclasses=10\ncutoff=3\ndelta=1.0\ninterpolation='bilinear'\nside=28\nsource='x'\n"
+    put("config", "law", f"[law]\nestimator='coordinate_median'\n{law}[preprocess]\nresize='8x9'\ncrop=4\n".encode())
+    put("config", "nested", b"law = " + b"[" * 20_000)
+    put("config", "dotted", b"a." * 20_000 + b"b = 1")
+    requests = [
+        {"type": "subscribe", "runs": ["a", "b"], "since": 3},
+        {"type": "annotate", "run": "a", "path": "b.onnx", "step": 7, "val_error": 0.5},
+        {"type": "status"},
+        {"type": "retry", "run": "é"},
+    ]
+    for number, request in enumerate(requests):
+        put("request", f"request_{number}", json.dumps(request).encode())
+    put("request", "nested", b'{"type":' + b"[" * 20_000)
+    hugging = {"image_processor_type": "ViT", "do_resize": True, "size": {"height": 8, "width": 8}, "resample": 2}
+    hugging |= {"do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "do_center_crop": True}
+    put("preprocess", "hugging_face", json.dumps(hugging).encode())
+    timm = {"input_size": [3, 8, 8], "crop_pct": 0.9, "interpolation": "bicubic", "mean": [0.1], "std": [1]}
+    put("preprocess", "timm", json.dumps({"pretrained_cfg": timm}).encode())
+    put("preprocess", "nested", b'{"a":' + b"[" * 20_000)
+
+
+def networks() -> None:
+    dims = bytes.fromhex("0a020801 0a020803 0a020804 0a020804".replace(" ", ""))
+
+    def field(number: int, data: bytes) -> bytes:
+        assert len(data) < 128
+        return bytes([number << 3 | 2, len(data)]) + data
+
+    def value(name: bytes) -> bytes:
+        return field(1, name) + field(2, field(1, b"\x08\x01" + field(2, dims)))
+
+    node = field(1, b"x") + field(2, b"y") + field(4, b"Softmax")
+    weights = field(8, b"w") + field(13, field(1, b"location") + field(2, b"data"))
+    graph = field(1, node) + field(5, weights) + field(11, value(b"x")) + field(12, value(b"y"))
+    model = b"\x08\x08" + field(14, field(1, b"relstab.step") + field(2, b"12"))
+    put("onnx", "small", model + b"\x3a" + bytes([len(graph) & 127 | 128, len(graph) >> 7]) + graph)
+    put("onnx", "empty_nodes", b"\x08\x08\x3a\xd0\x0f" + b"\x0a\0" * 1000)
+    put("onnx", "nested", b"\x08\x08" + b"".join(b"\x3a\xff\xff\xff\x07" for _ in range(3)))
+
+
+if __name__ == "__main__":
+    for part in (arrays, cifar, encoded_images, texts, networks):
+        part()
