@@ -10,11 +10,13 @@ mod idx;
 mod npy;
 mod npz;
 mod order;
+mod pages;
 mod parquet;
 mod pickle;
 mod raw;
 mod shape;
 mod source;
+mod thrift;
 mod webdataset;
 
 use std::path::Path;

@@ -2,14 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::{ByteArrayType, DataType};
 use parquet::errors::ParquetError;
-use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::reader::Length as _;
+use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::SchemaDescriptor;
 
+use super::pages::Pages;
 use super::source::{Catalogue, Encoded};
 use crate::error::{Error, Result};
 
@@ -18,7 +23,8 @@ const LABELS: [&str; 4] = ["label", "labels", "fine_label", "cls"];
 
 struct Table {
     path: PathBuf,
-    reader: SerializedFileReader<File>,
+    pages: Arc<Pages>,
+    metadata: ParquetMetaData,
     /// Number of the column of images.
     images: usize,
     /// The first row of each row group, and the number of rows behind them.
@@ -66,22 +72,25 @@ impl Table {
         let damaged =
             |error: ParquetError| Error::probe(path, "a whole Parquet table", format!("a damaged one ({error})"));
         let file = File::open(path).map_err(Error::io(path, "open"))?;
-        let reader = SerializedFileReader::new(file).map_err(damaged)?;
-        let schema = reader.metadata().file_metadata().schema_descr_ptr();
+        let pages = Arc::new(Pages::new(file).map_err(Error::io(path, "read"))?);
+        let metadata = caught(|| pages.metadata()).map_err(damaged)?;
+        let schema = metadata.file_metadata().schema_descr_ptr();
         let Some(images) = IMAGES.iter().find_map(|name| column(&schema, name)) else {
             let names: Vec<_> = schema.columns().iter().map(|column| column.path().string()).collect();
             let expected = "a column image or img with the bytes of a file";
             return Err(Error::probe(path, expected, format!("columns {}", names.join(", "))));
         };
         let mut starts = vec![0_usize];
-        for group in reader.metadata().row_groups() {
+        for group in metadata.row_groups() {
             let rows = usize::try_from(group.num_rows()).ok();
             let next = rows.and_then(|rows| starts.last().copied().unwrap_or(0).checked_add(rows));
+            // An image takes a byte at least: more rows are a lie, and each would take memory.
+            let next = next.filter(|next| *next as u64 <= pages.len());
             starts.push(next.ok_or_else(|| Error::probe(path, "a number of rows", group.num_rows().to_string()))?);
         }
-        let table = Self { path: path.to_owned(), reader, images, starts };
+        let table = Self { path: path.to_owned(), pages, metadata, images, starts };
         let labels = match LABELS.iter().find_map(|name| column(&schema, name)) {
-            Some(column) => table.labels(column).map_err(damaged)?,
+            Some(column) => caught(|| table.labels(column)).map_err(damaged)?,
             None => None,
         };
         Ok((table, labels))
@@ -90,14 +99,24 @@ impl Table {
     /// `None` where they are no whole numbers, or missing.
     fn labels(&self, column: usize) -> std::result::Result<Option<Vec<i64>>, ParquetError> {
         let mut labels: Vec<i64> = Vec::new();
-        for group in 0..self.reader.num_row_groups() {
-            match self.reader.get_row_group(group)?.get_column_reader(column)? {
-                ColumnReader::Int64ColumnReader(reader) => labels.extend(whole(reader)?),
-                ColumnReader::Int32ColumnReader(reader) => labels.extend(whole(reader)?.into_iter().map(i64::from)),
+        for (group, bounds) in self.starts.windows(2).enumerate() {
+            let rows = bounds[1] - bounds[0];
+            match self.column(group, column)? {
+                ColumnReader::Int64ColumnReader(reader) => labels.extend(whole(reader, rows)?),
+                ColumnReader::Int32ColumnReader(reader) => {
+                    labels.extend(whole(reader, rows)?.into_iter().map(i64::from));
+                }
                 _ => return Ok(None),
             }
         }
         Ok((Some(labels.len()) == self.starts.last().copied()).then_some(labels))
+    }
+
+    fn column(&self, group: usize, column: usize) -> std::result::Result<ColumnReader, ParquetError> {
+        let chunk = self.metadata.row_group(group).column(column);
+        let rows = self.starts[group + 1] - self.starts[group];
+        let pages = SerializedPageReader::new(Arc::clone(&self.pages), chunk, rows, None)?;
+        Ok(get_column_reader(chunk.column_descr_ptr(), Box::new(pages)))
     }
 
     /// The files in these rows, which ascend.
@@ -108,8 +127,7 @@ impl Table {
             if wanted.is_empty() {
                 continue;
             }
-            let reader = self.reader.get_row_group(group)?.get_column_reader(self.images)?;
-            let ColumnReader::ByteArrayColumnReader(mut reader) = reader else {
+            let ColumnReader::ByteArrayColumnReader(mut reader) = self.column(group, self.images)? else {
                 return Err(ParquetError::General("a column of images that is not of bytes".to_owned()));
             };
             let mut at = bounds[0];
@@ -128,14 +146,17 @@ fn column(schema: &SchemaDescriptor, name: &str) -> Option<usize> {
     schema.columns().iter().position(|column| column.path().string() == name && column.max_rep_level() == 0)
 }
 
-/// Every value of a column; those that are null are left out.
-fn whole<T: DataType>(mut reader: ColumnReaderImpl<T>) -> std::result::Result<Vec<T::T>, ParquetError> {
-    const AT_ONCE: usize = 4096;
+/// Every value of a column of so many rows; those that are null are left out.
+fn whole<T: DataType>(mut reader: ColumnReaderImpl<T>, rows: usize) -> std::result::Result<Vec<T::T>, ParquetError> {
     let (mut values, mut levels) = (Vec::new(), Vec::new());
-    while reader.read_records(AT_ONCE, Some(&mut levels), None, &mut values)?.0 > 0 {
-        levels.clear();
-    }
+    reader.read_records(rows, Some(&mut levels), None, &mut values)?;
     Ok(values)
+}
+
+/// The library panics at some damaged files.
+fn caught<T>(work: impl FnOnce() -> std::result::Result<T, ParquetError>) -> std::result::Result<T, ParquetError> {
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    outcome.unwrap_or_else(|_| Err(ParquetError::General("its library gave up".to_owned())))
 }
 
 /// The next value; `None` if it is null.
@@ -170,7 +191,7 @@ impl Encoded for Tables {
         for (table, mut places) in by_table {
             places.sort_unstable();
             let rows: Vec<_> = places.iter().map(|(row, _)| *row).collect();
-            match self.tables[table].rows(&rows) {
+            match caught(|| self.tables[table].rows(&rows)) {
                 Ok(found) => {
                     for ((_, place), file) in places.into_iter().zip(found) {
                         files[place] = file.ok_or_else(|| "no bytes in this row".to_owned());
