@@ -65,7 +65,9 @@ def tarred(entries: dict[str, bytes], layout: int = tarfile.USTAR_FORMAT) -> byt
             info = tarfile.TarInfo(name)
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
-    return file.getvalue()
+    # Two empty blocks end an archive; more of them fill up a tape's record.
+    data = file.getvalue().rstrip(b"\0")
+    return data + bytes(-len(data) % 512 + 1024)
 
 
 def table(**settings: object) -> bytes:
@@ -77,6 +79,56 @@ def table(**settings: object) -> bytes:
     return file.getvalue()
 
 
+def varint(number: int) -> bytes:
+    number = number << 1 if number >= 0 else (-number << 1) - 1
+    data = b""
+    while number > 127:
+        data += bytes([number & 127 | 128])
+        number >>= 7
+    return data + bytes([number])
+
+
+def thrift(fields: dict[int, object]) -> bytes:
+    """A structure in the compact protocol, of numbers, texts, structures (dictionaries) and lists of those."""
+
+    def kind(value: object) -> int:
+        return {int: 5, bytes: 8, list: 9, dict: 12}[type(value)]
+
+    def encoded(value: object) -> bytes:
+        if isinstance(value, int):
+            return varint(value)
+        if isinstance(value, bytes):
+            return bytes([len(value)]) + value
+        if isinstance(value, list):
+            assert len(value) < 15
+            return bytes([len(value) << 4 | kind(value[0])]) + b"".join(map(encoded, value))
+        return thrift(value)
+
+    last, data = 0, b""
+    for number, value in fields.items():
+        data += bytes([(number - last) << 4 | kind(value)]) + encoded(value)
+        last = number
+    return data + b"\0"
+
+
+def footed(body: bytes, footer: bytes) -> bytes:
+    return b"PAR1" + body + footer + struct.pack("<I", len(footer)) + b"PAR1"
+
+
+def parquet_liar(
+    page: dict[int, object], rows: int = 1, codec: int = 1, chunk: int | None = None, children: int = 1
+) -> bytes:
+    """A table of one column of images, whose first page has this header and ten bytes."""
+    # Of delta-encoded lengths, these are the header: 128 to a block, 4 mini-blocks, 2**35 - 1 values.
+    body = thrift(page) + bytes.fromhex("8001 04 ffffffff7f 00 00")
+    length = len(body) if chunk is None else chunk
+    column = {1: 6, 2: [0], 3: [b"image"], 4: codec, 5: rows, 6: length, 7: length, 9: 4}
+    group = {1: [{2: 4, 3: column}], 2: length, 3: rows}
+    schema = [{4: b"root", 5: children}, {1: 6, 3: 0, 4: b"image"}]
+    footer = thrift({1: 1, 2: schema, 3: rows, 4: [group]})
+    return footed(body, footer)
+
+
 def arrays() -> None:
     put("npy", "bytes", npy(IMAGES))
     put("npy", "floats", npy(IMAGES.astype("<f4")))
@@ -86,14 +138,14 @@ def arrays() -> None:
     put("npy", "huge_shape", npy_header("{'descr': '|u1', 'fortran_order': False, 'shape': (4294967296, 1, 4, 5)}\n"))
     put("npy", "overflow", npy_header("{'descr': '<f8', 'fortran_order': False, 'shape': (2305843009213693952, 2)}\n"))
     put("npy", "long_header", b"\x93NUMPY\x02\x00\xff\xff\xff\xffx")
-    put("npy", "nested", npy_header("(" * 20_000))
+    put("npy", "nested", npy_header("(" * 9_000))
     labels = npy(numpy.array([0, 1, 2]))
     put("npz", "deflated", zipped({"images.npy": npy(IMAGES), "labels.npy": labels}, zipfile.ZIP_DEFLATED))
     put("npz", "stored", zipped({"x.npy": npy(IMAGES.astype("<f4"))}, zipfile.ZIP_STORED))
     bomb = npy_header("{'descr': '|u1', 'fortran_order': False, 'shape': (4194304, 1, 2, 2)}\n") + bytes(1 << 24)
     put("npz", "bomb", zipped({"images.npy": bomb}, zipfile.ZIP_DEFLATED))
     put("npz", "bomb_bzip2", zipped({"images.npy": bomb}, zipfile.ZIP_BZIP2))
-    put("npz", "nested", zipped({"x.npy": npy_header("[" * 20_000)}, zipfile.ZIP_DEFLATED))
+    put("npz", "nested", zipped({"x.npy": npy_header("[" * 9_000)}, zipfile.ZIP_DEFLATED))
     put("idx", "plain", idx([3, 4, 5], IMAGES[:, 0].tobytes()))
     put("idx", "gzipped", gzip.compress(idx([3, 4, 5], IMAGES[:, 0].tobytes()), mtime=0))
     put("idx", "labels", idx([3], b"\0\1\2"))
@@ -109,7 +161,7 @@ def cifar() -> None:
     put("cifar", "binary_100", b"\0" + b"\7\x55" + image.tobytes())
     for protocol in (2, 4):
         put("cifar", f"pickle_{protocol}", b"\1" + pickle.dumps(batch, protocol))
-    depth = 50_000
+    depth = 15_000
     put("cifar", "nested", b"\1\x80\x02" + b"]" * depth + b"a" * (depth - 1) + b".")
     shared = b"]q\0K\1a"
     for level in range(1, 40):
@@ -123,6 +175,17 @@ def encoded_images() -> None:
         put("parquet", codec, table(compression=codec))
     put("parquet", "plain_v2", table(use_dictionary=False, data_page_version="2.0", row_group_size=2))
     put("parquet", "indexed", table(write_page_index=True, write_statistics=True))
+    huge = 2**31 - 1
+    data = {1: 1, 2: 0, 3: 3, 4: 3}
+    put("parquet", "liar_size", parquet_liar({1: 0, 2: huge, 3: 10, 5: data}))
+    put("parquet", "liar_stored", parquet_liar({1: 0, 2: 10, 3: huge, 5: data}, chunk=huge))
+    put("parquet", "liar_dictionary", parquet_liar({1: 2, 2: 10, 3: 10, 7: {1: huge, 2: 0}}, codec=0))
+    put("parquet", "liar_delta", parquet_liar({1: 0, 2: 10, 3: 10, 5: {1: huge, 2: 6, 3: 3, 4: 3}}, codec=0))
+    put("parquet", "liar_no_dictionary", parquet_liar({1: 0, 2: 10, 3: 10, 5: {1: 1, 2: 8, 3: 3, 4: 3}}, codec=0))
+    put("parquet", "liar_rows", parquet_liar({1: 0, 2: 10, 3: 10, 5: data}, rows=huge))
+    put("parquet", "liar_children", parquet_liar({}, children=huge))
+    groups = b"\x35\0\x18\x01a\x15\x02\0" * 4_000
+    put("parquet", "nested", footed(b"", b"\x15\x02\x19\xfc\xa0\x1f" + groups + b"\x16\0\x19\x0c\0"))
     samples = {"0.png": encoded("PNG"), "0.cls": b"1", "a/1.jpg": encoded("JPEG"), "a/1.cls": b"0"}
     put("webdataset", "ustar", tarred(samples))
     long = {"x" * 150 + ".bmp": encoded("BMP", (2, 2)), "y.webp": encoded("WEBP")}
@@ -134,8 +197,8 @@ def texts() -> None:
     put("config", "bundled", (ROOT / "models/fashion-mnist-cnn/relstab.toml").read_bytes())
     law = "name='own'\na=0.2\nb=0.5\nclasses=10\ncutoff=3\ndelta=1.0\ninterpolation='bilinear'\nside=28\nsource='x'\n"
     put("config", "law", f"[law]\nestimator='coordinate_median'\n{law}[preprocess]\nresize='8x9'\ncrop=4\n".encode())
-    put("config", "nested", b"law = " + b"[" * 20_000)
-    put("config", "dotted", b"a." * 20_000 + b"b = 1")
+    put("config", "nested", b"law = " + b"[" * 6_000)
+    put("config", "dotted", b"a." * 3_000 + b"b = 1")
     requests = [
         {"type": "subscribe", "runs": ["a", "b"], "since": 3},
         {"type": "annotate", "run": "a", "path": "b.onnx", "step": 7, "val_error": 0.5},
@@ -144,13 +207,13 @@ def texts() -> None:
     ]
     for number, request in enumerate(requests):
         put("request", f"request_{number}", json.dumps(request).encode())
-    put("request", "nested", b'{"type":' + b"[" * 20_000)
+    put("request", "nested", b'{"type":' + b"[" * 6_000)
     hugging = {"image_processor_type": "ViT", "do_resize": True, "size": {"height": 8, "width": 8}, "resample": 2}
     hugging |= {"do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "do_center_crop": True}
     put("preprocess", "hugging_face", json.dumps(hugging).encode())
     timm = {"input_size": [3, 8, 8], "crop_pct": 0.9, "interpolation": "bicubic", "mean": [0.1], "std": [1]}
     put("preprocess", "timm", json.dumps({"pretrained_cfg": timm}).encode())
-    put("preprocess", "nested", b'{"a":' + b"[" * 20_000)
+    put("preprocess", "nested", b'{"a":' + b"[" * 6_000)
 
 
 def networks() -> None:

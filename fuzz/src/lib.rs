@@ -3,6 +3,7 @@
 #[path = "../../tests/common/allocations.rs"]
 mod allocations;
 #[path = "../../tests/common/parsers.rs"]
+#[allow(dead_code, reason = "tests loop over all parsers")]
 mod parsers;
 
 use std::path::Path;
