@@ -268,7 +268,7 @@ mod tests {
     fn what_is_shared_or_nested_is_kept_once() {
         let shared = b"\x80\x02}(U\x01aK\x07U\x01b](K\x01J\xff\xff\xff\xffM\x00\x01\x8a\x01\x80eq\x00U\x01bh\x00u.";
         assert_eq!(Pickle::parse(shared).expect("whole").numbers("b"), Some(vec![1, -1, 256, -128]));
-        let nested = [&b"\x80\x02"[..], &[b']'; 100_000], &[b'a'; 99_999], b"."].concat();
+        let nested = [&b"\x80\x02"[..], &b"]".repeat(100_000), &b"a".repeat(99_999), b"."].concat();
         assert!(Pickle::parse(&nested).expect("whole").numbers("b").is_none());
         assert!((0..shared.len()).all(|length| Pickle::parse(&shared[..length]).is_none()));
     }

@@ -37,7 +37,7 @@ impl<'a> Reader<'a> {
         let (mut fields, mut last) = (Vec::new(), 0_i16);
         loop {
             let head = self.byte()?;
-            if head & 0x0f == 0 {
+            if head.trailing_zeros() >= 4 {
                 return Some(Value::Struct(fields));
             }
             last = match head >> 4 {
