@@ -8,7 +8,7 @@ mod record;
 mod scores;
 
 pub use preview::{Answer, Cost, Preview, Range, preview};
-pub use record::{conditions, errors_disagree, predict, predict_anew, quantities};
+pub use record::{axes_text, conditions, errors_disagree, predict, predict_anew, quantities};
 
 use std::time::Instant;
 

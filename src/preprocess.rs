@@ -134,7 +134,8 @@ impl Preprocess {
     }
 }
 
-fn is_positive(value: f32) -> bool {
+/// Whether pixels may be multiplied by this.
+pub(crate) fn is_positive(value: f32) -> bool {
     value.is_finite() && value > 0.0
 }
 

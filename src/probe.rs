@@ -26,7 +26,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::preprocess::{Bitmap, Geometry, Preprocess};
+use crate::preprocess::{Bitmap, Geometry, Preprocess, is_positive};
 use raw::{Pixels, Raw};
 pub use shape::{Layout, Shape};
 pub use source::Source;
@@ -186,7 +186,7 @@ impl ProbeSet {
     /// As [`ProbeSet::normalised`], and `Setting` for a scale that is not positive.
     pub fn prepared(mut self, preprocess: &Preprocess) -> Result<Self> {
         if let Some(factor) = preprocess.rescale {
-            if !(factor.is_finite() && factor > 0.0) {
+            if !is_positive(factor) {
                 return Err(Error::setting("rescale", "a positive number", factor));
             }
             self.rescale = Some(factor);

@@ -94,7 +94,7 @@ fn prediction(law: &Applicable, measurement: &Measurement) -> std::result::Resul
         return Err(format!(
             "output {} of shape {} is no vector of class logits",
             model.output,
-            shape_text(&model.output_axes)
+            axes_text(&model.output_axes)
         ));
     }
     if !speaks_of(law, model.outputs) {
@@ -116,7 +116,9 @@ fn prediction(law: &Applicable, measurement: &Measurement) -> std::result::Resul
     Ok(prediction)
 }
 
-fn shape_text(axes: &[usize]) -> String {
+/// Sizes of axes as people read them: `84 x 8400`.
+#[must_use]
+pub fn axes_text(axes: &[usize]) -> String {
     axes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ")
 }
 

@@ -71,8 +71,7 @@ fn entries(folder: &Path, depth: usize) -> Result<Vec<DirEntry>> {
 }
 
 fn is_image(entry: &DirEntry) -> bool {
-    let extension = entry.path().extension().map(|extension| extension.to_string_lossy().to_lowercase());
-    entry.file_type().is_file() && extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
+    entry.file_type().is_file() && has_image_name(&entry.file_name().to_string_lossy())
 }
 
 /// Whether a file is taken for an image by its name.

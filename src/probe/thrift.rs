@@ -37,16 +37,17 @@ impl<'a> Reader<'a> {
         let (mut fields, mut last) = (Vec::new(), 0_i16);
         loop {
             let head = self.byte()?;
-            if head.trailing_zeros() >= 4 {
+            let (step, kind) = (head >> 4, head & 0x0f);
+            if kind == 0 {
                 return Some(Value::Struct(fields));
             }
-            last = match head >> 4 {
+            last = match step {
                 0 => i16::try_from(self.signed()?).ok()?,
                 step => last.checked_add(i16::from(step))?,
             };
-            let value = match head & 0x0f {
+            let value = match kind {
                 1 | 2 => Value::Other,
-                kind => self.value(kind, depth)?,
+                _ => self.value(kind, depth)?,
             };
             fields.push((last, value));
         }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{percent, significant};
-use crate::measure::{Answer, Preview, Range};
+use crate::measure::{Answer, Preview, Range, axes_text};
 
 /// Output, range of the input, predictions and cost, one line each.
 #[must_use]
@@ -17,8 +17,7 @@ pub fn text(preview: &Preview) -> String {
     for (channel, Range { min, mean, max }) in preview.channels.iter().enumerate() {
         row(&format!("channel {channel}"), format!("{min:.3} to {max:.3}, mean {mean:.3}"));
     }
-    let axes = preview.output_axes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ");
-    row("output", format!("{}, {axes}", preview.output));
+    row("output", format!("{}, {}", preview.output, axes_text(&preview.output_axes)));
     for Answer { image, label, classes } in &preview.predictions {
         let label = label.map_or(String::new(), |label| format!(" (label {label})"));
         let classes: Vec<_> =
