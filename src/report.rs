@@ -3,6 +3,7 @@
 pub mod check;
 pub mod law;
 pub mod preview;
+pub mod script;
 
 use std::fmt::Write as _;
 
