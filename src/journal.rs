@@ -8,6 +8,7 @@ mod history;
 mod law;
 mod outcome;
 mod queue;
+mod series;
 mod verdict;
 
 use std::cell::RefCell;
@@ -19,16 +20,16 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 
-pub use history::{Counts, Entry, Filter, State};
+pub use history::{Counts, Entry, Figures, Filter, State};
 pub use outcome::Outcome;
 pub use queue::{Job, Policy, Sighting};
+pub use series::Series;
 
 use crate::error::{Error, Result};
 use crate::event::Kind;
 
-/// The version of the schema that this program writes.
-const VERSION: i64 = 1;
-const SCHEMA: &str = include_str!("journal/schema.sql");
+/// What makes each version of the schema from the one before.
+const VERSIONS: [&str; 2] = [include_str!("journal/schema/1.sql"), include_str!("journal/schema/2.sql")];
 /// How long a reader or writer waits for another's lock.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a lock that is held is tried again.
@@ -131,30 +132,31 @@ impl Journal {
         db.pragma_update(None, "synchronous", "normal").map_err(fail)?;
         db.pragma_update(None, "foreign_keys", true).map_err(fail)?;
         let version = version(&db).map_err(fail)?;
-        if version > VERSION {
-            return Err(newer(path, version));
-        }
-        if version == 0 {
-            create(&mut db).map_err(fail)?;
-        }
+        let missing = VERSIONS.get(version..).ok_or_else(|| newer(path, version))?;
+        bring_up(&mut db, missing).map_err(fail)?;
         db.set_prepared_statement_cache_capacity(64);
         Ok(Self { db, path: path.to_owned() })
     }
 
-    /// Opens the journal at `path` for reading, beside a daemon that writes it.
+    /// Opens the journal at `path` for reading, beside a daemon that writes it; one of an earlier version is brought up first.
     ///
     /// # Errors
-    /// `Journal` if there is none, or it is damaged or of a later version.
+    /// `Journal` if there is none, or it is damaged or of a later version; `Locked` if a daemon holds an earlier one.
     pub fn read(path: &Path) -> Result<Self> {
         let fail = |source| Error::Journal { path: path.to_owned(), action: "open", source };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(path, flags).map_err(fail)?;
         db.busy_timeout(PATIENCE).map_err(fail)?;
         db.pragma_update(None, "query_only", true).map_err(fail)?;
-        match version(&db).map_err(fail)? {
-            VERSION => Ok(Self { db, path: path.to_owned() }),
-            version => Err(newer(path, version)),
+        let version = version(&db).map_err(fail)?;
+        if version > VERSIONS.len() {
+            return Err(newer(path, version));
         }
+        if version < VERSIONS.len() {
+            let _lock = Lock::take(path, "")?;
+            Self::open(path)?;
+        }
+        Ok(Self { db, path: path.to_owned() })
     }
 
     /// Where it lies.
@@ -198,20 +200,20 @@ impl Journal {
     }
 }
 
-fn create(db: &mut Connection) -> rusqlite::Result<()> {
+fn bring_up(db: &mut Connection, missing: &[&str]) -> rusqlite::Result<()> {
     let tx = db.transaction()?;
-    tx.execute_batch(SCHEMA)?;
-    tx.pragma_update(None, "user_version", VERSION)?;
+    missing.iter().try_for_each(|step| tx.execute_batch(step))?;
+    tx.pragma_update(None, "user_version", VERSIONS.len() as i64)?;
     tx.commit()
 }
 
-fn version(db: &Connection) -> rusqlite::Result<i64> {
-    db.query_row("PRAGMA user_version", [], |row| row.get(0))
+fn version(db: &Connection) -> rusqlite::Result<usize> {
+    db.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).map(|version| version as usize)
 }
 
-fn newer(path: &Path, version: i64) -> Error {
+fn newer(path: &Path, version: usize) -> Error {
     let found = format!("version {version} in {}", path.display());
-    Error::setting("--journal", format!("a journal of version {VERSION}"), found)
+    Error::setting("--journal", format!("a journal of version {}", VERSIONS.len()), found)
 }
 
 fn transact<T>(

@@ -1,6 +1,7 @@
-//! Who is listening: line sockets (protocol 1, docs/protocol.md) that replay the journal and then follow it live.
+//! Who is listening: line sockets (protocol 1, docs/protocol.md) that replay the journal and then follow it live, and HTTP.
 
 mod feed;
+mod http;
 mod session;
 
 use std::fs::Permissions;
@@ -10,16 +11,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 pub use feed::Feed;
+pub use http::Http;
 pub use session::Request;
 
 use crate::error::{Error, Result};
 use crate::journal::Journal;
-use crate::watch::daemon::Channels;
+use crate::watch::daemon::{Ask, Channels, Message};
 
 /// What every session shares.
 #[derive(Debug)]
@@ -45,6 +49,20 @@ impl Hub {
         let hub = Arc::clone(self);
         let work = move || read(&hub.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::setting("read", "a result", error)))
+    }
+}
+
+impl Hub {
+    /// Asks the daemon itself.
+    async fn ask(&self, ask: Ask) -> Result<Value> {
+        let (answer, answered) = oneshot::channel();
+        let messages = self.channels.messages.clone();
+        let gone = || Error::setting("request", "a daemon that runs", "one that ends");
+        let sent = tokio::task::spawn_blocking(move || messages.send(Message::Ask(ask, answer))).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            return Err(gone());
+        }
+        answered.await.unwrap_or_else(|_| Err(gone()))
     }
 }
 

@@ -86,7 +86,7 @@ pub struct Wait {
 
 pub fn history(args: &History) -> Result<ExitCode> {
     let known = args.run.find()?;
-    let entries = known.journal.history(known.id, Filter { with_replicates: args.replicates, step: None })?;
+    let entries = known.journal.history(known.id, Filter { with_replicates: args.replicates, ..Filter::default() })?;
     match args.format {
         Format::Json => print_json(&entries, true)?,
         Format::Text => print(&table(&entries))?,

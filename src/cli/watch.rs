@@ -18,7 +18,7 @@ use crate::error::{Error, ExitCode, Result};
 use crate::event::{Event, Kind};
 use crate::journal::{Journal, Line, Lock, Policy};
 use crate::report;
-use crate::serve::{Feed, Hub, Listeners, SocketFile};
+use crate::serve::{Feed, Http, Hub, Listeners, SocketFile};
 use crate::stop::Rule;
 use crate::watch::daemon::{self, Channels, Message, Options, Planner};
 use crate::watch::pool::Limits;
@@ -90,6 +90,12 @@ struct Daemon {
     /// Listen on a loopback address as well, such as 127.0.0.1:7777
     #[arg(long, value_name = "ADDR")]
     tcp: Option<SocketAddr>,
+    /// Serve HTTP at an address on loopback, such as 127.0.0.1:7878 (docs/http.md)
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
+    /// File whose first line HTTP clients must show; with it --http may be any address
+    #[arg(long, value_name = "FILE", requires = "http")]
+    http_token: Option<PathBuf>,
     /// Early-stopping rule in place of relstab.toml's, such as monitor=r_f,patience=5,min_delta=0.01
     #[arg(long, value_name = "RULE")]
     stop: Vec<Rule>,
@@ -144,6 +150,8 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     let fail = |source| Error::Io { path: "the runtime".into(), action: "start", source };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(fail)?;
     let listeners = runtime.block_on(Listeners::bind(&socket, flags.tcp))?;
+    let http = flags.http.map(|address| runtime.block_on(Http::bind(address, flags.http_token.as_deref())));
+    let http = http.transpose()?;
     let _socket_file = SocketFile(socket.clone());
     let (channels, received) = Channels::new();
     let ends = CancellationToken::new();
@@ -155,8 +163,10 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     if flags.until_eof {
         end_with_input(&channels);
     }
-    info!(socket = %socket.display(), tcp = ?listeners.tcp_address(), journal = %journal_path.display(), "ready");
+    let addresses = (listeners.tcp_address(), http.as_ref().and_then(Http::address));
+    info!(socket = %socket.display(), tcp = ?addresses.0, http = ?addresses.1, journal = %journal_path.display(), "ready");
     let server = runtime.spawn(listeners.serve(Arc::clone(&hub)));
+    let pages = http.map(|http| runtime.spawn(http.serve(Arc::clone(&hub))));
     let printer = runtime.spawn(print_events(hub, args.shared.format, ends.clone()));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
@@ -181,9 +191,12 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     ends.cancel();
     runtime.block_on(async {
-        // Both end by themselves, within the bounds of a goodbye.
+        // All end by themselves, within the bounds of a goodbye.
         let _ = server.await;
         let _ = printer.await;
+        if let Some(pages) = pages {
+            let _ = pages.await;
+        }
     });
     result.map(|()| ExitCode::Success)
 }

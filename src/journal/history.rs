@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension as _, Row, params_from_iter};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Journal, Line, id_of, line_text};
@@ -11,7 +11,9 @@ use crate::error::Result;
 use crate::event::Measurement;
 
 /// What became of a checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, strum::FromRepr, strum::Display)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, strum::FromRepr, strum::Display,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 #[repr(i64)]
@@ -49,11 +51,32 @@ pub struct Entry {
     pub measurement: Option<Value>,
 }
 
+/// What a run's latest measured checkpoint came to; errors are fractions.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(missing_docs, reason = "each is the record's field of its name")]
+pub struct Figures {
+    pub step: Option<f64>,
+    pub r_f: Option<f64>,
+    pub d_f: Option<f64>,
+    pub g_f: Option<f64>,
+    pub predicted_error: Option<f64>,
+    pub val_error: Option<f64>,
+    pub probe_error: Option<f64>,
+    /// What the measurement took.
+    pub seconds: Option<f64>,
+    /// Since the oldest checkpoint that waits was written; 0 if none does.
+    pub lag_seconds: f64,
+}
+
 /// Which entries of a history.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Filter {
     /// Only the checkpoint of this step.
     pub step: Option<u64>,
+    /// Only those of this state.
+    pub state: Option<State>,
+    /// Only so many, after so many: offset and limit.
+    pub part: Option<(usize, usize)>,
     /// Keep the replicates in the records, where the journal keeps them.
     pub with_replicates: bool,
 }
@@ -97,13 +120,46 @@ impl Journal {
         Ok(self.reading(|db| db.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional())?.unwrap_or(0))
     }
 
-    /// The paths of all runs.
+    /// The ids and paths of all runs.
     ///
     /// # Errors
     /// `Journal` if it cannot be read.
-    pub fn runs(&self) -> Result<Vec<String>> {
+    pub fn runs(&self) -> Result<Vec<(i64, String)>> {
         self.reading(|db| {
-            db.prepare_cached("SELECT path FROM runs ORDER BY path")?.query_map([], |r| r.get(0))?.collect()
+            let mut query = db.prepare_cached("SELECT id, path FROM runs ORDER BY path")?;
+            query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        })
+    }
+
+    /// What a run's latest measured checkpoint came to, and how long its queue has waited.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn figures(&self, run: i64) -> Result<Figures> {
+        let latest = "SELECT step, r_f, d_f, g_f, predicted_error, val_error, probe_error,
+                      json_extract(body, '$.measurement.timing.total_s')
+                      FROM checkpoints AS c LEFT JOIN events ON events.seq = c.outcome
+                      WHERE c.run = ?1 AND state = 1 ORDER BY step DESC, epoch DESC, written DESC LIMIT 1";
+        let oldest = "SELECT min(written) FROM checkpoints WHERE run = ?1 AND state = 0";
+        self.reading(|db| {
+            let figures = |row: &Row| {
+                Ok(Figures {
+                    step: row.get(0)?,
+                    r_f: row.get(1)?,
+                    d_f: row.get(2)?,
+                    g_f: row.get(3)?,
+                    predicted_error: row.get(4)?,
+                    val_error: row.get(5)?,
+                    probe_error: row.get(6)?,
+                    seconds: row.get(7)?,
+                    lag_seconds: 0.0,
+                })
+            };
+            let found = db.prepare_cached(latest)?.query_row([run], figures).optional()?.unwrap_or_default();
+            let oldest: Option<i64> = db.prepare_cached(oldest)?.query_row([run], |row| row.get(0))?;
+            let now = jiff::Timestamp::now().as_nanosecond() as f64;
+            let lag = oldest.map_or(0.0, |oldest| (now - oldest as f64) / 1e9);
+            Ok(Figures { lag_seconds: lag.max(0.0), ..found })
         })
     }
 
@@ -120,7 +176,7 @@ impl Journal {
     /// # Errors
     /// `Journal` if it cannot be read.
     pub fn counts(&self, run: i64) -> Result<Counts> {
-        let sql = "SELECT state, count(*) FROM checkpoints WHERE run = ?1 GROUP BY state";
+        let sql = "SELECT state, count FROM counts WHERE run = ?1";
         self.reading(|db| {
             let mut query = db.prepare_cached(sql)?;
             let counts = query.query_map([run], |row| Ok((state(row.get(0)?), row.get::<_, i64>(1)? as u64)))?;
@@ -134,11 +190,13 @@ impl Journal {
     /// `Journal` if it cannot be read.
     pub fn history(&self, run: i64, filter: Filter) -> Result<Vec<Entry>> {
         let step = filter.step.map_or(String::new(), |step| format!(" AND c.step = {step}"));
+        let state = filter.state.map_or(String::new(), |state| format!(" AND state = {}", state as i64));
+        let part = filter.part.map_or(String::new(), |(offset, limit)| format!(" LIMIT {limit} OFFSET {offset}"));
         let sql = format!(
             "SELECT c.path, state, step, epoch, val_error, reason, outcome, body, prediction, log_r_f
              FROM checkpoints AS c LEFT JOIN events ON events.seq = c.outcome
              LEFT JOIN replicates ON replicates.run = c.run AND replicates.checkpoint = c.id
-             WHERE c.run = ?1{step} AND {COUNTED} ORDER BY step, epoch, written, c.id"
+             WHERE c.run = ?1{step}{state} AND {COUNTED} ORDER BY step, epoch, written, c.id{part}"
         );
         self.reading(|db| {
             let mut query = db.prepare(&sql)?;

@@ -10,9 +10,9 @@ use super::{Journal, Writer};
 use crate::error::Result;
 use crate::event::Measurement;
 use crate::measure::{ChosenLaw, predict, predict_anew};
-use crate::predict::Law;
 use crate::predict::evidence::{ErrorOf, Known, of_measurement};
 use crate::predict::refit::refitted;
+use crate::predict::{Law, Prediction};
 
 /// Every known error counts at once up to this many, and from there on whenever a twentieth more are known.
 const EACH: u32 = 100;
@@ -93,6 +93,22 @@ pub(super) fn predict_by_own(tx: &Writer, run: i64, record: &mut Measurement) ->
     Ok(())
 }
 
+/// Keeps what a law makes of a checkpoint.
+pub(super) fn keep_prediction(tx: &Writer, id: i64, prediction: Option<&Prediction>) -> rusqlite::Result<()> {
+    let json = prediction.and_then(|prediction| serde_json::to_string(prediction).ok());
+    tx.prepare_cached(
+        "UPDATE checkpoints SET predicted_error = ?2, predicted_low = ?3, predicted_high = ?4, prediction = ?5 WHERE id = ?1",
+    )?
+    .execute(params![
+        id,
+        prediction.map(|prediction| prediction.error),
+        prediction.and_then(|prediction| prediction.low),
+        prediction.and_then(|prediction| prediction.high),
+        json,
+    ])
+    .map(|_| ())
+}
+
 /// The run's checkpoints with a known error, as last told, in training order.
 fn known(tx: &Writer, run: i64) -> rusqlite::Result<Vec<Known>> {
     let sql = format!(
@@ -143,15 +159,10 @@ impl RunLaw {
         let sql = "SELECT checkpoints.id, body FROM checkpoints JOIN events ON events.seq = outcome
                    WHERE checkpoints.run = ?1 AND state = 1";
         let mut query = tx.prepare_cached(sql)?;
-        let mut update =
-            tx.prepare_cached("UPDATE checkpoints SET predicted_error = ?2, prediction = ?3 WHERE id = ?1")?;
         let mut rows = query.query([run])?;
         while let Some(row) = rows.next()? {
             let Some(record) = measurement(&row.get::<_, String>(1)?) else { continue };
-            let prediction = predict(&record, present.as_ref());
-            let json = prediction.as_ref().and_then(|prediction| serde_json::to_string(prediction).ok());
-            let error = prediction.map(|prediction| prediction.error);
-            update.execute(params![row.get::<_, i64>(0)?, error, json])?;
+            keep_prediction(tx, row.get(0)?, predict(&record, present.as_ref()).as_ref())?;
         }
         Ok(())
     }

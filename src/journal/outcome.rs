@@ -2,8 +2,9 @@
 
 use rusqlite::{OptionalExtension as _, params};
 
-use super::law::{predict_by_own, refit};
+use super::law::{keep_prediction, predict_by_own, refit};
 use super::queue::Job;
+use super::series::place;
 use super::verdict::judge_run;
 use super::{Journal, Line, Writer};
 use crate::error::Result;
@@ -157,30 +158,31 @@ fn measured(tx: &Writer, job: &Job, settings: &str, measurement: &Measurement) -
     record.metadata.val_error = told.or(record.metadata.val_error);
     predict_by_own(tx, job.run, &mut record)?;
 
-    let r_f = record.r_f.as_ref().map(|r_f| r_f.value);
-    let prediction = record.prediction.as_ref().and_then(|prediction| serde_json::to_string(prediction).ok());
+    let step = record.metadata.step.map(|step| step as i64);
+    let r_f = record.r_f.as_ref();
     let event = Kind::Measured { measurement: Box::new(record.clone()) };
     let seq = tx.append(job.run, &event)?;
     tx.prepare_cached(
         "UPDATE checkpoints SET state = 1, content = ?2, settings = ?3, outcome = ?4, current = ?4, step = ?5, epoch = ?6,
-         r_f = ?7, d_f = ?8, g_f = ?9, probe_error = ?10, val_error = ?11, predicted_error = ?12, prediction = ?13
-         WHERE id = ?1",
+         r_f = ?7, d_f = ?8, g_f = ?9, probe_error = ?10, val_error = ?11, r_f_low = ?12, r_f_high = ?13 WHERE id = ?1",
     )?
     .execute(params![
         job.id,
         record.model.sha256,
         settings,
         seq,
-        record.metadata.step.map(|step| step as i64),
+        step,
         record.metadata.epoch,
-        r_f,
+        r_f.map(|r_f| r_f.value),
         record.d_f.as_ref().map(|d_f| d_f.value),
         record.g_f.as_ref().map(|g_f| g_f.value),
         record.probe_error,
         record.metadata.val_error,
-        record.prediction.as_ref().map(|prediction| prediction.error),
-        prediction,
+        r_f.map(|r_f| r_f.low),
+        r_f.map(|r_f| r_f.high),
     ])?;
+    keep_prediction(tx, job.id, record.prediction.as_ref())?;
+    place(tx, job, job.id, step)?;
     keep_replicates(tx, job, &replicates)?;
     Ok(record.metadata.val_error)
 }
@@ -226,10 +228,18 @@ pub(super) fn skip(tx: &Writer, job: &Job, reason: Skip) -> rusqlite::Result<()>
 fn unchanged(tx: &Writer, job: &Job, content: &str, settings: &str) -> rusqlite::Result<()> {
     let seq = tx.append(job.run, &Kind::Skipped { path: job.path.clone(), reason: Skip::Unchanged })?;
     tx.prepare_cached("DELETE FROM checkpoints WHERE id = ?1")?.execute([job.id])?;
-    tx.prepare_cached(
-        "UPDATE checkpoints SET fingerprint = ?3, plan = ?4, current = ?5
-         WHERE run = ?1 AND path = ?2 AND content = ?6 AND settings = ?7 AND state IN (1, 3)",
-    )?
-    .execute(params![job.run, path::text(&job.path), job.fingerprint, job.plan, seq, content, settings])
-    .map(|_| ())
+    let earlier = tx
+        .prepare_cached(
+            "UPDATE checkpoints SET fingerprint = ?3, plan = ?4, current = ?5
+             WHERE run = ?1 AND path = ?2 AND content = ?6 AND settings = ?7 AND state IN (1, 3)
+             RETURNING id, step, state",
+        )?
+        .query_row(params![job.run, path::text(&job.path), job.fingerprint, job.plan, seq, content, settings], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .optional()?;
+    match earlier {
+        Some((id, step, 1)) => place(tx, job, id, step),
+        _ => Ok(()),
+    }
 }

@@ -7,15 +7,13 @@ use bytes::BytesMut;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::oneshot;
 use tokio_util::codec::{Decoder as _, LinesCodec, LinesCodecError};
 use tracing::{debug, warn};
 
 use super::{Feed, Hub};
 use crate::error::{Error, Result};
-use crate::event::CheckpointName;
 use crate::journal::Journal;
-use crate::watch::daemon::{Ask, Message};
+use crate::watch::daemon::Ask;
 
 /// The protocol's version.
 const PROTOCOL: u32 = 1;
@@ -155,6 +153,7 @@ struct Session {
 impl Session {
     async fn hello(&self) -> Vec<u8> {
         let runs = self.hub.read(Journal::runs).await.unwrap_or_default();
+        let runs: Vec<_> = runs.into_iter().map(|(_, path)| path).collect();
         let version = env!("CARGO_PKG_VERSION");
         line(&json!({"type": "hello", "protocol": PROTOCOL, "version": version, "runs": runs}))
     }
@@ -175,33 +174,14 @@ impl Session {
                 self.feed = Some(feed);
                 Ok(json!({"type": "subscribed", "since": seq}))
             }
-            Request::Status => self.ask(Ask::Status).await,
+            Request::Status => self.hub.ask(Ask::Status).await,
             Request::Decision { run } => self.hub.read(move |journal| decision(journal, &run)).await,
             Request::Annotate { run, path, step, val_error } => {
-                let checkpoint = match (path, step) {
-                    (Some(path), None) => CheckpointName::Path(path),
-                    (None, Some(step)) => CheckpointName::Step(step),
-                    _ => return Err(Error::setting("annotate", "either path or step", "both or neither")),
-                };
-                if !(0.0..=1.0).contains(&val_error) {
-                    return Err(Error::setting("annotate: val_error", "a fraction in [0, 1]", val_error));
-                }
-                self.ask(Ask::Annotate { run, checkpoint, val_error }).await
+                self.hub.ask(Ask::annotate(run, path, step, val_error)?).await
             }
-            Request::Forget { run } => self.ask(Ask::Forget(run)).await,
-            Request::Retry { run } => self.ask(Ask::Retry(run)).await,
+            Request::Forget { run } => self.hub.ask(Ask::Forget(run)).await,
+            Request::Retry { run } => self.hub.ask(Ask::Retry(run)).await,
         }
-    }
-
-    async fn ask(&self, ask: Ask) -> Result<Value> {
-        let (answer, answered) = oneshot::channel();
-        let messages = self.hub.channels.messages.clone();
-        let gone = || Error::setting("request", "a daemon that runs", "one that ends");
-        let sent = tokio::task::spawn_blocking(move || messages.send(Message::Ask(ask, answer))).await;
-        if !matches!(sent, Ok(Ok(()))) {
-            return Err(gone());
-        }
-        answered.await.unwrap_or_else(|_| Err(gone()))
     }
 }
 

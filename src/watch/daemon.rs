@@ -82,6 +82,24 @@ pub enum Ask {
     Retry(String),
 }
 
+impl Ask {
+    /// Keeps the error of a checkpoint that is named by its path or by its step.
+    ///
+    /// # Errors
+    /// `Setting` for both names or neither, and for an error that is no fraction.
+    pub fn annotate(run: String, path: Option<String>, step: Option<u64>, val_error: f64) -> Result<Self> {
+        let checkpoint = match (path, step) {
+            (Some(path), None) => CheckpointName::Path(path),
+            (None, Some(step)) => CheckpointName::Step(step),
+            _ => return Err(Error::setting("annotate", "either path or step", "both or neither")),
+        };
+        if !(0.0..=1.0).contains(&val_error) {
+            return Err(Error::setting("annotate: val_error", "a fraction in [0, 1]", val_error));
+        }
+        Ok(Self::Annotate { run, checkpoint, val_error })
+    }
+}
+
 /// Everything that can happen to the daemon.
 #[derive(Debug)]
 pub enum Message {

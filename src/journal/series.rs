@@ -1,0 +1,188 @@
+//! A run as charts draw it: columns over its checkpoints, thinned when they are written, so that reading costs what is drawn.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Row, params};
+use serde::Serialize;
+
+use super::queue::Job;
+use super::{Journal, Writer};
+use crate::error::Result;
+use crate::path;
+
+/// The latest checkpoints, which are always drawn.
+const LATEST: usize = 16;
+
+/// Measured checkpoints in training order, one entry a column each; null where a value is unknown, errors are fractions.
+#[derive(Debug, Clone, Default, Serialize)]
+#[expect(missing_docs, reason = "each is the record's field of its name")]
+pub struct Series {
+    /// The run's number.
+    pub id: i64,
+    /// The run's path.
+    pub run: String,
+    pub step: Vec<Option<i64>>,
+    pub epoch: Vec<Option<f64>>,
+    pub r_f: Vec<Option<f64>>,
+    pub r_f_low: Vec<Option<f64>>,
+    pub r_f_high: Vec<Option<f64>>,
+    pub d_f: Vec<Option<f64>>,
+    pub g_f: Vec<Option<f64>>,
+    pub predicted_error: Vec<Option<f64>>,
+    pub predicted_low: Vec<Option<f64>>,
+    pub predicted_high: Vec<Option<f64>>,
+    pub val_error: Vec<Option<f64>>,
+    pub probe_error: Vec<Option<f64>>,
+}
+
+/// Training order.
+type Place = (Option<i64>, Option<u64>, i64, i64);
+
+impl Journal {
+    /// A run's measured checkpoints: all, or at most `most` of them at even distances, then the latest and the one of the
+    /// least `R_f` as well.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn series(&self, run: i64, most: usize) -> Result<Series> {
+        const COLUMNS: &str =
+            "SELECT step, epoch, written, id, stride, r_f, r_f_low, r_f_high, d_f, g_f, predicted_error,
+             predicted_low, predicted_high, val_error, probe_error
+             FROM checkpoints WHERE run = ?1 AND stride IS NOT NULL";
+        self.reading(|db| {
+            let mut points = BTreeMap::<Place, Point>::new();
+            let take = |which: &str, most: usize| -> rusqlite::Result<Vec<Point>> {
+                let mut query = db.prepare_cached(&format!("{COLUMNS} {which} LIMIT ?2"))?;
+                query.query_map(params![run, most as i64], point)?.collect()
+            };
+            let mut even = take("ORDER BY stride DESC", most.saturating_add(1))?;
+            if even.len() > most {
+                // What there is of the last stride is only the beginning of the run.
+                let last = even.last().map_or(0, |point| point.stride);
+                even.retain(|point| point.stride > last);
+            }
+            let latest = take("ORDER BY step DESC", LATEST)?;
+            let best = take("AND state = 1 AND r_f IS NOT NULL ORDER BY r_f", 1)?;
+            points.extend(even.into_iter().chain(latest).chain(best).map(|point| (point.place, point)));
+
+            let path = db.prepare_cached("SELECT path FROM runs WHERE id = ?1")?.query_row([run], |row| row.get(0))?;
+            let mut series = Series { id: run, run: path, ..Series::default() };
+            for point in points.into_values() {
+                series.push(&point);
+            }
+            Ok(series)
+        })
+    }
+}
+
+struct Point {
+    place: Place,
+    stride: i64,
+    epoch: Option<f64>,
+    values: [Option<f64>; 10],
+}
+
+fn point(row: &Row) -> rusqlite::Result<Point> {
+    let epoch: Option<f64> = row.get(1)?;
+    let mut values = [None; 10];
+    for (column, value) in values.iter_mut().enumerate() {
+        *value = row.get(5 + column)?;
+    }
+    // Of positive numbers, the bits have their order.
+    Ok(Point {
+        place: (row.get(0)?, epoch.map(f64::to_bits), row.get(2)?, row.get(3)?),
+        stride: row.get(4)?,
+        epoch,
+        values,
+    })
+}
+
+impl Series {
+    fn push(&mut self, point: &Point) {
+        self.step.push(point.place.0);
+        self.epoch.push(point.epoch);
+        let columns = [
+            &mut self.r_f,
+            &mut self.r_f_low,
+            &mut self.r_f_high,
+            &mut self.d_f,
+            &mut self.g_f,
+            &mut self.predicted_error,
+            &mut self.predicted_low,
+            &mut self.predicted_high,
+            &mut self.val_error,
+            &mut self.probe_error,
+        ];
+        for (column, value) in columns.into_iter().zip(point.values) {
+            column.push(value.map(rounded));
+        }
+    }
+}
+
+/// To six digits: more cannot be drawn, and would be sent.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.5e}").parse().unwrap_or(value)
+}
+
+/// Gives the checkpoint its place in the run's series: that of the content that counted for its step, or a new one.
+pub(super) fn place(tx: &Writer, job: &Job, id: i64, step: Option<i64>) -> rusqlite::Result<()> {
+    let twins = "UPDATE checkpoints SET stride = NULL WHERE run = ?1 AND state = 1 AND id <> ?2 AND stride IS NOT NULL
+                 AND (step = ?3 OR (?3 IS NULL AND step IS NULL AND path = ?4))";
+    tx.prepare_cached(twins)?.execute(params![job.run, id, step, path::text(&job.path)])?;
+    let number = "(SELECT count FROM counts WHERE run = ?1 AND state = 1)";
+    let place = format!("UPDATE checkpoints SET stride = {number} & -{number} WHERE id = ?2 AND stride IS NULL");
+    tx.prepare_cached(&place)?.execute(params![job.run, id]).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::super::{Journal, VERSIONS};
+
+    /// A journal as the first version left it: `count` checkpoints, and another content of the fifth's step.
+    fn first_version(path: &std::path::Path, count: i64) {
+        let db = Connection::open(path).expect("made");
+        db.execute_batch(VERSIONS[0]).expect("the first schema");
+        db.pragma_update(None, "user_version", 1).expect("written");
+        db.execute("INSERT INTO runs (id, path) VALUES (7, '/run')", []).expect("written");
+        for number in 1..=count + 1 {
+            let step = if number > count { 5 } else { number };
+            let body = format!(r#"{{"measurement": {{"r_f": {{"value": {step}, "low": 0.5, "high": 9}}}}}}"#);
+            db.execute("INSERT INTO events (seq, run, body) VALUES (?1, 7, ?2)", (number, body)).expect("written");
+            let sql = "INSERT INTO checkpoints (id, run, path, raw_path, fingerprint, plan, state, outcome, current, step, written,
+                       r_f, prediction) VALUES (?1, 7, 'p' || ?1, x'', '', '', 1, ?1, ?1, ?2, 0, ?2, '{\"low\": 0.25}')";
+            db.execute(sql, (number, step)).expect("written");
+        }
+    }
+
+    #[test]
+    fn a_journal_of_the_first_version_is_brought_up_to_date() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("journal.sqlite");
+        first_version(&path, 10);
+        let journal = Journal::read(&path).expect("brought up");
+        let series = journal.series(7, 100).expect("read");
+        assert_eq!(series.step, (1..=10).map(Some).collect::<Vec<_>>());
+        assert_eq!(
+            (series.r_f_low[4], series.r_f_high[4], series.predicted_low[4]),
+            (Some(0.5), Some(9.0), Some(0.25))
+        );
+        let counts = journal.counts(7).expect("read");
+        assert_eq!(counts.into_values().collect::<Vec<_>>(), [11]);
+    }
+
+    #[test]
+    fn a_long_run_is_thinned_evenly_and_keeps_its_end_and_its_best() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("journal.sqlite");
+        first_version(&path, 1000);
+        let series = Journal::open(&path).expect("brought up").series(7, 100).expect("read");
+        let steps: Vec<i64> = series.step.into_iter().flatten().collect();
+        assert!(steps.is_sorted() && steps[0] == 1, "the best is the first: {steps:?}");
+        assert_eq!(steps[steps.len() - 16..], (985..=1000).collect::<Vec<_>>());
+        let even: Vec<_> = steps[1..].iter().take_while(|step| **step < 985).collect();
+        assert!((40..=100).contains(&even.len()), "{}", even.len());
+        assert!(even.windows(2).all(|pair| (14..=18).contains(&(pair[1] - pair[0]))), "{even:?}");
+    }
+}

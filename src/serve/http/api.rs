@@ -1,0 +1,242 @@
+//! What can be asked over HTTP; the same questions as over a line socket, and the same answers.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::stream::{self, Stream};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::super::{Feed, Hub};
+use crate::error::Error;
+use crate::journal::{Entry, Filter, Journal, Series, State as Outcome};
+use crate::watch::daemon::Ask;
+
+/// How often a listener hears that the daemon is alive.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Checkpoints in one answer, where nothing else is asked for, and at most: each takes about 4 kB.
+const LIMIT: usize = 100;
+const MOST: usize = 1000;
+/// Points of a series, where nothing else is asked for, and at most.
+const POINTS: usize = 1000;
+const MOST_POINTS: usize = 100_000;
+/// Points of all runs' series together, and of each at least.
+const ALL_POINTS: usize = 12_000;
+const FEWEST_POINTS: usize = 16;
+/// A daemon that does not answer within this is not ready.
+const READY: Duration = Duration::from_secs(2);
+
+/// A refusal as people and programs read it.
+pub fn refusal(reason: &str) -> Json<Value> {
+    Json(json!({"error": reason}))
+}
+
+/// An error with the status that fits it.
+pub struct Refused(StatusCode, String);
+
+impl axum::response::IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.0, refusal(&self.1)).into_response()
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        let status = match &error {
+            Error::UnknownRun { .. } => StatusCode::NOT_FOUND,
+            Error::Setting { .. } => StatusCode::BAD_REQUEST,
+            error if error.is_transient() => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self(status, error.one_line())
+    }
+}
+
+macro_rules! from_rejections {
+    ($($rejection:ty),*) => {
+        $(impl From<$rejection> for Refused {
+            fn from(rejection: $rejection) -> Self {
+                Self(rejection.status(), rejection.body_text())
+            }
+        })*
+    };
+}
+from_rejections!(JsonRejection, PathRejection, QueryRejection);
+
+type Answer<T> = std::result::Result<T, Refused>;
+
+/// The API's description, `OpenAPI` 3.1.
+pub async fn description() -> impl axum::response::IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json"))
+}
+
+/// Whether the daemon answers and can write its journal.
+pub async fn ready(State(hub): State<Arc<Hub>>) -> Response {
+    let status = tokio::time::timeout(READY, hub.ask(Ask::Status)).await;
+    match status {
+        Ok(Ok(status)) if status["journal_writable"] == true => "ready\n".into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response(),
+    }
+}
+
+/// Every run that the journal knows, with how it stands where it is watched.
+pub async fn runs(State(hub): State<Arc<Hub>>) -> Answer<Json<Value>> {
+    let status = hub.ask(Ask::Status).await?;
+    let known = hub.read(Journal::runs).await?;
+    let watched = status["runs"].as_array().cloned().unwrap_or_default();
+    let runs = known.into_iter().map(|(id, path)| {
+        let mut run = json!({"id": id, "run": path, "watched": false});
+        if let Some(Value::Object(found)) = watched.iter().find(|found| found["run"] == path.as_str()) {
+            run["watched"] = true.into();
+            found.iter().for_each(|(key, value)| run[key] = value.clone());
+        }
+        run
+    });
+    Ok(Json(
+        json!({"seq": status["seq"], "journal_writable": status["journal_writable"], "runs": runs.collect::<Vec<_>>()}),
+    ))
+}
+
+/// Which part of a history.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    #[serde(default)]
+    offset: usize,
+    #[serde(default = "usual_limit")]
+    limit: usize,
+    state: Option<Outcome>,
+}
+
+fn usual_limit() -> usize {
+    LIMIT
+}
+
+/// A run's checkpoints in training order, as `relstab history --format json` prints them.
+pub async fn measurements(
+    State(hub): State<Arc<Hub>>,
+    id: std::result::Result<Path<i64>, PathRejection>,
+    part: std::result::Result<Query<Part>, QueryRejection>,
+) -> Answer<Json<Vec<Entry>>> {
+    let (Path(id), Query(part)) = (id?, part?);
+    within("limit", part.limit, MOST)?;
+    let filter = Filter { part: Some((part.offset, part.limit)), state: part.state, ..Filter::default() };
+    let entries = hub.read(move |journal| {
+        known(journal, id)?;
+        journal.history(id, filter)
+    });
+    Ok(Json(entries.await?))
+}
+
+fn within(name: &'static str, number: usize, most: usize) -> crate::error::Result<()> {
+    if (1..=most).contains(&number) {
+        return Ok(());
+    }
+    Err(Error::setting(name, format!("1 to {most}"), number))
+}
+
+/// How finely a series is wanted.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resolution {
+    #[serde(default = "usual_points")]
+    points: usize,
+}
+
+fn usual_points() -> usize {
+    POINTS
+}
+
+/// A run's columns over its checkpoints.
+pub async fn series(
+    State(hub): State<Arc<Hub>>,
+    id: std::result::Result<Path<i64>, PathRejection>,
+    resolution: std::result::Result<Query<Resolution>, QueryRejection>,
+) -> Answer<Json<Series>> {
+    let (Path(id), Query(Resolution { points })) = (id?, resolution?);
+    within("points", points, MOST_POINTS)?;
+    let series = hub.read(move |journal| {
+        known(journal, id)?;
+        journal.series(id, points)
+    });
+    Ok(Json(series.await?))
+}
+
+/// The series of all runs, the coarser the more there are.
+pub async fn all_series(State(hub): State<Arc<Hub>>) -> Answer<Json<Vec<Series>>> {
+    let series = hub.read(|journal| {
+        let runs = journal.runs()?;
+        let points = (ALL_POINTS / runs.len().max(1)).clamp(FEWEST_POINTS, POINTS);
+        runs.into_iter().map(|(id, _)| journal.series(id, points)).collect::<crate::error::Result<Vec<_>>>()
+    });
+    Ok(Json(series.await?))
+}
+
+/// A checkpoint's error, told from outside.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Annotation {
+    path: Option<String>,
+    step: Option<u64>,
+    val_error: f64,
+}
+
+/// Keeps a checkpoint's error.
+pub async fn annotate(
+    State(hub): State<Arc<Hub>>,
+    id: std::result::Result<Path<i64>, PathRejection>,
+    annotation: std::result::Result<Json<Annotation>, JsonRejection>,
+) -> Answer<Json<Value>> {
+    let (Path(id), Json(Annotation { path, step, val_error })) = (id?, annotation?);
+    let run = hub.read(move |journal| known(journal, id)).await?;
+    Ok(Json(hub.ask(Ask::annotate(run, path, step, val_error)?).await?))
+}
+
+fn known(journal: &Journal, id: i64) -> crate::error::Result<String> {
+    let found = journal.runs()?.into_iter().find(|(known, _)| *known == id).map(|(_, run)| run);
+    found.ok_or_else(|| Error::UnknownRun { run: format!("number {id}"), journal: journal.path().to_owned() })
+}
+
+/// Which events.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    run: Option<String>,
+    since: Option<i64>,
+}
+
+/// Events after `Last-Event-ID` or `since`, else from now on; of one run, if it is named.
+pub async fn events(
+    State(hub): State<Arc<Hub>>,
+    wanted: std::result::Result<Query<Wanted>, QueryRejection>,
+    headers: HeaderMap,
+) -> Answer<Sse<impl Stream<Item = std::result::Result<Event, Infallible>>>> {
+    let Query(Wanted { run, since }) = wanted?;
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let feed = Feed::new(Arc::clone(&hub), run.into_iter().collect(), last.or(since)).await?;
+    let events = stream::unfold((feed, Vec::new().into_iter()), move |(mut feed, mut lines)| {
+        let ends = hub.ends.clone();
+        async move {
+            loop {
+                if let Some(line) = lines.next() {
+                    let line: crate::journal::Line = line;
+                    let event = Event::default().id(line.seq.to_string()).data(&*line.text);
+                    return Some((Ok(event), (feed, lines)));
+                }
+                let more = tokio::select! {
+                    more = feed.next() => more.ok().flatten()?,
+                    () = ends.cancelled() => return None,
+                };
+                lines = more.into_iter();
+            }
+        }
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+}

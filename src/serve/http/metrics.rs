@@ -1,0 +1,92 @@
+//! What Prometheus scrapes: each run's latest checkpoint, its queue and its outcomes, made from the journal when asked.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::api::Refused;
+use crate::journal::{Figures, State as Outcome};
+use crate::serve::Hub;
+use crate::watch::daemon::Ask;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRun {
+    run: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WithState {
+    run: String,
+    state: String,
+}
+
+type Values<L> = Family<L, Gauge<f64, AtomicU64>>;
+
+/// Name, meaning, value.
+type Metric = (&'static str, &'static str, fn(&Figures) -> Option<f64>);
+
+/// What is told of the latest measured checkpoint.
+const LATEST: [Metric; 8] = [
+    ("r_f", "Relative stability of the latest checkpoint", |latest| latest.r_f),
+    ("d_f", "Relative change under deformation of the latest checkpoint", |latest| latest.d_f),
+    ("g_f", "Relative change under noise of the latest checkpoint", |latest| latest.g_f),
+    ("predicted_error", "Predicted test error of the latest checkpoint, a fraction", |latest| latest.predicted_error),
+    ("val_error", "Known error of the latest checkpoint, a fraction", |latest| latest.val_error),
+    ("probe_error", "Error of the latest checkpoint on the probe images, a fraction", |latest| latest.probe_error),
+    ("step", "Optimiser steps of the latest checkpoint", |latest| latest.step),
+    ("measurement_seconds", "Time that the latest measurement took", |latest| latest.seconds),
+];
+
+/// All of it, in Prometheus's text format.
+pub async fn scrape(State(hub): State<Arc<Hub>>) -> Result<Response, Refused> {
+    let status = hub.ask(Ask::Status).await?;
+    let runs = hub.read(|journal| {
+        let runs = journal.runs()?.into_iter();
+        runs.map(|(id, run)| Ok((run, journal.figures(id)?, journal.counts(id)?)))
+            .collect::<crate::error::Result<Vec<_>>>()
+    });
+    let runs = runs.await?;
+    let mut registry = Registry::with_prefix("relstab");
+    for (name, help, value) in LATEST {
+        let values = Values::default();
+        for (run, figures, _) in &runs {
+            if let Some(value) = value(figures) {
+                values.get_or_create(&OfRun { run: run.clone() }).set(value);
+            }
+        }
+        registry.register(name, help, values);
+    }
+    let (checkpoints, lag) = (Values::default(), Values::default());
+    for (run, figures, counts) in &runs {
+        for state in [Outcome::Pending, Outcome::Measured, Outcome::Skipped, Outcome::Failed] {
+            let labels = WithState { run: run.clone(), state: state.to_string() };
+            checkpoints.get_or_create(&labels).set(counts.get(&state).copied().unwrap_or(0) as f64);
+        }
+        lag.get_or_create(&OfRun { run: run.clone() }).set(figures.lag_seconds);
+    }
+    registry.register("checkpoints", "Checkpoints by what became of them; pending ones are the queue", checkpoints);
+    registry.register("lag_seconds", "Since the oldest checkpoint that waits was written", lag);
+    let plain = |value: f64| {
+        let gauge = Gauge::<f64, AtomicU64>::default();
+        gauge.set(value);
+        gauge
+    };
+    let uptime = status["uptime_s"].as_f64().unwrap_or(0.0);
+    registry.register_with_unit("uptime", "Since the daemon began", Unit::Seconds, plain(uptime));
+    let writable = f64::from(u8::from(status["journal_writable"] == true));
+    registry.register("journal_writable", "1 while the journal can be written", plain(writable));
+    let mut text = String::new();
+    Ok(match encode(&mut text, &registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+            .into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    })
+}
