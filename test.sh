@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Passes all tests; installs what they need into .venv (ONNX Runtime, PyTorch and others from PyPI).
+# Passes all tests; installs what they need: ONNX Runtime, PyTorch and others from PyPI into .venv, a browser from Debian.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -22,6 +22,16 @@ cargo fmt --check
 cargo clippy --locked --all-targets -- --deny warnings
 RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --quiet
 cargo test --locked "$@"
+
+# What pages and service files are tested with, from Debian.
+packages=()
+for tool in chromium promtool:prometheus systemd-analyze:systemd; do
+    command -v "${tool%:*}" >/dev/null || packages+=("${tool#*:}")
+done
+if [ ${#packages[@]} -gt 0 ]; then
+    echo "test.sh: installing ${packages[*]}" >&2
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+fi
 
 # The Python package, with the command as it was just built.
 pip install --requirement hooks/tests/requirements.txt

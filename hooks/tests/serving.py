@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
@@ -21,7 +21,15 @@ ROOT = Path(__file__).parents[2]
 BUNDLED = ROOT / "models" / "fashion-mnist-cnn"
 CHECKPOINTS = sorted(BUNDLED.glob("*.onnx"))
 # Debian's Chromium asks nothing of the network by itself.
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+T = TypeVar("T")
 
 
 class Daemon:
@@ -42,9 +50,12 @@ class Daemon:
         self.address = found[1]
         self.url = f"http://{self.address}"
 
-    def get(self, path: str) -> Any:
+    def text(self, path: str) -> str:
         with urllib.request.urlopen(self.url + path, timeout=10) as answer:
-            return json.load(answer)
+            return str(answer.read().decode())
+
+    def get(self, path: str) -> Any:
+        return json.loads(self.text(path))
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -60,7 +71,7 @@ class Daemon:
         eventually(lambda: self.get("/api/runs")["runs"][0]["measured"] >= count, self.log.read_text)
 
 
-def eventually[T](found: Callable[[], T | None], told: Callable[[], object] = str) -> T:
+def eventually(found: Callable[[], T | None], told: Callable[[], object] = str) -> T:
     end = time.monotonic() + 60
     while time.monotonic() < end:
         if value := found():

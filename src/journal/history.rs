@@ -76,7 +76,7 @@ pub struct Filter {
     /// Only those of this state.
     pub state: Option<State>,
     /// Only so many, after so many: offset and limit.
-    pub part: Option<(usize, usize)>,
+    pub part: Option<(u32, usize)>,
     /// Keep the replicates in the records, where the journal keeps them.
     pub with_replicates: bool,
 }

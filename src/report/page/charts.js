@@ -89,7 +89,7 @@ const RelstabCharts = (() => {
       automargin: true,
       ...more,
     });
-    const log = { type: "log", tickformat: "~g" };
+    const log = { type: "log", tickformat: "~g", nticks: 5 };
     const heading = (text, top) => ({
       text: `<b>${text}</b>`,
       x: 0,

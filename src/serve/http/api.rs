@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::{self, Stream};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::super::{Feed, Hub};
@@ -109,7 +109,7 @@ pub async fn runs(State(hub): State<Arc<Hub>>) -> Answer<Json<Value>> {
 #[serde(deny_unknown_fields)]
 pub struct Part {
     #[serde(default)]
-    offset: usize,
+    offset: u32,
     #[serde(default = "usual_limit")]
     limit: usize,
     state: Option<Outcome>,
@@ -183,9 +183,28 @@ pub async fn all_series(State(hub): State<Arc<Hub>>) -> Answer<Json<Vec<Series>>
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Annotation {
+    #[serde(default, deserialize_with = "present")]
     path: Option<String>,
-    step: Option<u64>,
+    // JSON writers that know only one kind of number send 1200.0.
+    #[serde(default, deserialize_with = "present")]
+    step: Option<f64>,
     val_error: f64,
+}
+
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Whole numbers that JSON's readers agree on.
+const MOST_STEPS: f64 = 9_007_199_254_740_991.0;
+
+fn whole(step: f64) -> crate::error::Result<u64> {
+    if (0.0..=MOST_STEPS).contains(&step) && step.fract() == 0.0 {
+        return Ok(step as u64);
+    }
+    Err(Error::setting("step", format!("a whole number from 0 to {MOST_STEPS}"), step))
 }
 
 /// Keeps a checkpoint's error.
@@ -195,6 +214,7 @@ pub async fn annotate(
     annotation: std::result::Result<Json<Annotation>, JsonRejection>,
 ) -> Answer<Json<Value>> {
     let (Path(id), Json(Annotation { path, step, val_error })) = (id?, annotation?);
+    let step = step.map(whole).transpose()?;
     let run = hub.read(move |journal| known(journal, id)).await?;
     Ok(Json(hub.ask(Ask::annotate(run, path, step, val_error)?).await?))
 }

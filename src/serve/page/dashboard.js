@@ -149,6 +149,9 @@
     return [...measuring, ...waiting, ...unusable];
   }
 
+  /** Most reasons name their file. */
+  const failure = ({ path, reason }) => (reason.includes(path) ? reason : `${path}: ${reason}`);
+
   function fill(id, items, otherwise) {
     element(id).replaceChildren(...(items.length ? items : [node("li", otherwise)]));
   }
@@ -164,7 +167,7 @@
     fill("now", state.runs.filter((run) => run.watched).flatMap(now), "nothing waits");
     fill("rules", shown().flatMap(rules), "no rule");
     const failures = shown().flatMap((run) =>
-      (state.failures.get(run.run) ?? []).map((entry) => node("li", [outside(entry.path), ": ", outside(entry.reason)])),
+      (state.failures.get(run.run) ?? []).map((entry) => node("li", outside(failure(entry)))),
     );
     fill("failures", failures, "none");
     chart();

@@ -1,0 +1,208 @@
+"""The dashboard in a real browser, and what monitoring reads of a daemon."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from kubernetes_validate import validate
+from playwright.sync_api import Browser, expect
+from serving import CHECKPOINTS, ROOT, Daemon, Page, browser, bundled_run, eventually, serving
+from yaml import safe_load_all
+
+# Screenshots stay here for people to look at.
+PICTURES = ROOT / "target" / "pictures"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with browser() as chromium:
+        yield chromium
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    folder = bundled_run(tmp_path / "today")
+    with serving(folder, "--stop", "patience=3", "--draws", "1", "--images", "100") as daemon:
+        daemon.land(*CHECKPOINTS[:4])
+        daemon.measured(4)
+        yield daemon
+
+
+def points(page: Page) -> int:
+    """Measured points of all drawn R_f lines."""
+    traces = "document.getElementById('charts').data.filter((trace) => trace.yaxis === 'y' && trace.showlegend)"
+    return int(page.page.evaluate(f"{traces}.reduce((sum, trace) => sum + trace.x.length, 0)"))
+
+
+def test_a_checkpoint_is_seen_as_it_lands_and_after_a_restart(chromium: Browser, daemon: Daemon) -> None:
+    page = Page(chromium.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light"), daemon.url)
+    connection = page.page.get_by_role("status")
+    expect(connection).to_have_text("live", timeout=20_000)
+    eventually(lambda: points(page) == 4)
+    daemon.land(CHECKPOINTS[4])
+    eventually(lambda: points(page) == 5)
+    row = page.page.get_by_role("row", name="today")
+    expect(row).to_contain_text(re.compile(r"175.*up to date"))
+    assert not page.troubles
+
+    daemon.kill()
+    expect(connection).to_have_text("the daemon does not answer; trying again")
+    daemon.start()
+    expect(connection).to_have_text("live", timeout=20_000)
+    daemon.land(CHECKPOINTS[5])
+    eventually(lambda: points(page) == 6)
+    expect(page.page.locator("#rules")).to_contain_text(re.compile("today: r_f: best 1.* at step 316, patience left 3"))
+    page.page.screenshot(path=PICTURES / "dashboard-light.png", full_page=True)
+    # A lost daemon is an error in the console; nothing else was, and nothing was asked of anyone else.
+    assert all("ERR_CONNECTION_REFUSED" in trouble or "ERR_INCOMPLETE" in trouble for trouble in page.troubles), (
+        page.troubles
+    )
+    assert {request.split("/")[2] for request in page.requests} == {daemon.address}
+
+
+def test_zoom_selection_and_theme_stay(chromium: Browser, tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    for name in ("wide", "narrow"):
+        bundled_run(folder / name)
+    with serving(folder, "--recursive", "--draws", "1", "--images", "50") as daemon:
+        for name, checkpoints in (("wide", CHECKPOINTS[:5]), ("narrow", CHECKPOINTS[2:7])):
+            for source in checkpoints:
+                shutil.copy(source, folder / name)
+        eventually(lambda: sum(run["measured"] for run in daemon.get("/api/runs")["runs"]) == 10, daemon.log.read_text)
+        context = chromium.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+        page = Page(context, daemon.url)
+        eventually(lambda: points(page) == 10)
+
+        before = page.page.evaluate("document.getElementById('charts').layout.xaxis.range")
+        # The uppermost panel's area: a drag zooms.
+        box = page.page.locator("#charts .nsewdrag").first.bounding_box()
+        assert box is not None
+        page.page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] / 2)
+        page.page.mouse.down()
+        page.page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] / 2, steps=5)
+        page.page.mouse.up()
+        zoomed = page.page.evaluate("document.getElementById('charts').layout.xaxis.range")
+        assert before[0] < zoomed[0] < zoomed[1] < before[1], (before, zoomed)
+
+        # By keyboard: the box of a run is reached and toggled without a mouse, and keeps the focus.
+        run = page.page.get_by_role("checkbox", name="narrow")
+        run.focus()
+        page.page.keyboard.press("Space")
+        eventually(lambda: points(page) == 5)
+        expect(page.page.get_by_role("checkbox", name="narrow")).to_be_focused()
+        page.page.keyboard.press("Space")
+        eventually(lambda: points(page) == 10)
+        assert page.page.evaluate("document.getElementById('charts').layout.xaxis.range") == zoomed
+
+        def paper() -> str:
+            return str(page.page.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+        light = paper()
+        theme = page.page.get_by_role("button", name="Theme")
+        theme.click()
+        assert (theme.text_content(), paper()) == ("Theme: light", light)
+        theme.click()
+        assert theme.text_content() == "Theme: dark"
+        assert paper() != light
+        ink = page.page.evaluate("document.getElementById('charts').layout.font.color")
+        assert ink == page.page.evaluate("getComputedStyle(document.body).color")
+        page.page.screenshot(path=PICTURES / "dashboard-dark.png", full_page=True)
+        page.page.reload()
+        expect(theme).to_have_text("Theme: dark")
+
+        page.page.get_by_label("Filter").fill("wide")
+        expect(page.page.locator("#runs tr")).to_have_count(1)
+        assert not page.troubles, page.troubles
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_everyone_can_use_it(chromium: Browser, daemon: Daemon, scheme: Literal["light", "dark"], width: int) -> None:
+    context = chromium.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    page = Page(context, daemon.url)
+    eventually(lambda: points(page) == 4)
+    found = Axe().run(page.page, options={"resultTypes": ["violations"]}).response["violations"]
+    serious = [each for each in found if each["impact"] in ("serious", "critical")]
+    assert not serious, serious
+    # Nothing but the table of runs is wider than the page.
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= width
+    page.page.screenshot(path=PICTURES / f"dashboard-{scheme}-{width}.png", full_page=True)
+    assert not page.troubles
+
+
+HOSTILE = [
+    "<script>document.title='owned'<script> step=1.onnx",
+    "<img src=x onerror=alert(1)> step=2.onnx",
+    "\"'`${1}& step=3.onnx",
+    "\u202etxt.exe\u2066 step=4.onnx",
+    "line\nbreak step=5.onnx",
+]
+
+
+def test_names_are_text(chromium: Browser, tmp_path: Path) -> None:
+    folder = bundled_run(tmp_path / "<b onclick=alert(1)>run<b>\u202e")
+    with serving(folder, "--draws", "1", "--images", "20") as daemon:
+        for name in HOSTILE:
+            (folder / name).write_bytes(b"no network")
+        shutil.copy(CHECKPOINTS[1], folder / "<i>good<i> step=30.onnx")
+        eventually(lambda: daemon.get("/api/runs")["runs"][0]["failed"] == len(HOSTILE), daemon.log.read_text)
+        daemon.measured(1)
+        page = Page(chromium.new_context(), daemon.url)
+        eventually(lambda: points(page) == 1)
+        seen = page.page.locator("#failures").inner_text()
+        for name in HOSTILE:
+            text = "".join(f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) > 0x2000 else c for c in name)
+            assert text in seen, (text, seen)
+        legend = page.page.locator("#charts .legendtext").first.text_content()
+        assert legend == "<b onclick=alert(1)>run<b>\\u202e"
+        expect(page.page.get_by_role("row").nth(1)).to_contain_text("<b onclick=alert(1)>run<b>\\u202e")
+        assert page.page.title() == "relstab"
+        assert page.page.evaluate("document.querySelectorAll('main b, main i, main img').length") == 0
+        page.page.screenshot(path=PICTURES / "dashboard-hostile.png", full_page=True)
+        assert not page.troubles, page.troubles
+
+
+def test_metrics_are_what_prometheus_reads(daemon: Daemon, tmp_path: Path) -> None:
+    (daemon.folder / "bad step=9.onnx").write_bytes(b"no network")
+    eventually(lambda: daemon.get("/api/runs")["runs"][0]["failed"] == 1, daemon.log.read_text)
+    text = daemon.text("/metrics")
+    command = ["promtool", "check", "metrics"]
+    checked = subprocess.run(command, input=text, text=True, capture_output=True, check=False)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", ""), checked
+    run = daemon.folder
+    for name in ("rf", "df", "gf", "predicted_error", "val_error", "lag_seconds", "measurement_seconds"):
+        assert re.search(rf'^relstab_{name}\{{run="{run}"\}} [0-9.e-]+$', text, re.MULTILINE), (name, text)
+    assert f'relstab_checkpoints{{run="{run}",state="failed"}} 1' in text
+
+
+def test_the_api_is_as_described(daemon: Daemon, tmp_path: Path) -> None:
+    """schemathesis draws requests from the description: no 500, and answers as described."""
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{daemon.url}/openapi.json", "--max-examples", "40"]
+    # The stream of events has no end.
+    flags = ["--exclude-path", "/events", "--request-timeout", "15", "--seed", "1", "--workers", "2", "--no-color"]
+    result = subprocess.run([*command, *flags], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert result.returncode == 0, result.stdout[-6000:] + result.stderr
+
+
+def test_the_unit_and_the_manifest_are_valid(tmp_path: Path) -> None:
+    for manifest in safe_load_all((ROOT / "docs/deploy/sidecar.yaml").read_text()):
+        validate(manifest, "1.37", strict=True)
+    (tmp_path / ".cargo/bin").mkdir(parents=True)
+    (tmp_path / ".cargo/bin/relstab").symlink_to(str(shutil.which("relstab")))
+    unit = tmp_path / "relstab@data-run.service"
+    shutil.copy(ROOT / "docs/deploy/relstab@.service", unit)
+    (tmp_path / "runtime/systemd").mkdir(parents=True)
+    environment = os.environ | {"HOME": str(tmp_path), "SYSTEMD_LOG_LEVEL": "warning"}
+    command = ["systemd-analyze", "verify", "--user", str(unit)]
+    checked = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (checked.returncode, checked.stderr) == (0, ""), checked
