@@ -1,10 +1,13 @@
 //! What the daemon costs and how fast it is, in one run: `cargo bench --bench daemon` for small counts, a minute;
 //! `cargo bench --bench daemon -- --full` for 1,000 runs, 100,000 rows and 1,000 subscribers, some ten minutes; names of
-//! parts (idle, latency, fan-out, burst, refit) choose among them.
+//! parts (idle, latency, fan-out, burst, refit, page) choose among them; the page's 1,000,000 rows take another ten.
 
 #[path = "../tests/common/daemon.rs"]
 #[allow(dead_code, reason = "shared with the tests")]
 mod daemon;
+#[path = "../tests/common/http.rs"]
+#[allow(dead_code, reason = "shared with the tests")]
+mod http;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -27,6 +30,7 @@ struct Counts {
     events: usize,
     dropped: usize,
     measured: usize,
+    charted: usize,
     idle: Duration,
 }
 
@@ -38,6 +42,7 @@ const SMALL: Counts = Counts {
     events: 100,
     dropped: 100,
     measured: 1_000,
+    charted: 100,
     idle: Duration::from_secs(5),
 };
 const FULL: Counts = Counts {
@@ -48,6 +53,7 @@ const FULL: Counts = Counts {
     events: 500,
     dropped: 1_000,
     measured: 10_000,
+    charted: 10_000,
     idle: Duration::from_mins(1),
 };
 
@@ -66,6 +72,7 @@ fn main() {
         ("fan-out", fan_out),
         ("burst", thousand),
         ("refit", refit),
+        ("page", page),
     ];
     let named = |name: &str| std::env::args().any(|argument| argument == name);
     let all = !parts.iter().any(|(name, _)| named(name));
@@ -86,7 +93,7 @@ fn ready_and_idle(counts: &Counts) {
 
     let place = Place::new();
     let record = record();
-    fill(&place, &record, counts.rows);
+    fill(&place, &place.run_name(), &record, counts.rows);
     for number in 0..counts.runs {
         fs::create_dir(place.run().join(format!("run{number}"))).expect("created");
     }
@@ -116,9 +123,9 @@ fn record() -> Measurement {
 }
 
 /// A journal of measured checkpoints whose files are gone.
-fn fill(place: &Place, record: &Measurement, rows: usize) {
+fn fill(place: &Place, run: &str, record: &Measurement, rows: usize) {
     let mut journal = Journal::open(&place.journal()).expect("a journal");
-    let run = journal.run_id(&place.run_name()).expect("a run");
+    let run = journal.run_id(run).expect("a run");
     for number in 0..rows {
         let path = PathBuf::from(format!("/gone/step_{number}.onnx"));
         let step = Some(number as u64);
@@ -127,6 +134,7 @@ fn fill(place: &Place, record: &Measurement, rows: usize) {
         journal.see(&[sighting]).expect("seen");
         let (job, _) = journal.next(0, 0, Policy::All).expect("read");
         let mut record = record.clone();
+        vary(&mut record, number);
         record.model.sha256 = number.to_string();
         record.metadata.step = step;
         let outcome = Outcome::Measured { settings: "x".to_owned(), measurement: Box::new(record) };
@@ -134,12 +142,55 @@ fn fill(place: &Place, record: &Measurement, rows: usize) {
     }
 }
 
+/// Values whose digits do not compress.
+fn vary(record: &mut Measurement, number: usize) {
+    let factor = 1.0 + (number as f64 * 0.618_033_988_749_895).fract();
+    for estimate in [&mut record.r_f, &mut record.d_f, &mut record.g_f].into_iter().flatten() {
+        estimate.value *= factor;
+        estimate.low *= factor.sqrt();
+        estimate.high *= factor.powf(1.5);
+    }
+    if let Some(prediction) = &mut record.prediction {
+        prediction.error /= factor;
+    }
+}
+
+/// What a browser asks for to draw 100 runs at first: bytes as they travel, and the daemon's time for the data.
+fn page(counts: &Counts) {
+    const FILES: [&str; 6] = ["/", "/style.css", "/dashboard.css", "/charts.js", "/dashboard.js", "/plotly.js"];
+    const DATA: [&str; 2] = ["/api/runs", "/api/series"];
+    let place = Place::new();
+    let mut record = record();
+    record.replicates_log_r_f = None;
+    for run in 0..100 {
+        fill(&place, &format!("/gone/run{run}"), &record, counts.charted);
+    }
+    let (_daemon, address) = http::start(&place, &[]);
+    let bytes = |path: &str| {
+        let (status, body) = http::get(&address, path, "Accept-Encoding: gzip\r\n");
+        assert_eq!(status, 200, "{path}");
+        body.len()
+    };
+    let files: usize = FILES.into_iter().map(bytes).sum();
+    let mut times = Vec::new();
+    let mut data = 0;
+    for _ in 0..20 {
+        let started = Instant::now();
+        data = DATA.into_iter().map(bytes).sum();
+        times.push(started.elapsed());
+    }
+    times.sort();
+    let what = format!("page of 100 runs x {} checkpoints", counts.charted);
+    row(&format!("{what}: gzip over the wire"), &format!("{:.2} MB", (files + data) as f64 / 1e6), "3 MB");
+    row(&format!("{what}: its data"), &format!("median {:.0?}, slowest {:.0?}", times[10], times[19]), "100 ms");
+}
+
 /// A known error among many checkpoints: the law refitted, and all of them predicted anew.
 fn refit(counts: &Counts) {
     let place = Place::new();
     let mut record = record();
     record.metadata.val_error = None;
-    fill(&place, &record, counts.measured);
+    fill(&place, &place.run_name(), &record, counts.measured);
     place.rename_in("step_1000000.onnx", "last");
     let daemon = Daemon::start(&place, &[]);
     Client::subscribed(&daemon, 0).until(|event| event["type"] == "measured" && name_of(event) == "step_1000000.onnx");

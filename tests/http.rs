@@ -6,44 +6,17 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use common::daemon::{Client, Daemon, Place, eventually};
+use common::daemon::{Client, Place};
+use common::http::{exchange, get, start};
 use serde_json::{Value, json};
-
-/// A daemon that serves HTTP, and where.
-fn start(place: &Place, more: &[&str]) -> (Daemon, String) {
-    let before = place.log().len();
-    let daemon = Daemon::start(place, &[&["--http", "127.0.0.1:0"], more].concat());
-    let address = |log: &str| {
-        let rest = log[before.min(log.len())..].split("http=Some(").nth(1)?;
-        Some(rest.split(')').next()?.to_owned())
-    };
-    eventually("an address in the log", || address(&place.log()).is_some());
-    let address = address(&place.log()).expect("the log names the address");
-    (daemon, address)
-}
-
-/// A request as it stands; the status, and the whole answer's body where the server closes.
-fn exchange(address: &str, request: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).expect("connected");
-    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
-    stream.write_all(request.as_bytes()).expect("sent");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("an answer");
-    let status = text.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{text}"));
-    (status, text.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned()))
-}
-
-fn get(address: &str, path: &str, headers: &str) -> (u16, String) {
-    exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n"))
-}
 
 fn json_of(address: &str, path: &str) -> Value {
     let (status, body) = get(address, path, "");
-    assert_eq!(status, 200, "{path}: {body}");
-    serde_json::from_str(&body).expect("JSON")
+    assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(&body));
+    serde_json::from_slice(&body).expect("JSON")
 }
 
-fn post(address: &str, path: &str, body: &str) -> (u16, String) {
+fn post(address: &str, path: &str, body: &str) -> (u16, Vec<u8>) {
     let head = format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     let head = format!("{head}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
     exchange(address, &(head + body))
@@ -67,7 +40,7 @@ fn runs_measurements_and_metrics_are_told_and_errors_are_kept() {
     assert!(entries[0]["measurement"]["r_f"]["value"].as_f64().is_some_and(|r_f| r_f > 0.0), "{entries}");
     assert_eq!(json_of(&address, &format!("/api/runs/{id}/measurements?offset=1")), json!([]));
 
-    let (_, metrics) = get(&address, "/metrics", "");
+    let metrics = String::from_utf8(get(&address, "/metrics", "").1).expect("UTF-8");
     for line in [
         format!("relstab_val_error{{run=\"{}\"}} 0.25", place.run_name()),
         format!("relstab_checkpoints{{run=\"{}\",state=\"measured\"}} 1", place.run_name()),
@@ -77,7 +50,7 @@ fn runs_measurements_and_metrics_are_told_and_errors_are_kept() {
     }
     assert!(get(&address, "/healthz", "").0 == 200 && get(&address, "/readyz", "").0 == 200);
 
-    for (status, body) in [
+    for (status, (found, body)) in [
         (404, post(&address, "/api/runs/99/annotations", r#"{"step": 1, "val_error": 0.5}"#)),
         (400, post(&address, &annotations, r#"{"step": 1, "val_error": 50}"#)),
         (400, post(&address, &annotations, r#"{"val_error": 0.5}"#)),
@@ -87,7 +60,8 @@ fn runs_measurements_and_metrics_are_told_and_errors_are_kept() {
         (404, get(&address, "/api/runs/99/measurements", "")),
         (400, get(&address, &format!("/api/runs/{id}/measurements?limit=0"), "")),
     ] {
-        assert!(body.0 == status && body.1.contains("\"error\""), "{status}: {body:?}");
+        let body = String::from_utf8_lossy(&body);
+        assert!(found == status && body.contains("\"error\""), "{status}: {found} {body}");
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test crate uses its share")]
 
 pub mod daemon;
+pub mod http;
 
 use std::path::PathBuf;
 
