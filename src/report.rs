@@ -1,6 +1,8 @@
 //! Measurements for people to read.
 
 pub mod check;
+pub mod figure;
+pub mod file;
 pub mod law;
 pub mod preview;
 pub mod script;
