@@ -12,7 +12,7 @@ use super::{Format, complain, print, print_json};
 use crate::config::Config;
 use crate::error::{Error, ExitCode, Reach, Result};
 use crate::event::Measurement;
-use crate::journal::Filter;
+use crate::journal::{Entry, Filter};
 use crate::path;
 use crate::perturb::Size;
 use crate::predict::calibrate::{Form, calibrate};
@@ -153,7 +153,7 @@ fn evidence(args: &Fit, source: &Path) -> Result<(Vec<Known>, usize)> {
     let measured = match find(source, args.journal.as_deref()) {
         Ok(known) => {
             let entries = known.journal.history(known.id, Filter::default())?;
-            entries.iter().filter_map(super::runs::record).map(|record| (known.run.clone(), record)).collect()
+            entries.iter().filter_map(Entry::record).map(|record| (known.run.clone(), record)).collect()
         }
         Err(Error::UnknownRun { .. }) if args.journal.is_none() => measure_all(args, source)?,
         Err(error) => return Err(error),

@@ -12,10 +12,8 @@ use serde_json::{Value, json};
 use super::state::{Known, find, journal_of, live_socket, socket_of};
 use super::{Format, complain, print, print_json};
 use crate::error::{Error, ExitCode, Result};
-use crate::event::Measurement;
 use crate::journal::{Entry, Filter, Journal, Lock, State};
 use crate::report;
-use crate::stop::Point;
 
 #[derive(Debug, clap::Args)]
 pub struct Run {
@@ -94,17 +92,10 @@ pub fn history(args: &History) -> Result<ExitCode> {
     Ok(ExitCode::Success)
 }
 
-/// A measured entry with the error that was last told.
-pub(super) fn record(entry: &Entry) -> Option<Measurement> {
-    let mut record: Measurement = serde_json::from_value(entry.measurement.clone()?).ok()?;
-    record.metadata.val_error = entry.val_error;
-    Some(record)
-}
-
 fn table(entries: &[Entry]) -> String {
     let mut text = String::new();
     for entry in entries {
-        if let Some(record) = record(entry) {
+        if let Some(record) = entry.record() {
             if text.is_empty() {
                 let law = entries.iter().find_map(record_of_law);
                 text += &report::line_header(&record, law.as_deref());
@@ -123,20 +114,10 @@ fn record_of_law(entry: &Entry) -> Option<String> {
     Some(entry.measurement.as_ref()?["prediction"]["law"]["name"].as_str()?.to_owned())
 }
 
-/// The checkpoint that the run's first rule holds best; without a rule, that of the least R_f.
+/// The best checkpoint, as the journal has it.
 pub fn best(args: &Best) -> Result<ExitCode> {
     let Known { journal, id, run } = args.run.find()?;
-    let (verdicts, _) = journal.verdicts(id)?;
-    let by_rule = verdicts.into_iter().next().and_then(|verdict| verdict.best);
-    let points = journal.points(id)?;
-    let by_r_f = || {
-        let is_trained = |point: &&Point| point.step != Some(0) && point.r_f.is_some_and(f64::is_finite);
-        let defined = points.iter().filter(is_trained);
-        defined
-            .min_by(|a, b| a.r_f.partial_cmp(&b.r_f).unwrap_or(std::cmp::Ordering::Equal))
-            .map(|point| point.path.clone())
-    };
-    let Some(path) = by_rule.map(|mark| mark.path).or_else(by_r_f) else {
+    let Some(path) = journal.best(id)? else {
         complain("error", &format!("run {run}: nothing was measured yet"));
         return Ok(ExitCode::Undefined);
     };

@@ -51,6 +51,16 @@ pub struct Entry {
     pub measurement: Option<Value>,
 }
 
+impl Entry {
+    /// The measurement with the error that was last told; `None` for what was not measured.
+    #[must_use]
+    pub fn record(&self) -> Option<Measurement> {
+        let mut record: Measurement = serde_json::from_value(self.measurement.clone()?).ok()?;
+        record.metadata.val_error = self.val_error;
+        Some(record)
+    }
+}
+
 /// What a run's latest measured checkpoint came to; errors are fractions.
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(missing_docs, reason = "each is the record's field of its name")]

@@ -33,6 +33,20 @@ impl Journal {
         Ok((verdicts, stop.and_then(|text| serde_json::from_str(&text).ok())))
     }
 
+    /// The checkpoint that the run's first rule holds best; without a rule, that of the least `R_f` after training began.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn best(&self, run: i64) -> Result<Option<String>> {
+        let (verdicts, _) = self.verdicts(run)?;
+        if let Some(mark) = verdicts.into_iter().next().and_then(|verdict| verdict.best) {
+            return Ok(Some(mark.path));
+        }
+        let trained = self.points(run)?.into_iter().filter(|point| point.step != Some(0));
+        let defined = trained.filter_map(|point| Some((point.r_f.filter(|r_f| r_f.is_finite())?, point.path)));
+        Ok(defined.min_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, path)| path))
+    }
+
     /// Judges a run whose rules or law may be new.
     ///
     /// # Errors
