@@ -1,7 +1,7 @@
 //! Whether measured networks hold to limits, and how two of them compare: pure functions over records.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use statrs::distribution::{Beta, ContinuousCDF as _};
 
 use crate::error::{Error, ExitCode, Result};
@@ -16,8 +16,11 @@ const EQUAL: f64 = 1e-3;
 /// The most times that a baseline is compared with before the verdict.
 const MOST_LOOKS: usize = 4;
 
+/// The version of [`Report`].
+pub const SCHEMA: &str = "relstab.check/1";
+
 /// What a limit is set to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema, strum::Display)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::Display)]
 #[serde(rename_all = "snake_case")]
 pub enum Quantity {
     /// Relative stability.
@@ -44,7 +47,7 @@ pub enum Quantity {
 }
 
 /// The most that a quantity may be.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Limit {
     /// The quantity.
     pub quantity: Quantity,
@@ -53,7 +56,7 @@ pub struct Limit {
 }
 
 /// What an interval says of a limit; the worse, the greater.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema, strum::Display)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, strum::Display)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// The whole interval is within the limit.
@@ -78,7 +81,7 @@ impl Verdict {
 }
 
 /// A quantity held to its limit.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
     /// The quantity and its limit.
     #[serde(flatten)]
@@ -94,7 +97,7 @@ pub struct Check {
 }
 
 /// A network and what its checks say.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Checked {
     /// The network's file.
     pub path: String,
@@ -113,10 +116,10 @@ pub struct Checked {
 }
 
 /// All networks of one run of `relstab check`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
-    /// `relstab.check/1`.
-    pub schema: &'static str,
+    /// Always `relstab.check/1`.
+    pub schema: String,
     /// The worst verdict; null where none could be told.
     pub verdict: Option<Verdict>,
     /// What the networks were compared with.
@@ -131,7 +134,7 @@ impl Report {
     #[must_use]
     pub fn new(models: Vec<Checked>, baseline: Option<String>) -> Self {
         let verdict = models.iter().filter_map(|model| model.verdict).max();
-        Self { schema: "relstab.check/1", verdict, baseline, models }
+        Self { schema: SCHEMA.to_owned(), verdict, baseline, models }
     }
 }
 

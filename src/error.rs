@@ -190,10 +190,11 @@ pub enum Reach {
 /// The exit codes of the command, all below 100.
 ///
 /// 1 is kept for `relstab check`: the network was measured and falls short.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
     /// Measured.
+    #[default]
     Success = 0,
     /// `check`: a network falls short of a limit.
     FallsShort = 1,

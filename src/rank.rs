@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::check::paired;
 use crate::error::Result;
 use crate::event::Measurement;
 
 /// Two networks on the same images and draws.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Pair {
     /// The one of smaller `R_f`.
     #[serde(serialize_with = "crate::path::serialize_text")]
@@ -28,6 +28,59 @@ pub struct Pair {
     pub level: f64,
     /// The interval holds 1.
     pub is_tie: bool,
+}
+
+/// The version of [`Ranking`].
+pub const SCHEMA: &str = "relstab.comparison/1";
+
+/// Networks in order, as `relstab compare` prints them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Ranking {
+    /// Always `relstab.comparison/1`.
+    pub schema: String,
+    /// Least `R_f` first.
+    pub models: Vec<Ranked>,
+    /// Each pair of them, the better one first.
+    pub pairs: Vec<Pair>,
+}
+
+/// A network of a ranking.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Ranked {
+    /// One more than the number of networks that are surely better.
+    pub rank: usize,
+    /// The record, without replicates.
+    pub measurement: Measurement,
+}
+
+impl Ranking {
+    /// Puts measurements with their replicates in order.
+    ///
+    /// # Errors
+    /// As [`paired`].
+    pub fn new(measurements: &[Measurement], level: f64) -> Result<Self> {
+        let (places, pairs) = ranked(measurements, level)?;
+        let models = places.into_iter().map(|place| {
+            let mut measurement = measurements[place.index].clone();
+            measurement.replicates_log_r_f = None;
+            Ranked { rank: place.rank, measurement }
+        });
+        Ok(Self { schema: SCHEMA.to_owned(), models: models.collect(), pairs })
+    }
+
+    /// A network's rank, marked where it shares it.
+    #[must_use]
+    pub fn rank(&self, model: &Ranked) -> String {
+        let is_tied = self.models.iter().filter(|other| other.rank == model.rank).count() > 1;
+        format!("{}{}", model.rank, if is_tied { "=" } else { "" })
+    }
+
+    /// The pair of the first network and this one; `None` for the first itself.
+    #[must_use]
+    pub fn over_first(&self, model: &Ranked) -> Option<&Pair> {
+        let first = &self.models.first()?.measurement.model.path;
+        self.pairs.iter().find(|pair| pair.better == *first && pair.worse == model.measurement.model.path)
+    }
 }
 
 /// A place in the order.

@@ -1,6 +1,7 @@
 //! Measurements for people to read.
 
 pub mod check;
+pub mod compare;
 pub mod figure;
 pub mod file;
 pub mod law;
