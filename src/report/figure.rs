@@ -1,5 +1,8 @@
 //! Static figures, for papers and pages: what is drawn through [`plotters`] becomes SVG or PNG here and nowhere else.
 
+mod axis;
+pub mod run;
+
 use std::io::Cursor;
 use std::path::Path;
 use std::sync::LazyLock;
