@@ -9,6 +9,7 @@ mod logits;
 mod measure;
 mod once;
 mod perturb;
+mod report;
 mod runs;
 mod setup;
 mod state;
@@ -47,6 +48,8 @@ enum Command {
     Watch(Box<watch::Args>),
     /// Print what became of each checkpoint of a run.
     History(runs::History),
+    /// Tell of a run, or of a saved result, as a page, as Markdown or as a figure.
+    Report(report::Args),
     /// Print the best checkpoint of a run.
     Best(runs::Best),
     /// Wait until a run's checkpoints are measured, or the run should stop.
@@ -116,6 +119,7 @@ pub fn main() -> ProcessExit {
         Command::Socket(args) => runs::socket(&args),
         Command::Watch(args) => watch::run(&args),
         Command::History(args) => runs::history(&args),
+        Command::Report(args) => report::run(&args),
         Command::Best(args) => runs::best(&args),
         Command::Wait(args) => runs::wait(&args),
         Command::Forget(args) => runs::forget(&args),

@@ -2,16 +2,23 @@
 
 pub mod check;
 pub mod compare;
+pub mod conditions;
+pub mod document;
 pub mod figure;
 pub mod file;
 pub mod law;
+pub mod markdown;
+pub mod measurement;
+pub mod page;
 pub mod preview;
+pub mod run;
 pub mod script;
 
 use std::fmt::Write as _;
 
 use crate::estimate::Estimate;
 use crate::event::Measurement;
+use crate::predict::Prediction;
 
 /// A measurement at a glance: values with intervals and units, then what to know about them.
 #[must_use]
@@ -43,13 +50,9 @@ pub fn text(measurement: &Measurement) -> String {
         }
     }
     if let Some(prediction) = &m.prediction {
-        let range = match (prediction.low, prediction.high) {
-            (Some(low), Some(high)) => format!(" [{}, {}]", percent(low), percent(high)),
-            _ => String::new(),
-        };
         row(
             "predicted error",
-            percent(prediction.error) + &range,
+            predicted(prediction),
             format!("law {}: {}", prediction.law.name, prediction.law.source),
         );
     }
@@ -99,17 +102,13 @@ pub fn line_header(measurement: &Measurement, law: Option<&str>) -> String {
 pub fn line(measurement: &Measurement) -> String {
     let m = measurement;
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
-    let predicted = m.prediction.as_ref().map(|prediction| match (prediction.low, prediction.high) {
-        (Some(low), Some(high)) => format!("{} [{}, {}]", percent(prediction.error), percent(low), percent(high)),
-        _ => percent(prediction.error),
-    });
     let name = m.model.path.file_stem().unwrap_or_default().to_string_lossy();
     format!(
         "{:>7} {:>7}  {:<24} {:<24} {:>7} {:>9} {:>9}\n",
         m.metadata.step.map_or_else(|| name.into_owned(), |step| step.to_string()),
         or_dash(m.metadata.epoch.map(significant)),
         m.r_f.as_ref().map_or_else(|| "undefined".to_owned(), interval),
-        or_dash(predicted),
+        or_dash(m.prediction.as_ref().map(predicted)),
         or_dash(m.metadata.val_error.map(percent)),
         or_dash(m.d_f.as_ref().map(|d_f| significant(d_f.value))),
         or_dash(m.g_f.as_ref().map(|g_f| significant(g_f.value))),
@@ -120,6 +119,14 @@ pub fn line(measurement: &Measurement) -> String {
 #[must_use]
 pub fn interval(estimate: &Estimate) -> String {
     format!("{} [{}, {}]", significant(estimate.value), significant(estimate.low), significant(estimate.high))
+}
+
+/// A predicted error, with its interval where the law has one.
+fn predicted(prediction: &Prediction) -> String {
+    match (prediction.low, prediction.high) {
+        (Some(low), Some(high)) => format!("{} [{}, {}]", percent(prediction.error), percent(low), percent(high)),
+        _ => percent(prediction.error),
+    }
 }
 
 /// Three significant digits, in powers of ten where a plain number would be long.

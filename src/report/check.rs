@@ -2,8 +2,11 @@
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
-use super::significant;
+use super::conditions::all;
+use super::document::{Block, Document, Line, Table, Text, Tone, columns};
+use super::{markdown, significant};
 use crate::check::{Check, Checked, Quantity, Report, Verdict};
+use crate::event::Measurement;
 
 /// For people on a terminal.
 #[must_use]
@@ -30,22 +33,42 @@ pub fn text(report: &Report) -> String {
 /// A table for a pull request or a job's summary.
 #[must_use]
 pub fn markdown(report: &Report) -> String {
-    let against = report.baseline.as_ref().map_or(String::new(), |baseline| format!(" against `{baseline}`"));
-    let mut text = format!(
-        "### relstab check{against}\n\n| network | quantity | measured | at most | verdict |\n|---|---|---|---|---|\n"
-    );
+    markdown::text(&Document { title: title(report), blocks: vec![verdicts(report)] }, 3)
+}
+
+/// The verdicts, and what the networks were measured with.
+#[must_use]
+pub fn document(report: &Report) -> Document {
+    let records: Vec<&Measurement> = report.models.iter().filter_map(|model| model.measurement.as_ref()).collect();
+    let blocks = [verdicts(report)].into_iter().chain(all(&records)).collect();
+    Document { title: title(report), blocks }
+}
+
+fn title(report: &Report) -> Line {
+    let against = report.baseline.iter().flat_map(|baseline| [" against ".into(), Text::name(baseline)]);
+    [Text::from("relstab check")].into_iter().chain(against).collect()
+}
+
+fn verdicts(report: &Report) -> Block {
+    let mut rows = Vec::new();
     for model in &report.models {
-        let path = cell(&model.path);
         for check in &model.checks {
             let quantity = check.limit.quantity;
-            let limit = number(quantity, check.limit.max);
-            text += &format!("| `{path}` | {quantity} | {} | {limit} | {} |\n", measured(check), bold(check.verdict));
+            rows.push(vec![
+                Text::name(&model.path),
+                quantity.to_string().into(),
+                measured(check).into(),
+                number(quantity, check.limit.max).into(),
+                Text::Verdict(tone(check.verdict), check.verdict.to_string()),
+            ]);
         }
         if let Some(error) = &model.error {
-            text += &format!("| `{path}` | | {} | | **could not tell** |\n", cell(error));
+            let untold = Text::Verdict(Tone::Unsure, "could not tell".to_owned());
+            rows.push(vec![Text::name(&model.path), "".into(), Text::words(error), "".into(), untold]);
         }
     }
-    text
+    let columns = columns(&["network", "quantity", "measured", "at most", "verdict"], &["at most"]);
+    Block::Table(Table { caption: "Each network and limit", columns, rows })
 }
 
 /// A report that CI servers read: a test suite for each network, a test case for each limit.
@@ -132,11 +155,10 @@ fn number(quantity: Quantity, value: f64) -> String {
     }
 }
 
-fn bold(verdict: Verdict) -> String {
-    if verdict == Verdict::Holds { verdict.to_string() } else { format!("**{verdict}**") }
-}
-
-/// Text that cannot break out of a table's cell.
-fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace(['\n', '\r', '`'], " ")
+fn tone(verdict: Verdict) -> Tone {
+    match verdict {
+        Verdict::Holds => Tone::Good,
+        Verdict::Inconclusive => Tone::Unsure,
+        Verdict::FallsShort => Tone::Bad,
+    }
 }

@@ -1,0 +1,97 @@
+//! `relstab report`: a run or a saved result as a page, as Markdown, as a figure.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::print;
+use super::state::find;
+use crate::error::{Error, ExitCode, Result};
+use crate::event::MEASUREMENT_SCHEMA;
+use crate::report::document::Document;
+use crate::report::figure::run::Training;
+use crate::report::figure::{self, Format};
+use crate::report::run::Run;
+use crate::report::{check, compare, file, markdown, measurement, page, run};
+use crate::{check as checks, path, rank};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A run's directory, or a file of what measure, check or compare printed with --format json
+    #[arg(value_name = "SOURCE")]
+    source: PathBuf,
+    /// Write a page that needs no other file and no network
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write Markdown [default: print it, if no file is asked for]
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Write a figure of a run for a paper, .svg or .png
+    #[arg(long, value_name = "FILE")]
+    figure: Option<PathBuf>,
+    /// The journal [default: the one under $XDG_STATE_HOME/relstab that knows the run]
+    #[arg(long, value_name = "PATH")]
+    journal: Option<PathBuf>,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let document = if args.source.is_file() { saved(args)? } else { of_run(args)? };
+    if let Some(path) = &args.html {
+        file::write(path, page::html(&document).as_bytes())?;
+    }
+    if let Some(path) = &args.markdown {
+        file::write(path, markdown::text(&document, 1).as_bytes())?;
+    }
+    if args.html.is_none() && args.markdown.is_none() && args.figure.is_none() {
+        print(&markdown::text(&document, 1))?;
+    }
+    Ok(ExitCode::Success)
+}
+
+/// Draws the run's figure too, if one is asked for.
+fn of_run(args: &Args) -> Result<Document> {
+    let format = args.figure.as_deref().map(|path| Ok((path, Format::of(path, "--figure")?))).transpose()?;
+    let known = find(&args.source, args.journal.as_deref())?;
+    let run = Run::read(&known.journal, known.id, known.run)?;
+    if let Some((path, format)) = format {
+        let nothing = || Error::setting("--figure", "a run with something measured", args.source.display());
+        figure::write(path, format, &Training::new(run.series()).ok_or_else(nothing)?)?;
+    }
+    Ok(run::document(&run, args.figure.as_deref().map(|figure| beside(figure, args.markdown.as_deref()))))
+}
+
+/// The path of a figure as Markdown names it: short where both lie in one directory.
+fn beside(figure: &Path, markdown: Option<&Path>) -> String {
+    match figure.file_name() {
+        Some(name) if markdown.and_then(Path::parent) == figure.parent() => path::text(name.as_ref()),
+        _ => path::text(&std::path::absolute(figure).unwrap_or_else(|_| figure.to_owned())),
+    }
+}
+
+/// What another command printed, by the schema that it names.
+fn saved(args: &Args) -> Result<Document> {
+    let path = &args.source;
+    if args.figure.is_some() {
+        return Err(Error::setting("--figure", "a run's directory as SOURCE", path.display()));
+    }
+    let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
+    let value: Value = serde_json::from_slice(&bytes).map_err(|error| no_result(path, &error.to_string()))?;
+    match value["schema"].as_str() {
+        Some(MEASUREMENT_SCHEMA) => Ok(measurement::document(&read(path, value)?)),
+        Some(checks::SCHEMA) => Ok(check::document(&read(path, value)?)),
+        Some(rank::SCHEMA) => Ok(compare::document(&read(path, value)?)),
+        Some(other) => Err(no_result(path, &format!("schema {other}"))),
+        None => Err(no_result(path, "JSON without a schema")),
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path, value: Value) -> Result<T> {
+    serde_json::from_value(value).map_err(|error| no_result(path, &error.to_string()))
+}
+
+fn no_result(path: &Path, found: &str) -> Error {
+    let expected = "a run's directory, or what measure, check or compare print with --format json";
+    Error::setting("SOURCE", expected, format!("{found} in {}", path.display()))
+}

@@ -1,0 +1,185 @@
+//! What networks were measured with, what predicted their errors, and what to know about it.
+
+use std::collections::HashMap;
+
+use super::document::{Block, Line, Text};
+use super::significant;
+use crate::event::Measurement;
+use crate::path;
+use crate::predict::LawSummary;
+
+/// Warnings beyond these are counted only.
+const MOST_WARNINGS: usize = 50;
+
+/// What should be equal for two measurements to be compared, in words.
+type Conditions = Vec<(&'static str, Text)>;
+
+/// Measurements by what they were made with.
+#[derive(Debug)]
+pub struct Groups {
+    kinds: Vec<Conditions>,
+    /// Each measurement's number among the kinds, from 1.
+    pub of: Vec<usize>,
+}
+
+impl Groups {
+    /// Tells measurements apart by settings, images and backend.
+    #[must_use]
+    pub fn new(records: &[&Measurement]) -> Self {
+        let mut kinds: Vec<Conditions> = Vec::new();
+        let of = records.iter().map(|record| {
+            let conditions = conditions(record);
+            let known = kinds.iter().position(|kind| *kind == conditions);
+            known.unwrap_or_else(|| {
+                kinds.push(conditions);
+                kinds.len() - 1
+            }) + 1
+        });
+        let of = of.collect();
+        Self { kinds, of }
+    }
+
+    /// Whether there is more than one kind.
+    #[must_use]
+    pub fn differ(&self) -> bool {
+        self.kinds.len() > 1
+    }
+
+    /// What differs between the kinds; `None` if nothing does.
+    #[must_use]
+    pub fn warning(&self, what: &str) -> Option<Block> {
+        let first = self.kinds.first()?;
+        let differs = |at: &usize| self.kinds.iter().any(|kind| kind[*at].1 != first[*at].1);
+        let names: Vec<_> = (0..first.len()).filter(differs).map(|at| first[at].0).collect();
+        let text = format!(
+            "These {what} were measured in {} different ways, numbered where they differ; values compare across them only \
+             with care. What differs: {}.",
+            self.kinds.len(),
+            names.join(", ")
+        );
+        self.differ().then(|| Block::Paragraph(vec![Text::Own(text)]))
+    }
+
+    /// Settings, images and backend; where they differ, the value of each kind.
+    #[must_use]
+    pub fn facts(&self) -> Block {
+        let names = self.kinds.first().into_iter().flatten().map(|(name, _)| *name);
+        let value = |at: usize| {
+            let values: Vec<&Text> = self.kinds.iter().map(|kind| &kind[at].1).collect();
+            if values.iter().all(|value| *value == values[0]) {
+                return vec![values[0].clone()];
+            }
+            let numbered = values.into_iter().enumerate();
+            numbered
+                .flat_map(|(index, value)| {
+                    let separator = if index == 0 { "" } else { "; " };
+                    [Text::Own(format!("{separator}({}) ", index + 1)), value.clone()]
+                })
+                .collect()
+        };
+        Block::Facts(names.enumerate().map(|(at, name)| (name, value(at))).collect())
+    }
+}
+
+fn conditions(record: &Measurement) -> Conditions {
+    let Measurement { probe, settings, backend, .. } = record;
+    let [channels, height, width] = probe.shape;
+    let own = |text: String| Text::Own(text);
+    let or_none =
+        |values: &Option<Vec<f32>>| values.as_ref().map_or_else(|| "none".to_owned(), |values| format!("{values:?}"));
+    vec![
+        ("probe set", Text::name(&probe.source)),
+        ("images", own(probe.images.to_string())),
+        ("shape", own(format!("{channels} x {height} x {width} (channels x height x width)"))),
+        ("hash of the images", Text::name(&probe.sha256)),
+        ("mean", own(or_none(&probe.mean))),
+        ("standard deviation", own(or_none(&probe.std))),
+        ("cutoff", own(settings.cutoff.to_string())),
+        ("delta", own(format!("{} px", settings.delta))),
+        ("temperature", own(significant(settings.temperature))),
+        ("interpolation", own(settings.interpolation.to_string())),
+        ("draws", own(settings.draws.to_string())),
+        ("seed", own(settings.seed.to_string())),
+        ("estimator", own(settings.estimator.to_string())),
+        ("backend", Text::words(&format!("{} {}", backend.name, backend.version))),
+        ("provider", Text::words(&format!("{} (asked for: {})", backend.provider, backend.provider_requested))),
+    ]
+}
+
+/// All of this about single networks.
+#[must_use]
+pub fn all(records: &[&Measurement]) -> Vec<Block> {
+    if records.is_empty() {
+        return Vec::new();
+    }
+    let groups = Groups::new(records);
+    let mut blocks = vec![Block::Heading("Measured with")];
+    if let Some(warning) = groups.warning("networks") {
+        let way = |(record, number): (&&Measurement, &usize)| {
+            vec![format!("({number}) ").into(), Text::name(&path::text(&record.model.path))]
+        };
+        blocks.extend([warning, Block::List(records.iter().zip(&groups.of).map(way).collect())]);
+    }
+    blocks.extend([groups.facts(), Block::Heading("Law")]);
+    blocks.extend(laws(records, "networks"));
+    blocks.extend(warnings(records, "networks"));
+    blocks
+}
+
+/// Each law that predicted an error of one of the `what`, with what it says.
+#[must_use]
+pub fn laws(records: &[&Measurement], what: &str) -> Vec<Block> {
+    let mut laws: Vec<(&LawSummary, usize)> = Vec::new();
+    for law in records.iter().filter_map(|record| Some(&record.prediction.as_ref()?.law)) {
+        match laws.iter_mut().find(|(known, _)| *known == law) {
+            Some((_, count)) => *count += 1,
+            None => laws.push((law, 1)),
+        }
+    }
+    if laws.is_empty() {
+        return vec![Block::Paragraph(vec!["No law predicted an error; the warnings say why.".into()])];
+    }
+    let predicted = |count: usize| format!("{count} of {} {what}", records.len());
+    laws.into_iter().flat_map(|(law, count)| law_blocks(law, &predicted(count))).collect()
+}
+
+fn law_blocks(law: &LawSummary, predicted: &str) -> [Block; 2] {
+    let spread = law.sd_log.map_or_else(
+        || "unknown".to_owned(),
+        |sd| format!("{sd:.3}, a factor of {:.2} (one standard deviation)", sd.exp()),
+    );
+    let factors: Vec<_> = law.terms.iter().map(|term| term.factor()).collect();
+    let heading = vec![Text::name(&law.name), format!(", version {}, predicted {predicted}.", law.version).into()];
+    let facts = vec![
+        ("goes by", vec![factors.join(", ").into()]),
+        ("a", vec![format!("{}, the error where each of these is 1", significant(law.a)).into()]),
+        ("b", vec![format!("{}, the exponent of the first", significant(law.b)).into()]),
+        ("spread of log error", vec![spread.into()]),
+        ("from", vec![Text::words(&law.source)]),
+    ];
+    [Block::Paragraph(heading), Block::Facts(facts)]
+}
+
+/// Every distinct warning, the most frequent first, with how many of the `what` have it; nothing where there is none.
+#[must_use]
+pub fn warnings(records: &[&Measurement], what: &str) -> Vec<Block> {
+    let mut counts: HashMap<&str, (usize, usize)> = HashMap::new();
+    for record in records {
+        let of_law = record.prediction.iter().flat_map(|prediction| &prediction.warnings);
+        for warning in record.warnings.iter().chain(of_law) {
+            let place = counts.len();
+            counts.entry(warning).or_insert((place, 0)).1 += 1;
+        }
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, (place, count))| (std::cmp::Reverse(*count), *place));
+    let more = counts.len().saturating_sub(MOST_WARNINGS);
+    let told = |(warning, (_, count)): (&str, (usize, usize))| {
+        vec![Text::Own(format!("{count} of {} {what}: ", records.len())), Text::words(warning)]
+    };
+    let mut items: Vec<Line> = counts.into_iter().take(MOST_WARNINGS).map(told).collect();
+    if more > 0 {
+        items.push(vec![format!("{more} more, of fewer {what}").into()]);
+    }
+    if items.is_empty() { Vec::new() } else { vec![Block::Heading("Warnings"), Block::List(items)] }
+}

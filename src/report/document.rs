@@ -1,0 +1,136 @@
+//! A report before it has a format: written once, rendered as Markdown and as a page.
+
+use crate::journal::Series;
+
+/// A whole report.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// What it is about.
+    pub title: Line,
+    /// What follows, in order.
+    pub blocks: Vec<Block>,
+}
+
+/// Text that is set on one line.
+pub type Line = Vec<Text>;
+
+/// A piece of a report.
+#[derive(Debug, Clone)]
+pub enum Block {
+    /// A heading below the title.
+    Heading(&'static str),
+    /// A paragraph.
+    Paragraph(Line),
+    /// Points of equal rank.
+    List(Vec<Line>),
+    /// Names and values.
+    Facts(Vec<(&'static str, Line)>),
+    /// A table.
+    Table(Table),
+    /// Charts over training: drawn from their series, or where the format cannot draw, the file of a figure, if there is one.
+    Charts {
+        /// What is drawn.
+        series: Box<Series>,
+        /// The figure's path, from the report on.
+        figure: Option<String>,
+    },
+}
+
+/// Rows of cells, the first of which names its row.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// What it shows, for those who come to it without its heading.
+    pub caption: &'static str,
+    /// Its columns.
+    pub columns: Vec<Column>,
+    /// A cell for each column.
+    pub rows: Vec<Vec<Text>>,
+}
+
+/// A column of a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    /// Its heading.
+    pub name: &'static str,
+    /// Whether it holds numbers, which are set to the right.
+    pub is_number: bool,
+}
+
+/// Text that is set in one way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Text {
+    /// This program's own words and numbers.
+    Own(String),
+    /// A name from outside, such as a path; see [`Text::name`].
+    Name(String),
+    /// Words that quote something from outside; see [`Text::words`].
+    Words(String),
+    /// A verdict.
+    Verdict(Tone, String),
+}
+
+/// How a verdict is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// All is well.
+    Good,
+    /// It cannot be told.
+    Unsure,
+    /// Something is wrong.
+    Bad,
+}
+
+impl Text {
+    /// A name from outside, whatever its characters.
+    #[must_use]
+    pub fn name(text: &str) -> Self {
+        Self::Name(visible(text))
+    }
+
+    /// Words that quote something from outside.
+    #[must_use]
+    pub fn words(text: &str) -> Self {
+        Self::Words(visible(text))
+    }
+
+    /// What is known, or a dash.
+    #[must_use]
+    pub fn known(value: Option<String>) -> Self {
+        Self::Own(value.unwrap_or_else(|| "–".to_owned()))
+    }
+}
+
+impl<T: Into<String>> From<T> for Text {
+    fn from(text: T) -> Self {
+        Self::Own(text.into())
+    }
+}
+
+/// Columns of these names; those that are among `numbers` too hold numbers.
+#[must_use]
+pub fn columns(names: &[&'static str], numbers: &[&str]) -> Vec<Column> {
+    names.iter().map(|name| Column { name, is_number: numbers.contains(name) }).collect()
+}
+
+/// Line breaks, controls and marks of direction are spelled out, so that text is what it looks like.
+fn visible(text: &str) -> String {
+    let spelled = |c: char| match c {
+        '\'' | '"' | '\\' => c.to_string(),
+        // Behind a letter, an accent is no character by itself.
+        c => format!("a{c}").escape_debug().skip(1).collect(),
+    };
+    text.chars().map(spelled).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hides_or_reorders_text_is_spelled_out() {
+        assert_eq!(visible("a\nb\t\u{202e}c\u{2066}\u{200f}\u{61c}\u{0}"), r"a\nb\t\u{202e}c\u{2066}\u{200f}\u{61c}\0");
+        let plain = r#"Zürich e\'"<|>` 图 ü é — e"#;
+        assert_eq!(visible(plain), plain);
+        assert_eq!(visible("e\u{301}"), "e\u{301}");
+    }
+}

@@ -1,0 +1,230 @@
+//! A run's report: how it went, its checkpoints, what they were measured with.
+
+use serde_json::Value;
+
+use super::conditions::{Groups, laws, warnings};
+use super::document::{Block, Column, Document, Line, Table, Text, Tone, columns};
+use super::{interval, percent, predicted, significant};
+use crate::error::Result;
+use crate::event::Measurement;
+use crate::journal::{Entry, Filter, Journal, Series, State};
+use crate::stop::{Mark, Monitor, Verdict};
+
+/// A table of more rows than this is not read; it is thinned, and says so.
+const MOST_ROWS: usize = 200;
+/// More points than this are not told apart in a chart.
+const MOST_POINTS: usize = 1000;
+
+/// What a journal knows of a run.
+#[derive(Debug)]
+pub struct Run {
+    path: String,
+    entries: Vec<Entry>,
+    records: Vec<(usize, Measurement)>,
+    verdicts: Vec<Verdict>,
+    stop: Option<Value>,
+    best: Option<String>,
+    series: Series,
+}
+
+impl Run {
+    /// Reads run number `id`, whose path is `path`.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn read(journal: &Journal, id: i64, path: String) -> Result<Self> {
+        let entries = journal.history(id, Filter::default())?;
+        let (verdicts, stop) = journal.verdicts(id)?;
+        let best = journal.best(id)?;
+        let series = journal.series(id, MOST_POINTS)?;
+        let measured = entries.iter().enumerate();
+        let records = measured.filter_map(|(index, entry)| Some((index, entry.record()?))).collect();
+        Ok(Self { path, entries, records, verdicts, stop, best, series })
+    }
+
+    /// Its checkpoints as charts draw them.
+    #[must_use]
+    pub fn series(&self) -> &Series {
+        &self.series
+    }
+
+    /// A file of the run as the report names it: from the run's directory on.
+    fn name<'a>(&self, path: &'a str) -> &'a str {
+        path.strip_prefix(&self.path).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path)
+    }
+
+    /// A checkpoint that a rule points at.
+    fn mark(&self, mark: &Mark) -> Text {
+        mark.step.map_or_else(|| Text::name(self.name(&mark.path)), |step| format!("step {step}").into())
+    }
+}
+
+/// The report, with the path of the run's figure, if there is one.
+#[must_use]
+pub fn document(run: &Run, figure: Option<String>) -> Document {
+    let records: Vec<&Measurement> = run.records.iter().map(|(_, record)| record).collect();
+    let groups = Groups::new(&records);
+    let mut blocks = vec![Block::Facts(summary(run))];
+    if records.is_empty() {
+        blocks.push(Block::Paragraph(vec!["Nothing was measured yet.".into()]));
+    } else {
+        blocks.push(Block::Charts { series: Box::new(run.series.clone()), figure });
+        blocks.push(Block::Heading("Checkpoints"));
+        blocks.extend(groups.warning("checkpoints"));
+        blocks.extend(checkpoints(run, &groups));
+    }
+    blocks.extend(unmeasured(run));
+    blocks.extend([Block::Heading("Stop rules"), rules(run)]);
+    if !records.is_empty() {
+        blocks.extend([Block::Heading("Measured with"), groups.facts(), Block::Heading("Law")]);
+        blocks.extend(laws(&records, "checkpoints"));
+        blocks.extend(warnings(&records, "checkpoints"));
+    }
+    Document { title: vec!["Run ".into(), Text::name(run.path.rsplit('/').next().unwrap_or_default())], blocks }
+}
+
+fn summary(run: &Run) -> Vec<(&'static str, Line)> {
+    let counted = |state: State| {
+        let count = run.entries.iter().filter(|entry| entry.state == state).count();
+        (count > 0).then(|| format!("{count} {state}"))
+    };
+    let counts = [State::Measured, State::Pending, State::Skipped, State::Failed].into_iter().filter_map(counted);
+    let mut facts = vec![
+        ("directory", vec![Text::name(&run.path)]),
+        ("checkpoints", vec![counts.collect::<Vec<_>>().join(", ").into()]),
+    ];
+    let best = run.best.as_ref().and_then(|best| {
+        let (index, record) = run.records.iter().find(|(index, _)| run.entries[*index].path == *best)?;
+        Some((&run.entries[*index], record))
+    });
+    if let Some((entry, record)) = best {
+        let step = entry.step.map_or(String::new(), |step| format!("step {step}, "));
+        let r_f = record.r_f.as_ref().map_or(String::new(), |r_f| format!(": R_f {}", interval(r_f)));
+        let error = record.prediction.as_ref().map(|p| format!(", predicted error {}", predicted(p)));
+        let values = format!("{r_f}{}", error.unwrap_or_default());
+        facts.push(("best checkpoint", vec![step.into(), Text::name(run.name(&entry.path)), values.into()]));
+    }
+    if let Some(stop) = &run.stop {
+        let reason = stop["reason"].as_str().unwrap_or_default();
+        facts.push(("should stop", vec![Text::words(reason)]));
+    }
+    facts
+}
+
+/// The table of what was measured, thinned if it is long.
+fn checkpoints(run: &Run, groups: &Groups) -> Vec<Block> {
+    const NAMES: [&str; 10] =
+        ["step", "epoch", "R_f", "predicted error", "known error", "probe error", "D_f", "G_f", "way", "checkpoint"];
+    let with_ways = groups.differ();
+    let best = run.records.iter().position(|(index, _)| run.best.as_ref() == Some(&run.entries[*index].path));
+    let (stride, shown) = thinned(run.records.len(), best);
+    let mut rows = Vec::new();
+    for number in shown {
+        let (index, record) = &run.records[number];
+        let entry = &run.entries[*index];
+        let mut cells = vec![
+            Text::known(entry.step.map(|step| step.to_string())),
+            Text::known(entry.epoch.map(significant)),
+            record.r_f.as_ref().map_or_else(|| "undefined".into(), |r_f| interval(r_f).into()),
+            Text::known(record.prediction.as_ref().map(predicted)),
+            Text::known(entry.val_error.map(percent)),
+            Text::known(record.probe_error.map(percent)),
+            Text::known(record.d_f.as_ref().map(|d_f| significant(d_f.value))),
+            Text::known(record.g_f.as_ref().map(|g_f| significant(g_f.value))),
+        ];
+        cells.extend(with_ways.then(|| groups.of[number].to_string().into()));
+        cells.push(Text::name(run.name(&entry.path)));
+        rows.push(cells);
+    }
+    let names = NAMES.into_iter().filter(|name| with_ways || *name != "way");
+    let columns = names.map(|name| Column { name, is_number: name != "checkpoint" }).collect();
+    let thinned = (stride > 1).then(|| {
+        let text = format!(
+            "One in {stride} of {} checkpoints, with the best and the last; relstab history prints them all.",
+            run.records.len()
+        );
+        Block::Paragraph(vec![text.into()])
+    });
+    let table = Table { caption: "In training order, intervals in brackets", columns, rows };
+    thinned.into_iter().chain([Block::Table(table)]).collect()
+}
+
+/// Which of so many rows are shown: one in how many, the best and the last.
+fn thinned(count: usize, best: Option<usize>) -> (usize, Vec<usize>) {
+    let stride = count.div_ceil(MOST_ROWS);
+    let is_shown = |row: &usize| row.is_multiple_of(stride) || Some(*row) == best || *row + 1 == count;
+    (stride, (0..count).filter(is_shown).collect())
+}
+
+/// The table of what was not measured, failures first.
+fn unmeasured(run: &Run) -> Vec<Block> {
+    let mut entries: Vec<_> = run.entries.iter().filter(|entry| entry.state != State::Measured).collect();
+    if entries.is_empty() {
+        return Vec::new();
+    }
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.state));
+    let row = |entry: &&Entry| {
+        vec![
+            Text::name(run.name(&entry.path)),
+            Text::known(entry.step.map(|step| step.to_string())),
+            match entry.state {
+                State::Failed => Text::Verdict(Tone::Bad, entry.state.to_string()),
+                state => state.to_string().into(),
+            },
+            Text::words(entry.reason.as_deref().unwrap_or("waits for its turn")),
+        ]
+    };
+    let rows = entries.iter().take(MOST_ROWS).map(row).collect();
+    let columns = columns(&["checkpoint", "step", "state", "reason"], &["step"]);
+    let mut blocks = vec![Block::Heading("Not measured")];
+    if entries.len() > MOST_ROWS {
+        let text = format!("{MOST_ROWS} of {}; relstab history prints them all.", entries.len());
+        blocks.push(Block::Paragraph(vec![text.into()]));
+    }
+    blocks.push(Block::Table(Table { caption: "Checkpoints that have no measurement", columns, rows }));
+    blocks
+}
+
+/// What each rule says so far.
+fn rules(run: &Run) -> Block {
+    if run.verdicts.is_empty() {
+        return Block::Paragraph(vec!["The run has none.".into()]);
+    }
+    let row = |verdict: &Verdict| {
+        let number = match verdict.monitor {
+            Monitor::RF | Monitor::DF | Monitor::GF => significant,
+            Monitor::PredictedError | Monitor::ProbeError | Monitor::ValError => percent,
+        };
+        let best = verdict.best.as_ref();
+        let stop = verdict.stop.as_ref();
+        vec![
+            verdict.monitor.to_string().into(),
+            best.map_or_else(|| "none yet".into(), |best| run.mark(best)),
+            Text::known(best.and_then(|best| best.value).map(number)),
+            verdict.patience_left.to_string().into(),
+            stop.map_or_else(|| "go on".into(), |_| Text::Verdict(Tone::Unsure, "stop".to_owned())),
+            stop.map_or_else(|| Text::known(None), |stop| run.mark(&stop.at)),
+            stop.map_or_else(|| Text::known(None), |stop| Text::words(&stop.reason)),
+        ]
+    };
+    let names = ["monitor", "best", "value", "patience left", "says", "at", "reason"];
+    Block::Table(Table {
+        caption: "What each rule says so far",
+        columns: columns(&names, &["value", "patience left"]),
+        rows: run.verdicts.iter().map(row).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_table_keeps_its_best_and_its_last() {
+        assert_eq!(thinned(0, None), (0, vec![]));
+        assert_eq!(thinned(MOST_ROWS, Some(7)), (1, (0..MOST_ROWS).collect()));
+        let (stride, rows) = thinned(10_000, Some(777));
+        assert_eq!((stride, rows.len(), rows.last()), (50, MOST_ROWS + 2, Some(&9_999)));
+        assert!(rows.contains(&777) && rows.is_sorted());
+    }
+}
