@@ -11,7 +11,6 @@ use super::state::find;
 use crate::error::{Error, ExitCode, Result};
 use crate::event::MEASUREMENT_SCHEMA;
 use crate::report::document::Document;
-use crate::report::figure::run::Training;
 use crate::report::figure::{self, Format};
 use crate::report::run::Run;
 use crate::report::{check, compare, file, markdown, measurement, page, run};
@@ -57,7 +56,7 @@ fn of_run(args: &Args) -> Result<Document> {
     let run = Run::read(&known.journal, known.id, known.run)?;
     if let Some((path, format)) = format {
         let nothing = || Error::setting("--figure", "a run with something measured", args.source.display());
-        figure::write(path, format, &Training::new(run.series()).ok_or_else(nothing)?)?;
+        figure::write(path, format, &figure::run::panels(run.series()).ok_or_else(nothing)?)?;
     }
     Ok(run::document(&run, args.figure.as_deref().map(|figure| beside(figure, args.markdown.as_deref()))))
 }

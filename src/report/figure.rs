@@ -1,6 +1,8 @@
 //! Static figures, for papers and pages: what is drawn through [`plotters`] becomes SVG or PNG here and nowhere else.
 
-mod axis;
+pub mod axis;
+mod key;
+pub mod panels;
 pub mod run;
 
 use std::io::Cursor;

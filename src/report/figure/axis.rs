@@ -1,8 +1,9 @@
-//! A logarithmic axis with round ticks, however short it is.
+//! An axis with round ticks: linear, or logarithmic however short it is.
 
 use std::ops::Range;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
+use plotters::coord::types::RangedCoordf64;
 
 /// As many ticks as an axis should have.
 const ENOUGH: usize = 4;
@@ -18,26 +19,43 @@ pub enum Unit {
     Percent,
 }
 
-/// Positive values by their logarithms.
-#[derive(Debug, Clone)]
-pub struct LogAxis {
-    /// Decimal logarithms of its ends.
-    pub logs: Range<f64>,
-    /// What its ticks are labelled in.
-    pub unit: Unit,
+/// What distances on an axis are proportional to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// Differences.
+    Linear,
+    /// Ratios of positive values.
+    Log,
 }
 
-impl Ranged for LogAxis {
-    type FormatOption = NoDefaultFormatting;
-    type ValueType = f64;
+/// An axis between two ends.
+#[derive(Debug, Clone)]
+pub struct Axis {
+    scale: Scale,
+    /// What its ticks are labelled in.
+    unit: Unit,
+    /// Its ends, scaled.
+    ends: Range<f64>,
+}
 
-    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
-        let share = (value.log10() - self.logs.start) / (self.logs.end - self.logs.start);
-        limit.0 + (share * f64::from(limit.1 - limit.0)).round() as i32
+impl Axis {
+    /// From the least value to the greatest, and a share more on either side; values without a place on it are passed over.
+    #[must_use]
+    pub fn around(values: impl Iterator<Item = f64>, scale: Scale, unit: Unit, share: f64) -> Self {
+        let scaled = values.map(|value| scale.of(value)).filter(|value| value.is_finite());
+        let (low, high) =
+            scaled.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+        let (low, high) = if low > high { (0.0, 0.0) } else { (low, high) };
+        let least = match scale {
+            Scale::Linear => 1.0,
+            Scale::Log => 0.1,
+        };
+        let more = (share * (high - low)).max((least - (high - low)) / 2.0);
+        Self { scale, unit, ends: low - more..high + more }
     }
 
     /// Of the roundest kind of numbers of which there are enough, else of that of which there are most.
-    fn key_points<H: KeyPointHint>(&self, _hint: H) -> Vec<f64> {
+    fn logarithmic_ticks(&self) -> Vec<f64> {
         let steps = |step: f64| (0..(9.0 / step) as u32).map(|index| 1.0 + step * f64::from(index)).collect();
         let round = [
             &[1.0][..],
@@ -47,28 +65,55 @@ impl Ranged for LogAxis {
             &[1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0],
         ];
         let kinds = round.map(<[f64]>::to_vec).into_iter().chain([1.0, 0.5, 0.2, 0.1, 0.05].map(steps));
-        let least = APART * (self.logs.end - self.logs.start);
+        let least = APART * (self.ends.end - self.ends.start);
         let are_apart = |ticks: &Vec<f64>| ticks.windows(2).all(|pair| (pair[1] / pair[0]).log10() >= least);
         let ticks: Vec<_> = kinds.map(|digits| self.within(&digits)).filter(are_apart).collect();
         let enough = ticks.iter().find(|ticks| ticks.len() >= ENOUGH);
         enough.or_else(|| ticks.iter().max_by_key(|ticks| ticks.len())).cloned().unwrap_or_default()
     }
 
-    fn range(&self) -> Range<f64> {
-        10f64.powf(self.logs.start)..10f64.powf(self.logs.end)
-    }
-}
-
-impl LogAxis {
     /// Numbers of these first digits on the axis.
     fn within(&self, digits: &[f64]) -> Vec<f64> {
-        let decades = self.logs.start.floor() as i32..=self.logs.end.floor() as i32;
+        let decades = self.ends.start.floor() as i32..=self.ends.end.floor() as i32;
         let all = decades.flat_map(|decade| digits.iter().map(move |digit| digit * 10f64.powi(decade)));
         all.filter(|tick| self.range().contains(tick)).collect()
     }
 }
 
-impl ValueFormatter<f64> for LogAxis {
+impl Scale {
+    fn of(self, value: f64) -> f64 {
+        match self {
+            Self::Linear => value,
+            Self::Log => value.log10(),
+        }
+    }
+}
+
+impl Ranged for Axis {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        let share = (self.scale.of(*value) - self.ends.start) / (self.ends.end - self.ends.start);
+        limit.0 + (share * f64::from(limit.1 - limit.0)).round() as i32
+    }
+
+    fn key_points<H: KeyPointHint>(&self, hint: H) -> Vec<f64> {
+        match self.scale {
+            Scale::Linear => RangedCoordf64::from(self.ends.clone()).key_points(hint),
+            Scale::Log => self.logarithmic_ticks(),
+        }
+    }
+
+    fn range(&self) -> Range<f64> {
+        match self.scale {
+            Scale::Linear => self.ends.clone(),
+            Scale::Log => 10f64.powf(self.ends.start)..10f64.powf(self.ends.end),
+        }
+    }
+}
+
+impl ValueFormatter<f64> for Axis {
     fn format_ext(&self, value: &f64) -> String {
         label(*value, self.unit)
     }
@@ -94,7 +139,7 @@ mod tests {
     #[test]
     fn every_range_has_round_ticks() {
         let labels = |low: f64, high: f64, unit| {
-            let axis = LogAxis { logs: low.log10()..high.log10(), unit };
+            let axis = Axis::around([low, high].into_iter(), Scale::Log, unit, 0.0);
             axis.key_points(10).iter().map(|tick| axis.format_ext(tick)).collect::<Vec<_>>()
         };
         assert_eq!(labels(0.19, 3.1, Unit::Plain), ["0.2", "0.5", "1", "2"]);

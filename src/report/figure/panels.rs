@@ -1,0 +1,255 @@
+//! Panels of curves below each other on a common axis: how a figure shows values over training, depth, size or any other setting.
+
+use plotters::chart::{ChartBuilder, LabelAreaPosition};
+use plotters::element::{Circle, Cross, DynElement, IntoDynElement as _, PathElement, Polygon};
+use plotters::prelude::{DrawingBackend, RGBColor, TRANSPARENT};
+use plotters::style::{Color as _, IntoTextStyle as _, ShapeStyle};
+
+use super::axis::{Axis, Scale, Unit};
+use super::key::Key;
+use super::{Area, Drawn, FONT, Figure, LINE, PALETTE, TEXT, WIDTH};
+
+const GRID: RGBColor = RGBColor(215, 215, 215);
+const AXIS: RGBColor = RGBColor(70, 70, 70);
+pub(super) const INK: RGBColor = RGBColor(0, 0, 0);
+/// Pixels of a mark.
+pub(super) const MARK: i32 = 8;
+/// With more points than this, marks would hide each other: lines go without, others are small.
+const MOST_MARKS: usize = 60;
+/// Pixels: of a panel without its key, of the axis below the last, of the labels beside.
+const PANEL: u32 = 370;
+const BELOW: u32 = 96;
+pub(super) const BESIDE: u32 = 130;
+pub(super) const RIGHT: u32 = 40;
+
+/// Panels on one horizontal axis; values are on logarithmic axes of their own.
+#[derive(Debug)]
+pub struct Panels {
+    name: String,
+    scale: Scale,
+    panels: Vec<Panel>,
+}
+
+/// Curves of one quantity.
+#[derive(Debug)]
+pub struct Panel {
+    title: String,
+    unit: Unit,
+    curves: Vec<Curve>,
+}
+
+/// Points that belong together.
+#[derive(Debug)]
+pub struct Curve {
+    name: String,
+    look: Look,
+    colour: RGBColor,
+    points: Vec<Point>,
+}
+
+/// A place on a curve; `None` where nothing is known, which parts a line.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Point {
+    /// Along the common axis.
+    pub x: f64,
+    /// The value.
+    pub y: Option<f64>,
+    /// The ends of its interval.
+    pub band: Option<(f64, f64)>,
+}
+
+/// How a curve is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// A line through dots, intervals as a band.
+    Line,
+    /// A line alone, such as a fit, intervals as a band.
+    Plain,
+    /// Dots, intervals as bars.
+    Dot,
+    /// Crosses, intervals as bars.
+    Cross,
+    /// Rings, intervals as bars.
+    Ring,
+}
+
+impl Point {
+    /// A value with its interval.
+    #[must_use]
+    pub fn new(x: f64, y: Option<f64>, band: Option<(f64, f64)>) -> Self {
+        Self { x, y, band }
+    }
+
+    /// Without what has no place on a logarithmic axis.
+    fn positive(self) -> Self {
+        let is_positive = |value: &f64| value.is_finite() && *value > 0.0;
+        let band = self.band.filter(|(low, high)| is_positive(low) && is_positive(high));
+        Self { y: self.y.filter(is_positive), band, ..self }
+    }
+}
+
+impl Curve {
+    /// A curve in colour number `colour` of the palette; without a name it is not in the key.
+    #[must_use]
+    pub fn new(name: impl Into<String>, look: Look, colour: usize, points: impl IntoIterator<Item = Point>) -> Self {
+        let points = points.into_iter().map(Point::positive).collect();
+        Self { name: name.into(), look, colour: PALETTE[colour % PALETTE.len()], points }
+    }
+
+    fn is_known(&self) -> bool {
+        self.points.iter().any(|point| point.y.is_some())
+    }
+}
+
+impl Panel {
+    /// A panel; the title stands before the key and may be empty.
+    #[must_use]
+    pub fn new(title: impl Into<String>, unit: Unit, curves: Vec<Curve>) -> Self {
+        Self { title: title.into(), unit, curves: curves.into_iter().filter(Curve::is_known).collect() }
+    }
+}
+
+impl Panels {
+    /// Panels on an axis of this name; `None` if no curve has a value.
+    #[must_use]
+    pub fn new(name: impl Into<String>, scale: Scale, panels: Vec<Panel>) -> Option<Self> {
+        let panels: Vec<_> = panels.into_iter().filter(|panel| !panel.curves.is_empty()).collect();
+        (!panels.is_empty()).then(|| Self { name: name.into(), scale, panels })
+    }
+
+    fn axis(&self) -> Axis {
+        let points = self.panels.iter().flat_map(|panel| panel.curves.iter().flat_map(|curve| &curve.points));
+        Axis::around(points.map(|point| point.x), self.scale, Unit::Plain, 0.02)
+    }
+}
+
+impl Figure for Panels {
+    fn size(&self) -> (u32, u32) {
+        (WIDTH, self.panels.iter().map(Panel::height).sum::<u32>() + BELOW)
+    }
+
+    fn draw<B: DrawingBackend>(&self, area: &Area<B>) -> Drawn<B> {
+        let (x, last) = (self.axis(), self.panels.len() - 1);
+        let mut rest = area.clone();
+        for (index, panel) in self.panels.iter().enumerate() {
+            let (own, below) = if index == last { (rest.clone(), rest) } else { rest.split_vertically(panel.height()) };
+            panel.draw(&own, &x, (index == last).then_some(&self.name))?;
+            rest = below;
+        }
+        Ok(())
+    }
+}
+
+impl Panel {
+    fn key(&self) -> Key<'_> {
+        Key::new(&self.title, &self.curves)
+    }
+
+    fn height(&self) -> u32 {
+        PANEL + self.key().height()
+    }
+
+    /// The curves below their key, with a name of the common axis if they are the last.
+    fn draw<B: DrawingBackend>(&self, area: &Area<B>, x: &Axis, name: Option<&String>) -> Drawn<B> {
+        let key = self.key();
+        let (above, area) = area.split_vertically(key.height());
+        key.draw(&above)?;
+        let mut chart = ChartBuilder::on(&area)
+            .margin_right(RIGHT)
+            .set_label_area_size(LabelAreaPosition::Left, BESIDE)
+            .set_label_area_size(LabelAreaPosition::Bottom, if name.is_some() { BELOW } else { 0 })
+            .build_cartesian_2d(x.clone(), self.axis())?;
+        let text = (FONT, TEXT).into_text_style(&area).color(&INK);
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GRID)
+            .axis_style(ShapeStyle::from(AXIS).stroke_width(LINE - 1))
+            .label_style(text)
+            .x_labels(6)
+            .x_desc(name.map_or("", String::as_str))
+            .draw()?;
+        for curve in &self.curves {
+            for part in known(&curve.points, |point| point.band) {
+                if !curve.look.has_line() || part.len() == 1 {
+                    let bar = |(x, (low, high))| PathElement::new([(x, low), (x, high)], curve.stroke());
+                    chart.draw_series(part.into_iter().map(bar))?;
+                    continue;
+                }
+                let upper = part.iter().map(|(x, (_, high))| (*x, *high));
+                let lower = part.iter().rev().map(|(x, (low, _))| (*x, *low));
+                let outline: Vec<_> = upper.chain(lower).collect();
+                chart.draw_series([Polygon::new(outline, curve.colour.mix(0.2).filled())])?;
+            }
+        }
+        for curve in &self.curves {
+            let parts = known(&curve.points, |point| point.y);
+            if curve.look.has_line() {
+                let lines = parts.iter().flat_map(|part| part.windows(2));
+                chart.draw_series(lines.map(|ends| PathElement::new(ends.to_vec(), curve.stroke())))?;
+            }
+            let is_crowded = curve.points.len() > MOST_MARKS;
+            let is_marked = |part: &&Vec<_>| match curve.look {
+                Look::Plain => false,
+                // A point between two gaps is on no line.
+                Look::Line => !is_crowded || part.len() == 1,
+                Look::Dot | Look::Cross | Look::Ring => true,
+            };
+            let size = if is_crowded { MARK / 2 } else { MARK };
+            chart.draw_series(parts.iter().filter(is_marked).flatten().map(|at| curve.mark(*at, size)))?;
+        }
+        Ok(())
+    }
+
+    /// Of all values with their intervals.
+    fn axis(&self) -> Axis {
+        let points = self.curves.iter().flat_map(|curve| &curve.points);
+        let values = points.flat_map(|point| {
+            let ends = point.band.into_iter().flat_map(|(low, high)| [low, high]);
+            point.y.into_iter().chain(ends)
+        });
+        Axis::around(values, Scale::Log, self.unit, 0.06)
+    }
+}
+
+impl Look {
+    pub(super) fn has_line(self) -> bool {
+        matches!(self, Self::Line | Self::Plain)
+    }
+}
+
+impl Curve {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn look(&self) -> Look {
+        self.look
+    }
+
+    pub(super) fn stroke(&self) -> ShapeStyle {
+        self.colour.stroke_width(LINE)
+    }
+
+    pub(super) fn mark<B: DrawingBackend, C: Clone + 'static>(&self, at: C, size: i32) -> DynElement<'static, B, C>
+    where
+        Circle<C, i32>: plotters::element::Drawable<B>,
+        Cross<C, i32>: plotters::element::Drawable<B>,
+    {
+        match self.look {
+            Look::Line | Look::Plain | Look::Dot => Circle::new(at, size - 3, self.colour.filled()).into_dyn(),
+            Look::Cross => Cross::new(at, size, self.stroke()).into_dyn(),
+            Look::Ring => Circle::new(at, size, self.stroke()).into_dyn(),
+        }
+    }
+}
+
+/// Stretches of points of which something is known.
+fn known<T: Copy>(points: &[Point], what: impl Fn(&Point) -> Option<T>) -> Vec<Vec<(f64, T)>> {
+    let known: Vec<_> = points.iter().map(|point| what(point).map(|value| (point.x, value))).collect();
+    known
+        .split(Option::is_none)
+        .map(|part| part.iter().flatten().copied().collect())
+        .filter(|part: &Vec<_>| !part.is_empty())
+        .collect()
+}
