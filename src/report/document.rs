@@ -34,6 +34,15 @@ pub enum Block {
         /// The figure's path, from the report on.
         figure: Option<String>,
     },
+    /// A static figure: drawn in place, or where the format cannot draw, its file, if there is one.
+    Figure {
+        /// What it shows, for those who do not see it.
+        alt: &'static str,
+        /// The figure as [`svg`](super::figure::svg) draws it.
+        svg: String,
+        /// Its file's path, from the report on.
+        path: Option<String>,
+    },
 }
 
 /// Rows of cells, the first of which names its row.

@@ -13,7 +13,8 @@ pub fn text(document: &Document, level: usize) -> String {
             Block::List(items) => list(items.iter().map(line)),
             Block::Facts(facts) => list(facts.iter().map(|(name, value)| format!("{name}: {}", line(value)))),
             Block::Table(rows) => table(rows),
-            Block::Charts { figure, .. } => figure.as_deref().map_or_else(String::new, image),
+            Block::Charts { figure, .. } => image("R_f, errors, D_f and G_f over training", figure.as_deref()),
+            Block::Figure { alt, path, .. } => image(alt, path.as_deref()),
         };
     }
     text
@@ -31,10 +32,12 @@ fn table(table: &Table) -> String {
     format!("\n{}|{}|\n{rows}", row(names), rules.join("|"))
 }
 
-fn image(path: &str) -> String {
+/// Nothing where there is no file to show.
+fn image(alt: &str, path: Option<&str>) -> String {
+    let Some(path) = path else { return String::new() };
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
     let url = path.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") });
-    format!("\n![R_f, errors, D_f and G_f over training]({})\n", url.collect::<String>())
+    format!("\n![{alt}]({})\n", url.collect::<String>())
 }
 
 fn line(line: &Line) -> String {

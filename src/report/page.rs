@@ -54,6 +54,7 @@ fn block(block: &Block) -> Markup {
             Block::Facts(facts) => dl { @for (name, value) in facts { dt { (name) } dd { (line(value)) } } },
             Block::Table(rows) => (table(rows)),
             Block::Charts { series, .. } => (charts(series)),
+            Block::Figure { alt, svg, .. } => div.figure role="img" aria-label=(alt) { (PreEscaped(svg)) },
         }
     }
 }
