@@ -6,21 +6,21 @@ use std::path::{Path, PathBuf};
 
 use super::Format;
 use crate::backend::{self, Engine, Provider};
-use crate::config::{Config, LawChoice};
+use crate::config::{Config, LawChoice, Perturbation};
 use crate::error::{Error, Result};
 use crate::estimate::Estimator;
 use crate::measure::{ChosenLaw, Settings};
 use crate::path::RawPath;
-use crate::perturb::{Interpolation, Size};
+use crate::perturb::{Deformation, Interpolation, Size};
 use crate::plan::Plan;
 use crate::predict::Law;
 use crate::preprocess::Preprocess;
 use crate::probe::{Layout, Shape};
 use crate::watch::daemon::RunPlan;
 
-/// Flags shared by every command that measures; each overrides `relstab.toml`.
+/// Flags shared by every command that measures, those of deformations among them; each overrides `relstab.toml`.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Shared {
+pub struct Shared<D: Deforming = One> {
     /// Probe images: a folder of images (one sub-folder a class, or flat), .npy, .npz (arrays `images` and `labels`), IDX, CIFAR
     /// batches, Hugging Face Parquet, WebDataset tar; a folder of shards
     #[arg(long, value_name = "SRC")]
@@ -31,15 +31,8 @@ pub struct Shared {
     /// Deformations, and noises, of each image [default: 4]
     #[arg(long, value_name = "N")]
     draws: Option<u32>,
-    /// Cutoff of the deformations, in half-waves: larger is rougher [default: 3]
-    #[arg(long, value_name = "C")]
-    cutoff: Option<u32>,
-    /// Typical displacement, pixels [default: 1.0]
-    #[arg(long, value_name = "PIXELS", conflicts_with = "temperature", allow_negative_numbers = true)]
-    delta: Option<f64>,
-    /// Temperature of the deformations, instead of --delta
-    #[arg(long, value_name = "T", allow_negative_numbers = true)]
-    temperature: Option<f64>,
+    #[command(flatten)]
+    pub deforming: D,
     /// How deformed images are read [default: bilinear]
     #[arg(long, value_enum)]
     interpolation: Option<Interpolation>,
@@ -100,7 +93,45 @@ pub struct Shared {
     pub format: Format,
 }
 
-impl Shared {
+/// Flags of how smoothly and how far images are deformed.
+pub trait Deforming: clap::Args {
+    /// `default`, with the cutoff and the size that these flags and `relstab.toml` say.
+    fn over(&self, file: &Perturbation, default: Deformation) -> Result<Deformation>;
+}
+
+/// The flags of commands that measure at one cutoff and size.
+#[derive(Debug, Clone, clap::Args)]
+pub struct One {
+    /// Cutoff of the deformations, in half-waves: larger is rougher [default: 3]
+    #[arg(long, value_name = "C")]
+    cutoff: Option<u32>,
+    /// Typical displacement, pixels [default: 1.0]
+    #[arg(long, value_name = "PIXELS", conflicts_with = "temperature", allow_negative_numbers = true)]
+    delta: Option<f64>,
+    /// Temperature of the deformations, instead of --delta
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    temperature: Option<f64>,
+}
+
+impl Deforming for One {
+    fn over(&self, file: &Perturbation, default: Deformation) -> Result<Deformation> {
+        let size = match (self.delta, self.temperature) {
+            (None, None) => (file.delta, file.temperature),
+            given => given,
+        };
+        let size = match size {
+            (Some(_), Some(_)) => {
+                return Err(Error::setting("relstab.toml: [perturbation]", "delta or temperature", "both"));
+            }
+            (Some(delta), None) => Size::Delta(delta),
+            (None, Some(temperature)) => Size::Temperature(temperature),
+            (None, None) => default.size,
+        };
+        Ok(Deformation { cutoff: self.cutoff.or(file.cutoff).unwrap_or(default.cutoff), size, ..default })
+    }
+}
+
+impl<D: Deforming> Shared<D> {
     /// What a run below `root` is measured on and judged by, configured by `config` or by its own `relstab.toml`.
     pub fn run_plan(&self, run: &Path, root: &Path, config: Option<&Path>) -> Result<RunPlan> {
         let (config, folder) = match config {
@@ -159,21 +190,10 @@ impl Shared {
     pub fn settings(&self, config: &Config) -> Result<Settings> {
         let mut settings = Settings { law: chosen_law(self, config)?, ..Settings::default() };
         let file = &config.perturbation;
-        let deformation = &mut settings.deformation;
-        deformation.cutoff = self.cutoff.or(file.cutoff).unwrap_or(deformation.cutoff);
-        deformation.interpolation = self.interpolation.or(file.interpolation).unwrap_or(deformation.interpolation);
-        let size = match (self.delta, self.temperature) {
-            (None, None) => (file.delta, file.temperature),
-            given => given,
-        };
-        deformation.size = match size {
-            (Some(_), Some(_)) => {
-                return Err(Error::setting("relstab.toml: [perturbation]", "delta or temperature", "both"));
-            }
-            (Some(delta), None) => Size::Delta(delta),
-            (None, Some(temperature)) => Size::Temperature(temperature),
-            (None, None) => deformation.size,
-        };
+        settings.deformation = self.deforming.over(file, settings.deformation)?;
+        if let Some(interpolation) = self.interpolation.or(file.interpolation) {
+            settings.deformation.interpolation = interpolation;
+        }
         settings.images = self.images.or(file.images).unwrap_or(settings.images);
         settings.draws = self.draws.or(file.draws).unwrap_or(settings.draws);
         settings.seed = self.seed.or(file.seed).unwrap_or(settings.seed);
@@ -183,7 +203,7 @@ impl Shared {
     }
 }
 
-fn chosen_law(flags: &Shared, config: &Config) -> Result<Option<ChosenLaw>> {
+fn chosen_law<D: Deforming>(flags: &Shared<D>, config: &Config) -> Result<Option<ChosenLaw>> {
     let (law, explicit) = match (&flags.law, &config.law) {
         (Some(name), Some(LawChoice::Own(law))) if law.name == *name => ((**law).clone(), true),
         (Some(name), _) => (Law::named(name)?, true),
