@@ -13,6 +13,7 @@ mod report;
 mod runs;
 mod setup;
 mod state;
+mod sweep;
 mod watch;
 
 use std::io::{self, Write as _};
@@ -42,6 +43,8 @@ enum Command {
     Check(Box<check::Args>),
     /// Rank networks by R_f on the same images and draws.
     Compare(compare::Args),
+    /// Measure one network over cutoffs and sizes of the deformations.
+    Sweep(sweep::Args),
     /// Fit a law of one's own to networks with a known error; list and inspect laws.
     Calibrate(Box<calibrate::Args>),
     /// Measure each checkpoint of a directory as it lands.
@@ -98,7 +101,7 @@ const EXIT_CODES: &str = "Exit codes:
   0  measured; check: holds           8  R_f is undefined; check: no such value
   1  check: falls short               9  no law fits, or none applies
   2  bad command line or setting     10  a file could not be read or written
-  3  unusable probe set              11  watch --once: some checkpoints failed
+  3  unusable probe set              11  watch --once, sweep: some failed
   4  unusable model                  12  unusable journal or unknown run
   5  model and probe set do not fit  13  wait: nothing came in time
   6  no such backend, library or     14  wait: the run should stop
@@ -114,6 +117,7 @@ pub fn main() -> ProcessExit {
         Command::Check(args) => check::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Sweep(args) => sweep::run(&args),
         Command::Perturb(args) => perturb::run(&args),
         Command::Logits(args) => logits::run(&args),
         Command::Socket(args) => runs::socket(&args),

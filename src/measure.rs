@@ -6,6 +6,7 @@ mod passes;
 mod preview;
 mod record;
 mod scores;
+pub mod sweep;
 
 pub use preview::{Answer, Cost, Preview, Range, preview};
 pub use record::{axes_text, conditions, errors_disagree, predict, predict_anew, quantities};

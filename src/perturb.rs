@@ -19,7 +19,9 @@ pub use field::Displacement;
 pub use modes::{Coefficients, Mode, expected_rms_px, modes};
 pub use noise::fill_normal;
 pub use random::{Purpose, stream};
-pub use settings::{Deformation, Interpolation, Size, temperature, temperature_range, typical_displacement};
+pub use settings::{
+    Deformation, Interpolation, Size, is_natural, range_warning, temperature, temperature_range, typical_displacement,
+};
 
 /// A relative change of an image that rounding explains.
 const ROUNDING: f64 = 4.0 * f32::EPSILON as f64;

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::backend::{self, Backend, Model};
 use crate::error::{Error, Result};
 use crate::event::Measurement;
+use crate::measure::sweep::{Grid, Sweep, sweep};
 use crate::measure::{Preview, Progress, Settings, logits, measure, preview};
 use crate::path::RawPath;
 use crate::perturb::Perturber;
@@ -235,6 +236,14 @@ impl Opened {
             *resolved = Some(Resolved { images: measurement.probe.images, draws: measurement.settings.draws });
         }
         Ok(measurement)
+    }
+
+    /// Measures at every point of a grid of deformations, in place of the plan's.
+    ///
+    /// # Errors
+    /// As [`sweep()`].
+    pub fn sweep(&self, grid: &Grid, progress: Progress) -> Result<Sweep> {
+        sweep(&*self.backend, &self.probe, &self.settings, grid, progress)
     }
 
     /// What the network makes of the first images, and what measuring it would take.

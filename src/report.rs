@@ -13,6 +13,7 @@ pub mod page;
 pub mod preview;
 pub mod run;
 pub mod script;
+pub mod sweep;
 
 use std::fmt::Write as _;
 

@@ -10,15 +10,17 @@ use super::print;
 use super::state::find;
 use crate::error::{Error, ExitCode, Result};
 use crate::event::MEASUREMENT_SCHEMA;
-use crate::report::document::Document;
-use crate::report::figure::{self, Format};
+use crate::measure::sweep as sweeps;
+use crate::report::document::{Block, Document};
+use crate::report::figure::sweep::{ALT, panels};
+use crate::report::figure::{self, Figure, Format};
 use crate::report::run::Run;
-use crate::report::{check, compare, file, markdown, measurement, page, run};
+use crate::report::{check, compare, file, markdown, measurement, page, run, sweep};
 use crate::{check as checks, path, rank};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A run's directory, or a file of what measure, check or compare printed with --format json
+    /// A run's directory, or a file of what measure, check, compare or sweep printed with --format json
     #[arg(value_name = "SOURCE")]
     source: PathBuf,
     /// Write a page that needs no other file and no network
@@ -27,7 +29,7 @@ pub struct Args {
     /// Write Markdown [default: print it, if no file is asked for]
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// Write a figure of a run for a paper, .svg or .png
+    /// Write a figure of a run or a sweep for a paper, .svg or .png
     #[arg(long, value_name = "FILE")]
     figure: Option<PathBuf>,
     /// The journal [default: the one under $XDG_STATE_HOME/relstab that knows the run]
@@ -51,36 +53,52 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 /// Draws the run's figure too, if one is asked for.
 fn of_run(args: &Args) -> Result<Document> {
-    let format = args.figure.as_deref().map(|path| Ok((path, Format::of(path, "--figure")?))).transpose()?;
     let known = find(&args.source, args.journal.as_deref())?;
     let run = Run::read(&known.journal, known.id, known.run)?;
-    if let Some((path, format)) = format {
-        let nothing = || Error::setting("--figure", "a run with something measured", args.source.display());
-        figure::write(path, format, &figure::run::panels(run.series()).ok_or_else(nothing)?)?;
-    }
-    Ok(run::document(&run, args.figure.as_deref().map(|figure| beside(figure, args.markdown.as_deref()))))
+    draw(args, figure::run::panels(run.series()).as_ref())?;
+    Ok(run::document(&run, beside(args)))
 }
 
-/// The path of a figure as Markdown names it: short where both lie in one directory.
-fn beside(figure: &Path, markdown: Option<&Path>) -> String {
-    match figure.file_name() {
+/// Draws what there is to draw into the file that was asked for.
+fn draw(args: &Args, figure: Option<&impl Figure>) -> Result<()> {
+    let Some((path, format)) = Format::asked_for(args.figure.as_deref(), "--figure")? else { return Ok(()) };
+    let nothing = || Error::setting("--figure", "a source with something measured", args.source.display());
+    figure::write(path, format, figure.ok_or_else(nothing)?)
+}
+
+/// A figure as a piece of the report; `alt` says what it shows.
+fn illustration(args: &Args, alt: &'static str, figure: Option<&impl Figure>) -> Result<Option<Block>> {
+    draw(args, figure)?;
+    let block = |figure| Ok(Block::Figure { alt, svg: figure::svg(figure)?, path: beside(args) });
+    figure.map(block).transpose().map_err(Error::io(&args.source, "draw"))
+}
+
+/// The path of the figure as Markdown names it: short where both lie in one directory.
+fn beside(args: &Args) -> Option<String> {
+    let (figure, markdown) = (args.figure.as_deref()?, args.markdown.as_deref());
+    Some(match figure.file_name() {
         Some(name) if markdown.and_then(Path::parent) == figure.parent() => path::text(name.as_ref()),
         _ => path::text(&std::path::absolute(figure).unwrap_or_else(|_| figure.to_owned())),
-    }
+    })
 }
 
 /// What another command printed, by the schema that it names.
 fn saved(args: &Args) -> Result<Document> {
     let path = &args.source;
-    if args.figure.is_some() {
-        return Err(Error::setting("--figure", "a run's directory as SOURCE", path.display()));
-    }
     let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|error| no_result(path, &error.to_string()))?;
+    if args.figure.is_some() && value["schema"] != sweeps::SCHEMA {
+        return Err(Error::setting("--figure", "a run's directory or a saved sweep as SOURCE", path.display()));
+    }
     match value["schema"].as_str() {
         Some(MEASUREMENT_SCHEMA) => Ok(measurement::document(&read(path, value)?)),
         Some(checks::SCHEMA) => Ok(check::document(&read(path, value)?)),
         Some(rank::SCHEMA) => Ok(compare::document(&read(path, value)?)),
+        Some(sweeps::SCHEMA) => {
+            let found = read(path, value)?;
+            let figure = illustration(args, ALT, panels(&found).as_ref())?;
+            Ok(sweep::document(&found, figure))
+        }
         Some(other) => Err(no_result(path, &format!("schema {other}"))),
         None => Err(no_result(path, "JSON without a schema")),
     }
@@ -91,6 +109,6 @@ fn read<T: DeserializeOwned>(path: &Path, value: Value) -> Result<T> {
 }
 
 fn no_result(path: &Path, found: &str) -> Error {
-    let expected = "a run's directory, or what measure, check or compare print with --format json";
+    let expected = "a run's directory, or what measure, check, compare or sweep print with --format json";
     Error::setting("SOURCE", expected, format!("{found} in {}", path.display()))
 }

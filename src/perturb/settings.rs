@@ -116,8 +116,15 @@ pub fn temperature_range(cutoff: u32, side: f64) -> (f64, f64) {
     (1.0 / (PI * side.powi(2) * c.ln()), 4.0 / (PI.powi(3) * c.powi(2) * c.ln()))
 }
 
+/// Whether a temperature lies in the natural range; its ends do.
+#[must_use]
+pub fn is_natural(cutoff: u32, temperature: f64, side: f64) -> bool {
+    range_warning(cutoff, temperature, side).is_none()
+}
+
 /// What is unusual about a temperature outside the natural range; one sentence, or none.
-pub(super) fn range_warning(cutoff: u32, t: f64, side: f64) -> Option<String> {
+#[must_use]
+pub fn range_warning(cutoff: u32, t: f64, side: f64) -> Option<String> {
     let (least, most) = temperature_range(cutoff, side);
     let px = |t| typical_displacement(cutoff, t, side);
     let delta = px(t);

@@ -106,6 +106,13 @@ fn conditions(record: &Measurement) -> Conditions {
     ]
 }
 
+/// Settings, images and backend of a measurement, but for the settings that `varies` names.
+#[must_use]
+pub fn common(record: &Measurement, varies: &[&str]) -> Block {
+    let conditions = conditions(record).into_iter().filter(|(name, _)| !varies.contains(name));
+    Block::Facts(conditions.map(|(name, value)| (name, vec![value])).collect())
+}
+
 /// All of this about single networks.
 #[must_use]
 pub fn all(records: &[&Measurement]) -> Vec<Block> {

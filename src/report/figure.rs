@@ -4,6 +4,7 @@ pub mod axis;
 mod key;
 pub mod panels;
 pub mod run;
+pub mod sweep;
 
 use std::io::Cursor;
 use std::path::Path;
@@ -73,6 +74,14 @@ impl Format {
             "png" => Ok(Self::Png),
             _ => Err(Error::setting(flag, "a file whose name ends in .svg or .png", path.display())),
         }
+    }
+
+    /// The same with the path, where there is one.
+    ///
+    /// # Errors
+    /// As [`Format::of`].
+    pub fn asked_for<'a>(path: Option<&'a Path>, flag: &'static str) -> Result<Option<(&'a Path, Self)>> {
+        path.map(|path| Ok((path, Self::of(path, flag)?))).transpose()
     }
 }
 
