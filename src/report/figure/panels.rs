@@ -27,7 +27,7 @@ pub(super) const RIGHT: u32 = 40;
 pub struct Panels {
     name: String,
     scale: Scale,
-    panels: Vec<Panel>,
+    stack: Vec<Panel>,
 }
 
 /// Curves of one quantity.
@@ -113,25 +113,25 @@ impl Panels {
     /// Panels on an axis of this name; `None` if no curve has a value.
     #[must_use]
     pub fn new(name: impl Into<String>, scale: Scale, panels: Vec<Panel>) -> Option<Self> {
-        let panels: Vec<_> = panels.into_iter().filter(|panel| !panel.curves.is_empty()).collect();
-        (!panels.is_empty()).then(|| Self { name: name.into(), scale, panels })
+        let stack: Vec<_> = panels.into_iter().filter(|panel| !panel.curves.is_empty()).collect();
+        (!stack.is_empty()).then(|| Self { name: name.into(), scale, stack })
     }
 
     fn axis(&self) -> Axis {
-        let points = self.panels.iter().flat_map(|panel| panel.curves.iter().flat_map(|curve| &curve.points));
+        let points = self.stack.iter().flat_map(|panel| panel.curves.iter().flat_map(|curve| &curve.points));
         Axis::around(points.map(|point| point.x), self.scale, Unit::Plain, 0.02)
     }
 }
 
 impl Figure for Panels {
     fn size(&self) -> (u32, u32) {
-        (WIDTH, self.panels.iter().map(Panel::height).sum::<u32>() + BELOW)
+        (WIDTH, self.stack.iter().map(Panel::height).sum::<u32>() + BELOW)
     }
 
     fn draw<B: DrawingBackend>(&self, area: &Area<B>) -> Drawn<B> {
-        let (x, last) = (self.axis(), self.panels.len() - 1);
+        let (x, last) = (self.axis(), self.stack.len() - 1);
         let mut rest = area.clone();
-        for (index, panel) in self.panels.iter().enumerate() {
+        for (index, panel) in self.stack.iter().enumerate() {
             let (own, below) = if index == last { (rest.clone(), rest) } else { rest.split_vertically(panel.height()) };
             panel.draw(&own, &x, (index == last).then_some(&self.name))?;
             rest = below;
