@@ -213,6 +213,14 @@ pub struct Event {
     pub kind: Kind,
 }
 
+impl Event {
+    /// When it happened, seconds since 1970.
+    #[must_use]
+    pub fn seconds(&self) -> Option<f64> {
+        self.time.parse().ok().map(|time: jiff::Timestamp| time.as_nanosecond() as f64 / 1e9)
+    }
+}
+
 /// What happened to a checkpoint.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]

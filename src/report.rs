@@ -14,6 +14,7 @@ pub mod preview;
 pub mod run;
 pub mod script;
 pub mod sweep;
+pub mod tensorboard;
 
 use std::fmt::Write as _;
 

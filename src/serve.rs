@@ -1,5 +1,7 @@
-//! Who is listening: line sockets (protocol 1, docs/protocol.md) that replay the journal and then follow it live, and HTTP.
+//! Who is listening: line sockets (protocol 1, docs/protocol.md) that replay the journal and then follow it live, HTTP, and
+//! files that TensorBoard reads.
 
+mod board;
 mod feed;
 mod http;
 mod session;
@@ -17,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+pub use board::Board;
 pub use feed::Feed;
 pub use http::Http;
 pub use session::Request;

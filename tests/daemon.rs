@@ -278,7 +278,7 @@ fn where_nothing_tells_of_changes_directories_are_looked_at() {
         let path = |name: &str| place.path().join(name).display().to_string();
         let prepare = prepare.replace("LOWER", &path("lower")).replace("UPPER", &path("upper"));
         let prepare = prepare.replace("WORK", &path("work")).replace("RUN", &path("run"));
-        let Some(mut daemon) = Daemon::start_in_namespace(&place, &prepare) else { continue };
+        let Some(mut daemon) = Daemon::start_in_namespace(&place, &prepare, &[]) else { continue };
         eventually("it is said", || place.log().contains("looking at it every 1 s instead"));
         // As the daemon sees it: the mount is its own.
         let run = format!("/proc/{}/root{}", daemon.child.id(), place.run_name());

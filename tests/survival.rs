@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use common::daemon::{Client, Daemon, Place, eventually, name_of, network, property, send_signal};
+use common::daemon::{Client, Daemon, Place, eventually, fill, name_of, network, property, send_signal};
 use relstab::journal::Journal;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -99,24 +99,12 @@ fn killed_workers_cost_nothing_but_time() {
     assert!(place.outcomes("measured").values().all(|count| *count == 1));
 }
 
-/// A run of images that the fixtures take.
-fn place_of_fixtures() -> Place {
-    let place = Place::new();
-    fs::copy(common::project("tests/fixtures/images.npz"), place.run().join("probe.npz")).expect("copied");
-    fs::write(place.run().join("relstab.toml"), "probe = 'probe.npz'\n").expect("written");
-    place
-}
-
-fn bring(place: &Place, fixture: &str, name: &str) {
-    place.put(name, &fs::read(common::project("tests/fixtures").join(fixture)).expect("a fixture"));
-}
-
 #[test]
 fn networks_that_hang_or_eat_memory_are_set_aside() {
-    let place = place_of_fixtures();
-    bring(&place, "endless.onnx", "step_1.onnx");
-    bring(&place, "hungry.onnx", "step_2.onnx");
-    bring(&place, "plain.onnx", "step_3.onnx");
+    let place = Place::of_fixtures();
+    place.bring("endless.onnx", "step_1.onnx");
+    place.bring("hungry.onnx", "step_2.onnx");
+    place.bring("plain.onnx", "step_3.onnx");
     let limits = ["--timeout", "4s", "--memory-limit", "256MiB", "--attempts", "2", "--backend", "onnxruntime"];
     let daemon = Daemon::start(&place, &limits);
     let outcomes = Client::subscribed(&daemon, 0).outcomes(3);
@@ -140,23 +128,23 @@ fn networks_that_hang_or_eat_memory_are_set_aside() {
 
 #[test]
 fn external_data_may_come_later_and_a_checkpoint_of_odd_metadata_costs_only_itself() {
-    let place = place_of_fixtures();
+    let place = Place::of_fixtures();
     let daemon = Daemon::start(&place, &[]);
     let mut client = Client::subscribed(&daemon, 0);
-    bring(&place, "resnet_external.onnx", "resnet_external.onnx");
+    place.bring("resnet_external.onnx", "resnet_external.onnx");
     let mut odd = fs::read(common::project("tests/fixtures/plain.onnx")).expect("a network");
     odd.extend(property("relstab.mean", "0.5,0.5"));
     fs::write(place.run().join("step_1.onnx"), odd).expect("written");
     let failed = client.next_of("failed");
     assert!(failed["reason"].as_str().is_some_and(|reason| reason.contains("relstab.mean")), "{failed}");
-    bring(&place, "resnet_external.onnx.data", "resnet_external.onnx.data");
+    place.bring("resnet_external.onnx.data", "resnet_external.onnx.data");
     assert_eq!(name_of(&client.next_of("measured")), "resnet_external.onnx");
 }
 
 #[test]
 fn asked_to_end_it_says_goodbye_in_time_and_goes_on_later() {
-    let place = place_of_fixtures();
-    bring(&place, "endless.onnx", "step_1.onnx");
+    let place = Place::of_fixtures();
+    place.bring("endless.onnx", "step_1.onnx");
     let daemon = Daemon::start(&place, &["--backend", "onnxruntime"]);
     let mut client = Client::subscribed(&daemon, 0);
     eventually("it is measured", || {
@@ -169,15 +157,9 @@ fn asked_to_end_it_says_goodbye_in_time_and_goes_on_later() {
     assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
     drop(daemon);
     assert!(place.outcomes("failed").is_empty());
-    bring(&place, "plain.onnx", "step_1.onnx");
+    place.bring("plain.onnx", "step_1.onnx");
     let daemon = Daemon::start(&place, &[]);
     assert_eq!(name_of(&Client::subscribed(&daemon, 0).next_of("measured")), "step_1.onnx");
-}
-
-/// Writes until there is no room left.
-fn fill(path: &Path) {
-    let mut file = fs::File::create(path).expect("created");
-    while file.write_all(&[0; 4096]).is_ok() {}
 }
 
 #[test]
@@ -187,7 +169,7 @@ fn a_full_disk_is_said_and_outlived() {
     let disk = place.path().join("state");
     fs::create_dir(&disk).expect("created");
     let prepare = format!("mount -t tmpfs -o size=1m tmpfs {}", disk.display());
-    let Some(daemon) = Daemon::start_in_namespace(&place, &prepare) else { return };
+    let Some(daemon) = Daemon::start_in_namespace(&place, &prepare, &[]) else { return };
     let seen_from_here = format!("/proc/{}/root{}", daemon.child.id(), disk.canonicalize().expect("there").display());
     let seen_from_here = Path::new(&seen_from_here);
     let filler = seen_from_here.join("filler");

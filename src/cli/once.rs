@@ -10,9 +10,17 @@ use crate::event::{Event, Kind};
 use crate::path;
 use crate::plan::{Resolved, Setup};
 use crate::report;
+use crate::report::tensorboard::record::Record;
+use crate::report::tensorboard::{EventFile, scalars};
 use crate::watch::scan::{Search, checkpoints};
 
-pub fn run(shared: &Shared, folders: &[PathBuf], search: &Search, config: Option<&Path>) -> Result<ExitCode> {
+pub fn run(
+    shared: &Shared,
+    folders: &[PathBuf],
+    search: &Search,
+    config: Option<&Path>,
+    board: Option<&Path>,
+) -> Result<ExitCode> {
     let mut seq = 0;
     let mut failed = false;
     for folder in folders {
@@ -25,6 +33,7 @@ pub fn run(shared: &Shared, folders: &[PathBuf], search: &Search, config: Option
         }
         for run in found.chunk_by(|a, b| a.run == b.run) {
             let mut stream = Stream::new(shared, &run[0].run, folder, config)?;
+            stream.board = board.and_then(|board| forgiven(EventFile::open(board, &stream.run)));
             for checkpoint in run {
                 seq += 1;
                 stream.measure(&checkpoint.path, seq)?;
@@ -42,8 +51,16 @@ struct Stream {
     law: Option<String>,
     resolved: Option<Resolved>,
     format: Format,
+    /// What TensorBoard reads, unless that could not be written.
+    board: Option<EventFile>,
+    measured: i64,
     printed_header: bool,
     failed: bool,
+}
+
+/// What TensorBoard reads costs no measurement.
+fn forgiven<T>(result: Result<T>) -> Option<T> {
+    result.inspect_err(|error| complain("warning", &format!("TensorBoard: {}", error.one_line()))).ok()
 }
 
 impl Stream {
@@ -55,6 +72,8 @@ impl Stream {
             setup: plan.load()?,
             resolved: None,
             format: shared.format,
+            board: None,
+            measured: 0,
             printed_header: false,
             failed: false,
         })
@@ -76,6 +95,7 @@ impl Stream {
             Err(error) => return Err(error),
         };
         let event = Event { seq, time: jiff::Timestamp::now().to_string(), run: self.run.clone(), kind };
+        self.tell(&event);
         match (self.format, &event.kind) {
             (Format::Json, _) => print_json(&event, false),
             (Format::Text, Kind::Measured { measurement }) => {
@@ -86,6 +106,15 @@ impl Stream {
                 print(&report::line(measurement))
             }
             (Format::Text, _) => Ok(()),
+        }
+    }
+    fn tell(&mut self, event: &Event) {
+        let (Some(board), Kind::Measured { measurement }) = (&mut self.board, &event.kind) else { return };
+        self.measured += 1;
+        let step = measurement.metadata.step.map_or(self.measured, |step| step as i64);
+        let (wall_time, summary) = (event.seconds().unwrap_or_default(), Some(scalars(measurement)));
+        if forgiven(board.append(&Record { wall_time, step, summary, ..Record::default() })).is_none() {
+            self.board = None;
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::error::{Error, ExitCode, Result};
 use crate::event::{Event, Kind};
 use crate::journal::{Journal, Line, Lock, Policy};
 use crate::report;
-use crate::serve::{Feed, Http, Hub, Listeners, SocketFile};
+use crate::serve::{Board, Feed, Http, Hub, Listeners, SocketFile};
 use crate::stop::Rule;
 use crate::watch::daemon::{self, Channels, Message, Options, Planner};
 use crate::watch::pool::Limits;
@@ -32,6 +32,9 @@ pub struct Args {
     /// Measure what is there, print and exit; keeps no journal and opens no socket
     #[arg(long)]
     once: bool,
+    /// Write event files for TensorBoard below DIR, a folder for each run (docs/tensorboard.md)
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
     /// Every sub-directory is a run of its own, but those named after a step or an epoch
     #[arg(long)]
     recursive: bool,
@@ -120,7 +123,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     let search = Search::new(args.recursive, &args.pattern)?;
     if args.once {
-        return once::run(&args.shared, &args.folders, &search, args.config.as_deref());
+        return once::run(&args.shared, &args.folders, &search, args.config.as_deref(), args.tensorboard.as_deref());
     }
     watch(args, search)
 }
@@ -146,6 +149,8 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     let _lock = Lock::take(&journal_path, &note)?;
     let journal = Journal::open(&journal_path)?;
     let reader = Journal::read(&journal_path)?;
+    let board = args.tensorboard.as_ref().map(|folder| Ok(Board::new(folder.clone(), Journal::read(&journal_path)?)));
+    let board = board.transpose()?;
 
     let fail = |source| Error::Io { path: "the runtime".into(), action: "start", source };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(fail)?;
@@ -167,6 +172,7 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     info!(socket = %socket.display(), tcp = ?addresses.0, http = ?addresses.1, journal = %journal_path.display(), "ready");
     let server = runtime.spawn(listeners.serve(Arc::clone(&hub)));
     let pages = http.map(|http| runtime.spawn(http.serve(Arc::clone(&hub))));
+    let board = board.map(|board| runtime.spawn(board.follow(Arc::clone(&hub), ends.clone())));
     let printer = runtime.spawn(print_events(hub, args.shared.format, ends.clone()));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
@@ -194,8 +200,8 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
         // All end by themselves, within the bounds of a goodbye.
         let _ = server.await;
         let _ = printer.await;
-        if let Some(pages) = pages {
-            let _ = pages.await;
+        for task in [pages, board].into_iter().flatten() {
+            let _ = task.await;
         }
     });
     result.map(|()| ExitCode::Success)

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{OptionalExtension as _, Row, params_from_iter};
+use rusqlite::{OptionalExtension as _, Row, ToSql, params, params_from_iter};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Journal, Line, id_of, line_text};
 use crate::error::Result;
-use crate::event::Measurement;
+use crate::event::{CheckpointName, Measurement};
 
 /// What became of a checkpoint.
 #[derive(
@@ -181,6 +181,25 @@ impl Journal {
     /// `Journal` if it cannot be read.
     pub fn find_run(&self, path: &str) -> Result<Option<i64>> {
         self.reading(|db| id_of(db, path))
+    }
+
+    /// Where a chart over steps places the checkpoint of that name, as it was last measured before event `before`: at its step,
+    /// else at its number among the run's measurements.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn place_before(&self, run: &str, checkpoint: &CheckpointName, before: i64) -> Result<Option<i64>> {
+        let (named, name): (_, &dyn ToSql) = match checkpoint {
+            CheckpointName::Path(path) => ("path", path),
+            CheckpointName::Step(step) => ("step", &(*step as i64)),
+        };
+        let sql = format!(
+            "SELECT coalesce(step, (SELECT count(*) FROM checkpoints AS earlier
+                                    WHERE earlier.run = c.run AND earlier.state = 1 AND earlier.outcome <= c.outcome))
+             FROM checkpoints AS c WHERE run = (SELECT id FROM runs WHERE path = ?1) AND {named} = ?2
+             AND +state = 1 AND outcome < ?3 ORDER BY outcome DESC LIMIT 1"
+        );
+        self.reading(|db| db.prepare_cached(&sql)?.query_row(params![run, name, before], |row| row.get(0)).optional())
     }
 
     /// Checkpoints of a run by what became of them.

@@ -33,6 +33,19 @@ impl Place {
         place
     }
 
+    /// A run of images that the fixtures take.
+    pub fn of_fixtures() -> Self {
+        let place = Self::new();
+        fs::copy(fixture("images.npz"), place.run().join("probe.npz")).expect("copied");
+        fs::write(place.run().join("relstab.toml"), "probe = 'probe.npz'\n").expect("written");
+        place
+    }
+
+    /// A fixture, renamed into the run.
+    pub fn bring(&self, name_of_fixture: &str, name: &str) {
+        self.put(name, &fs::read(fixture(name_of_fixture)).expect("a fixture"));
+    }
+
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -112,6 +125,10 @@ pub fn bundled(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fashion-mnist-cnn").join(name)
 }
 
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
 /// The bundled run's last network with a note in its metadata, so that contents differ.
 pub fn network(note: &str) -> Vec<u8> {
     let mut bytes = fs::read(bundled("step=006000.onnx")).expect("a network");
@@ -174,18 +191,19 @@ impl Daemon {
     }
 
     /// As root of a user and mount namespace of its own, after the shell command `prepare`; `None` where that is forbidden.
-    pub fn start_in_namespace(place: &Place, prepare: &str) -> Option<Self> {
+    pub fn start_in_namespace(place: &Place, prepare: &str, more: &[&str]) -> Option<Self> {
         let script = format!("{prepare} && exec \"$@\"");
         let log = fs::File::create(place.path().join("log")).expect("a log");
         let child = Command::new("unshare")
             .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"])
             .args([env!("CARGO_BIN_EXE_relstab"), "watch"])
             .arg(place.run())
-            .args(defaults(&[]))
+            .args(defaults(more))
             .arg("--journal")
             .arg(place.journal())
             .arg("--socket")
             .arg(place.socket())
+            .args(more)
             .env("RELSTAB_LOG", "info")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -239,6 +257,12 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Writes until there is no room left.
+pub fn fill(path: &Path) {
+    let mut file = fs::File::create(path).expect("created");
+    while file.write_all(&[0; 4096]).is_ok() {}
 }
 
 impl Place {

@@ -1,0 +1,120 @@
+"""Event files, read by TensorBoard's own loaders."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from serving import BUNDLED, CHECKPOINTS, bundled_run, eventually, serving
+from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+from tensorboard.util.tensor_util import make_ndarray
+
+TAGS = {
+    "r_f": ("r_f", "value"),
+    "r_f_low": ("r_f", "low"),
+    "r_f_high": ("r_f", "high"),
+    "d_f": ("d_f", "value"),
+    "g_f": ("g_f", "value"),
+    "predicted_error": ("prediction", "error"),
+    "predicted_error_low": ("prediction", "low"),
+    "predicted_error_high": ("prediction", "high"),
+    "val_error": ("metadata", "val_error"),
+    "probe_error": ("probe_error",),
+}
+FAST = ("--draws", "1", "--images", "50")
+
+
+def loaded(board: Path) -> EventMultiplexer:
+    multiplexer = EventMultiplexer(size_guidance={"tensors": 0, "scalars": 0})
+    multiplexer.AddRunsFromDirectory(str(board))
+    multiplexer.Reload()
+    return multiplexer
+
+
+def told(board: Path, run: str) -> dict[str, list[tuple[int, float, float]]]:
+    """Step, value and wall time of each point of a run, by tag."""
+    accumulator = loaded(board).GetAccumulator(run)
+    points = defaultdict(list)
+    for tag in accumulator.Tags()["tensors"]:
+        for event in accumulator.Tensors(tag):
+            points[tag].append((event.step, float(make_ndarray(event.tensor_proto)), event.wall_time))
+    for tag in accumulator.Tags()["scalars"]:
+        points[tag] += [(event.step, event.value, event.wall_time) for event in accumulator.Scalars(tag)]
+    return points
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    command = ["relstab", "history", str(folder), "--format", "json"]
+    return list(json.loads(subprocess.run(command, capture_output=True, check=True).stdout))
+
+
+def single(number: float) -> float:
+    return float(struct.unpack("f", struct.pack("f", number))[0])
+
+
+def expected(entries: list[dict[str, Any]], tag: str) -> list[tuple[int, float]]:
+    points = []
+    for entry in entries:
+        value: Any = entry["measurement"]
+        for key in TAGS[tag]:
+            value = value and value[key]
+        if value is not None:
+            points.append((entry["step"], single(value)))
+    return points
+
+
+def test_every_scalar_is_read_back_after_kills(tmp_path: Path) -> None:
+    folder, board = bundled_run(tmp_path / "today"), tmp_path / "board"
+    # One law for all of the run: a refit predicts anew what was told before.
+    (folder / "relstab.toml").write_text("refit = false\n" + (BUNDLED / "relstab.toml").read_text())
+    with serving(folder, "--tensorboard", str(board), *FAST) as daemon:
+        for source in CHECKPOINTS:
+            daemon.land(source)
+            daemon.kill()
+            daemon.start()
+        daemon.measured(len(CHECKPOINTS))
+        entries = history(folder)
+        eventually(lambda: len(told(board, "today")["relstab/r_f"]) == len(CHECKPOINTS))
+    points = told(board, "today")
+    assert set(points) == {f"relstab/{tag}" for tag in TAGS}
+    for tag in TAGS:
+        found = [(step, value) for step, value, _ in sorted(points[f"relstab/{tag}"])]
+        assert found == expected(entries, tag) and found, tag
+    # Points lie where they were measured in time.
+    times = [time for _, _, time in points["relstab/r_f"]]
+    assert times == sorted(times) and times[-1] - times[0] < 600
+
+
+HOSTILE = "<img src=x onerror=alert(1)>*[a]\n\u202e..' \\"
+
+
+def test_runs_of_one_name_and_hostile_names_are_told_apart(tmp_path: Path) -> None:
+    root, board = tmp_path / "runs", tmp_path / "board"
+    for name in ("a/today", "b/today", HOSTILE):
+        bundled_run(root / name)
+    with serving(root, "--recursive", "--tensorboard", str(board), *FAST) as daemon:
+        for index, name in enumerate(("a/today", "b/today", HOSTILE)):
+            (root / name / "step=1.onnx").write_bytes(CHECKPOINTS[index].read_bytes())
+        eventually(lambda: sum(run["measured"] for run in daemon.get("/api/runs")["runs"]) == 3, daemon.log.read_text)
+        values = {}
+        for run in daemon.get("/api/runs")["runs"]:
+            measured = daemon.get(f"/api/runs/{run['id']}/measurements")[0]["measurement"]
+            values[run["run"]] = single(measured["r_f"]["value"])
+        eventually(lambda: sum(len(told(board, run)["relstab/r_f"]) for run in loaded(board).Runs()) == 3)
+    found = {run: told(board, run)["relstab/r_f"] for run in loaded(board).Runs()}
+    assert sorted(point[1] for points in found.values() for point in points) == sorted(values.values())
+    assert all(char.isalnum() or char in "-_.,+=@ " for run in found for char in run), found
+
+
+def test_once_writes_them_too(tmp_path: Path) -> None:
+    folder, board = bundled_run(tmp_path / "today"), tmp_path / "not" / "there"
+    (folder / CHECKPOINTS[3].name).write_bytes(CHECKPOINTS[3].read_bytes())
+    command = ["relstab", "watch", "--once", str(folder), "--backend", "tract", "--format", "json", *FAST]
+    result = subprocess.run([*command, "--tensorboard", str(board)], capture_output=True, check=True)
+    record = json.loads(result.stdout)["measurement"]
+    [point] = told(board, "today")["relstab/r_f"]
+    assert point[:2] == (record["metadata"]["step"], single(record["r_f"]["value"]))

@@ -1,0 +1,140 @@
+//! Event files for TensorBoard beside the sockets: each run's is brought up to the journal whenever something is new.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use super::{Feed, Hub};
+use crate::error::Result;
+use crate::event::{CheckpointName, Event, Kind};
+use crate::journal::Journal;
+use crate::path;
+use crate::report::tensorboard::record::Record;
+use crate::report::tensorboard::{EventFile, known_error, scalars};
+
+/// Events read from the journal at once.
+const CHUNK: usize = 100;
+/// How long a folder that could not be written is left alone.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// A folder that TensorBoard shows, and the journal that it follows.
+#[derive(Debug)]
+pub struct Board {
+    folder: PathBuf,
+    journal: Journal,
+    /// Of each run, its file and the seq of the last event that was looked at.
+    files: HashMap<String, (EventFile, i64)>,
+    is_failing: bool,
+}
+
+impl Board {
+    /// `journal` is opened for reading; nothing is written yet.
+    #[must_use]
+    pub fn new(folder: PathBuf, journal: Journal) -> Self {
+        Self { folder, journal, files: HashMap::new(), is_failing: false }
+    }
+
+    /// Follows the journal until the daemon ends; what cannot be written is said once, and tried again.
+    pub async fn follow(mut self, hub: Arc<Hub>, ends: CancellationToken) {
+        let Ok(mut feed) = Feed::new(hub, Vec::new(), None).await else { return };
+        let mut due = self.runs();
+        loop {
+            let Ok((board, failed)) = tokio::task::spawn_blocking(move || self.write(due)).await else { return };
+            (self, due) = (board, failed);
+            tokio::select! {
+                lines = feed.next() => match lines {
+                    Ok(Some(lines)) => due.extend(lines.iter().map(|line| line.run.to_string())),
+                    Ok(None) => return,
+                    // The journal, which cannot be read now.
+                    Err(_) => tokio::time::sleep(RETRY).await,
+                },
+                () = tokio::time::sleep(RETRY), if !due.is_empty() => {}
+                () = ends.cancelled() => {
+                    due = self.runs();
+                    let _ = tokio::task::spawn_blocking(move || self.write(due)).await;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn runs(&self) -> BTreeSet<String> {
+        self.journal.runs().unwrap_or_default().into_iter().map(|(_, run)| run).collect()
+    }
+
+    /// Brings the files of these runs up to the journal; gives the runs whose file could not be written.
+    fn write(mut self, runs: BTreeSet<String>) -> (Self, BTreeSet<String>) {
+        let mut failed = BTreeSet::new();
+        for run in runs {
+            let Err(error) = self.catch_up(&run) else { continue };
+            if !self.is_failing {
+                error!("TensorBoard: {}; trying again every {} s", error.one_line(), RETRY.as_secs());
+            }
+            self.is_failing = true;
+            failed.insert(run);
+        }
+        if failed.is_empty() && std::mem::take(&mut self.is_failing) {
+            info!(folder = %self.folder.display(), "TensorBoard's files are up to date again");
+        }
+        (self, failed)
+    }
+
+    /// Writes what the journal holds of a run beyond its file.
+    fn catch_up(&mut self, run: &str) -> Result<()> {
+        let names = [run.to_owned()];
+        let (file, seen) = match self.files.entry(run.to_owned()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let file = EventFile::open(&self.folder, run)?;
+                let seen = seen(&self.journal, &names, &file)?;
+                entry.insert((file, seen))
+            }
+        };
+        loop {
+            let lines = self.journal.events_since(*seen, &names, CHUNK)?;
+            if lines.is_empty() {
+                return Ok(());
+            }
+            for line in lines {
+                if let Ok(event) = serde_json::from_str(&line.text)
+                    && let Some(record) = told(&self.journal, &event)?
+                {
+                    file.append(&record)?;
+                }
+                *seen = line.seq;
+            }
+        }
+    }
+}
+
+/// The seq of the last event that the file tells of; 0 where that is of another journal or of a run that was forgotten since: all
+/// that the journal holds is new then.
+fn seen(journal: &Journal, names: &[String], file: &EventFile) -> Result<i64> {
+    let Some((seq, wall_time)) = file.last() else { return Ok(0) };
+    let lines = journal.events_since(seq - 1, names, 1)?;
+    let event = lines.first().and_then(|line| serde_json::from_str::<Event>(&line.text).ok());
+    let is_same = event.is_some_and(|event| event.seq as i64 == seq && event.seconds() == Some(wall_time));
+    Ok(if is_same { seq } else { 0 })
+}
+
+/// What is told of an event, if anything is: a measurement, or a known error of what was measured before.
+fn told(journal: &Journal, event: &Event) -> Result<Option<Record>> {
+    let (checkpoint, before, summary) = match &event.kind {
+        Kind::Measured { measurement } => {
+            let path = path::text(&measurement.model.path);
+            (&CheckpointName::Path(path), event.seq + 1, scalars(measurement))
+        }
+        Kind::Annotated { checkpoint, val_error } => (checkpoint, event.seq, known_error(*val_error)),
+        _ => return Ok(None),
+    };
+    let step = journal.place_before(&event.run, checkpoint, before as i64)?;
+    Ok(step.zip(event.seconds()).map(|(step, wall_time)| {
+        let seq = Some(event.seq as i64);
+        Record { wall_time, step, summary: Some(summary), seq, ..Record::default() }
+    }))
+}
