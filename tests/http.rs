@@ -142,6 +142,10 @@ fn slow_and_endless_clients_cost_nothing() {
     for stream in &mut slow {
         stream.write_all(b"GET / HT").expect("sent");
     }
+    // One who asks for tens of megabytes and takes none of them.
+    let mut deaf = TcpStream::connect(&address).expect("connected");
+    let file = format!("GET /plotly.js HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    deaf.write_all(file.repeat(20).as_bytes()).expect("sent");
     // A body without an end is refused by its announced length, and by what comes of it.
     let head =
         format!("POST /api/runs/1/annotations HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n");
@@ -175,4 +179,11 @@ fn slow_and_endless_clients_cost_nothing() {
     let mut rest = Vec::new();
     slow[0].read_to_end(&mut rest).expect("cut off");
     assert!(started.elapsed() < Duration::from_secs(30));
+    deaf.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+    let mut taken = Vec::new();
+    match deaf.read_to_end(&mut taken) {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+    }
+    assert!(taken.len() < 40_000_000, "{} bytes: served to the end", taken.len());
 }

@@ -20,6 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
@@ -35,6 +36,8 @@ const MAX_BODY: usize = 64 << 10;
 const HEADERS: Duration = Duration::from_secs(10);
 /// A request that has not been read and answered by then is given up; a stream of events has begun by then.
 const ANSWER: Duration = Duration::from_secs(10);
+/// A client that takes nothing of its answer for this long is cut off.
+const TAKING: Duration = Duration::from_secs(10);
 /// Clients at once; more wait to be accepted.
 const MAX_CLIENTS: usize = 1024;
 
@@ -98,10 +101,12 @@ impl Http {
 
 async fn serve_one(stream: TcpStream, router: Router, hub: Arc<Hub>) -> hyper::Result<()> {
     let _ = stream.set_nodelay(true);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(TAKING));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
     tokio::select! {
         result = connection.as_mut() => return result,

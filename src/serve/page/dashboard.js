@@ -156,14 +156,17 @@
     element(id).replaceChildren(...(items.length ? items : [node("li", otherwise)]));
   }
 
-  function show() {
+  function list() {
     // A table that is made anew would take the focus from a run's box.
     const focus = document.activeElement?.closest("#runs tr")?.rowIndex;
     const rows = state.runs.map(row).filter((_, index) => isListed(state.runs[index]));
     element("runs").replaceChildren(...rows);
     if (focus) rows[focus - 1]?.querySelector("input").focus();
     element("empty").hidden = state.runs.length > 0;
+  }
 
+  function show() {
+    list();
     fill("now", state.runs.filter((run) => run.watched).flatMap(now), "nothing waits");
     fill("rules", shown().flatMap(rules), "no rule");
     const failures = shown().flatMap((run) =>
@@ -240,7 +243,7 @@
     setTheme(THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length]);
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", chart);
-  element("filter").addEventListener("input", show);
+  element("filter").addEventListener("input", list);
   element("all").addEventListener("click", () => chooseAll(true));
   element("none").addEventListener("click", () => chooseAll(false));
   setTheme(localStorage.getItem("theme") ?? "system");
