@@ -6,6 +6,7 @@ pub mod linear;
 mod presets;
 pub mod refit;
 pub mod saved;
+pub mod table;
 pub mod terms;
 
 use std::fmt::Write as _;
@@ -18,7 +19,7 @@ pub use presets::presets;
 use crate::error::{Error, Result};
 use crate::estimate::{Estimate, Estimator};
 use crate::perturb::Interpolation;
-use linear::{Linear, Predictive};
+use linear::{Linear, Student};
 use terms::{Quantities, Term, logs};
 
 /// How the warning that tells why there is no prediction begins.
@@ -278,10 +279,10 @@ impl Law {
     }
 
     /// The spread of a law that is known by its numbers alone, about the error it predicts.
-    fn spread(&self) -> Option<Predictive> {
+    fn spread(&self) -> Option<Student> {
         let points = f64::from(self.points.unwrap_or(u32::MAX)).max(3.0);
         let scale = self.sd_log? * (1.0 + 1.0 / points).sqrt();
-        Some(Predictive { mean: 0.0, scale, degrees: points - 2.0 })
+        Some(Student { mean: 0.0, scale, degrees: points - 2.0 })
     }
 
     /// Why a prediction at `r_f`, whose interval spans `factor` either way, may be off.

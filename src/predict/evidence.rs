@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::calibrate::Point;
+use super::table::rows;
 use super::terms::{Term, known};
 use super::{Conditions, is_near_initial};
 use crate::error::{Error, Result};
@@ -102,13 +103,9 @@ struct Row {
 /// # Errors
 /// `Io` if the file cannot be read, `Points` naming the row that cannot be used.
 pub fn of_table(path: &Path, unsaid: &Unsaid) -> Result<(Vec<Known>, usize)> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
-    let is_json = text.trim_start().starts_with('[');
-    let rows = if is_json { json_rows(&text) } else { csv_rows(&text) };
     let mut known = Vec::new();
     let mut left_out = 0;
-    for (name, row) in rows {
-        let name = format!("{}: {name}", path.display());
+    for (name, row) in rows::<Row>(path)? {
         let row = row.map_err(|found| Error::points(&name, "numbers r_f and error, and known columns", found))?;
         if row.step == Some(0) {
             left_out += 1;
@@ -117,28 +114,6 @@ pub fn of_table(path: &Path, unsaid: &Unsaid) -> Result<(Vec<Known>, usize)> {
         }
     }
     Ok((known, left_out))
-}
-
-type Named = (String, std::result::Result<Row, String>);
-
-fn csv_rows(text: &str) -> Vec<Named> {
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
-    let row = |(index, row): (usize, csv::Result<Row>)| {
-        (format!("row {}", index + 1), row.map_err(|error| error.to_string()))
-    };
-    reader.deserialize().enumerate().map(row).collect()
-}
-
-fn json_rows(text: &str) -> Vec<Named> {
-    match serde_json::from_str::<Vec<serde_json::Value>>(text) {
-        Err(error) => vec![("JSON".to_owned(), Err(error.to_string()))],
-        Ok(rows) => {
-            let row = |(index, row)| {
-                (format!("row {}", index + 1), serde_json::from_value(row).map_err(|error| error.to_string()))
-            };
-            rows.into_iter().enumerate().map(row).collect()
-        }
-    }
 }
 
 impl Row {

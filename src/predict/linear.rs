@@ -32,9 +32,9 @@ pub struct Fit {
     degrees: f64,
 }
 
-/// Where a new point falls: Student-t.
+/// What is known of a number: a Student-t distribution.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Predictive {
+pub struct Student {
     /// Its centre.
     pub mean: f64,
     /// Its scale.
@@ -120,25 +120,48 @@ impl Fit {
         (self.degrees > 0.0).then(|| (self.squares / self.degrees).sqrt())
     }
 
+    /// Coefficient number `index`; `None` where too little is known.
+    #[must_use]
+    pub fn coefficient(&self, index: usize) -> Option<Student> {
+        let only = DVector::from_fn(self.coefficients.len(), |row, _| f64::from(u8::from(row == index)));
+        self.known(self.coefficients[index], self.inflation(&only))
+    }
+
+    /// The line at `x1, ...`; `None` where too little is known.
+    #[must_use]
+    pub fn mean(&self, x: &[f64]) -> Option<Student> {
+        self.known(self.at(x), self.inflation(&with_one(x)))
+    }
+
     /// Where a new point at `x1, ...` falls; `None` where too little is known.
     #[must_use]
-    pub fn predictive(&self, x: &[f64]) -> Option<Predictive> {
-        let with_one = DVector::from_iterator(x.len() + 1, std::iter::once(1.0).chain(x.iter().copied()));
-        let inflation = 1.0 + with_one.dot(&self.precision.solve(&with_one));
-        let scale = self.noise()? * inflation.sqrt();
-        Some(Predictive { mean: self.at(x), scale, degrees: self.degrees })
+    pub fn predictive(&self, x: &[f64]) -> Option<Student> {
+        self.known(self.at(x), 1.0 + self.inflation(&with_one(x)))
+    }
+
+    /// Variance of this combination of the coefficients, in units of the noise's.
+    fn inflation(&self, of: &DVector<f64>) -> f64 {
+        of.dot(&self.precision.solve(of))
+    }
+
+    fn known(&self, mean: f64, inflation: f64) -> Option<Student> {
+        Some(Student { mean, scale: self.noise()? * inflation.sqrt(), degrees: self.degrees })
     }
 }
 
-impl Predictive {
-    /// Half the width of the interval that holds a new point with probability `level`.
+fn with_one(x: &[f64]) -> DVector<f64> {
+    DVector::from_iterator(x.len() + 1, std::iter::once(1.0).chain(x.iter().copied()))
+}
+
+impl Student {
+    /// Half the width of the interval that holds the number with probability `level`.
     #[must_use]
     pub fn half_width(&self, level: f64) -> Option<f64> {
         let student = StudentsT::new(0.0, 1.0, self.degrees).ok()?;
         Some(student.inverse_cdf(f64::midpoint(1.0, level)) * self.scale)
     }
 
-    /// The probability that a new point falls at least as far from the centre as `y`.
+    /// The probability that it lies at least as far from the centre as `y`.
     #[must_use]
     pub fn beyond(&self, y: f64) -> f64 {
         let distance = (y - self.mean).abs() / self.scale;
@@ -172,6 +195,9 @@ mod tests {
         let half_width = predictive.half_width(0.9).expect("a quantile");
         assert!((half_width / predictive.scale - 2.919_986).abs() < 1e-5);
         assert!((predictive.beyond(predictive.mean - half_width) - 0.1).abs() < 1e-9);
+        let of_slope = fit.coefficient(1).expect("determined");
+        assert!(close(of_slope.mean, slope) && close(of_slope.scale, (variance / 7.25).sqrt()));
+        assert!(close(fit.mean(&[-0.25]).expect("determined").scale, (variance / 4.0).sqrt()));
     }
 
     #[test]
