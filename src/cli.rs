@@ -12,6 +12,7 @@ mod perturb;
 mod report;
 mod runs;
 mod setup;
+mod sources;
 mod state;
 mod sweep;
 mod watch;

@@ -5,14 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::measure::measure_file;
 use super::setup::Shared;
-use super::state::find;
+use super::sources::measured;
 use super::{Format, complain, print, print_json};
 use crate::config::Config;
-use crate::error::{Error, ExitCode, Reach, Result};
-use crate::event::Measurement;
-use crate::journal::{Entry, Filter};
+use crate::error::{Error, ExitCode, Result};
+use crate::journal::Filter;
 use crate::path;
 use crate::perturb::Size;
 use crate::predict::calibrate::{Form, calibrate};
@@ -20,7 +18,6 @@ use crate::predict::evidence::{ErrorOf, Known, Unsaid, differences, of_measureme
 use crate::predict::saved::{Folder, LAW_SCHEMA, Saved, check_name};
 use crate::predict::{Conditions, Law, presets};
 use crate::report;
-use crate::watch::scan::{Search, checkpoints};
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -150,14 +147,8 @@ fn evidence(args: &Fit, source: &Path) -> Result<(Vec<Known>, usize)> {
     if !source.is_dir() {
         return of_table(source, &unsaid(args)?);
     }
-    let measured = match find(source, args.journal.as_deref()) {
-        Ok(known) => {
-            let entries = known.journal.history(known.id, Filter::default())?;
-            entries.iter().filter_map(Entry::record).map(|record| (known.run.clone(), record)).collect()
-        }
-        Err(Error::UnknownRun { .. }) if args.journal.is_none() => measure_all(args, source)?,
-        Err(error) => return Err(error),
-    };
+    let measured =
+        measured(&args.shared, source, args.journal.as_deref(), Filter::default(), |run| run.iter().collect())?;
     Ok(of_measurements(&measured, args.error))
 }
 
@@ -175,23 +166,6 @@ fn unsaid(args: &Fit) -> Result<Unsaid> {
         side: args.side.unwrap_or(f64::NAN),
     };
     Ok(Unsaid { conditions, classes: args.classes })
-}
-
-/// A network that cannot be measured costs only itself.
-fn measure_all(args: &Fit, folder: &Path) -> Result<Vec<(String, Measurement)>> {
-    let mut measured = Vec::new();
-    for run in checkpoints(&Search::new(true, "*.onnx")?, folder)?.chunk_by(|a, b| a.run == b.run) {
-        let setup = args.shared.run_plan(&run[0].run, folder, None)?.plan.load()?;
-        let mut resolved = None;
-        for found in run {
-            match measure_file(&setup, &found.path, &mut resolved) {
-                Ok(measurement) => measured.push((path::text(&found.run), measurement)),
-                Err(error) if error.reach() == Reach::Checkpoint => complain("error", &error.one_line()),
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok(measured)
 }
 
 /// Refuses networks, or a law to start from, of other settings than the first's, unless forced; then says what was forced.

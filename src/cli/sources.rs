@@ -1,0 +1,53 @@
+//! Where commands that learn from many networks get their measurements: a run's journal, else a directory, measured here.
+
+use std::path::Path;
+
+use super::complain;
+use super::measure::measure_file;
+use super::setup::Shared;
+use super::state::find;
+use crate::error::{Error, Reach, Result};
+use crate::event::Measurement;
+use crate::journal::{Entry, Filter};
+use crate::path;
+use crate::watch::scan::{Found, Search, checkpoints};
+
+/// Each network of the directory `source` with its run; where no journal knows it, those are measured that `choose` takes
+/// from the checkpoints of a run, in training order.
+pub fn measured(
+    shared: &Shared,
+    source: &Path,
+    journal: Option<&Path>,
+    filter: Filter,
+    choose: impl Fn(&[Found]) -> Vec<&Found>,
+) -> Result<Vec<(String, Measurement)>> {
+    match find(source, journal) {
+        Ok(known) => {
+            let entries = known.journal.history(known.id, filter)?;
+            Ok(entries.iter().filter_map(Entry::record).map(|record| (known.run.clone(), record)).collect())
+        }
+        Err(Error::UnknownRun { .. }) if journal.is_none() => measure_all(shared, source, choose),
+        Err(error) => Err(error),
+    }
+}
+
+/// A network that cannot be measured costs only itself.
+fn measure_all(
+    shared: &Shared,
+    folder: &Path,
+    choose: impl Fn(&[Found]) -> Vec<&Found>,
+) -> Result<Vec<(String, Measurement)>> {
+    let mut measured = Vec::new();
+    for run in checkpoints(&Search::new(true, "*.onnx")?, folder)?.chunk_by(|a, b| a.run == b.run) {
+        let setup = shared.run_plan(&run[0].run, folder, None)?.plan.load()?;
+        let mut resolved = None;
+        for found in choose(run) {
+            match measure_file(&setup, &found.path, &mut resolved) {
+                Ok(measurement) => measured.push((path::text(&found.run), measurement)),
+                Err(error) if error.reach() == Reach::Checkpoint => complain("error", &error.one_line()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(measured)
+}
