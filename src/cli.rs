@@ -11,6 +11,7 @@ mod once;
 mod perturb;
 mod report;
 mod runs;
+mod scaling;
 mod setup;
 mod sources;
 mod state;
@@ -48,6 +49,8 @@ enum Command {
     Sweep(sweep::Args),
     /// Fit a law of one's own to networks with a known error; list and inspect laws.
     Calibrate(Box<calibrate::Args>),
+    /// Fit how R_f, D_f and G_f go with the size of the training set: power laws.
+    Scaling(Box<scaling::Args>),
     /// Measure each checkpoint of a directory as it lands.
     Watch(Box<watch::Args>),
     /// Print what became of each checkpoint of a run.
@@ -119,6 +122,7 @@ pub fn main() -> ProcessExit {
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Sweep(args) => sweep::run(&args),
+        Command::Scaling(args) => scaling::run(&args),
         Command::Perturb(args) => perturb::run(&args),
         Command::Logits(args) => logits::run(&args),
         Command::Socket(args) => runs::socket(&args),

@@ -40,6 +40,7 @@ pub mod event;
 pub mod check;
 pub mod rank;
 pub mod measure;
+pub mod scaling;
 pub mod plan;
 pub mod config;
 pub mod journal;

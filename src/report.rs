@@ -12,6 +12,7 @@ pub mod measurement;
 pub mod page;
 pub mod preview;
 pub mod run;
+pub mod scaling;
 pub mod script;
 pub mod sweep;
 pub mod tensorboard;

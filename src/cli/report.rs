@@ -12,15 +12,15 @@ use crate::error::{Error, ExitCode, Result};
 use crate::event::MEASUREMENT_SCHEMA;
 use crate::measure::sweep as sweeps;
 use crate::report::document::{Block, Document};
-use crate::report::figure::sweep::{ALT, panels};
 use crate::report::figure::{self, Figure, Format};
 use crate::report::run::Run;
-use crate::report::{check, compare, file, markdown, measurement, page, run, sweep};
+use crate::report::{check, compare, file, markdown, measurement, page, run, scaling, sweep};
+use crate::scaling as scalings;
 use crate::{check as checks, path, rank};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A run's directory, or a file of what measure, check, compare or sweep printed with --format json
+    /// A run's directory, or a file of what measure, check, compare, sweep or scaling printed with --format json
     #[arg(value_name = "SOURCE")]
     source: PathBuf,
     /// Write a page that needs no other file and no network
@@ -29,7 +29,7 @@ pub struct Args {
     /// Write Markdown [default: print it, if no file is asked for]
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// Write a figure of a run or a sweep for a paper, .svg or .png
+    /// Write a figure of a run, a sweep or power laws for a paper, .svg or .png
     #[arg(long, value_name = "FILE")]
     figure: Option<PathBuf>,
     /// The journal [default: the one under $XDG_STATE_HOME/relstab that knows the run]
@@ -87,8 +87,10 @@ fn saved(args: &Args) -> Result<Document> {
     let path = &args.source;
     let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|error| no_result(path, &error.to_string()))?;
-    if args.figure.is_some() && value["schema"] != sweeps::SCHEMA {
-        return Err(Error::setting("--figure", "a run's directory or a saved sweep as SOURCE", path.display()));
+    let is_drawn = [sweeps::SCHEMA, scalings::SCHEMA].iter().any(|schema| value["schema"] == *schema);
+    if args.figure.is_some() && !is_drawn {
+        let expected = "a run's directory, a saved sweep or saved power laws as SOURCE";
+        return Err(Error::setting("--figure", expected, path.display()));
     }
     match value["schema"].as_str() {
         Some(MEASUREMENT_SCHEMA) => Ok(measurement::document(&read(path, value)?)),
@@ -96,8 +98,13 @@ fn saved(args: &Args) -> Result<Document> {
         Some(rank::SCHEMA) => Ok(compare::document(&read(path, value)?)),
         Some(sweeps::SCHEMA) => {
             let found = read(path, value)?;
-            let figure = illustration(args, ALT, panels(&found).as_ref())?;
+            let figure = illustration(args, figure::sweep::ALT, figure::sweep::panels(&found).as_ref())?;
             Ok(sweep::document(&found, figure))
+        }
+        Some(scalings::SCHEMA) => {
+            let found = read(path, value)?;
+            let figure = illustration(args, figure::scaling::ALT, figure::scaling::panels(&found).as_ref())?;
+            Ok(scaling::document(&found, figure))
         }
         Some(other) => Err(no_result(path, &format!("schema {other}"))),
         None => Err(no_result(path, "JSON without a schema")),
@@ -109,6 +116,6 @@ fn read<T: DeserializeOwned>(path: &Path, value: Value) -> Result<T> {
 }
 
 fn no_result(path: &Path, found: &str) -> Error {
-    let expected = "a run's directory, or what measure, check, compare or sweep print with --format json";
+    let expected = "a run's directory, or what measure, check, compare, sweep or scaling print with --format json";
     Error::setting("SOURCE", expected, format!("{found} in {}", path.display()))
 }

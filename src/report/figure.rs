@@ -4,6 +4,7 @@ pub mod axis;
 mod key;
 pub mod panels;
 pub mod run;
+pub mod scaling;
 pub mod sweep;
 
 use std::io::Cursor;
