@@ -15,7 +15,7 @@ mod simd;
 use crate::error::Result;
 use crate::probe::Shape;
 
-pub use field::Displacement;
+pub use field::{Displacement, folds};
 pub use modes::{Coefficients, Mode, expected_rms_px, modes};
 pub use noise::fill_normal;
 pub use random::{Purpose, stream};
@@ -88,6 +88,18 @@ impl Perturber {
         self.shape
     }
 
+    /// Which deformations are drawn.
+    #[must_use]
+    pub fn deformation(&self) -> &Deformation {
+        &self.deformation
+    }
+
+    /// Seed of all draws.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// How deformed images are read.
     #[must_use]
     pub fn interpolation(&self) -> Interpolation {
@@ -145,15 +157,22 @@ impl Perturber {
         }
     }
 
+    /// The displacement of image number `index` by its draw number `draw`, left in `scratch`.
+    pub fn displace(&self, index: u64, draw: u64, scratch: &mut Scratch) -> Displacement {
+        scratch.coefficients.draw(self.sines.modes(), &mut stream(self.seed, index, draw, Purpose::Field));
+        let Scratch { coefficients, field, .. } = scratch;
+        self.kernel.displace(&self.sines, self.shape, self.temperature, coefficients, field);
+        self.kernel.measure(self.shape, &field.dx, &field.dy)
+    }
+
     /// Deforms image number `index`, read as `[channel][y][x]`, by its draw number `draw`.
     ///
     /// # Panics
     /// If `image` or `out` is not of the shape.
     pub fn deform(&self, index: u64, draw: u64, image: &[f32], out: &mut [f32], scratch: &mut Scratch) -> Displacement {
-        scratch.coefficients.draw(self.sines.modes(), &mut stream(self.seed, index, draw, Purpose::Field));
-        let Scratch { coefficients, field, .. } = scratch;
-        self.kernel.displace(&self.sines, self.shape, self.temperature, coefficients, field);
-        self.measure_and_read(image, out, scratch)
+        let displacement = self.displace(index, draw, scratch);
+        self.read(image, out, scratch);
+        displacement
     }
 
     /// Deforms an image by given coefficients, one for each of [`modes`].

@@ -126,10 +126,10 @@ impl Setup {
         backend::read(path, self.plan.backend.output.as_deref())
     }
 
-    /// Loads a network, and the probe images preprocessed by what it says of itself where the plan does not.
+    /// Loads a network and its probe images.
     ///
     /// # Errors
-    /// As [`Source::set`] and [`backend::load`], and `Model` where it says of itself what does not fit the images.
+    /// As [`Self::probe_for`] and [`backend::load`].
     pub fn open(&self, model: Model, progress: Progress) -> Result<Opened> {
         let probe = self.probe_for(&model, progress)?;
         let backend = backend::load(model, probe.shape(), &self.plan.backend)?;
@@ -144,7 +144,11 @@ impl Setup {
         self.open(model, progress)?.measure(resolved, progress)
     }
 
-    fn probe_for(&self, model: &Model, progress: Progress) -> Result<ProbeSet> {
+    /// The probe images as this network sees them: preprocessed by what it says of itself where the plan does not.
+    ///
+    /// # Errors
+    /// As [`Source::set`], and `Model` where it says of itself what does not fit the images.
+    pub fn probe_for(&self, model: &Model, progress: Progress) -> Result<ProbeSet> {
         let planned = &self.plan.preprocess;
         let mut preprocess = planned.clone().or(&model.metadata().preprocess);
         if planned.geometry().is_identity() && !self.source.is_encoded() {

@@ -145,7 +145,23 @@ fn folds_between((dx, dx_next): (&[f32], &[f32]), (dy, dy_next): (&[f32], &[f32]
     for x in 0..last {
         let (xx, xy) = (dx_right[x] - dx[x], dx_next[x] - dx[x]);
         let (yx, yy) = (dy_right[x] - dy[x], dy_next[x] - dy[x]);
-        folds |= u32::from((1.0 - xx) * (1.0 - yy) <= xy * yx);
+        folds |= u32::from(is_fold([xx, xy], [yx, yy]));
     }
     folds != 0
+}
+
+/// By the changes of `dx` and `dy` to the next pixel along x and y.
+#[inline(always)]
+fn is_fold([xx, xy]: [f32; 2], [yx, yy]: [f32; 2]) -> bool {
+    (1.0 - xx) * (1.0 - yy) <= xy * yx
+}
+
+/// Where a displacement `[y][x]` of an image `width` pixels wide folds: for each pixel with a next one to the right and below,
+/// `[y][x]` of one row and one column less.
+#[must_use]
+pub fn folds(width: usize, dx: &[f32], dy: &[f32]) -> Vec<bool> {
+    let rows = dx.len() / width;
+    let corners = (1..rows).flat_map(|y| (1..width).map(move |x| (y - 1) * width + x - 1));
+    let changes = |d: &[f32], at: usize| [d[at + 1] - d[at], d[at + width] - d[at]];
+    corners.map(|at| is_fold(changes(dx, at), changes(dy, at))).collect()
 }
