@@ -31,6 +31,7 @@ pub mod process;
 pub mod preprocess;
 pub mod probe;
 pub mod perturb;
+pub mod gallery;
 pub mod checkpoint;
 pub mod backend;
 pub mod estimate;
