@@ -6,6 +6,7 @@ pub mod conditions;
 pub mod document;
 pub mod figure;
 pub mod file;
+pub mod gallery;
 pub mod law;
 pub mod markdown;
 pub mod measurement;

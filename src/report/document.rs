@@ -122,7 +122,8 @@ pub fn columns(names: &[&'static str], numbers: &[&str]) -> Vec<Column> {
 }
 
 /// Line breaks, controls and marks of direction are spelled out, so that text is what it looks like.
-fn visible(text: &str) -> String {
+#[must_use]
+pub fn visible(text: &str) -> String {
     let spelled = |c: char| match c {
         '\'' | '"' | '\\' => c.to_string(),
         // Behind a letter, an accent is no character by itself.

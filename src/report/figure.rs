@@ -3,6 +3,7 @@
 pub mod axis;
 mod key;
 pub mod panels;
+pub mod phase;
 pub mod run;
 pub mod scaling;
 pub mod sweep;

@@ -20,7 +20,11 @@ draw();
 /// A report as an HTML document.
 #[must_use]
 pub fn html(document: &Document) -> String {
-    let plain: String = document.title.iter().map(plain).collect();
+    page(&document.title, "", &html! { @for each in &document.blocks { (block(each)) } })
+}
+
+/// A page of any content, which `styles` of its own may set.
+pub(super) fn page(title: &Line, styles: &str, content: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -29,14 +33,14 @@ pub fn html(document: &Document) -> String {
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (plain) }
+                title { @for text in title { (plain(text)) } }
                 link rel="icon" href="data:,";
-                style { (PreEscaped(STYLE)) }
+                style { (PreEscaped(STYLE)) (PreEscaped(styles)) }
             }
             body {
                 main {
-                    h1 { (line(&document.title)) }
-                    @for each in &document.blocks { (block(each)) }
+                    h1 { (line(title)) }
+                    (content)
                 }
                 footer { p.note { "relstab " (env!("CARGO_PKG_VERSION")) } }
             }
@@ -45,7 +49,7 @@ pub fn html(document: &Document) -> String {
     page.into_string()
 }
 
-fn block(block: &Block) -> Markup {
+pub(super) fn block(block: &Block) -> Markup {
     html! {
         @match block {
             Block::Heading(name) => h2 { (name) },
@@ -104,7 +108,7 @@ fn line(line: &Line) -> Markup {
 }
 
 /// Text from outside has its own direction.
-fn inline(text: &Text) -> Markup {
+pub(super) fn inline(text: &Text) -> Markup {
     html! {
         @match text {
             Text::Own(text) => (text),

@@ -5,7 +5,7 @@ use plotters::prelude::DrawingBackend;
 use plotters::style::IntoTextStyle as _;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::panels::{BESIDE, Curve, INK, MARK, RIGHT};
+use super::panels::{BESIDE, Curve, INK, Look, MARK, RIGHT};
 use super::{Area, Drawn, FONT, TEXT, WIDTH};
 
 /// Pixels: of a row, between entries, between a mark and its name, of a line's sample.
@@ -69,7 +69,9 @@ impl<'a> Key<'a> {
                 if curve.look().has_line() {
                     area.draw(&PathElement::new([(left, middle), (left + width, middle)], curve.stroke()))?;
                 }
-                area.draw(&curve.mark((left + width / 2, middle), MARK))?;
+                if curve.look() != Look::Plain {
+                    area.draw(&curve.mark((left + width / 2, middle), MARK))?;
+                }
                 left += width + GAP;
             }
             area.draw(&Text::new(*text, (left, middle), style.clone()))?;
@@ -86,7 +88,7 @@ fn sample(curve: &Curve) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::figure::panels::{Look, Point};
+    use crate::report::figure::panels::Point;
 
     #[test]
     fn names_that_do_not_fit_begin_a_row() {
