@@ -1,16 +1,26 @@
-"""Real digits, a small network, and a state folder for each test."""
+"""Real digits, a small network, a browser, and a state folder for each test."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
+from serving import PICTURES, browser
 from training import Digits
 
 
 @pytest.fixture(scope="session")
 def digits() -> Digits:
     return Digits()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with browser() as chromium:
+        yield chromium
 
 
 @pytest.fixture(autouse=True)

@@ -15,11 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 BUNDLED = ROOT / "models" / "fashion-mnist-cnn"
 CHECKPOINTS = sorted(BUNDLED.glob("*.onnx"))
+# Screenshots stay here for people to look at.
+PICTURES = ROOT / "target" / "pictures"
 # Debian's Chromium asks nothing of the network by itself.
 QUIET = [
     "--no-sandbox",
@@ -116,3 +119,10 @@ class Page:
         self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(url)
+
+    def assert_usable(self, width: int) -> None:
+        """By everyone, as far as axe can tell, on a screen of this width."""
+        found = Axe().run(self.page, options={"resultTypes": ["violations"]}).response["violations"]
+        serious = [each for each in found if each["impact"] in ("serious", "critical")]
+        assert not serious, serious
+        assert self.page.evaluate("document.documentElement.scrollWidth") <= width

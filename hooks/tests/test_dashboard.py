@@ -12,21 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from kubernetes_validate import validate
 from playwright.sync_api import Browser, expect
-from serving import CHECKPOINTS, ROOT, Daemon, Page, browser, bundled_run, eventually, serving
+from serving import CHECKPOINTS, PICTURES, ROOT, Daemon, Page, bundled_run, eventually, serving
 from yaml import safe_load_all
-
-# Screenshots stay here for people to look at.
-PICTURES = ROOT / "target" / "pictures"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    with browser() as chromium:
-        yield chromium
 
 
 @pytest.fixture
@@ -131,11 +120,8 @@ def test_everyone_can_use_it(chromium: Browser, daemon: Daemon, scheme: Literal[
     context = chromium.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
     page = Page(context, daemon.url)
     eventually(lambda: points(page) == 4)
-    found = Axe().run(page.page, options={"resultTypes": ["violations"]}).response["violations"]
-    serious = [each for each in found if each["impact"] in ("serious", "critical")]
-    assert not serious, serious
     # Nothing but the table of runs is wider than the page.
-    assert page.page.evaluate("document.documentElement.scrollWidth") <= width
+    page.assert_usable(width)
     page.page.screenshot(path=PICTURES / f"dashboard-{scheme}-{width}.png", full_page=True)
     assert not page.troubles
 
