@@ -5,6 +5,7 @@ mod calibrate;
 mod check;
 mod compare;
 mod doctor;
+mod gallery;
 mod logits;
 mod measure;
 mod once;
@@ -57,6 +58,8 @@ enum Command {
     History(runs::History),
     /// Tell of a run, or of a saved result, as a page, as Markdown or as a figure.
     Report(report::Args),
+    /// Show images deformed and noisy, to choose cutoff and delta by.
+    Gallery(Box<gallery::Args>),
     /// Print the best checkpoint of a run.
     Best(runs::Best),
     /// Wait until a run's checkpoints are measured, or the run should stop.
@@ -129,6 +132,7 @@ pub fn main() -> ProcessExit {
         Command::Watch(args) => watch::run(&args),
         Command::History(args) => runs::history(&args),
         Command::Report(args) => report::run(&args),
+        Command::Gallery(args) => gallery::run(&args),
         Command::Best(args) => runs::best(&args),
         Command::Wait(args) => runs::wait(&args),
         Command::Forget(args) => runs::forget(&args),
