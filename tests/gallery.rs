@@ -192,10 +192,12 @@ fn what_cannot_be_shown_says_so_and_what_was_there_stays() {
     fails(&with(&["--draws", "0"]), 2, &["--draws"]);
     fails(&["missing.onnx", "--probe", PROBE, "--html", there], 10, &["missing.onnx"]);
     fails(&["--probe", "missing.npz", "--html", there], 10, &["missing.npz"]);
-    fails(&["--probe", PROBE, "--images", "2", "--html", "/dev/full"], 10, &["/dev/full", "write"]);
-    fails(&["--probe", PROBE, "--images", "2", "--png", "/dev/full"], 10, &["/dev/full", "write"]);
+    let few = ["--probe", PROBE, "--images", "2", "--show", "1", "--cutoffs", "3", "--deltas", "1"];
+    for flag in ["--html", "--png"] {
+        fails(&[&few[..], &[flag, "/dev/full"]].concat(), 10, &["/dev/full", "write"]);
+    }
     let missing = folder.path().join("missing/sheet.png");
-    fails(&["--probe", PROBE, "--images", "2", "--png", missing.to_str().expect("UTF-8")], 10, &["sheet.png"]);
+    fails(&[&few[..], &["--png", missing.to_str().expect("UTF-8")]].concat(), 10, &["sheet.png"]);
     assert_eq!(read(there), "before");
     assert_eq!(std::fs::read_dir(&folder).expect("a folder").count(), 1, "something was left behind");
 }
