@@ -1,5 +1,4 @@
 //! `relstab gallery`: what deformations and noise do to the images, to choose cutoff and delta by.
-#![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
 use std::path::{Path, PathBuf};
 
