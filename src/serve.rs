@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-pub use board::Board;
+pub use board::{Board, Curator};
 pub use feed::Feed;
 pub use http::Http;
 pub use session::Request;

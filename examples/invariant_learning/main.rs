@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo run --release --example invariant_learning -- --csv stripes.csv           # a minute on two cores
-//! cargo run --release --example invariant_learning -- --full --csv stripes.csv    # about ten minutes of one core
+//! cargo run --release --example invariant_learning -- --full --csv stripes.csv    # a quarter of an hour on a busy core
 //! relstab scaling stripes.csv --group architecture --estimator mean
 //! ```
 

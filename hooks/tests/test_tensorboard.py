@@ -84,6 +84,9 @@ def test_every_scalar_is_read_back_after_kills(tmp_path: Path) -> None:
     for tag in TAGS:
         found = [(step, value) for step, value, _ in sorted(points[f"relstab/{tag}"])]
         assert found == expected(entries, tag) and found, tag
+    # What the networks are shown, once, however often the daemon was killed.
+    gallery = loaded(board).GetAccumulator("today").Images("relstab/gallery")
+    assert [image.step for image in gallery] == [0] and gallery[0].encoded_image_string.startswith(b"\x89PNG")
     # Points lie where they were measured in time.
     times = [time for _, _, time in points["relstab/r_f"]]
     assert times == sorted(times) and times[-1] - times[0] < 600

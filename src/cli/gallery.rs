@@ -2,15 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
+use image::RgbImage;
+
 use super::measure::with_progress;
 use super::setup::Shared;
 use crate::config::Config;
 use crate::error::{Error, ExitCode, Result};
 use crate::gallery::Gallery;
 use crate::perturb::{Deformation, Perturber, Size, temperature_range, typical_displacement};
+use crate::plan::Setup;
 use crate::report::figure::{self, Format};
 use crate::report::file;
-use crate::report::gallery::{Sheet, html};
+use crate::report::gallery::{Sheet, html, picture};
+
+/// As many images tell how deformations look.
+const SHOWN: usize = 2;
 
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("file").required(true).multiple(true).args(["html", "png"])))]
@@ -25,7 +31,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     png: Option<PathBuf>,
     /// Images to show: the first that a measurement uses
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = SHOWN)]
     show: usize,
     /// Cutoffs to show beside the chosen --cutoff
     #[arg(long, value_name = "C,...", value_delimiter = ',', default_values_t = [3, 5, 15])]
@@ -64,6 +70,13 @@ fn gallery(args: &Args) -> Result<Gallery> {
     let chosen = setup.perturber(probe.shape())?;
     let others = others(args, &chosen, &deformation)?;
     Gallery::new(&probe, chosen, others, args.show, setup.draws())
+}
+
+/// The first images that a measurement of the network at `model` uses, as one picture.
+pub fn of_network(setup: &Setup, model: &Path) -> Result<RgbImage> {
+    let probe = setup.probe_for(&setup.read(model)?, &|_, _| ())?;
+    let gallery = Gallery::new(&probe, setup.perturber(probe.shape())?, Vec::new(), SHOWN, setup.draws())?;
+    picture(&gallery).map_err(Error::io(model, "draw the images of"))
 }
 
 /// Every other pair of a cutoff and a delta, in their order.

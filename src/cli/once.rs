@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::gallery;
 use super::measure::measure_file;
 use super::setup::Shared;
 use super::{Format, complain, print, print_json};
@@ -11,7 +12,7 @@ use crate::path;
 use crate::plan::{Resolved, Setup};
 use crate::report;
 use crate::report::tensorboard::record::Record;
-use crate::report::tensorboard::{EventFile, scalars};
+use crate::report::tensorboard::{self, EventFile, scalars};
 use crate::watch::scan::{Search, checkpoints};
 
 pub fn run(
@@ -108,13 +109,20 @@ impl Stream {
             (Format::Text, _) => Ok(()),
         }
     }
+
+    /// Tells TensorBoard of a measurement, and with the first one what the networks are shown.
     fn tell(&mut self, event: &Event) {
         let (Some(board), Kind::Measured { measurement }) = (&mut self.board, &event.kind) else { return };
         self.measured += 1;
         let step = measurement.metadata.step.map_or(self.measured, |step| step as i64);
-        let (wall_time, summary) = (event.seconds().unwrap_or_default(), Some(scalars(measurement)));
-        if forgiven(board.append(&Record { wall_time, step, summary, ..Record::default() })).is_none() {
+        let wall_time = event.seconds().unwrap_or_default();
+        let mut tell = |summary| board.append(&Record { wall_time, step, summary: Some(summary), ..Record::default() });
+        if forgiven(tell(scalars(measurement))).is_none() {
             self.board = None;
+        } else if self.measured == 1 {
+            let path = &measurement.model.path;
+            let picture = gallery::of_network(&self.setup, path);
+            forgiven(picture.and_then(|picture| tell(tensorboard::gallery(&picture, path)?)));
         }
     }
 }

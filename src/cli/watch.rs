@@ -13,12 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::setup::Shared;
-use super::{Format, once, state};
+use super::{Format, gallery, once, state};
 use crate::error::{Error, ExitCode, Result};
 use crate::event::{Event, Kind};
 use crate::journal::{Journal, Line, Lock, Policy};
 use crate::report;
-use crate::serve::{Board, Feed, Http, Hub, Listeners, SocketFile};
+use crate::serve::{Board, Curator, Feed, Http, Hub, Listeners, SocketFile};
 use crate::stop::Rule;
 use crate::watch::daemon::{self, Channels, Message, Options, Planner};
 use crate::watch::pool::Limits;
@@ -149,8 +149,8 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     let _lock = Lock::take(&journal_path, &note)?;
     let journal = Journal::open(&journal_path)?;
     let reader = Journal::read(&journal_path)?;
-    let board = args.tensorboard.as_ref().map(|folder| Ok(Board::new(folder.clone(), Journal::read(&journal_path)?)));
-    let board = board.transpose()?;
+    let board = |folder: &PathBuf| Ok(Board::new(folder.clone(), Journal::read(&journal_path)?, curator(args, &roots)));
+    let board = args.tensorboard.as_ref().map(board).transpose()?;
 
     let fail = |source| Error::Io { path: "the runtime".into(), action: "start", source };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(fail)?;
@@ -218,6 +218,15 @@ fn planner(args: &Args) -> Planner {
         let probe = &mut plan.plan.probe.0;
         *probe = std::path::absolute(&*probe).map_err(Error::io(probe, "find"))?;
         Ok(plan)
+    })
+}
+
+/// Draws what the networks of a run below `roots` are shown.
+fn curator(args: &Args, roots: &[PathBuf]) -> Curator {
+    let (planner, roots) = (planner(args), roots.to_vec());
+    Box::new(move |run, model| {
+        let root = roots.iter().find(|root| run.starts_with(root)).map_or(run, PathBuf::as_path);
+        gallery::of_network(&planner(run, root)?.plan.load()?, model)
     })
 }
 

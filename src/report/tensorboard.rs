@@ -1,4 +1,4 @@
-//! What TensorBoard reads: a run's measurements as scalars in an event file.
+//! What TensorBoard reads: a run's measurements as scalars in an event file, and a picture of what its networks are shown.
 
 pub mod record;
 
@@ -6,11 +6,13 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use image::RgbImage;
 use sha2::{Digest as _, Sha256};
 
+use super::figure::png;
 use crate::error::{Error, Result};
 use crate::event::Measurement;
-use record::{Record, Summary, Value};
+use record::{Image, Record, Summary, Value};
 
 /// Longest part of a run's name in that of its folder, characters of at most four bytes.
 const LONGEST: usize = 48;
@@ -24,6 +26,7 @@ pub struct EventFile {
     length: u64,
     /// Seq and wall time of the last event that it tells of.
     last: Option<(i64, f64)>,
+    has_picture: bool,
 }
 
 impl EventFile {
@@ -41,10 +44,10 @@ impl EventFile {
         let file = options.open(&path).map_err(Error::io(&path, "open"))?;
         file.try_lock().map_err(|error| Error::io(&path, "lock")(error.into()))?;
         let bytes = fs::read(&path).map_err(Error::io(&path, "read"))?;
-        let mut opened = Self { file, path, length: 0, last: None };
+        let mut opened = Self { file, path, length: 0, last: None, has_picture: false };
         for (record, end) in record::records(&bytes) {
             opened.length = end as u64;
-            opened.last = record.seq.map(|seq| (seq, record.wall_time)).or(opened.last);
+            opened.note(&record);
         }
         if opened.length < bytes.len() as u64 {
             opened.file.set_len(opened.length).map_err(Error::io(&opened.path, "cut"))?;
@@ -56,6 +59,12 @@ impl EventFile {
     #[must_use]
     pub fn last(&self) -> Option<(i64, f64)> {
         self.last
+    }
+
+    /// Whether a picture is in it.
+    #[must_use]
+    pub fn has_picture(&self) -> bool {
+        self.has_picture
     }
 
     /// Appends a record.
@@ -74,8 +83,13 @@ impl EventFile {
             return Err(Error::io(&self.path, "write")(error));
         }
         self.length += bytes.len() as u64;
-        self.last = record.seq.map(|seq| (seq, record.wall_time)).or(self.last);
+        self.note(record);
         Ok(())
+    }
+
+    fn note(&mut self, record: &Record) {
+        self.last = record.seq.map(|seq| (seq, record.wall_time)).or(self.last);
+        self.has_picture |= record.summary.iter().flat_map(|told| &told.values).any(|value| value.image.is_some());
     }
 }
 
@@ -106,6 +120,17 @@ const VAL_ERROR: &str = "val_error";
 #[must_use]
 pub fn known_error(val_error: f64) -> Summary {
     Summary { values: vec![scalar(VAL_ERROR, val_error)] }
+}
+
+/// A picture of what the network at `model` is shown.
+///
+/// # Errors
+/// `Io` if it cannot be encoded.
+pub fn gallery(picture: &RgbImage, model: &Path) -> Result<Summary> {
+    let (width, height) = (picture.width() as i32, picture.height() as i32);
+    let png = png(picture).map_err(Error::io(model, "draw the images of"))?;
+    let image = Some(Image { height, width, colorspace: 3, png });
+    Ok(Summary { values: vec![Value { tag: "relstab/gallery".to_owned(), scalar: None, image }] })
 }
 
 fn scalar(name: &str, value: f64) -> Value {

@@ -2,12 +2,13 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use image::RgbImage;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{Feed, Hub};
 use crate::error::Result;
@@ -15,7 +16,7 @@ use crate::event::{CheckpointName, Event, Kind};
 use crate::journal::Journal;
 use crate::path;
 use crate::report::tensorboard::record::Record;
-use crate::report::tensorboard::{EventFile, known_error, scalars};
+use crate::report::tensorboard::{EventFile, gallery, known_error, scalars};
 
 /// Events read from the journal at once.
 const CHUNK: usize = 100;
@@ -23,20 +24,32 @@ const CHUNK: usize = 100;
 const RETRY: Duration = Duration::from_secs(5);
 
 /// A folder that TensorBoard shows, and the journal that it follows.
-#[derive(Debug)]
 pub struct Board {
     folder: PathBuf,
     journal: Journal,
-    /// Of each run, its file and the seq of the last event that was looked at.
-    files: HashMap<String, (EventFile, i64)>,
+    curator: Curator,
+    runs: HashMap<String, Told>,
     is_failing: bool,
+}
+
+/// Draws what the network at a path is shown, as a network of a run.
+pub type Curator = Box<dyn Fn(&Path, &Path) -> Result<RgbImage> + Send>;
+
+/// What was told of a run.
+#[derive(Debug)]
+struct Told {
+    file: EventFile,
+    /// The seq of the last event that was looked at.
+    seen: i64,
+    /// Whether its images were drawn, or could not be: they are tried once.
+    is_drawn: bool,
 }
 
 impl Board {
     /// `journal` is opened for reading; nothing is written yet.
     #[must_use]
-    pub fn new(folder: PathBuf, journal: Journal) -> Self {
-        Self { folder, journal, files: HashMap::new(), is_failing: false }
+    pub fn new(folder: PathBuf, journal: Journal, curator: Curator) -> Self {
+        Self { folder, journal, curator, runs: HashMap::new(), is_failing: false }
     }
 
     /// Follows the journal until the daemon ends; what cannot be written is said once, and tried again.
@@ -87,27 +100,49 @@ impl Board {
     /// Writes what the journal holds of a run beyond its file.
     fn catch_up(&mut self, run: &str) -> Result<()> {
         let names = [run.to_owned()];
-        let (file, seen) = match self.files.entry(run.to_owned()) {
+        let told = match self.runs.entry(run.to_owned()) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let file = EventFile::open(&self.folder, run)?;
                 let seen = seen(&self.journal, &names, &file)?;
-                entry.insert((file, seen))
+                let is_drawn = file.has_picture();
+                entry.insert(Told { file, seen, is_drawn })
             }
         };
         loop {
-            let lines = self.journal.events_since(*seen, &names, CHUNK)?;
+            let lines = self.journal.events_since(told.seen, &names, CHUNK)?;
             if lines.is_empty() {
                 return Ok(());
             }
             for line in lines {
                 if let Ok(event) = serde_json::from_str(&line.text)
-                    && let Some(record) = told(&self.journal, &event)?
+                    && let Some(record) = record(&self.journal, &event)?
                 {
-                    file.append(&record)?;
+                    told.draw(&self.curator, &event, &record);
+                    told.file.append(&record)?;
                 }
-                *seen = line.seq;
+                told.seen = line.seq;
             }
+        }
+    }
+}
+
+impl Told {
+    /// Tells what the run's networks are shown, beside the first `record` of a network that is still there.
+    fn draw(&mut self, curator: &Curator, event: &Event, record: &Record) {
+        let Kind::Measured { measurement } = &event.kind else { return };
+        let model = &measurement.model.path;
+        if self.is_drawn || !model.exists() {
+            return;
+        }
+        self.is_drawn = true;
+        let picture = curator(event.run.as_ref(), model).and_then(|picture| {
+            let (wall_time, step, summary) = (record.wall_time, record.step, Some(gallery(&picture, model)?));
+            self.file.append(&Record { wall_time, step, summary, ..Record::default() })
+        });
+        if let Err(error) = picture {
+            // Whatever it is, numbers do without.
+            warn!("TensorBoard: no gallery of {}: {}", event.run, error.one_line());
         }
     }
 }
@@ -123,7 +158,7 @@ fn seen(journal: &Journal, names: &[String], file: &EventFile) -> Result<i64> {
 }
 
 /// What is told of an event, if anything is: a measurement, or a known error of what was measured before.
-fn told(journal: &Journal, event: &Event) -> Result<Option<Record>> {
+fn record(journal: &Journal, event: &Event) -> Result<Option<Record>> {
     let (checkpoint, before, summary) = match &event.kind {
         Kind::Measured { measurement } => {
             let path = path::text(&measurement.model.path);
