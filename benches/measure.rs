@@ -65,11 +65,11 @@ fn inference(backend: &dyn Backend, probe: &ProbeSet, passes: usize) -> f64 {
             let (batch, share) = (&batch, (lane + 1) * passes / lanes.count - lane * passes / lanes.count);
             scope.spawn(move || {
                 let mut session = backend.session().unwrap();
-                let mut outputs = vec![0.0; rows * network.outputs()];
+                let mut outputs = vec![0.0; rows * network.row()];
                 let mut left = share;
                 while left > 0 {
                     let rows = rows.min(left);
-                    session.run(&batch[..rows * size], &mut outputs[..rows * network.outputs()]).unwrap();
+                    session.run(&batch[..rows * size], &mut outputs[..rows * network.row()]).unwrap();
                     left -= rows;
                 }
             });

@@ -5,7 +5,10 @@
 
 mod coordinates;
 mod discover;
+mod flow;
 mod graph;
+mod layers;
+mod network;
 mod onnxruntime;
 mod tract;
 
@@ -19,6 +22,8 @@ use serde::{Deserialize, Serialize};
 pub use coordinates::Coordinates;
 pub use discover::{Candidate, candidates};
 pub use graph::read_metadata;
+pub use layers::Selection;
+pub use network::{Network, Output};
 pub use onnxruntime::{Runtime, runtime};
 pub use tract::VERSION as TRACT_VERSION;
 
@@ -26,7 +31,7 @@ use crate::checkpoint::Metadata;
 use crate::error::{Error, Result};
 use crate::path::RawPath;
 use crate::probe::{Layout, Shape};
-use graph::{Graph, Input};
+use graph::Graph;
 
 /// Which engine runs the network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, strum::Display)]
@@ -89,35 +94,6 @@ pub struct Identity {
     pub provider_requested: Provider,
 }
 
-/// What a loaded network takes and gives.
-#[derive(Debug, Clone)]
-pub struct Network {
-    /// The ONNX file.
-    pub path: PathBuf,
-    /// Hash of the file and of its external data.
-    pub sha256: String,
-    /// Size of the file and of its external data.
-    pub bytes: u64,
-    /// The input's name.
-    pub input: String,
-    /// The measured tensor's name.
-    pub output: String,
-    /// The order of the input's axes.
-    pub layout: Layout,
-    /// One image.
-    pub shape: Shape,
-    /// Sizes of one image's axes as the network takes them: fewer than 3 where it wants images flat.
-    pub axes: Vec<usize>,
-    /// The measured numbers of the output for one image.
-    pub coordinates: Coordinates,
-    /// The batch size the network insists on, if it does.
-    pub fixed_batch: Option<usize>,
-    /// What the checkpoint says of itself.
-    pub metadata: Metadata,
-    /// What the user should know.
-    pub warnings: Vec<String>,
-}
-
 /// A loaded network, shared by the lanes that run it.
 pub trait Backend: Send + Sync {
     /// What the network takes and gives.
@@ -147,7 +123,8 @@ pub struct Lanes {
 
 /// One lane's way into the network.
 pub trait Session: Send {
-    /// Runs `images`, `[row, axes of the network's layout]`, and writes `[row, coordinate]`; the caller owns both buffers.
+    /// Runs `images`, `[row, axes of the network's layout]`, and writes `[row, number]`, in a row those of each tensor of
+    /// [`Network::columns`]; the caller owns both buffers.
     ///
     /// # Errors
     /// `Engine` if the engine fails or gives another number of outputs than the trial run did.
@@ -197,6 +174,15 @@ impl Model {
     /// `Mismatch` tells what it takes.
     pub fn fits(&self, shape: Shape) -> Result<()> {
         self.graph.input_of(shape, None).map(|_| ())
+    }
+
+    /// The same, to give layers of at most `numbers` coordinates together besides its output.
+    ///
+    /// # Errors
+    /// `Model` for a tensor or a kind of node that it does not have, `Setting` for more layers than `numbers`.
+    pub fn with_layers(mut self, selection: &Selection, numbers: usize) -> Result<Self> {
+        self.graph.select(selection, numbers)?;
+        Ok(self)
     }
 
     /// Its input and its outputs with their types and sizes, as people read them.
@@ -256,42 +242,6 @@ pub fn load(model: Model, shape: Shape, options: &Options) -> Result<Box<dyn Bac
     }
 }
 
-impl Network {
-    /// Without the coordinates of its output, which a trial run tells.
-    fn new(graph: &Graph, (shape, input): (Shape, Input), note: Option<String>) -> Self {
-        let Input { axes, layout, fixed_batch } = input;
-        let flat = (axes.len() == 1 && shape.channels > 1).then(|| {
-            let order = if layout == Layout::Nchw { "channel by channel" } else { "pixel by pixel" };
-            format!("the network takes an image as {} numbers: given {order} (--input-layout)", axes[0])
-        });
-        Self {
-            path: graph.path.clone(),
-            sha256: graph.sha256.clone(),
-            bytes: graph.total_bytes,
-            input: graph.input.clone(),
-            output: graph.output.clone(),
-            layout,
-            shape,
-            axes,
-            coordinates: Coordinates::default(),
-            fixed_batch,
-            metadata: graph.metadata.clone(),
-            warnings: graph.warnings.iter().cloned().chain(flat).chain(note).collect(),
-        }
-    }
-
-    /// Measured numbers of the output for one image.
-    #[must_use]
-    pub fn outputs(&self) -> usize {
-        self.coordinates.len()
-    }
-
-    /// Sizes of the input for a batch of `rows` images.
-    fn input_dims(&self, rows: usize) -> Vec<usize> {
-        [rows].into_iter().chain(self.axes.iter().copied()).collect()
-    }
-}
-
 /// Runs `images` in batches of exactly `batch` rows where the network insists on it, padding the last with zeros.
 fn in_fixed_batches(
     batch: Option<usize>,
@@ -322,17 +272,7 @@ fn engine_error(path: &Path, engine: &'static str, action: &'static str, error: 
     Error::Engine { path: path.to_owned(), engine, action, message }
 }
 
-/// Sizes of one image's output, from what a trial of `rows` images gave.
-fn output_axes(path: &Path, engine: &'static str, rows: usize, sizes: &[usize]) -> Result<Vec<usize>> {
-    match sizes {
-        [batch, axes @ ..] if *batch == rows && !axes.contains(&0) => Ok(axes.to_vec()),
-        _ => {
-            let message = format!("expected an output for each of {rows} images, found one of shape {sizes:?}");
-            Err(engine_error(path, engine, "run", message))
-        }
-    }
-}
-
-fn wrong_outputs(path: &Path, engine: &'static str, expected: usize, found: usize) -> Error {
-    engine_error(path, engine, "run", format!("expected {expected} output values, found {found}"))
+fn wrong_outputs(path: &Path, engine: &'static str, tensor: &Output, rows: usize, found: usize) -> Error {
+    let expected = rows * tensor.coordinates.total();
+    engine_error(path, engine, "run", format!("expected {expected} values of {}, found {found}", tensor.name))
 }

@@ -2,6 +2,7 @@
 //!
 //! [`measure`] is what every command and the daemon call.
 
+mod outputs;
 mod passes;
 mod preview;
 mod record;
@@ -113,7 +114,7 @@ pub fn measure(
     loop {
         let set = probe.prefix(used.images);
         let passes = passes::run(network, &set, &perturber, used.draws, progress)?;
-        let stabilities = record::statistics(&passes, &set, settings.seed)?;
+        let stabilities = record::statistics(&passes.output, passes.draws, &set, settings.seed)?;
         if let (Some(target), Ok(r_f)) = (settings.precision, stabilities.get(settings.estimator).r_f.as_ref()) {
             let width = r_f.relative_half_width();
             if width > target && used.images < probe.len() {
@@ -146,7 +147,7 @@ pub fn measure(
 pub fn logits(network: &dyn Backend, probe: &ProbeSet, progress: Progress) -> Result<Vec<f32>> {
     fitting(network.network(), probe)?;
     let perturber = Perturber::new(probe.shape(), &Deformation::default(), 0)?;
-    Ok(passes::run(network, probe, &perturber, 0, progress)?.clean)
+    Ok(passes::run(network, probe, &perturber, 0, progress)?.output.clean)
 }
 
 fn validate(network: &dyn Backend, probe: &ProbeSet, settings: &Settings) -> Result<()> {

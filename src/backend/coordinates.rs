@@ -21,10 +21,17 @@ impl Coordinates {
     /// Of an output with these axes, the batch left out: all where it is a vector, else at most 1,024, drawn once and for all.
     #[must_use]
     pub fn of(axes: Vec<usize>) -> Self {
+        let most = if are_classes(&axes) { usize::MAX } else { MOST_OF_A_MAP };
+        Self::sampled(axes, most)
+    }
+
+    /// At most `most` of a tensor with these axes.
+    #[must_use]
+    pub fn sampled(axes: Vec<usize>, most: usize) -> Self {
         let mut all = Self { axes, sample: None };
-        let numbers = all.len();
-        if !all.are_classes() && numbers > MOST_OF_A_MAP {
-            let drawn = index::sample(&mut Xoshiro256PlusPlus::seed_from_u64(0), numbers, MOST_OF_A_MAP);
+        let numbers = all.total();
+        if numbers > most {
+            let drawn = index::sample(&mut Xoshiro256PlusPlus::seed_from_u64(0), numbers, most);
             let mut drawn = drawn.into_vec();
             drawn.sort_unstable();
             all.sample = Some(drawn.into());
@@ -36,7 +43,13 @@ impl Coordinates {
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a network without outputs is refused")]
     pub fn len(&self) -> usize {
-        self.sample.as_ref().map_or_else(|| self.axes.iter().product(), |sample| sample.len())
+        self.sample.as_ref().map_or_else(|| self.total(), |sample| sample.len())
+    }
+
+    /// How many there are, measured or not.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.axes.iter().product()
     }
 
     /// Sizes of one image's output.
@@ -48,34 +61,32 @@ impl Coordinates {
     /// Whether the output may be class logits: one number, or a vector, whatever axes of size 1 it has besides.
     #[must_use]
     pub fn are_classes(&self) -> bool {
-        self.axes.iter().filter(|size| **size != 1).count() <= 1
+        are_classes(&self.axes)
     }
 
-    /// The measured numbers of each row; whether there are as many rows as `out` holds.
-    pub(super) fn gather(&self, values: impl ExactSizeIterator<Item = f32> + Clone, out: &mut [f32]) -> bool {
-        let numbers: usize = self.axes.iter().product();
-        let rows = out.len() / self.len().max(1);
-        if values.len() != rows * numbers {
+    /// The measured ones of each image's `values`, in order, into a row each; whether there are as many values as rows want.
+    pub(super) fn gather<'a, T: Copy>(
+        &self,
+        values: &[T],
+        number: impl Fn(T) -> f32,
+        rows: impl ExactSizeIterator<Item = &'a mut [f32]>,
+    ) -> bool {
+        let numbers = self.total().max(1);
+        if values.len() != rows.len() * numbers {
             return false;
         }
-        match &self.sample {
-            None => out.iter_mut().zip(values).for_each(|(out, value)| *out = value),
-            Some(sample) => {
-                let mut wanted = (0..rows).flat_map(|row| sample.iter().map(move |place| row * numbers + place));
-                let mut next = wanted.next();
-                let mut out = out.iter_mut();
-                for (place, value) in values.enumerate() {
-                    if next == Some(place) {
-                        if let Some(out) = out.next() {
-                            *out = value;
-                        }
-                        next = wanted.next();
-                    }
-                }
+        for (values, row) in values.chunks_exact(numbers).zip(rows) {
+            match &self.sample {
+                None => row.iter_mut().zip(values).for_each(|(into, value)| *into = number(*value)),
+                Some(sample) => row.iter_mut().zip(&**sample).for_each(|(into, place)| *into = number(values[*place])),
             }
         }
         true
     }
+}
+
+fn are_classes(axes: &[usize]) -> bool {
+    axes.iter().filter(|size| **size != 1).count() <= 1
 }
 
 #[cfg(test)]
@@ -92,11 +103,11 @@ mod tests {
         assert!(!map.are_classes() && map.len() == 1024);
         let values: Vec<f32> = (0..2 * 84 * 8400).map(|value| value as f32).collect();
         let mut out = vec![0.0; 2048];
-        assert!(map.gather(values.iter().copied(), &mut out));
+        let mut gather = |values: &[f32]| map.gather(values, |value| value, out.chunks_exact_mut(1024));
+        assert!(gather(&values) && !gather(&values[1..]));
         assert!(
             out.is_sorted()
                 && out[1024..].iter().zip(&out).all(|(second, first)| (second - first) as usize == 84 * 8400)
         );
-        assert!(!map.gather(values[1..].iter().copied(), &mut out));
     }
 }

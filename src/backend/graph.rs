@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 use tract_onnx::pb::type_proto::Value;
 use tract_onnx::pb::{self, GraphProto, ModelProto, ValueInfoProto, tensor_proto::DataType, tensor_shape_proto};
 
+use super::flow::before_softmax;
+use super::layers::{Layers, MOST_COORDINATES, Selection};
 use crate::checkpoint::Metadata;
 use crate::error::{Error, Result};
 use crate::probe::{Layout, Shape};
@@ -35,6 +37,8 @@ pub(super) struct Graph {
     pub output: String,
     /// The ONNX code of its numbers' type.
     output_type: i32,
+    /// Tensors before it that are measured too.
+    pub layers: Layers,
     /// Every output, as people read it.
     pub outputs: Vec<String>,
     pub metadata: Metadata,
@@ -108,6 +112,7 @@ impl Graph {
             dims: dims(input),
             output: measured,
             output_type: tensor_type(chosen).map_or(DataType::Float as i32, |tensor| tensor.elem_type),
+            layers: Layers::default(),
             outputs: graph.output.iter().map(describe).collect(),
             metadata,
             warnings,
@@ -147,36 +152,73 @@ impl Graph {
         format!("{} {}{}", self.input, self.element, describe_dims(self.dims.as_deref()))
     }
 
-    /// Whether the tensor to measure is already an output of the graph.
-    pub fn output_is_declared(&self) -> bool {
-        self.proto.graph.as_ref().is_some_and(|graph| graph.output.iter().any(|output| output.name == self.output))
+    /// Chooses the layers that are measured too, of at most `numbers` coordinates together.
+    pub fn select(&mut self, selection: &Selection, numbers: usize) -> Result<()> {
+        self.layers = selection.of(&self.path, &self.proto, (&self.input, &self.output), numbers)?;
+        let Layers { tensors, coordinates, .. } = &self.layers;
+        if *coordinates < MOST_COORDINATES {
+            let count = tensors.len();
+            self.warnings
+                .push(format!("{count} layers on so many images and draws: at most {coordinates} numbers of each"));
+        }
+        Ok(())
     }
 
-    /// The file's bytes with the tensor to measure among the outputs.
+    /// The kind of node that makes the tensor to measure.
+    pub fn output_op(&self) -> &str {
+        let nodes = self.proto.graph.iter().flat_map(|graph| &graph.node);
+        nodes
+            .filter(|node| node.output.contains(&self.output))
+            .map(|node| node.op_type.as_str())
+            .next()
+            .unwrap_or_default()
+    }
+
+    /// The tensors to measure that are no outputs of the graph yet.
+    fn undeclared(&self) -> impl Iterator<Item = ValueInfoProto> {
+        let declared =
+            |name: &str| self.proto.graph.iter().flat_map(|graph| &graph.output).any(|output| output.name == name);
+        self.measured().into_iter().filter(move |tensor| !declared(&tensor.name))
+    }
+
+    /// Whether all tensors to measure are outputs of the graph already.
+    pub fn is_ready(&self) -> bool {
+        self.undeclared().next().is_none()
+    }
+
+    /// The file's bytes with all tensors to measure among the outputs.
     ///
-    /// Protobuf messages merge when concatenated, so a model holding only one more output is appended.
-    pub fn take_bytes_with_output(&mut self) -> Vec<u8> {
+    /// Protobuf messages merge when concatenated, so a model holding only more outputs is appended.
+    pub fn take_bytes(&mut self) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.bytes);
-        if !self.output_is_declared() {
-            let graph = GraphProto { output: vec![self.output_info()], ..GraphProto::default() };
+        let graph = GraphProto { output: self.undeclared().collect(), ..GraphProto::default() };
+        if !graph.output.is_empty() {
             bytes.extend(ModelProto { graph: Some(graph), ..ModelProto::default() }.encode_to_vec());
         }
         bytes
     }
 
-    /// The parsed model with the tensor to measure as its only output.
-    pub fn into_proto_with_output(mut self) -> ModelProto {
-        let output = self.output_info();
+    /// The parsed model with the tensors to measure as its only outputs.
+    pub fn into_proto(mut self) -> ModelProto {
+        let measured = self.measured();
         if let Some(graph) = &mut self.proto.graph {
-            graph.output = vec![output];
+            graph.output = measured;
         }
         self.proto
     }
 
-    fn output_info(&self) -> ValueInfoProto {
+    /// The tensors to measure, the output last.
+    fn measured(&self) -> Vec<ValueInfoProto> {
         let tensor = pb::type_proto::Tensor { elem_type: self.output_type, shape: None };
         let kind = pb::TypeProto { value: Some(Value::TensorType(tensor)), ..pb::TypeProto::default() };
-        ValueInfoProto { name: self.output.clone(), r#type: Some(kind), ..ValueInfoProto::default() }
+        // Engines find the types of the others by themselves.
+        let layers = self.layers.tensors.iter().map(|layer| (&layer.name, None));
+        let info = |(name, kind): (&String, _)| ValueInfoProto {
+            name: name.clone(),
+            r#type: kind,
+            ..ValueInfoProto::default()
+        };
+        layers.chain([(&self.output, Some(kind))]).map(info).collect()
     }
 }
 
@@ -348,20 +390,4 @@ fn choose_output<'a>(path: &Path, graph: &'a GraphProto, name: Option<&str>) -> 
             let expected = "an output of floats (scikit-learn: export with zipmap=False)";
             Error::model(path, expected, format!("outputs {}", all()))
         })
-}
-
-/// The tensor that enters the softmax which makes `output`, or `output` itself.
-fn before_softmax(graph: &GraphProto, output: &str) -> String {
-    let mut name = output;
-    // Each step goes to an earlier node, and a graph has no cycles: one step for each node is enough.
-    for _ in 0..=graph.node.len() {
-        let Some(node) = graph.node.iter().find(|node| node.output.iter().any(|made| made == name)) else { break };
-        let Some(input) = node.input.first() else { break };
-        match node.op_type.as_str() {
-            "Softmax" | "LogSoftmax" => return input.clone(),
-            "Identity" => name = input,
-            _ => break,
-        }
-    }
-    output.to_owned()
 }

@@ -8,14 +8,14 @@ use ort::ep::{CUDA, ExecutionProvider};
 use ort::logging::LogLevel;
 use ort::session::SessionInputValue;
 use ort::session::builder::SessionBuilder;
-use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session as OrtSession};
-use ort::value::{DynTensor, DynValue, PrimitiveTensorElementType, Tensor, TensorElementType, TensorRef};
+use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session as OrtSession, SessionOutputs};
+use ort::value::{DynTensor, DynValue, PrimitiveTensorElementType, Tensor, TensorElementType, TensorRef, ValueType};
 
 use super::discover::candidates;
 use super::graph::{Element, Graph, Input};
+use super::network::Given;
 use super::{
-    Backend, Coordinates, Identity, Lanes, Network, Provider, Session, engine_error, in_fixed_batches, output_axes,
-    wrong_outputs,
+    Backend, Coordinates, Identity, Lanes, Network, Provider, Session, engine_error, in_fixed_batches, wrong_outputs,
 };
 use crate::error::{Error, Result};
 use crate::probe::Shape;
@@ -113,7 +113,7 @@ type Idle = Arc<Mutex<Vec<OrtSession>>>;
 
 /// A network in ONNX Runtime.
 pub(super) struct OnnxRuntime {
-    network: Network,
+    network: Arc<Network>,
     element: Element,
     identity: Identity,
     lanes: Lanes,
@@ -156,11 +156,11 @@ impl OnnxRuntime {
             });
         }
         let cuda = cuda_possible && provider != Provider::Cpu;
-        let lanes = if cuda { lanes(2, 0, shape) } else { lanes(threads, graph.total_bytes, shape) };
-        let model = if !graph.external_data.is_empty() && graph.output_is_declared() {
+        let mut lanes = if cuda { lanes(2, 0, shape) } else { lanes(threads, graph.total_bytes, shape) };
+        let model = if !graph.external_data.is_empty() && graph.is_ready() {
             Model::File
         } else {
-            Model::Memory(graph.take_bytes_with_output())
+            Model::Memory(graph.take_bytes())
         };
         let mut source =
             Source { runtime, path: graph.path.clone(), model, cuda, threads_per_lane: threads.div_ceil(lanes.count) };
@@ -186,9 +186,12 @@ impl OnnxRuntime {
             provider_requested: provider,
         };
         let element = graph.element;
-        let mut network = Network::new(&graph, (shape, input), note);
+        let mut network = Arc::new(Network::new(&graph, (shape, input), note));
         let idle = Idle::default();
-        network.coordinates = Lane::new(session, &network, element, &idle)?.trial()?;
+        let (rows, given) = Lane::new(session, &network, element, &idle)?.trial()?;
+        Arc::make_mut(&mut network).settle(NAME, &graph.layers, rows, given)?;
+        let bytes = network.tensors().map(|tensor| tensor.coordinates.total()).sum::<usize>() * size_of::<f32>();
+        lanes.batch = lanes.batch.min(OUTPUT_BYTES / bytes.max(1)).max(1);
         for _ in 1..lanes.count {
             let session = source.session()?;
             idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
@@ -201,6 +204,8 @@ impl OnnxRuntime {
 const WEIGHTS_LIMIT_BYTES: u64 = 512 << 20;
 /// Input of one batch: enough rows to amortise a call, few enough to stay near the cache.
 const BATCH_BYTES: usize = 2 << 20;
+/// What one batch gives, at most: the whole tensors, of which coordinates are taken.
+const OUTPUT_BYTES: usize = 64 << 20;
 
 /// One single-threaded session for each core: no core waits for another inside a layer. Large networks get fewer
 /// lanes of several threads each, so that their weights are not held once for every core. On a GPU, two lanes: one
@@ -263,7 +268,7 @@ struct Lane {
     session: Option<OrtSession>,
     idle: Idle,
     options: RunOptions<HasSelectedOutputs>,
-    network: Network,
+    network: Arc<Network>,
     element: Element,
 }
 
@@ -274,35 +279,35 @@ impl Drop for Lane {
 }
 
 impl Lane {
-    fn new(session: OrtSession, network: &Network, element: Element, idle: &Idle) -> Result<Self> {
-        let outputs = OutputSelector::no_default().with(&network.output);
+    fn new(session: OrtSession, network: &Arc<Network>, element: Element, idle: &Idle) -> Result<Self> {
+        let outputs = network.tensors().fold(OutputSelector::no_default(), |all, tensor| all.with(&tensor.name));
         let options = RunOptions::new().map_err(|error| engine_error(&network.path, NAME, "run", error))?;
         Ok(Self {
             session: Some(session),
             idle: Arc::clone(idle),
             options: options.with_outputs(outputs),
-            network: network.clone(),
+            network: Arc::clone(network),
             element,
         })
     }
 
-    /// Runs one batch of zeros: the measured coordinates of the output.
-    fn trial(&mut self) -> Result<Coordinates> {
+    /// Runs one batch of zeros: how many rows it has, and what it gives.
+    fn trial(&mut self) -> Result<(usize, Vec<Given>)> {
         let rows = self.network.fixed_batch.unwrap_or(1);
         let zeros = vec![0.0; rows * self.network.shape.len()];
-        let mut axes = Vec::new();
-        self.with_outputs(&zeros, rows, &mut |output| {
-            axes = output.shape().iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect();
+        let mut all = Vec::new();
+        self.with_outputs(&zeros, rows, &mut |given| {
+            all = (0..given.len()).map(|index| told(given[index].dtype())).collect();
             Ok(())
         })?;
-        output_axes(&self.network.path, NAME, rows, &axes).map(Coordinates::of)
+        Ok((rows, all))
     }
 
     fn with_outputs(
         &mut self,
         images: &[f32],
         rows: usize,
-        read: &mut dyn FnMut(&DynValue) -> ort::Result<()>,
+        read: &mut dyn FnMut(&SessionOutputs) -> ort::Result<()>,
     ) -> Result<()> {
         let failed = |error: ort::Error| engine_error(&self.network.path, NAME, "run", error);
         let Some(session) = &mut self.session else { return Ok(()) };
@@ -322,8 +327,15 @@ impl Lane {
         };
         let inputs = vec![(self.network.input.as_str(), input)];
         let outputs = session.run_with_options(inputs, &self.options).map_err(failed)?;
-        read(&outputs[0]).map_err(failed)
+        read(&outputs).map_err(failed)
     }
+}
+
+fn told(kind: &ValueType) -> Given {
+    use TensorElementType::{Bfloat16, Float16, Float32, Float64};
+    let are_floats = matches!(kind.tensor_type(), Some(Float16 | Bfloat16 | Float32 | Float64));
+    let sizes = kind.tensor_shape().into_iter().flat_map(|shape| shape.iter());
+    Given { are_floats, sizes: sizes.map(|size| usize::try_from(*size).unwrap_or(0)).collect() }
 }
 
 fn tensor<T>(dims: Vec<usize>, images: &[f32], convert: fn(f32) -> T) -> ort::Result<DynTensor>
@@ -334,35 +346,44 @@ where
     Ok(Tensor::from_array((dims, values))?.upcast())
 }
 
-/// Writes the measured coordinates; whether there were as many rows as there should be.
-fn gather(coordinates: &Coordinates, output: &DynValue, out: &mut [f32]) -> ort::Result<bool> {
+/// Writes the measured coordinates into a row each; whether there were as many values as there should be.
+fn gather<'a>(
+    coordinates: &Coordinates,
+    output: &DynValue,
+    rows: impl ExactSizeIterator<Item = &'a mut [f32]>,
+) -> ort::Result<bool> {
     Ok(match output.dtype().tensor_type() {
         Some(TensorElementType::Float16) => {
-            coordinates.gather(output.try_extract_tensor::<f16>()?.1.iter().map(|value| value.to_f32()), out)
+            coordinates.gather(output.try_extract_tensor::<f16>()?.1, f16::to_f32, rows)
         }
         Some(TensorElementType::Bfloat16) => {
-            coordinates.gather(output.try_extract_tensor::<bf16>()?.1.iter().map(|value| value.to_f32()), out)
+            coordinates.gather(output.try_extract_tensor::<bf16>()?.1, bf16::to_f32, rows)
         }
         Some(TensorElementType::Float64) => {
-            coordinates.gather(output.try_extract_tensor::<f64>()?.1.iter().map(|value| *value as f32), out)
+            coordinates.gather(output.try_extract_tensor::<f64>()?.1, |value| value as f32, rows)
         }
-        _ => coordinates.gather(output.try_extract_tensor::<f32>()?.1.iter().copied(), out),
+        _ => coordinates.gather(output.try_extract_tensor::<f32>()?.1, |value| value, rows),
     })
 }
 
 impl Session for Lane {
     fn run(&mut self, images: &[f32], outputs: &mut [f32]) -> Result<()> {
-        let coordinates = self.network.coordinates.clone();
-        let (batch, row, per_row) = (self.network.fixed_batch, self.network.shape.len(), coordinates.len());
-        in_fixed_batches(batch, images, outputs, row, per_row, |images, outputs| {
-            let (mut fits, mut found) = (false, 0);
-            self.with_outputs(images, images.len() / row, &mut |output| {
-                found = output.shape().num_elements();
-                fits = gather(&coordinates, output, outputs)?;
+        let network = Arc::clone(&self.network);
+        let (size, row) = (network.shape.len(), network.row());
+        in_fixed_batches(network.fixed_batch, images, outputs, size, row, |images, outputs| {
+            let count = images.len() / size;
+            let mut outcome = Ok(());
+            self.with_outputs(images, count, &mut |given| {
+                for (index, (tensor, columns)) in network.tensors().zip(network.columns()).enumerate() {
+                    let rows = outputs.chunks_exact_mut(row).map(|row| &mut row[columns.clone()]);
+                    if !gather(&tensor.coordinates, &given[index], rows)? {
+                        let found = given[index].shape().num_elements();
+                        outcome = Err(wrong_outputs(&network.path, NAME, tensor, count, found));
+                    }
+                }
                 Ok(())
             })?;
-            let expected = outputs.len() / per_row * coordinates.axes().iter().product::<usize>();
-            if fits { Ok(()) } else { Err(wrong_outputs(&self.network.path, NAME, expected, found)) }
+            outcome
         })
     }
 }

@@ -1,19 +1,16 @@
 //! tract, the embedded engine: single images on all cores, nothing to install.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tract_onnx::prelude::{
-    InferenceFact, InferenceModelExt, IntoRunnable, IntoTValue, IntoTensor, Tensor, TractResult, TypedRunnableModel,
+    InferenceFact, InferenceModelExt, IntoRunnable, IntoTValue, TValue, TVec, Tensor, TractResult, TypedRunnableModel,
     TypedSimpleState, tvec,
 };
 use tract_onnx::tract_hir::internal::DatumType;
 
 use super::graph::{Element, Graph, Input};
-use super::{
-    Backend, Coordinates, Identity, Lanes, Network, Provider, Session, engine_error, in_fixed_batches, output_axes,
-    wrong_outputs,
-};
+use super::network::Given;
+use super::{Backend, Identity, Lanes, Network, Provider, Session, engine_error, in_fixed_batches, wrong_outputs};
 use crate::error::Result;
 use crate::probe::Shape;
 
@@ -23,11 +20,13 @@ pub const VERSION: &str = "0.23.9";
 
 /// A network in tract, optimised for one batch size.
 pub(super) struct Tract {
-    network: Network,
+    network: Arc<Network>,
     identity: Identity,
     element: DatumType,
     lanes: Lanes,
     plan: Arc<TypedRunnableModel>,
+    /// Of each tensor that the plan gives, whether it is measured.
+    is_kept: Arc<[bool]>,
 }
 
 impl Tract {
@@ -46,18 +45,27 @@ impl Tract {
             return Err(engine_error(&path, NAME, "load", format!("it takes no {}, ONNX Runtime does", graph.element)));
         };
         let dims = network.input_dims(rows);
+        let layers = graph.layers.clone();
         let plan = plan(graph, element, &dims).map_err(|error| engine_error(&path, NAME, "load", error))?;
         let zeros = vec![0.0; rows * shape.len()];
         let values = plan.spawn().and_then(|mut state| run(&mut state, element, &dims, &zeros));
-        let output = values.map_err(|error| engine_error(&path, NAME, "run", error))?;
-        network.coordinates = Coordinates::of(output_axes(&path, NAME, rows, output.shape())?);
+        let given = values.map_err(|error| engine_error(&path, NAME, "run", error))?.iter().map(told).collect();
+        let mut is_kept = network.settle(NAME, &layers, rows, given)?;
+        is_kept.push(true);
         let identity = Identity {
             name: NAME.to_owned(),
             version: VERSION.to_owned(),
             provider: "cpu".to_owned(),
             provider_requested: provider,
         };
-        Ok(Self { network, identity, element, lanes: Lanes { count: threads.max(1), batch: rows }, plan })
+        Ok(Self {
+            network: Arc::new(network),
+            identity,
+            element,
+            lanes: Lanes { count: threads.max(1), batch: rows },
+            plan,
+            is_kept: is_kept.into(),
+        })
     }
 }
 
@@ -75,22 +83,20 @@ fn plan(graph: Graph, element: DatumType, dims: &[usize]) -> TractResult<Arc<Typ
     let folder = graph.path.parent().and_then(|folder| folder.to_str()).map(str::to_owned);
     // The shapes that exporters write down keep the batch symbolic and would contradict the fixed one.
     let onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
-    let proto = graph.into_proto_with_output();
+    let proto = graph.into_proto();
     let mut model = onnx.parse(&proto, folder.as_deref())?.model;
     drop(proto);
     model.set_input_fact(0, InferenceFact::dt_shape(element, dims))?;
     model.into_optimized()?.into_runnable()
 }
 
-/// The output, as `f32`.
-fn run(state: &mut TypedSimpleState, element: DatumType, dims: &[usize], images: &[f32]) -> TractResult<Tensor> {
+fn run(state: &mut TypedSimpleState, element: DatumType, dims: &[usize], images: &[f32]) -> TractResult<TVec<TValue>> {
     let input = Tensor::from_shape(dims, images)?.cast_to_dt(element)?.into_owned();
-    let mut outputs = state.run(tvec!(input.into_tvalue()))?;
-    Ok(outputs.remove(0).into_tensor().cast_to::<f32>()?.into_owned())
+    state.run(tvec!(input.into_tvalue()))
 }
 
-fn floats(tensor: &Tensor) -> TractResult<&[f32]> {
-    tensor.try_as_plain_ram()?.as_slice::<f32>()
+fn told(value: &TValue) -> Given {
+    Given { are_floats: value.datum_type().is_float(), sizes: value.shape().to_vec() }
 }
 
 impl Backend for Tract {
@@ -107,11 +113,10 @@ impl Backend for Tract {
     }
 
     fn session(&self) -> Result<Box<dyn Session>> {
-        let network = &self.network;
+        let network = Arc::clone(&self.network);
         let state = self.plan.spawn().map_err(|error| engine_error(&network.path, NAME, "load", error))?;
         let dims = network.input_dims(network.fixed_batch.unwrap_or(1));
-        let coordinates = network.coordinates.clone();
-        Ok(Box::new(Lane { state, element: self.element, dims, coordinates, path: network.path.clone() }))
+        Ok(Box::new(Lane { state, element: self.element, dims, network, is_kept: Arc::clone(&self.is_kept) }))
     }
 }
 
@@ -119,23 +124,27 @@ struct Lane {
     state: TypedSimpleState,
     element: DatumType,
     dims: Vec<usize>,
-    coordinates: Coordinates,
-    path: PathBuf,
+    network: Arc<Network>,
+    is_kept: Arc<[bool]>,
 }
 
 impl Session for Lane {
     fn run(&mut self, images: &[f32], outputs: &mut [f32]) -> Result<()> {
-        let rows = self.dims[0];
-        let row = self.dims[1..].iter().product();
-        let per_row = self.coordinates.len();
-        in_fixed_batches(Some(rows), images, outputs, row, per_row, |images, outputs| {
-            let failed = |error| engine_error(&self.path, NAME, "run", error);
-            let tensor = run(&mut self.state, self.element, &self.dims, images).map_err(failed)?;
-            let values = floats(&tensor).map_err(failed)?;
-            if self.coordinates.gather(values.iter().copied(), outputs) {
-                return Ok(());
+        let Self { state, element, dims, network, is_kept } = self;
+        let (count, size, row) = (dims[0], network.shape.len(), network.row());
+        let failed = |error| engine_error(&network.path, NAME, "run", error);
+        in_fixed_batches(Some(count), images, outputs, size, row, |images, outputs| {
+            let given = run(state, *element, dims, images).map_err(failed)?;
+            let given = given.iter().zip(&**is_kept).filter(|(_, is_kept)| **is_kept).map(|(value, _)| value);
+            for ((tensor, columns), value) in network.tensors().zip(network.columns()).zip(given) {
+                let value = value.cast_to::<f32>().map_err(failed)?;
+                let values = value.try_as_plain_ram().and_then(|plain| plain.as_slice::<f32>()).map_err(failed)?;
+                let rows = outputs.chunks_exact_mut(row).map(|row| &mut row[columns.clone()]);
+                if !tensor.coordinates.gather(values, |value| value, rows) {
+                    return Err(wrong_outputs(&network.path, NAME, tensor, count, values.len()));
+                }
             }
-            Err(wrong_outputs(&self.path, NAME, rows * self.coordinates.axes().iter().product::<usize>(), values.len()))
+            Ok(())
         })
     }
 }

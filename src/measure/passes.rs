@@ -1,26 +1,25 @@
 //! The forward passes: each lane perturbs a block of images, runs it, and keeps only squared changes of the outputs.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Progress;
-use super::scores::{Changed, Tally};
-use crate::backend::{Backend, Network, Session};
+use super::outputs::{Block, Changed, Fault, Outputs};
+use super::scores::Tally;
+use crate::backend::{Backend, Network, Output, Session};
 use crate::error::{Error, Result};
 use crate::perturb::{Displacement, Interpolation, Perturber, Scratch};
 use crate::probe::{Layout, ProbeSet};
 
-/// What the passes leave behind; image-major, so that blocks of images are contiguous.
+/// What the passes leave behind.
 pub(super) struct Passes {
     pub draws: usize,
-    pub outputs: usize,
-    /// Outputs of the unperturbed images, `[image, output]`.
-    pub clean: Vec<f32>,
-    /// Squared changes under deformation, `[image, draw, output]`.
-    pub deformed: Vec<f32>,
-    /// Squared changes under noise, `[image, draw, output]`.
-    pub noisy: Vec<f32>,
+    /// Of each layer that the network gives besides its output.
+    pub layers: Vec<Outputs>,
+    /// Of the measured output.
+    pub output: Outputs,
     /// `[image, draw]`.
     pub displacements: Vec<Displacement>,
     /// Of each image.
@@ -35,16 +34,11 @@ pub(super) struct Passes {
 struct Job<'a> {
     first: usize,
     rows: usize,
-    clean: &'a mut [f32],
-    deformed: &'a mut [f32],
-    noisy: &'a mut [f32],
+    /// Of each layer, then of the output.
+    tensors: Vec<Block<'a>>,
     displacements: &'a mut [Displacement],
     tallies: &'a mut [Tally],
-    faults: &'a mut [Option<Fault>],
 }
-
-/// The kind of pass that first gave an image NaN or infinite outputs.
-type Fault = &'static str;
 
 /// Runs `1 + 2 draws` passes over every image of the probe set, on all lanes of the network.
 pub(super) fn run(
@@ -54,25 +48,24 @@ pub(super) fn run(
     draws: u32,
     progress: Progress,
 ) -> Result<Passes> {
-    let (images, draws, outputs) = (probe.len(), draws as usize, network.network().outputs());
+    let (images, draws) = (probe.len(), draws as usize);
     let count = (images * (1 + 2 * draws)) as u64;
+    let Network { layers, output, .. } = network.network();
+    let outputs = |output: &Output| Outputs::new(images, draws, output.coordinates.len());
     let mut passes = Passes {
         draws,
-        outputs,
-        clean: vec![0.0; images * outputs],
-        deformed: vec![0.0; images * draws * outputs],
-        noisy: vec![0.0; images * draws * outputs],
+        layers: layers.iter().map(outputs).collect(),
+        output: outputs(output),
         displacements: vec![Displacement::default(); images * draws],
         tallies: vec![Tally::default(); images],
         perturb: Duration::ZERO,
         inference: Duration::ZERO,
         count,
     };
-    let mut faults = vec![None; images];
     let sizes = block_sizes(images, network.lanes().count, network.lanes().batch);
     let lanes = network.lanes().count.min(sizes.len());
     let largest = sizes.iter().copied().max().unwrap_or(1);
-    let jobs = Mutex::new(jobs(&mut passes, &mut faults, &sizes).into_iter());
+    let jobs = Mutex::new(jobs(&mut passes, &sizes).into_iter());
     let (done, failed) = (AtomicU64::new(0), AtomicBool::new(false));
     let report = |rows: usize| progress(done.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64, count);
     let work = || -> Result<(Duration, Duration)> {
@@ -96,7 +89,7 @@ pub(super) fn run(
         passes.perturb += perturb / lanes as u32;
         passes.inference += inference / lanes as u32;
     }
-    finite(network.network(), probe, &faults)?;
+    finite(network.network(), probe, &passes.output.faults)?;
     Ok(passes)
 }
 
@@ -107,26 +100,20 @@ fn block_sizes(images: usize, lanes: usize, batch: usize) -> Vec<usize> {
     (0..blocks).map(|block| (block + 1) * images / blocks - block * images / blocks).collect()
 }
 
-fn jobs<'a>(passes: &'a mut Passes, faults: &'a mut [Option<Fault>], sizes: &[usize]) -> Vec<Job<'a>> {
-    let (outputs, draws) = (passes.outputs, passes.draws);
-    let mut clean = passes.clean.as_mut_slice();
-    let mut deformed = passes.deformed.as_mut_slice();
-    let mut noisy = passes.noisy.as_mut_slice();
+fn jobs<'a>(passes: &'a mut Passes, sizes: &[usize]) -> Vec<Job<'a>> {
+    let draws = passes.draws;
+    let mut tensors: Vec<_> = passes.layers.iter_mut().chain([&mut passes.output]).map(Outputs::block).collect();
     let mut displacements = passes.displacements.as_mut_slice();
     let mut tallies = passes.tallies.as_mut_slice();
-    let mut faults = faults;
     let mut first = 0;
     let mut jobs = Vec::with_capacity(sizes.len());
     for &rows in sizes {
         jobs.push(Job {
             first,
             rows,
-            clean: clean.split_off_mut(..rows * outputs).unwrap_or_default(),
-            deformed: deformed.split_off_mut(..rows * draws * outputs).unwrap_or_default(),
-            noisy: noisy.split_off_mut(..rows * draws * outputs).unwrap_or_default(),
+            tensors: tensors.iter_mut().map(|tensor| tensor.split_off(rows, draws)).collect(),
             displacements: displacements.split_off_mut(..rows * draws).unwrap_or_default(),
             tallies: tallies.split_off_mut(..rows).unwrap_or_default(),
-            faults: faults.split_off_mut(..rows).unwrap_or_default(),
         });
         first += rows;
     }
@@ -148,7 +135,8 @@ struct Lane<'a> {
     noisy: Vec<f32>,
     /// The batch with channels last, for networks that want it so.
     channels_last: Vec<f32>,
-    changed: Vec<f32>,
+    /// What the network gave last, `[row, numbers of all tensors]`.
+    given: Vec<f32>,
     perturb: Duration,
     inference: Duration,
 }
@@ -176,33 +164,45 @@ impl<'a> Lane<'a> {
             deformed: buffer(),
             noisy: buffer(),
             channels_last: if network.layout == Layout::Nhwc { buffer() } else { Vec::new() },
-            changed: vec![0.0; rows * network.outputs()],
+            given: vec![0.0; rows * network.row()],
             perturb: Duration::ZERO,
             inference: Duration::ZERO,
         })
     }
 
     fn run(&mut self, job: &mut Job) -> Result<()> {
-        let (outputs, draws) = (self.network.outputs(), job.displacements.len() / job.rows);
+        let draws = job.displacements.len() / job.rows;
         self.load(job.first, job.rows);
         self.infer(Batch::Clean, job.rows)?;
-        job.clean.copy_from_slice(&self.changed[..job.rows * outputs]);
-        note_faults(job.clean, outputs, "clean", job.faults);
-        for (tally, row) in job.tallies.iter_mut().zip(job.clean.chunks_exact(outputs)) {
+        for (tensor, columns) in job.tensors.iter_mut().zip(self.network.columns()) {
+            tensor.keep_clean(self.given(job.rows, columns));
+        }
+        for (tally, row) in job.tallies.iter_mut().zip(self.output(job.rows)) {
             *tally = Tally::clean(row);
         }
         for draw in 0..draws {
             self.perturb(job.first, draw, draws, job.displacements);
-            self.infer(Batch::Deformed, job.rows)?;
-            note_faults(&self.changed[..job.rows * outputs], outputs, "deformed", job.faults);
-            squared_changes(&self.changed, job.clean, outputs, draw, draws, job.deformed);
-            tally(job.tallies, Changed::Deformed, &self.changed, outputs);
-            self.infer(Batch::Noisy, job.rows)?;
-            note_faults(&self.changed[..job.rows * outputs], outputs, "noisy", job.faults);
-            squared_changes(&self.changed, job.clean, outputs, draw, draws, job.noisy);
-            tally(job.tallies, Changed::Noisy, &self.changed, outputs);
+            for (batch, kind) in [(Batch::Deformed, Changed::Deformed), (Batch::Noisy, Changed::Noisy)] {
+                self.infer(batch, job.rows)?;
+                for (tensor, columns) in job.tensors.iter_mut().zip(self.network.columns()) {
+                    tensor.keep_changes(kind, self.given(job.rows, columns), (draw, draws));
+                }
+                for (tally, row) in job.tallies.iter_mut().zip(self.output(job.rows)) {
+                    tally.add(kind, row);
+                }
+            }
         }
         Ok(())
+    }
+
+    /// These columns of what the network gave last.
+    fn given(&self, rows: usize, columns: Range<usize>) -> impl Iterator<Item = &[f32]> {
+        self.given.chunks_exact(self.network.row()).take(rows).map(move |row| &row[columns.clone()])
+    }
+
+    fn output(&self, rows: usize) -> impl Iterator<Item = &[f32]> {
+        let row = self.network.row();
+        self.given(rows, row - self.network.outputs()..row)
     }
 
     fn load(&mut self, first: usize, rows: usize) {
@@ -231,7 +231,7 @@ impl<'a> Lane<'a> {
         self.perturb += started.elapsed();
     }
 
-    /// Runs the first `rows` images of a batch; the outputs are then in `changed`.
+    /// Runs the first `rows` images of a batch; the outputs are then in `given`.
     fn infer(&mut self, batch: Batch, rows: usize) -> Result<()> {
         let started = Instant::now();
         let images = match batch {
@@ -256,7 +256,7 @@ impl<'a> Lane<'a> {
             }
             &self.channels_last[..images.len()]
         };
-        self.session.run(images, &mut self.changed[..rows * self.network.outputs()])?;
+        self.session.run(images, &mut self.given[..rows * self.network.row()])?;
         self.inference += started.elapsed();
         (self.report)(rows);
         Ok(())
@@ -268,32 +268,6 @@ enum Batch {
     Clean,
     Deformed,
     Noisy,
-}
-
-/// Writes `|f(changed) - f(clean)|^2` of each output coordinate into its draw's place in `[image, draw, output]`.
-fn squared_changes(changed: &[f32], clean: &[f32], outputs: usize, draw: usize, draws: usize, into: &mut [f32]) {
-    let rows = changed.chunks_exact(outputs).zip(clean.chunks_exact(outputs));
-    for ((changed, clean), image) in rows.zip(into.chunks_exact_mut(draws * outputs)) {
-        let into = &mut image[draw * outputs..(draw + 1) * outputs];
-        for ((into, changed), clean) in into.iter_mut().zip(changed).zip(clean) {
-            *into = (changed - clean) * (changed - clean);
-        }
-    }
-}
-
-fn tally(tallies: &mut [Tally], kind: Changed, changed: &[f32], outputs: usize) {
-    for (tally, row) in tallies.iter_mut().zip(changed.chunks_exact(outputs)) {
-        tally.add(kind, row);
-    }
-}
-
-fn note_faults(values: &[f32], outputs: usize, kind: Fault, faults: &mut [Option<Fault>]) {
-    for (values, fault) in values.chunks_exact(outputs).zip(faults) {
-        // Squares and pair differences must stay finite too, hence the bound rather than `is_finite`.
-        if fault.is_none() && !values.iter().all(|value| value.abs() < f32::MAX.sqrt() / 4.0) {
-            *fault = Some(kind);
-        }
-    }
 }
 
 fn finite(network: &Network, probe: &ProbeSet, faults: &[Option<Fault>]) -> Result<()> {

@@ -100,11 +100,11 @@ pub fn preview(network: &dyn Backend, probe: &ProbeSet, settings: &Settings, pro
     let passes = passes::run(network, &few, &perturber, 1, progress)?;
     let seconds_each = started.elapsed().as_secs_f64() / passes.count as f64;
     let described = network.network();
-    let is_classifier = described.coordinates.are_classes();
+    let is_classifier = described.output.coordinates.are_classes();
     let (images, draws) = (settings.images.min(probe.len()), settings.draws);
     let count = count(images, draws);
     // Outputs of every pass are kept as squared changes, 4 bytes each.
-    let bytes = process::resident(std::process::id()).map_or(0, |now| now + 4 * count * passes.outputs as u64);
+    let bytes = process::resident(std::process::id()).map_or(0, |now| now + 4 * count * described.outputs() as u64);
     let mut warnings = described.warnings.clone();
     warnings.extend(probe.warnings());
     warnings.extend(perturber.warnings());
@@ -112,8 +112,8 @@ pub fn preview(network: &dyn Backend, probe: &ProbeSet, settings: &Settings, pro
     warnings.extend(doubt);
     let shape = probe.shape();
     Ok(Preview {
-        output: described.output.clone(),
-        output_axes: described.coordinates.axes().to_vec(),
+        output: described.output.name.clone(),
+        output_axes: described.output.coordinates.axes().to_vec(),
         layout: described.layout,
         shape: [shape.channels, shape.height, shape.width],
         channels: ranges(&few),
@@ -180,7 +180,7 @@ fn answers(probe: &ProbeSet, passes: &Passes) -> Vec<Answer> {
         classes.truncate(LIKELIEST);
         Answer { image: probe.name(index), label: probe.labels().map(|labels| labels[index]), classes }
     };
-    passes.clean.chunks_exact(passes.outputs).enumerate().take(TOLD).map(answer).collect()
+    passes.output.clean.chunks_exact(passes.output.coordinates).enumerate().take(TOLD).map(answer).collect()
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
+use super::outputs::Outputs;
 use super::passes::Passes;
 use super::scores::scores;
 use super::{ChosenLaw, Settings};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::estimate::{Estimate, Resampling, Responses, Stabilities, Stability, stabilities};
+use crate::estimate::{self, Estimate, Estimator, Resampling, Responses, Stabilities, Stability, stabilities};
 use crate::event::{
     MEASUREMENT_SCHEMA, Measurement, Model, Probe, Reading, Readings, Settings as SettingsRecord, Timing, Undefined,
 };
@@ -127,18 +128,18 @@ fn speaks_of(law: &Law, outputs: usize) -> bool {
     outputs == 0 || outputs == law.classes || (outputs == 1 && law.classes == 2)
 }
 
-/// All readings with their intervals; resamples depend only on the probe set and the seed.
-pub(super) fn statistics(passes: &Passes, probe: &ProbeSet, seed: u64) -> Result<Stabilities> {
+/// All readings of a tensor with their intervals; resamples depend only on the probe set and the seed.
+pub(super) fn statistics(outputs: &Outputs, draws: usize, probe: &ProbeSet, seed: u64) -> Result<Stabilities> {
     let mut hash = Sha256::new_with_prefix(probe.sha256());
     hash.update(seed.to_le_bytes());
     let seed = hash.finalize().first_chunk().map_or(seed, |bytes| u64::from_le_bytes(*bytes));
     let responses = Responses {
         images: probe.len(),
-        draws: passes.draws,
-        outputs: passes.outputs,
-        clean: &passes.clean,
-        deformed: &passes.deformed,
-        noisy: &passes.noisy,
+        draws,
+        outputs: outputs.coordinates,
+        clean: &outputs.clean,
+        deformed: &outputs.deformed,
+        noisy: &outputs.noisy,
     };
     stabilities(&responses, &Resampling { seed, ..Resampling::default() })
 }
@@ -161,10 +162,10 @@ impl Parts<'_> {
         warnings.extend(self.probe.warnings());
         warnings.extend(self.perturber.warnings());
         warnings.extend(notes);
-        let is_classifier = network.coordinates.are_classes();
+        let is_classifier = network.output.coordinates.are_classes();
         let mut error_on_probe = None;
         if is_classifier {
-            warnings.extend(looks_like_probabilities(&self.passes));
+            warnings.extend(looks_like_probabilities(&self.passes.output));
             let (error, doubt) = probe_error(self.probe, &self.passes);
             error_on_probe = error;
             warnings.extend(doubt);
@@ -185,9 +186,9 @@ impl Parts<'_> {
                 path: network.path.clone(),
                 sha256: network.sha256.clone(),
                 input: network.input.clone(),
-                output: network.output.clone(),
+                output: network.output.name.clone(),
                 outputs: network.outputs(),
-                output_axes: if is_classifier { Vec::new() } else { network.coordinates.axes().to_vec() },
+                output_axes: if is_classifier { Vec::new() } else { network.output.coordinates.axes().to_vec() },
                 bytes: network.bytes,
             },
             probe: Probe {
@@ -210,18 +211,14 @@ impl Parts<'_> {
                 estimator: self.settings.estimator,
             },
             backend: self.network.identity().clone(),
-            undefined: headline.r_f.as_ref().err().map(|reason| Undefined { reason: reason.to_string() }),
+            undefined: undefined(&headline.r_f),
             d_f: headline.d_f,
             g_f: headline.g_f,
             r_f,
-            estimators: Readings {
-                coordinate_median: reading(&self.stabilities.coordinate_median),
-                median: reading(&self.stabilities.median),
-                mean: reading(&self.stabilities.mean),
-            },
+            estimators: readings(&self.stabilities),
             prediction: None,
             replicates_log_r_f: Some(headline.replicates_log_r_f.clone()),
-            scores: scores(&self.passes.tallies, self.passes.outputs, self.passes.draws).filter(|_| is_classifier),
+            scores: scores(&self.passes.tallies, network.outputs(), self.passes.draws).filter(|_| is_classifier),
             probe_error: error_on_probe,
             displacement_rms_px: mean_square.sqrt(),
             folded_share: folds as f64 / displacements.len() as f64,
@@ -239,17 +236,30 @@ impl Parts<'_> {
     }
 }
 
-fn reading(stability: &Stability) -> Reading {
-    Reading { d_f: stability.d_f, g_f: stability.g_f, r_f: stability.r_f.as_ref().ok().copied() }
+pub(super) fn readings(stabilities: &Stabilities) -> Readings {
+    let reading = |estimator| {
+        let Stability { d_f, g_f, r_f, .. } = stabilities.get(estimator);
+        Reading { d_f: *d_f, g_f: *g_f, r_f: r_f.as_ref().ok().copied() }
+    };
+    Readings {
+        coordinate_median: reading(Estimator::CoordinateMedian),
+        median: reading(Estimator::Median),
+        mean: reading(Estimator::Mean),
+    }
+}
+
+/// Why there is no `R_f`, where there is none.
+pub(super) fn undefined(r_f: &std::result::Result<Estimate, estimate::Undefined>) -> Option<Undefined> {
+    r_f.as_ref().err().map(|reason| Undefined { reason: reason.to_string() })
 }
 
 /// A softmax that the graph does not show: outputs that sum to one, or whose exponentials do.
-fn looks_like_probabilities(passes: &Passes) -> Option<String> {
+fn looks_like_probabilities(outputs: &Outputs) -> Option<String> {
     const TOLERANCE: f32 = 1e-3;
-    if passes.outputs < 2 {
+    if outputs.coordinates < 2 {
         return None;
     }
-    let rows = || passes.clean.chunks_exact(passes.outputs);
+    let rows = || outputs.clean.chunks_exact(outputs.coordinates);
     let sums_to_one = |sum: f32| (sum - 1.0).abs() < TOLERANCE;
     let probabilities =
         rows().all(|row| row.iter().all(|p| (0.0..=1.0 + TOLERANCE).contains(p)) && sums_to_one(row.iter().sum()));
@@ -276,8 +286,9 @@ pub fn errors_disagree(probe_error: f64, val_error: f64, classes: usize) -> Opti
 /// Share of probe images whose largest output is not their label's.
 pub(super) fn probe_error(probe: &ProbeSet, passes: &Passes) -> (Option<f64>, Option<String>) {
     let Some(labels) = probe.labels() else { return (None, None) };
-    if let Some(label) = labels.iter().find(|label| **label as usize >= passes.outputs) {
-        let doubt = format!("label {label} is beyond the network's {} outputs: no probe_error", passes.outputs);
+    if let Some(label) = labels.iter().find(|label| **label as usize >= passes.output.coordinates) {
+        let outputs = passes.output.coordinates;
+        let doubt = format!("label {label} is beyond the network's {outputs} outputs: no probe_error");
         return (None, Some(doubt));
     }
     let wrong = passes.tallies.iter().zip(labels).filter(|(tally, label)| tally.class() != **label as usize).count();

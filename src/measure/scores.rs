@@ -1,5 +1,6 @@
 //! What else the passes tell of a classifier without labels: how sure it is, and how often it stays with its answer.
 
+use super::outputs::Changed;
 use crate::event::{Agreement, Confidence, Scores};
 
 /// One image's share: of its clean pass, and summed over its draws, deformed and noisy.
@@ -9,13 +10,6 @@ pub(super) struct Tally {
     clean: f32,
     changed: [f32; 2],
     agreeing: [u32; 2],
-}
-
-/// A kind of changed image.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Changed {
-    Deformed,
-    Noisy,
 }
 
 impl Tally {

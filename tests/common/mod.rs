@@ -6,7 +6,7 @@ pub mod http;
 
 use std::path::PathBuf;
 
-use relstab::backend::{Backend, Coordinates, Identity, Lanes, Network, Provider, Session};
+use relstab::backend::{Backend, Coordinates, Identity, Lanes, Network, Output, Provider, Session};
 use relstab::checkpoint::Metadata;
 use relstab::error::Result;
 use relstab::probe::{Layout, Shape};
@@ -37,11 +37,15 @@ impl FixedBackend {
             sha256: String::new(),
             bytes: 0,
             input: "images".to_owned(),
-            output: "logits".to_owned(),
+            output: Output {
+                name: "logits".to_owned(),
+                op: "MatMul".to_owned(),
+                coordinates: Coordinates::of(vec![outputs]),
+            },
+            layers: Vec::new(),
             layout: Layout::Nchw,
             shape,
             axes: vec![shape.channels, shape.height, shape.width],
-            coordinates: Coordinates::of(vec![outputs]),
             fixed_batch: None,
             metadata: Metadata::default(),
             warnings: Vec::new(),
@@ -67,6 +71,20 @@ impl FixedBackend {
     }
 }
 
+impl FixedBackend {
+    /// The same network, which gives its first `outputs` outputs as a layer before the others.
+    pub fn with_layer(mut self, outputs: usize) -> Self {
+        let of = |name: &str, outputs| Output {
+            name: name.to_owned(),
+            op: "MatMul".to_owned(),
+            coordinates: Coordinates::of(vec![outputs]),
+        };
+        self.network.layers = vec![of("layer", outputs)];
+        self.network.output = of("logits", self.network.outputs() - outputs);
+        self
+    }
+}
+
 impl Backend for FixedBackend {
     fn network(&self) -> &Network {
         &self.network
@@ -81,7 +99,7 @@ impl Backend for FixedBackend {
     }
 
     fn session(&self) -> Result<Box<dyn Session>> {
-        let (size, outputs) = (self.network.shape.len(), self.network.outputs());
+        let (size, outputs) = (self.network.shape.len(), self.network.row());
         Ok(Box::new(FixedSession { size, outputs, function: self.function, parameters: self.parameters.clone() }))
     }
 }

@@ -1,0 +1,163 @@
+//! What a loaded network takes and gives.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use super::graph::{Graph, Input};
+use super::layers::Layers;
+use super::{Coordinates, engine_error};
+use crate::checkpoint::Metadata;
+use crate::error::{Error, Result};
+use crate::probe::{Layout, Shape};
+
+/// A network, ready to run.
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// The ONNX file.
+    pub path: PathBuf,
+    /// Hash of the file and of its external data.
+    pub sha256: String,
+    /// Size of the file and of its external data.
+    pub bytes: u64,
+    /// The input's name.
+    pub input: String,
+    /// Tensors before the output that it gives too.
+    pub layers: Vec<Output>,
+    /// The measured output.
+    pub output: Output,
+    /// The order of the input's axes.
+    pub layout: Layout,
+    /// One image.
+    pub shape: Shape,
+    /// Sizes of one image's axes as the network takes them: fewer than 3 where it wants images flat.
+    pub axes: Vec<usize>,
+    /// The batch size the network insists on, if it does.
+    pub fixed_batch: Option<usize>,
+    /// What the checkpoint says of itself.
+    pub metadata: Metadata,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// A tensor that a network gives.
+#[derive(Debug, Clone, Default)]
+pub struct Output {
+    /// Its name.
+    pub name: String,
+    /// The kind of node that makes it.
+    pub op: String,
+    /// Its measured numbers for one image.
+    pub coordinates: Coordinates,
+}
+
+impl Network {
+    /// Without the coordinates of what it gives, which a trial run tells.
+    pub(super) fn new(graph: &Graph, (shape, input): (Shape, Input), note: Option<String>) -> Self {
+        let Input { axes, layout, fixed_batch } = input;
+        let flat = (axes.len() == 1 && shape.channels > 1).then(|| {
+            let order = if layout == Layout::Nchw { "channel by channel" } else { "pixel by pixel" };
+            format!("the network takes an image as {} numbers: given {order} (--input-layout)", axes[0])
+        });
+        Self {
+            path: graph.path.clone(),
+            sha256: graph.sha256.clone(),
+            bytes: graph.total_bytes,
+            input: graph.input.clone(),
+            layers: graph.layers.tensors.iter().map(|layer| Output::new(&layer.name, &layer.op)).collect(),
+            output: Output::new(&graph.output, graph.output_op()),
+            layout,
+            shape,
+            axes,
+            fixed_batch,
+            metadata: graph.metadata.clone(),
+            warnings: graph.warnings.iter().cloned().chain(flat).chain(note).collect(),
+        }
+    }
+
+    /// Measured numbers of the output for one image.
+    #[must_use]
+    pub fn outputs(&self) -> usize {
+        self.output.coordinates.len()
+    }
+
+    /// All tensors that it gives, the output last.
+    pub fn tensors(&self) -> impl Iterator<Item = &Output> {
+        self.layers.iter().chain([&self.output])
+    }
+
+    /// Where the numbers of each tensor stand in a row of them all.
+    pub fn columns(&self) -> impl Iterator<Item = Range<usize>> {
+        self.tensors().scan(0, |start, tensor| {
+            let columns = *start..*start + tensor.coordinates.len();
+            *start = columns.end;
+            Some(columns)
+        })
+    }
+
+    /// Numbers of a row: of all tensors for one image.
+    #[must_use]
+    pub fn row(&self) -> usize {
+        self.tensors().map(|tensor| tensor.coordinates.len()).sum()
+    }
+
+    /// Sizes of the input for a batch of `rows` images.
+    pub(super) fn input_dims(&self, rows: usize) -> Vec<usize> {
+        [rows].into_iter().chain(self.axes.iter().copied()).collect()
+    }
+
+    /// Settles what is measured, from what a trial of `rows` images gave; says which of `layers` stay.
+    pub(super) fn settle(
+        &mut self,
+        engine: &'static str,
+        layers: &Layers,
+        rows: usize,
+        mut given: Vec<Given>,
+    ) -> Result<Vec<bool>> {
+        let axes = |given: &Given| match given.sizes[..] {
+            [batch, ref axes @ ..] if batch == rows && !axes.contains(&0) => Some(axes.to_vec()),
+            _ => None,
+        };
+        let output = given.pop().unwrap_or_default();
+        self.output.coordinates = axes(&output).map(Coordinates::of).ok_or_else(|| {
+            let message =
+                format!("expected an output for each of {rows} images, found one of shape {:?}", output.sizes);
+            engine_error(&self.path, engine, "run", message)
+        })?;
+        let (mut stay, mut passed_over) = (Vec::new(), Vec::new());
+        let candidates = std::mem::take(&mut self.layers);
+        for (mut layer, given) in candidates.into_iter().zip(&given) {
+            let axes = axes(given).filter(|_| given.are_floats);
+            stay.push(axes.is_some());
+            match axes {
+                Some(axes) => {
+                    layer.coordinates = Coordinates::sampled(axes, layers.coordinates);
+                    self.layers.push(layer);
+                }
+                None => {
+                    let numbers = if given.are_floats { "floats" } else { "no floats" };
+                    passed_over.push(format!("{} ({numbers}, {:?})", layer.name.escape_debug(), given.sizes));
+                }
+            }
+        }
+        let expected = format!("tensors of floats with a row for each of {rows} images");
+        match passed_over.join(", ") {
+            none if none.is_empty() => {}
+            found if layers.are_named => return Err(Error::model(&self.path, expected, found)),
+            found => self.warnings.push(format!("layers are {expected}; passed over: {found}")),
+        }
+        Ok(stay)
+    }
+}
+
+impl Output {
+    fn new(name: &str, op: &str) -> Self {
+        Self { name: name.to_owned(), op: op.to_owned(), coordinates: Coordinates::default() }
+    }
+}
+
+/// What a trial run told of a tensor.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    pub are_floats: bool,
+    pub sizes: Vec<usize>,
+}
