@@ -204,6 +204,24 @@ def by_hand() -> None:
     ]
     sizes = [numpy_helper.from_array(np.array([n], np.int64), key) for key, n in (("first", 0), ("many", 1 << 24))]
     save("hungry", [*head, *fill], {"scores": ["batch", CLASSES]}, [*constants, *sizes])
+    # A residual block among names with commas and markup, 16-bit floats, truths, infinities that come back, and shapes.
+    odd = "<b>|`\n\u202e`"
+    inside = [
+        node("Conv", "images kernel", "conv", strides=[4, 4]),
+        node("Relu", "conv", "relu"),
+        node("Cast", "relu", "half", to=TensorProto.FLOAT16),
+        node("Cast", "half", "single", to=TensorProto.FLOAT),
+        node("Log", "single", "log"),
+        node("Exp", "log", "back"),
+        *(node("Greater", "back none", "some"), node("Where", "some back none", "chosen")),
+        *(node("Conv", "chosen branch", "inner", pads=[1, 1, 1, 1]), helper.make_node("Add", ["inner", "chosen"], ["a,b"])),
+        helper.make_node("Relu", ["a,b"], [odd]),
+        *(helper.make_node("Shape", [odd], ["shape"]), node("Gather", "shape first", "rows")),
+        *(node("Concat", "rows rest", "sizes", axis=0), helper.make_node("Reshape", [odd, "sizes"], ["features"])),
+        node("MatMul", "features matrix", "logits"),
+    ]
+    places = [numpy_helper.from_array(np.array([n], np.int64), key) for key, n in (("first", 0), ("rest", -1))]
+    save("inside", inside, logits, [*constants, weights("branch", 4, 4, 3, 3), number("none", 0), *places])
     save(
         "linear",
         [node("Flatten", "images", "flatten"), node("MatMul", "flatten flat", "logits")],

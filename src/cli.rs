@@ -6,6 +6,7 @@ mod check;
 mod compare;
 mod doctor;
 mod gallery;
+mod layers;
 mod logits;
 mod measure;
 mod once;
@@ -48,6 +49,8 @@ enum Command {
     Compare(compare::Args),
     /// Measure one network over cutoffs and sizes of the deformations.
     Sweep(sweep::Args),
+    /// Measure one network layer by layer.
+    Layers(layers::Args),
     /// Fit a law of one's own to networks with a known error; list and inspect laws.
     Calibrate(Box<calibrate::Args>),
     /// Fit how R_f, D_f and G_f go with the size of the training set: power laws.
@@ -126,6 +129,7 @@ pub fn main() -> ProcessExit {
         Command::Compare(args) => compare::run(&args),
         Command::Sweep(args) => sweep::run(&args),
         Command::Scaling(args) => scaling::run(&args),
+        Command::Layers(args) => layers::run(&args),
         Command::Perturb(args) => perturb::run(&args),
         Command::Logits(args) => logits::run(&args),
         Command::Socket(args) => runs::socket(&args),

@@ -2,6 +2,7 @@
 //!
 //! [`measure`] is what every command and the daemon call.
 
+pub mod layers;
 mod outputs;
 mod passes;
 mod preview;
@@ -24,6 +25,7 @@ use crate::perturb::{Deformation, Perturber};
 use crate::predict::{Conditions, Law};
 use crate::probe::ProbeSet;
 pub use crate::probe::Progress;
+use layers::Layer;
 
 /// What to measure and how.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -88,6 +90,16 @@ pub fn measure(
     settings: &Settings,
     progress: Progress,
 ) -> Result<Measurement> {
+    Ok(run(network, probe, settings, progress)?.1)
+}
+
+/// As [`measure`], and the layers that the network gives besides its output, from the same passes.
+fn run(
+    network: &dyn Backend,
+    probe: &ProbeSet,
+    settings: &Settings,
+    progress: Progress,
+) -> Result<(Vec<Layer>, Measurement)> {
     let started = Instant::now();
     validate(network, probe, settings)?;
     let perturber = Perturber::new(probe.shape(), &settings.deformation, settings.seed)?;
@@ -135,8 +147,10 @@ pub fn measure(
                 ));
             }
         }
+        let given = network.network().layers.iter().zip(&passes.layers);
+        let inner = given.map(|(tensor, outputs)| Layer::inner(tensor, outputs, &set, &used)).collect::<Result<_>>()?;
         let parts = record::Parts { network, probe: &set, settings: &used, perturber: &perturber, passes, stabilities };
-        return Ok(parts.into_measurement(&law, warnings, started));
+        return Ok((inner, parts.into_measurement(&law, warnings, started)));
     }
 }
 

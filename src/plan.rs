@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::backend::{self, Backend, Model};
+use crate::backend::{self, Backend, Model, Selection};
 use crate::error::{Error, Result};
 use crate::event::Measurement;
+use crate::measure::layers::{Layers, affordable, layers};
 use crate::measure::sweep::{Grid, Sweep, sweep};
 use crate::measure::{Preview, Progress, Settings, logits, measure, preview};
 use crate::path::RawPath;
@@ -136,6 +137,15 @@ impl Setup {
         Ok(Opened { backend, probe, settings: self.plan.settings.clone() })
     }
 
+    /// As [`Setup::open`], to measure layers besides the output.
+    ///
+    /// # Errors
+    /// As [`Setup::open`] and [`Model::with_layers`].
+    pub fn open_layers(&self, model: Model, selection: &Selection, progress: Progress) -> Result<Opened> {
+        let numbers = affordable(&self.probe_for(&model, progress)?, &self.plan.settings);
+        self.open(model.with_layers(selection, numbers)?, progress)
+    }
+
     /// [`Setup::open`], then [`Opened::measure`].
     ///
     /// # Errors
@@ -248,6 +258,14 @@ impl Opened {
     /// As [`sweep()`].
     pub fn sweep(&self, grid: &Grid, progress: Progress) -> Result<Sweep> {
         sweep(&*self.backend, &self.probe, &self.settings, grid, progress)
+    }
+
+    /// Measures the layers that it was opened with too.
+    ///
+    /// # Errors
+    /// As [`layers()`].
+    pub fn layers(&self, progress: Progress) -> Result<Layers> {
+        layers(&*self.backend, &self.probe, &self.settings, progress)
     }
 
     /// What the network makes of the first images, and what measuring it would take.

@@ -8,6 +8,7 @@ pub mod figure;
 pub mod file;
 pub mod gallery;
 pub mod law;
+pub mod layers;
 pub mod markdown;
 pub mod measurement;
 pub mod page;

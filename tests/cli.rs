@@ -7,17 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use assert_cmd::Command;
-use common::project;
+use common::{project, relstab};
 use serde_json::Value;
-
-fn relstab(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_relstab"))
-        .current_dir(project("tests/fixtures"))
-        .args(arguments)
-        .timeout(std::time::Duration::from_mins(2))
-        .output()
-        .expect("the command runs")
-}
 
 /// `relstab measure` on the fixtures with the embedded engine and few passes.
 fn measure(model: &str, more: &[&str]) -> Output {

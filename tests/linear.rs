@@ -11,7 +11,8 @@ use common::FixedBackend;
 use rand::SeedableRng as _;
 use rand_distr::{Distribution as _, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use relstab::estimate::Estimator;
+use relstab::estimate::{Estimate, Estimator};
+use relstab::measure::layers::layers;
 use relstab::measure::{Settings, measure};
 use relstab::perturb::{Deformation, Size};
 use relstab::probe::{ProbeSet, Shape};
@@ -88,30 +89,54 @@ fn pair_mean(probe: &ProbeSet, weights: &[f32]) -> f64 {
     sum / count
 }
 
-#[test]
-fn mean_readings_meet_their_closed_forms() {
-    // 500 images: all pairs enter the normaliser, so that it is exact; 32 draws: 16,000 quadratic forms with a relative
-    // spread of about 1.4 each, a standard error of 1.1%. Four of them are allowed.
-    const TOLERANCE: f64 = 0.045;
-    let (probe, weights) = (ramps(500), weights());
-    let backend = FixedBackend::linear(SHAPE, weights.clone());
-    let measured = measure(&backend, &probe, &settings(500, 32, Estimator::Mean), &|_, _| ()).expect("measured");
+/// What 500 images and 32 draws meet: all pairs enter the normaliser, so that it is exact, and 16,000 quadratic forms with a
+/// relative spread of about 1.4 each have a standard error of 1.1%. Four of them are allowed.
+const MANY: (usize, u32, f64) = (500, 32, 0.045);
 
+/// Holds `D_f`, `G_f` and `R_f` of a linear map, `[output, pixel]`, to their closed forms.
+fn assert_closed_forms(probe: &ProbeSet, weights: &[f32], [d_f, g_f, r_f]: [Option<Estimate>; 3]) {
     let rows = || weights.chunks_exact(SHAPE.len());
     // E|W (slope_x dx + slope_y dy)|^2 = |slope|^2 sum over outputs and modes of (w . mode)^2
     let deformation: f64 = modes().iter().map(|mode| rows().map(|row| dot(row, mode).powi(2)).sum::<f64>()).sum();
     // E|tau x - x|^2 = |slope|^2 sum over modes of |mode|^2; noise of that norm spreads evenly over all directions.
     let norm: f64 = modes().iter().flatten().map(|value| value * value).sum();
     let noise = norm * weights.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>() / SHAPE.len() as f64;
-    let pairs = pair_mean(&probe, &weights);
-
-    for (name, found, expected) in [
-        ("D_f", measured.d_f.expect("defined").value, deformation / pairs),
-        ("G_f", measured.g_f.expect("defined").value, noise / pairs),
-        ("R_f", measured.r_f.expect("defined").value, deformation / noise),
-    ] {
-        assert!((found / expected - 1.0).abs() < TOLERANCE, "{name}: found {found}, expected {expected}");
+    let pairs = pair_mean(probe, weights);
+    for (name, found, expected) in
+        [("D_f", d_f, deformation / pairs), ("G_f", g_f, noise / pairs), ("R_f", r_f, deformation / noise)]
+    {
+        let found = found.expect("defined").value;
+        assert!((found / expected - 1.0).abs() < MANY.2, "{name}: found {found}, expected {expected}");
     }
+}
+
+#[test]
+fn mean_readings_meet_their_closed_forms() {
+    let (probe, weights) = (ramps(MANY.0), weights());
+    let backend = FixedBackend::linear(SHAPE, weights.clone());
+    let measured = measure(&backend, &probe, &settings(MANY.0, MANY.1, Estimator::Mean), &|_, _| ()).expect("measured");
+    assert_closed_forms(&probe, &weights, [measured.d_f, measured.g_f, measured.r_f]);
+}
+
+#[test]
+fn every_layer_of_a_linear_network_meets_its_closed_forms() {
+    let (probe, first) = (ramps(MANY.0), weights());
+    // The second layer, [2, 5], of the first, [5, pixel].
+    let mix: Vec<f32> = normals(2, 2 * OUTPUTS).into_iter().map(|w| w as f32).collect();
+    let pixel = |row: &[f32], pixel: usize| {
+        row.iter().zip(first.iter().skip(pixel).step_by(SHAPE.len())).map(|(a, b)| a * b).sum()
+    };
+    let second: Vec<f32> =
+        mix.chunks_exact(OUTPUTS).flat_map(|row| (0..SHAPE.len()).map(move |at| pixel(row, at))).collect();
+    let backend = FixedBackend::linear(SHAPE, [&first[..], &second].concat()).with_layer(OUTPUTS);
+    let found = layers(&backend, &probe, &settings(MANY.0, MANY.1, Estimator::Mean), &|_, _| ()).expect("measured");
+    assert_eq!(found.layers.len(), 2);
+    for (layer, weights) in found.layers.iter().zip([&first, &second]) {
+        assert_closed_forms(&probe, weights, [layer.d_f, layer.g_f, layer.r_f]);
+    }
+    let alone = FixedBackend::linear(SHAPE, second);
+    let alone = measure(&alone, &probe, &settings(MANY.0, MANY.1, Estimator::Mean), &|_, _| ()).expect("measured");
+    assert_eq!((alone.r_f, alone.d_f), (found.layers[1].r_f, found.layers[1].d_f));
 }
 
 #[test]

@@ -68,7 +68,8 @@ impl Selection {
         let layers = flow.made().filter(|(name, _)| is_layer(name));
         let layers = layers.map(|(name, node)| Layer { name: name.to_owned(), op: node.op_type.clone() });
         let tensors: Vec<_> = layers.collect();
-        let coordinates = (numbers / tensors.len().max(1)).min(MOST_COORDINATES);
+        let each = numbers.checked_div(tensors.len()).unwrap_or(MOST_COORDINATES);
+        let coordinates = each.min(MOST_COORDINATES);
         if coordinates == 0 {
             return Err(Error::setting(
                 "layers",
@@ -115,9 +116,8 @@ fn rearranges(node: &NodeProto) -> bool {
 
 fn named<'a>(path: &Path, flow: &Flow, texts: &'a [String]) -> Result<HashSet<&'a str>> {
     let made: HashSet<&str> = flow.made().map(|(name, _)| name).collect();
-    let names = |text: &'a String| match made.contains(text.as_str()) {
-        true => vec![text.as_str()],
-        false => text.split(',').collect(),
+    let names = |text: &'a String| {
+        if made.contains(text.as_str()) { vec![text.as_str()] } else { text.split(',').collect() }
     };
     let names: Vec<&str> = texts.iter().flat_map(names).collect();
     match names.iter().find(|name| !made.contains(*name)) {
@@ -128,7 +128,7 @@ fn named<'a>(path: &Path, flow: &Flow, texts: &'a [String]) -> Result<HashSet<&'
             near.sort_by(|a, b| likeness(b).total_cmp(&likeness(a)).then(a.cmp(b)));
             near.truncate(3);
             let near: Vec<_> = near.into_iter().map(|name| name.escape_debug().to_string()).collect();
-            let expected = format!("a tensor made of the image named {}", unknown.escape_debug());
+            let expected = format!("a tensor made of the image named {unknown:?}");
             Err(Error::model(path, expected, format!("none; near it: {}", near.join(", "))))
         }
     }

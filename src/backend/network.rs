@@ -128,15 +128,12 @@ impl Network {
         for (mut layer, given) in candidates.into_iter().zip(&given) {
             let axes = axes(given).filter(|_| given.are_floats);
             stay.push(axes.is_some());
-            match axes {
-                Some(axes) => {
-                    layer.coordinates = Coordinates::sampled(axes, layers.coordinates);
-                    self.layers.push(layer);
-                }
-                None => {
-                    let numbers = if given.are_floats { "floats" } else { "no floats" };
-                    passed_over.push(format!("{} ({numbers}, {:?})", layer.name.escape_debug(), given.sizes));
-                }
+            if let Some(axes) = axes {
+                layer.coordinates = Coordinates::sampled(axes, layers.coordinates);
+                self.layers.push(layer);
+            } else {
+                let numbers = if given.are_floats { "floats" } else { "no floats" };
+                passed_over.push(format!("{} ({numbers}, {:?})", layer.name.escape_debug(), given.sizes));
             }
         }
         let expected = format!("tensors of floats with a row for each of {rows} images");

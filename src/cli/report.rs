@@ -10,17 +10,17 @@ use super::print;
 use super::state::find;
 use crate::error::{Error, ExitCode, Result};
 use crate::event::MEASUREMENT_SCHEMA;
-use crate::measure::sweep as sweeps;
+use crate::measure::{layers as layered, sweep as sweeps};
 use crate::report::document::{Block, Document};
 use crate::report::figure::{self, Figure, Format};
 use crate::report::run::Run;
-use crate::report::{check, compare, file, markdown, measurement, page, run, scaling, sweep};
+use crate::report::{check, compare, file, layers, markdown, measurement, page, run, scaling, sweep};
 use crate::scaling as scalings;
 use crate::{check as checks, path, rank};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A run's directory, or a file of what measure, check, compare, sweep or scaling printed with --format json
+    /// A run's directory, or a file of what measure, check, compare, sweep, scaling or layers printed with --format json
     #[arg(value_name = "SOURCE")]
     source: PathBuf,
     /// Write a page that needs no other file and no network
@@ -29,7 +29,7 @@ pub struct Args {
     /// Write Markdown [default: print it, if no file is asked for]
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// Write a figure of a run, a sweep or power laws for a paper, .svg or .png
+    /// Write a figure of a run, a sweep, power laws or layers for a paper, .svg or .png
     #[arg(long, value_name = "FILE")]
     figure: Option<PathBuf>,
     /// The journal [default: the one under $XDG_STATE_HOME/relstab that knows the run]
@@ -87,9 +87,9 @@ fn saved(args: &Args) -> Result<Document> {
     let path = &args.source;
     let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|error| no_result(path, &error.to_string()))?;
-    let is_drawn = [sweeps::SCHEMA, scalings::SCHEMA].iter().any(|schema| value["schema"] == *schema);
+    let is_drawn = [sweeps::SCHEMA, scalings::SCHEMA, layered::SCHEMA].iter().any(|schema| value["schema"] == *schema);
     if args.figure.is_some() && !is_drawn {
-        let expected = "a run's directory, a saved sweep or saved power laws as SOURCE";
+        let expected = "a run's directory, a saved sweep, saved power laws or saved layers as SOURCE";
         return Err(Error::setting("--figure", expected, path.display()));
     }
     match value["schema"].as_str() {
@@ -106,6 +106,11 @@ fn saved(args: &Args) -> Result<Document> {
             let figure = illustration(args, figure::scaling::ALT, figure::scaling::panels(&found).as_ref())?;
             Ok(scaling::document(&found, figure))
         }
+        Some(layered::SCHEMA) => {
+            let found = read(path, value)?;
+            let figure = illustration(args, figure::layers::ALT, figure::layers::panels(&found).as_ref())?;
+            Ok(layers::document(&found, figure))
+        }
         Some(other) => Err(no_result(path, &format!("schema {other}"))),
         None => Err(no_result(path, "JSON without a schema")),
     }
@@ -116,6 +121,7 @@ fn read<T: DeserializeOwned>(path: &Path, value: Value) -> Result<T> {
 }
 
 fn no_result(path: &Path, found: &str) -> Error {
-    let expected = "a run's directory, or what measure, check, compare, sweep or scaling print with --format json";
+    let expected =
+        "a run's directory, or what measure, check, compare, sweep, scaling or layers print with --format json";
     Error::setting("SOURCE", expected, format!("{found} in {}", path.display()))
 }

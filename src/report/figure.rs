@@ -2,6 +2,7 @@
 
 pub mod axis;
 mod key;
+pub mod layers;
 pub mod panels;
 pub mod phase;
 pub mod run;

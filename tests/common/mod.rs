@@ -16,6 +16,16 @@ pub fn project(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
+/// The command, run among the fixtures.
+pub fn relstab(arguments: &[&str]) -> std::process::Output {
+    assert_cmd::Command::new(env!("CARGO_BIN_EXE_relstab"))
+        .current_dir(project("tests/fixtures"))
+        .args(arguments)
+        .timeout(std::time::Duration::from_mins(2))
+        .output()
+        .expect("the command runs")
+}
+
 /// How often a study repeats: `few` times, or as `RELSTAB_REPETITIONS` says.
 pub fn repetitions(few: u64) -> u64 {
     std::env::var("RELSTAB_REPETITIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(few)

@@ -106,7 +106,8 @@ impl Parser {
             Self::Request => drop(std::str::from_utf8(bytes).map(serde_json::from_str::<Request>)),
             Self::Onnx => {
                 drop(backend::read_metadata(path));
-                drop(backend::read(path, None));
+                let model = backend::read(path, None);
+                drop(model.and_then(|model| model.with_layers(&backend::Selection::Blocks, 1 << 16)));
             }
             Self::Preprocess => drop(Preprocess::read(path)),
         }
