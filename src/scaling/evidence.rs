@@ -288,7 +288,9 @@ mod tests {
         of_table(file.path(), &Choice { group: Some("kind".to_owned()), filters, ..Choice::default() })
     }
 
-    fn counted(evidence: &Evidence) -> (Vec<(&str, f64)>, Vec<(Reason, usize)>) {
+    type Counted<'a> = (Vec<(&'a str, f64)>, Vec<(Reason, usize)>);
+
+    fn counted(evidence: &Evidence) -> Counted<'_> {
         let networks = evidence.networks.iter().map(|one| (one.group.as_str(), one.values[&Term::RF].value)).collect();
         (networks, evidence.left_out.iter().map(|(reason, count)| (*reason, *count)).collect())
     }
