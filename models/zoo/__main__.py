@@ -3,8 +3,9 @@
     pip install -r models/zoo/requirements.txt
     python models/zoo --small --relstab target/release/relstab     # two CPU cores, hours in pieces
     python models/zoo --full --relstab target/release/relstab      # a GPU
+    python models/zoo --long --relstab target/release/relstab      # for stop rules: long trainings, many checkpoints
 
-results.csv says what is done: a training whose rows it holds is not done again, one that was interrupted starts over.
+results.csv (long.csv for --long) says what is done: a training whose rows it holds is not done again, one that was interrupted starts over.
 Several processes may run side by side.
 """
 
@@ -25,16 +26,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime  # type: ignore[import-untyped]
 import torch
 from torch import Tensor, nn
 
 import data as datasets
 import networks
+from export import Exporter
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results.csv"
 # Cutoff and typical displacement in pixels; c = 15 folds at delta 1.
 SETTINGS = ((3, 1.0), (5, 1.0), (15, 0.5))
 ESTIMATORS = ("coordinate_median", "median", "mean")
@@ -56,7 +55,7 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class Size:
-    """How large networks and trainings are."""
+    """How large networks and trainings are, and what is measured."""
 
     name: str
     width: float
@@ -69,12 +68,25 @@ class Size:
     checkpoints: int
     seeds: tuple[int, ...]
     draws: int
+    settings: tuple[tuple[int, float], ...] = SETTINGS
+    architectures: tuple[str, ...] = tuple(networks.ARCHITECTURES)
+    # One learning rate throughout and exports evenly spaced, as where a rule is to say when to stop; else one cycle.
+    is_constant: bool = False
+    results: Path = HERE / "results.csv"
 
 
 # A training takes one core some 20 to 120 seconds; the networks are an eighth as wide as the originals.
 SMALL = Size("small", 1 / 8, (1_000, 4_000, 16_000), (24_000, 48_000, 96_000), 64, 1e-3, 2_000, 5, (0,), 2)
 # 50 epochs each.
 FULL = Size("full", 1.0, (5_000, 50_000), (250_000, 2_500_000), 128, 1e-3, 10_000, 8, (0, 1), 4)
+# 24 epochs, an export after each.
+LONG = Size(
+    *("long", 1 / 8, (2_000,), (48_000,), 64, 1e-3, 2_000, 25, (0,), 2),
+    settings=SETTINGS[:1],
+    architectures=("fc4", "lenet", "alexnet", "vgg11", "vgg11_bn", "resnet18", "efficientnet_b0"),
+    is_constant=True,
+    results=HERE / "long.csv",
+)
 
 
 @dataclass(frozen=True)
@@ -125,60 +137,16 @@ def error(network: nn.Module, tensors: Tensors, count: int) -> float:
     return wrong / len(labels)
 
 
-class Exporter:
-    """Traces the network once; later checkpoints replace the weights of that graph by name."""
-
-    def __init__(self, network: nn.Module, example: Tensor, folder: Path) -> None:
-        network.eval()
-        program = torch.onnx.export(
-            network,
-            (example,),
-            input_names=["images"],
-            output_names=["logits"],
-            dynamo=True,
-            optimize=False,
-            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
-            verbose=False,
-        )
-        assert program is not None
-        self.path = folder / "graph.tmp"
-        program.save(str(self.path), external_data=False)
-        self.example = example
-        network.train()
-
-    def write(self, network: nn.Module, path: Path, properties: dict[str, object]) -> None:
-        """A file that appears whole or not at all, checked against the network's own outputs."""
-        network.eval()
-        model = onnx.load(self.path)
-        state = {name: tensor.detach().cpu().numpy() for name, tensor in network.state_dict().items()}
-        for tensor in model.graph.initializer:
-            if tensor.name in state:
-                tensor.CopyFrom(onnx.numpy_helper.from_array(state.pop(tensor.name), tensor.name))
-        left = [name for name in state if not name.endswith("num_batches_tracked")]
-        assert not left, f"weights that the graph does not hold: {left}"
-        for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
-            del part.metadata_props[:]  # the exporter's notes on source files
-        del model.graph.metadata_props[:]
-        onnx.helper.set_model_props(model, {f"relstab.{key}": str(value) for key, value in properties.items()})
-        session = onnxruntime.InferenceSession(model.SerializeToString())
-        with torch.no_grad():
-            expected = network(self.example).float().cpu().numpy()
-        found = session.run(None, {"images": self.example.cpu().numpy()})[0]
-        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * max(1e-6, float(np.abs(expected).max())))
-        temporary = path.with_suffix(".tmp")
-        onnx.save(model, temporary)
-        temporary.rename(path)
-        network.train()
-
-
-def steps_to_export(total: int, per_epoch: int, count: int) -> set[int]:
-    """Initialisation, then log-spaced from half an epoch on, and the last."""
+def steps_to_export(total: int, per_epoch: int, size: Size) -> set[int]:
+    """Initialisation, then log-spaced from half an epoch on, or evenly spaced, and the last."""
     first = max(1, per_epoch // 2)
-    return {0, *(int(step) for step in np.geomspace(first, total, count - 1).round())}
+    count = size.checkpoints
+    spaced = np.linspace(0, total, count) if size.is_constant else np.geomspace(first, total, count - 1)
+    return {0, *(int(step) for step in spaced.round())}
 
 
 def train(job: Training, tensors: Tensors, folder: Path) -> list[Path]:
-    """Trains with Adam and a one-cycle schedule, without augmentation; gives the exported files."""
+    """Trains with Adam, one cycle or at a constant rate, without augmentation; gives the exported files."""
     torch.manual_seed(job.seed)
     rng = np.random.default_rng(job.seed)
     size, device = job.size, tensors.device
@@ -189,11 +157,14 @@ def train(job: Training, tensors: Tensors, folder: Path) -> list[Path]:
     per_epoch = max(1, job.train_size // size.batch)
     total = job.seen // size.batch
     optimiser = torch.optim.AdamW(network.parameters(), size.rate, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, size.rate, total_steps=total, pct_start=max(0.1, 2 / total)
+    schedules = torch.optim.lr_scheduler
+    schedule: schedules.LRScheduler = (
+        schedules.ConstantLR(optimiser, factor=1.0)
+        if size.is_constant
+        else schedules.OneCycleLR(optimiser, size.rate, total_steps=total, pct_start=max(0.1, 2 / total))
     )
     exporter = Exporter(network, tensors.normalised(tensors.test[0][:4]), folder)
-    exports = steps_to_export(total, per_epoch, size.checkpoints)
+    exports = steps_to_export(total, per_epoch, size)
     files = []
     order = np.empty(0, np.int64)
     started = time.time()
@@ -232,7 +203,7 @@ def train(job: Training, tensors: Tensors, folder: Path) -> list[Path]:
 
 def measure(relstab: list[str], file: Path, probe: Path, size: Size) -> Iterator[Row]:
     """One row for each of the settings."""
-    for cutoff, delta in SETTINGS:
+    for cutoff, delta in size.settings:
         flags = ["--probe", str(probe), "--images", "500", "--draws", str(size.draws), "--format", "json"]
         flags += ["--cutoff", str(cutoff), "--delta", str(delta), "--law", "cifar10", "--force-law"]
         done = subprocess.run([*relstab, "measure", str(file), *flags], check=False, capture_output=True, text=True)
@@ -318,7 +289,7 @@ def jobs(size: Size, only: list[str], seeds: tuple[int, ...]) -> Iterator[Traini
     """Every training, the cheap ones of all architectures first."""
     plan = zip(size.train_sizes, size.seen, strict=True)
     for (train_size, seen), seed in itertools.product(plan, seeds):
-        for architecture, data_set in itertools.product(networks.ARCHITECTURES, ("cifar10", "fashionmnist")):
+        for architecture, data_set in itertools.product(size.architectures, ("cifar10", "fashionmnist")):
             job = Training(data_set, architecture, train_size, seen, seed, size)
             if not only or any(word in job.name.split("-") for word in only):
                 yield job
@@ -329,13 +300,14 @@ def main() -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--small", action="store_true", help="narrow networks and few images, for two CPU cores")
     which.add_argument("--full", action="store_true", help="the architectures as they are, for a GPU")
+    which.add_argument("--long", action="store_true", help="as --small, but long trainings with many checkpoints")
     parser.add_argument("--cifar10", type=Path, default=Path("cifar10"), help="folder of its Parquet or batch files")
     parser.add_argument(
         "--fashion-mnist", type=Path, default=Path("/usr/share/datasets/fashion-mnist"), help="folder of its IDX files"
     )
     parser.add_argument("--relstab", nargs="+", default=["relstab"], help="the command")
     parser.add_argument("--out", type=Path, default=HERE.parent / "build" / "zoo", help="folder for networks")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the table")
+    parser.add_argument("--results", type=Path, help="the table, instead of the size's own")
     parser.add_argument("--only", nargs="*", default=[], help="architectures, data sets or training-set sizes")
     parser.add_argument("--seeds", type=int, nargs="*", help="seeds instead of the size's own")
     parser.add_argument("--seen", type=int, help="images seen in each training, to try the script")
@@ -344,7 +316,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     device = "cuda" if arguments.full and torch.cuda.is_available() else "cpu"
-    size = SMALL if arguments.small else FULL
+    size = SMALL if arguments.small else FULL if arguments.full else LONG
+    results = arguments.results or size.results
     seeds = tuple(arguments.seeds) if arguments.seeds is not None else size.seeds
     loaders = {
         "cifar10": lambda: datasets.cifar10(arguments.cifar10),
@@ -355,13 +328,13 @@ def main() -> None:
         folder = arguments.out / size.name / job.name
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / "lock", wait=False) as is_mine:
-            is_done = any(job.owns(row) for row in read_results(arguments.results))
+            is_done = any(job.owns(row) for row in read_results(results))
             if not is_mine or is_done != arguments.remeasure:
                 continue
             probe = arguments.out / f"{job.data_set}.npz"
             if arguments.remeasure:
                 files = sorted(folder.glob("*.onnx"))
-                add_results(arguments.results, job, measure_all(arguments.relstab, files, probe, size))
+                add_results(results, job, measure_all(arguments.relstab, files, probe, size))
                 print(f"{job.name}: {len(files)} networks measured again", flush=True)
                 continue
             if job.data_set not in loaded:
@@ -372,7 +345,7 @@ def main() -> None:
             for old in folder.glob("*.onnx"):
                 old.unlink()
             files = train(job, loaded[job.data_set], folder)
-            add_results(arguments.results, job, measure_all(arguments.relstab, files, probe, size))
+            add_results(results, job, measure_all(arguments.relstab, files, probe, size))
             print(f"{job.name}: {len(files)} networks measured", flush=True)
 
 
