@@ -1,0 +1,98 @@
+"""The paper's claims held against the zoo's networks: docs/reproduction.md, its tables and figures.
+
+    pip install -r models/reproduction/requirements.txt
+    python models/reproduction report             # every table and figure, from the stored results
+    python models/reproduction report --check     # whether the page's tables are those of the stored results
+    python models/reproduction measure --relstab target/release/relstab --cifar10 FOLDER     # the results, in hours
+
+`measure` trains what `models/zoo --small --only 16000` and `models/zoo --long` train, unless it is there, and makes each
+file in results/ that is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent / "zoo"))
+
+import claims
+import page
+import stored
+
+PAGE = HERE.parents[1] / "docs" / "reproduction.md"
+FIGURES = HERE.parents[1] / "docs" / "figures"
+TABLES: dict[str, Callable[[], str]] = {**claims.FRAGMENTS}
+
+
+def report(is_check: bool) -> None:
+    """The page with its tables, and the figures; or says that the page is out of date."""
+    old = PAGE.read_text()
+    new = page.filled(old, {name: make() for name, make in TABLES.items()})
+    if is_check:
+        if new != old:
+            raise SystemExit(f"{PAGE} is out of date: python models/reproduction report")
+        return
+    PAGE.write_text(new)
+    import figures
+    import style
+
+    for name, draw in figures.FIGURES.items():
+        style.save(draw(), FIGURES / f"{name}.svg")
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Trains and measures what is missing."""
+    import initial
+    import rules
+    import tool
+
+    setup = tool.Setup(arguments.relstab, arguments.networks, arguments.cifar10, arguments.fashion_mnist)
+    if not arguments.trained:
+        places = ["--out", arguments.networks, "--cifar10", arguments.cifar10, "--relstab", arguments.relstab]
+        places += ["--fashion-mnist", arguments.fashion_mnist]
+        trainings = (["--small", "--only", "16000", "--results", arguments.networks / "again.csv"], ["--long"])
+        for flags in trainings:
+            subprocess.run([sys.executable, HERE.parent / "zoo", *flags, *places], check=True)
+    makers: dict[str, Callable[[Path], None]] = {
+        "networks.csv": lambda path: tool.write(path, tool.networks(setup)),
+        "unseen.csv": lambda path: tool.write(path, tool.unseen(setup)),
+        "initial.csv": lambda path: tool.write(path, initial.measured(setup)),
+        "stops.json": lambda path: rules.write(
+            path,
+            rules.judge_all(rules.Rules(setup.relstab, setup.networks, setup.networks / "rules", dict(os.environ))),
+        ),
+    }
+    for name, make in makers.items():
+        path = stored.RESULTS / name
+        if not path.exists():
+            make(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    reporting = commands.add_parser("report", help="tables and figures from the stored results")
+    reporting.add_argument("--check", action="store_true", help="write nothing; fail if a table is out of date")
+    measuring = commands.add_parser("measure", help="the results that are not there")
+    measuring.add_argument("--relstab", default="relstab", help="the command")
+    measuring.add_argument("--networks", type=Path, default=HERE.parent / "build" / "zoo", help="folder for networks")
+    measuring.add_argument("--cifar10", type=Path, default=Path("cifar10"), help="folder of its Parquet or batch files")
+    measuring.add_argument(
+        "--fashion-mnist", type=Path, default=Path("/usr/share/datasets/fashion-mnist"), help="folder of its IDX files"
+    )
+    measuring.add_argument("--trained", action="store_true", help="the networks are there: train none")
+    arguments = parser.parse_args()
+    if arguments.command == "report":
+        report(arguments.check)
+    else:
+        measure(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Rank correlations and errors in logarithms, with bootstrap intervals over networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata  # type: ignore[import-untyped]
+
+Floats = npt.NDArray[np.float64]
+RESAMPLES, LEVEL = 2_000, 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and its percentile bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def spearman(x: Floats, y: Floats) -> Floats:
+    """Spearman's correlation along the last axis; 0 where either does not vary."""
+    a, b = (rankdata(values, axis=-1) for values in (x, y))
+    a, b = (ranks - ranks.mean(-1, keepdims=True) for ranks in (a, b))
+    scale = np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
+    return np.asarray(np.where(scale > 0, (a * b).sum(-1) / np.where(scale > 0, scale, 1), 0.0))
+
+
+def bootstrap(statistic: Callable[..., Floats], *samples: Floats) -> Estimate:
+    """`statistic` reduces the last axis; networks are resampled whole, all samples together."""
+    chosen = np.random.default_rng(0).integers(len(samples[0]), size=(RESAMPLES, len(samples[0])))
+    replicates = statistic(*(sample[chosen] for sample in samples))
+    low, high = np.quantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(statistic(*samples)), float(low), float(high))
+
+
+def mean(values: Floats) -> Floats:
+    return np.asarray(values.mean(-1))
+
+
+def rank(x: Floats, y: Floats) -> Estimate:
+    return bootstrap(spearman, x, y)
+
+
+def log_errors(predicted: Floats, error: Floats) -> Floats:
+    """|log(predicted / error)| of each network."""
+    return np.abs(np.log(predicted / error))
+
+
+def left_out(x: Floats | None, error: Floats) -> Floats:
+    """|log(predicted / error)| of each network, predicted by `a x^b` fitted on the others, or without x by their mean."""
+    logs = np.log(error)
+    wrong = []
+    for k in range(len(error)):
+        others = np.arange(len(error)) != k
+        if x is None:
+            predicted = logs[others].mean()
+        else:
+            line = np.polyfit(np.log(x[others]), logs[others], 1)
+            predicted = np.polyval(line, np.log(x[k]))
+        wrong.append(abs(logs[k] - predicted))
+    return np.array(wrong)

@@ -1,0 +1,116 @@
+"""What is made with relstab itself, on networks of the zoo that were trained again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import resource
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import data as datasets
+import labelled
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The command, the data, and the folder of trained networks as `models/zoo --out` leaves it."""
+
+    relstab: str
+    networks: Path
+    cifar10: Path
+    fashion_mnist: Path
+
+    @cached_property
+    def data(self) -> dict[str, datasets.DataSet]:
+        return {
+            "cifar10": datasets.cifar10(self.cifar10),
+            "fashionmnist": datasets.fashion_mnist(self.fashion_mnist),
+        }
+
+    def probe(self, data_set: str) -> Path:
+        return self.networks / f"{data_set}.npz"
+
+    def final(self) -> Iterator[tuple[str, str, Path]]:
+        """Data set, architecture and last file of each training of 16,000 images."""
+        for folder in sorted((self.networks / "small").glob("*-16000-0")):
+            files = sorted(folder.glob("*.onnx"))
+            if files:
+                data_set, architecture, *_ = folder.name.split("-")
+                yield data_set, architecture, files[-1]
+
+    def run(self, *arguments: str) -> str:
+        done = subprocess.run([self.relstab, *arguments], check=False, capture_output=True, text=True)
+        if done.returncode not in (0, 8):  # 8: R_f is undefined, which the record says
+            raise RuntimeError(f"relstab {' '.join(arguments)}: {done.stderr}")
+        return done.stdout
+
+    def measure(self, file: Path, data_set: str, *flags: str) -> tuple[Values, float]:
+        """The record of one network on the zoo's probe images, and the CPU seconds of the command."""
+        started = children()
+        shared = ["--probe", str(self.probe(data_set)), "--images", "500", "--format", "json"]
+        record = json.loads(self.run("measure", str(file), *shared, *flags))
+        return record, children() - started
+
+
+def children() -> float:
+    """CPU seconds of ended child processes."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def networks(setup: Setup) -> Iterator[Values]:
+    """Each final network under relstab and its peers, with CPU seconds; the probe images are the same for all."""
+    import weights
+
+    for data_set, architecture, file in setup.final():
+        record, measure_s = setup.measure(file, data_set, "--draws", "2")
+        gaussian, _ = setup.measure(file, data_set, "--draws", "2", "--interpolation", "gaussian")
+        about, scores = record["metadata"], record["scores"]
+        data = setup.data[data_set]
+        yield {
+            "data_set": data_set,
+            "architecture": architecture,
+            "val_error": about["val_error"],
+            **{name: record[name]["value"] for name in ("r_f", "d_f", "g_f")},
+            **{f"{name}_gaussian": gaussian[name]["value"] for name in ("r_f", "d_f", "g_f")},
+            **{f"confidence_{kind}": value for kind, value in scores["confidence"].items()},
+            **{f"agreement_{kind}": value for kind, value in scores["agreement"].items()},
+            "measure_s": measure_s,
+            **labelled.judge(file, data, int(about["train_size"]), int(about["seed"])),
+            **weights.judge(file, data),
+        }
+        print(f"{data_set} {architecture}", flush=True)
+
+
+def unseen(setup: Setup) -> Iterator[Values]:
+    """The error of each checkpoint of the long trainings on images that no monitor saw."""
+    for folder in sorted((setup.networks / "long").glob("*-0")):
+        data_set, architecture, *_ = folder.name.split("-")
+        for file in sorted(folder.glob("*.onnx")):
+            error = labelled.unseen_error(file, setup.data[data_set])
+            yield {
+                "data_set": data_set,
+                "architecture": architecture,
+                "step": int(file.stem.partition("=")[2]),
+                "error": error,
+            }
+
+
+def write(path: Path, rows: Iterable[Values]) -> None:
+    """A table with six significant digits, all of it or nothing."""
+    written = [
+        {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows
+    ]
+    temporary = path.with_suffix(".tmp")
+    with open(temporary, "w", newline="") as file:
+        table = csv.DictWriter(file, written[0], lineterminator="\n")
+        table.writeheader()
+        table.writerows(written)
+    temporary.rename(path)
