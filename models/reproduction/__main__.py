@@ -23,11 +23,13 @@ sys.path.append(str(HERE.parent / "zoo"))
 
 import claims
 import page
+import peers
+import stopping
 import stored
 
 PAGE = HERE.parents[1] / "docs" / "reproduction.md"
 FIGURES = HERE.parents[1] / "docs" / "figures"
-TABLES: dict[str, Callable[[], str]] = {**claims.FRAGMENTS}
+TABLES: dict[str, Callable[[], str]] = {**claims.FRAGMENTS, **peers.FRAGMENTS, **stopping.FRAGMENTS}
 
 
 def report(is_check: bool) -> None:

@@ -33,10 +33,11 @@ def spearman(x: Floats, y: Floats) -> Floats:
     return np.asarray(np.where(scale > 0, (a * b).sum(-1) / np.where(scale > 0, scale, 1), 0.0))
 
 
-def bootstrap(statistic: Callable[..., Floats], *samples: Floats) -> Estimate:
-    """`statistic` reduces the last axis; networks are resampled whole, all samples together."""
-    chosen = np.random.default_rng(0).integers(len(samples[0]), size=(RESAMPLES, len(samples[0])))
-    replicates = statistic(*(sample[chosen] for sample in samples))
+def bootstrap(statistic: Callable[..., Floats], *samples: Floats, each: int = 1) -> Estimate:
+    """`statistic` reduces the last axis; architectures, with `each` networks in succession, are resampled whole."""
+    count = len(samples[0]) // each
+    chosen = np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
+    replicates = statistic(*(sample.reshape(count, each)[chosen].reshape(RESAMPLES, -1) for sample in samples))
     low, high = np.quantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float(statistic(*samples)), float(low), float(high))
 
@@ -45,8 +46,8 @@ def mean(values: Floats) -> Floats:
     return np.asarray(values.mean(-1))
 
 
-def rank(x: Floats, y: Floats) -> Estimate:
-    return bootstrap(spearman, x, y)
+def rank(x: Floats, y: Floats, each: int = 1) -> Estimate:
+    return bootstrap(spearman, x, y, each=each)
 
 
 def log_errors(predicted: Floats, error: Floats) -> Floats:
@@ -54,16 +55,15 @@ def log_errors(predicted: Floats, error: Floats) -> Floats:
     return np.abs(np.log(predicted / error))
 
 
-def left_out(x: Floats | None, error: Floats) -> Floats:
-    """|log(predicted / error)| of each network, predicted by `a x^b` fitted on the others, or without x by their mean."""
+def left_out(x: Floats | None, error: Floats, each: int = 1) -> Floats:
+    """|log(predicted / error)| of each network, predicted by `a x^b`, or without x by a mean, fitted on other architectures."""
     logs = np.log(error)
+    architectures = np.arange(len(error)) // each
     wrong = []
-    for k in range(len(error)):
-        others = np.arange(len(error)) != k
+    for mine in (architectures == name for name in np.unique(architectures)):
         if x is None:
-            predicted = logs[others].mean()
+            predicted = np.full(mine.sum(), logs[~mine].mean())
         else:
-            line = np.polyfit(np.log(x[others]), logs[others], 1)
-            predicted = np.polyval(line, np.log(x[k]))
-        wrong.append(abs(logs[k] - predicted))
-    return np.array(wrong)
+            predicted = np.polyval(np.polyfit(np.log(x[~mine]), logs[~mine], 1), np.log(x[mine]))
+        wrong.append(np.abs(logs[mine] - predicted))
+    return np.concatenate(wrong)

@@ -141,7 +141,7 @@ def standings() -> Figure:
         (0.15, -0.15), (BLUE, ORANGE), ("o", "s"), DATA_SETS.items(), strict=True
     ):
         for height, peer in zip(heights, peers.PEERS, strict=True):
-            found = peers.standing(peer, data_set)
+            found = peers.standing(peer, peers.networks(data_set), data_set)
             dot(0, height + shift, found.rank, colour, marker, title)
             if found.as_it_stands:
                 dot(1, height + shift, found.as_it_stands, colour, marker, title)

@@ -10,7 +10,7 @@ import numpy as np
 import stored
 from correlate import Estimate, bootstrap, left_out, log_errors, mean, rank
 from page import table
-from stored import DATA_SETS, LAWS, Floats, Row, column
+from stored import DATA_SETS, LARGEST, LAWS, Floats, Row, column
 
 Score = Callable[[list[Row], str], Floats]
 
@@ -62,40 +62,74 @@ class Standing:
     rank: Estimate
     as_it_stands: Estimate | None
     calibrated: Estimate
-    seconds: float
+    seconds: float | None
 
 
 def networks(data_set: str) -> list[Row]:
+    """The networks that were trained again and measured by everything."""
     return [row for row in stored.read(stored.RESULTS / "networks.csv") if row["data_set"] == data_set]
 
 
-def standing(peer: Peer, data_set: str) -> Standing:
-    rows = networks(data_set)
+def all_stored(data_set: str, train_size: str | None) -> list[Row]:
+    """The final networks of the zoo's own results, which hold relstab's scores only; an architecture's in succession."""
+    rows = stored.of(stored.final(stored.small(), train_size), data_set=data_set)
+    rows.sort(key=lambda row: row["architecture"])
+    return [row | {name: row[f"{name}_coordinate_median"] for name in ("d_f", "g_f")} for row in rows]
+
+
+def standing(peer: Peer, rows: list[Row], data_set: str) -> Standing:
+    each = len(rows) // len({row["architecture"] for row in rows})
     error, score = column(rows, "error"), peer.score(rows, data_set)
     predicted = peer.predicted(rows, data_set) if peer.predicted else None
     return Standing(
-        rank(score, error),
-        None if predicted is None else bootstrap(mean, log_errors(np.maximum(predicted, 1e-3), error)),
-        bootstrap(mean, left_out(np.maximum(score, 1e-3), error)),
-        float(np.median(column(rows, peer.seconds))),
+        rank(score, error, each),
+        None if predicted is None else bootstrap(mean, log_errors(np.maximum(predicted, 1e-3), error), each=each),
+        bootstrap(mean, left_out(np.maximum(score, 1e-3), error, each), each=each),
+        float(np.median(column(rows, peer.seconds))) if peer.seconds in rows[0] else None,
     )
+
+
+def compared(title: str, data_set: str, rows: list[Row], of_peers: tuple[Peer, ...]) -> Iterator[list[object]]:
+    """A line for each peer, and one for a prediction that needs no measurement."""
+    for peer in of_peers:
+        found = standing(peer, rows, data_set)
+        seconds = [] if found.seconds is None else [f"{found.seconds:.2f}"]
+        yield [
+            title,
+            len(rows),
+            peer.name,
+            found.rank,
+            found.as_it_stands or "-",
+            found.calibrated,
+            peer.labels,
+            *seconds,
+        ]
+    each = len(rows) // len({row["architecture"] for row in rows})
+    alone = bootstrap(mean, left_out(None, column(rows, "error"), each), each=each)
+    yield [title, len(rows), "nothing: the others' mean", "-", "-", alone, "no", *([] if seconds == [] else ["0"])]
+
+
+COLUMNS = "data set | n | what | rank correlation | log error as it stands | log error calibrated | labels"
+
+
+def scores() -> str:
+    """relstab's own scores on the zoo's stored results: networks of 16,000 training images, and of all three sizes."""
+
+    def lines() -> Iterator[list[object]]:
+        for size, told in ((LARGEST, "16,000 images"), (None, "all sizes")):
+            for data_set, title in DATA_SETS.items():
+                yield from compared(f"{title}, {told}", data_set, all_stored(data_set, size), PEERS[:5])
+
+    return table(COLUMNS, lines())
 
 
 def peers() -> str:
-    def lines() -> Iterator[list[object]]:
-        for data_set, title in DATA_SETS.items():
-            for peer in PEERS:
-                found = standing(peer, data_set)
-                as_it_stands = found.as_it_stands or "-"
-                numbers = (found.rank, as_it_stands, found.calibrated, peer.labels, f"{found.seconds:.2f}")
-                yield [title, peer.name, *numbers]
-            error = column(networks(data_set), "error")
-            yield [title, "nothing: the others' mean", "-", "-", bootstrap(mean, left_out(None, error)), "no", "0"]
-
-    columns = (
-        "data set | what | rank correlation | log error as it stands | log error calibrated | labels | CPU seconds"
+    """Everything on the networks that were trained again."""
+    lines = (
+        line for data_set, title in DATA_SETS.items() for line in compared(title, data_set, networks(data_set), PEERS)
     )
-    return table(columns, lines())
+    return table(f"{COLUMNS} | CPU seconds", lines)
 
 
-FRAGMENTS = {"peers": peers}
+FRAGMENTS = {"scores": scores}
+LATER = {"peers": peers}

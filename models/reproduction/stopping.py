@@ -44,9 +44,7 @@ class Run:
         return column(self.rows, "epoch")
 
     def values(self, monitor: str) -> Floats:
-        if monitor in SCORES:
-            return 1 - column(self.rows, monitor)
-        return column(self.rows, KEYS[monitor])
+        return values(self.rows, monitor)
 
     def index(self, step: int | None) -> int | None:
         return None if step is None else [int(row["step"]) for row in self.rows].index(step)
@@ -121,9 +119,9 @@ def costs(chosen: list[Run]) -> dict[tuple[str, int], list[Cost]]:
     return found
 
 
-def points(values: Floats) -> str:
+def points(above: Floats, each: int = 1) -> str:
     """Mean and interval in percentage points."""
-    found = bootstrap(mean, 100 * values)
+    found = bootstrap(mean, 100 * above, each=each)
     return f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]"
 
 
@@ -161,4 +159,42 @@ def monitors() -> str:
     return table("data set | monitor | median | positive | each run", lines())
 
 
-FRAGMENTS = {"monitors": monitors, "rules": rules}
+def choices() -> str:
+    """The checkpoint that each monitor holds best in the zoo's trainings of five exports, as `relstab best` would."""
+
+    def lines() -> Iterator[list[object]]:
+        for data_set, title in DATA_SETS.items():
+            trained = [row for row in stored.of(stored.small(), data_set=data_set) if row["step"] != "0"]
+            trainings = sorted(grouped(trained, stored.training).values(), key=lambda rows: rows[0]["architecture"])
+            above = {"the last checkpoint": np.array([regret(rows, len(rows) - 1) for rows in trainings])}
+            for key, name in {**{key: RULES[key] for key in ("r_f", "d_f", "g_f")}, **SCORES}.items():
+                chosen = [int(np.argmin(values(rows, key))) for rows in trainings]
+                above[name] = np.array([regret(rows, k) for rows, k in zip(trainings, chosen, strict=True)])
+            for name, found in above.items():
+                least = int((found == 0).sum())
+                yield [
+                    title,
+                    len(found),
+                    name,
+                    points(found, each=3),
+                    f"{100 * found.max():.1f}",
+                    f"{least} of {len(found)}",
+                ]
+
+    columns = "data set | trainings | chosen by | its error above the least, points | worst | the least was chosen"
+    return table(columns, lines())
+
+
+def values(rows: list[Row], key: str) -> Floats:
+    """A monitor's values, less being better."""
+    return 1 - column(rows, key) if key in SCORES else column(rows, KEYS[key])
+
+
+def regret(rows: list[Row], k: int) -> float:
+    """How far the error of one checkpoint lies above the least of its training."""
+    errors = column(rows, "error")
+    return float(errors[k] - errors.min())
+
+
+FRAGMENTS = {"choices": choices}
+LATER = {"monitors": monitors, "rules": rules}

@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -209,31 +210,33 @@ def measure(relstab: list[str], file: Path, probe: Path, size: Size) -> Iterator
         done = subprocess.run([*relstab, "measure", str(file), *flags], check=False, capture_output=True, text=True)
         if done.returncode not in (0, 8):  # 8: R_f is undefined, which the record says
             raise RuntimeError(f"{file}: {done.stderr}")
-        record = json.loads(done.stdout)
-        about, r_f = record["metadata"], record["r_f"] or {}
-        values: dict[str, object] = {
-            **{key: about.get(key, "") for key in ("architecture", "data_set", "train_size", "seed", "step", "epoch")},
-            "parameters": about["parameters"],
-            "size": size.name,
-            "error": about["val_error"],
-            "cutoff": cutoff,
-            "delta": delta,
-            "interpolation": record["settings"]["interpolation"],
-            "images": record["probe"]["images"],
-            "draws": record["settings"]["draws"],
-            **{name: r_f.get(key, "") for name, key in (("r_f", "value"), ("low", "low"), ("high", "high"))},
-            "displacement_rms_px": record["displacement_rms_px"],
-            "folded_share": record["folded_share"],
-            "near_initial": int(record["prediction"] is None),
-            "backend": record["backend"]["name"],
-            "relstab": relstab_version(relstab),
-        }
-        for estimator, quantity in itertools.product(ESTIMATORS, ("r_f", "d_f", "g_f")):
-            values[f"{quantity}_{estimator}"] = (record["estimators"][estimator][quantity] or {}).get("value", "")
-        for name in SCORES:
-            group, kind = name.split("_")
-            values[name] = record["scores"][group][kind]
-        yield {key: written(value) for key, value in values.items()}
+        yield row(json.loads(done.stdout), size, relstab_version(relstab))
+
+
+def row(record: dict[str, Any], size: Size, version: str) -> Row:
+    """What is kept of a measurement's record."""
+    about, r_f, settings = record["metadata"], record["r_f"] or {}, record["settings"]
+    values: dict[str, object] = {
+        **{key: about.get(key, "") for key in ("architecture", "data_set", "train_size", "seed", "step", "epoch")},
+        "parameters": about["parameters"],
+        "size": size.name,
+        "error": about["val_error"],
+        **{key: settings[key] for key in ("cutoff", "delta", "interpolation")},
+        "images": record["probe"]["images"],
+        "draws": settings["draws"],
+        **{name: r_f.get(key, "") for name, key in (("r_f", "value"), ("low", "low"), ("high", "high"))},
+        "displacement_rms_px": record["displacement_rms_px"],
+        "folded_share": record["folded_share"],
+        "near_initial": int(record["prediction"] is None),
+        "backend": record["backend"]["name"],
+        "relstab": version,
+    }
+    for estimator, quantity in itertools.product(ESTIMATORS, ("r_f", "d_f", "g_f")):
+        values[f"{quantity}_{estimator}"] = (record["estimators"][estimator][quantity] or {}).get("value", "")
+    for name in SCORES:
+        group, kind = name.split("_")
+        values[name] = record["scores"][group][kind]
+    return {key: written(value) for key, value in values.items()}
 
 
 def measure_all(relstab: list[str], files: list[Path], probe: Path, size: Size) -> list[Row]:
