@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata  # type: ignore[import-untyped]
+from scipy.stats import rankdata
 
 Floats = npt.NDArray[np.float64]
 RESAMPLES, LEVEL = 2_000, 0.95
@@ -55,15 +55,13 @@ def log_errors(predicted: Floats, error: Floats) -> Floats:
     return np.abs(np.log(predicted / error))
 
 
-def left_out(x: Floats | None, error: Floats, each: int = 1) -> Floats:
+def left_out(x: Floats | None, error: Floats, architectures: list[str]) -> Floats:
     """|log(predicted / error)| of each network, predicted by `a x^b`, or without x by a mean, fitted on other architectures."""
-    logs = np.log(error)
-    architectures = np.arange(len(error)) // each
-    wrong = []
-    for mine in (architectures == name for name in np.unique(architectures)):
-        if x is None:
-            predicted = np.full(mine.sum(), logs[~mine].mean())
-        else:
-            predicted = np.polyval(np.polyfit(np.log(x[~mine]), logs[~mine], 1), np.log(x[mine]))
-        wrong.append(np.abs(logs[mine] - predicted))
-    return np.concatenate(wrong)
+    logs, names = np.log(error), np.array(architectures)
+    wrong = np.empty_like(logs)
+    for name in set(architectures):
+        mine = names == name
+        line = None if x is None else np.polyfit(np.log(x[~mine]), logs[~mine], 1)
+        predicted = logs[~mine].mean() if line is None or x is None else np.polyval(line, np.log(x[mine]))
+        wrong[mine] = np.abs(logs[mine] - predicted)
+    return wrong

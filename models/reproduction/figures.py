@@ -67,29 +67,6 @@ def error() -> Figure:
     return figure
 
 
-def images() -> Figure:
-    """R_f, D_f and G_f of the final networks against the number of training images."""
-    figure, panels = grid(2, 3, sharex=True, sharey="col")
-    for (row, (data_set, title)), (place, (key, name)) in itertools.product(
-        enumerate(DATA_SETS.items()), enumerate(QUANTITIES.items())
-    ):
-        axes = panels[row][place]
-        for mine in grouped(
-            stored.of(stored.final(stored.small(), None), data_set=data_set), lambda r: r["architecture"]
-        ).values():
-            mine = sorted(mine, key=lambda r: int(r["train_size"]))
-            axes.plot(column(mine, "train_size"), column(mine, key), markersize=3, linewidth=0.9, **look(mine[0]))
-        logarithmic(axes, "y")
-        axes.set_xscale("log")
-        axes.set_xticks([1000, 4000, 16000], ["1,000", "4,000", "16,000"])
-        axes.set_xticks([], minor=True)
-        axes.set_title(f"{name}, {title}")
-    for axes in panels[-1]:
-        axes.set_xlabel("training images")
-    legend(figure, panels[0][0], 4)
-    return figure
-
-
 def cutoffs() -> Figure:
     """R_f of the final networks at other cutoffs against c = 3."""
     figure, panels = grid(1, 4, sharey=True, width=2.1)
@@ -146,9 +123,7 @@ def standings() -> Figure:
             if found.as_it_stands:
                 dot(1, height + shift, found.as_it_stands, colour, marker, title)
             dot(2, height + shift, found.calibrated, colour, marker, title)
-        error = column(peers.networks(data_set), "error")
-        alone = float(peers.left_out(None, error).mean())
-        panels[0][2].axvline(alone, color=colour, linewidth=0.8, linestyle=":")
+        panels[0][2].axvline(peers.alone(peers.networks(data_set)).value, color=colour, linewidth=0.8, linestyle=":")
     panels[0][0].axvline(0, color=GREY, linewidth=0.8)
     panels[0][0].set_xlim(-1, 1)
     panels[0][0].set_yticks(heights, [peer.name for peer in peers.PEERS])
@@ -202,7 +177,7 @@ def costs() -> Figure:
             mine = found[name, patience]
             regret, saved = (np.mean([getattr(each, key) for each in mine]) for key in ("at_stop", "saved"))
             colour = list(FAMILIES.values())[place % len(FAMILIES)][0]
-            marker = "osD^vPX*<>"[place]
+            marker = "osD^vPX*<>hp"[place]
             label = name if filled is None else None
             face = colour if filled is None else "none"
             axes.plot(
@@ -218,10 +193,7 @@ def costs() -> Figure:
 FIGURES = {
     "training": training,
     "error": error,
-    "images": images,
     "cutoffs": cutoffs,
-}
-LATER = {
     "interpolation": interpolation,
     "peers": standings,
     "stops": stops,

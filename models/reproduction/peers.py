@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -78,22 +79,39 @@ def all_stored(data_set: str, train_size: str | None) -> list[Row]:
 
 
 def standing(peer: Peer, rows: list[Row], data_set: str) -> Standing:
-    each = len(rows) // len({row["architecture"] for row in rows})
     error, score = column(rows, "error"), peer.score(rows, data_set)
     predicted = peer.predicted(rows, data_set) if peer.predicted else None
+    each = in_succession(rows)
     return Standing(
         rank(score, error, each),
         None if predicted is None else bootstrap(mean, log_errors(np.maximum(predicted, 1e-3), error), each=each),
-        bootstrap(mean, left_out(np.maximum(score, 1e-3), error, each), each=each),
+        bootstrap(mean, left_out(np.maximum(score, 1e-3), error, architectures(rows)), each=each),
         float(np.median(column(rows, peer.seconds))) if peer.seconds in rows[0] else None,
     )
 
 
+def alone(rows: list[Row]) -> Estimate:
+    """How far off the others' mean error is."""
+    wrong = left_out(None, column(rows, "error"), architectures(rows))
+    return bootstrap(mean, wrong, each=in_succession(rows))
+
+
+def architectures(rows: list[Row]) -> list[str]:
+    return [row["architecture"] for row in rows]
+
+
+def in_succession(rows: list[Row]) -> int:
+    """Networks of each architecture, which are resampled together; where they are not as many of each, one by one."""
+    counts = set(Counter(architectures(rows)).values())
+    return counts.pop() if len(counts) == 1 else 1
+
+
 def compared(title: str, data_set: str, rows: list[Row], of_peers: tuple[Peer, ...]) -> Iterator[list[object]]:
     """A line for each peer, and one for a prediction that needs no measurement."""
+    timed = of_peers[0].seconds in rows[0]
     for peer in of_peers:
         found = standing(peer, rows, data_set)
-        seconds = [] if found.seconds is None else [f"{found.seconds:.2f}"]
+        seconds = [f"{found.seconds:.2f}"] if timed else []
         yield [
             title,
             len(rows),
@@ -104,9 +122,7 @@ def compared(title: str, data_set: str, rows: list[Row], of_peers: tuple[Peer, .
             peer.labels,
             *seconds,
         ]
-    each = len(rows) // len({row["architecture"] for row in rows})
-    alone = bootstrap(mean, left_out(None, column(rows, "error"), each), each=each)
-    yield [title, len(rows), "nothing: the others' mean", "-", "-", alone, "no", *([] if seconds == [] else ["0"])]
+    yield [title, len(rows), "nothing: the others' mean", "-", "-", alone(rows), "no", *(["0"] if timed else [])]
 
 
 COLUMNS = "data set | n | what | rank correlation | log error as it stands | log error calibrated | labels"
@@ -131,5 +147,17 @@ def peers() -> str:
     return table(f"{COLUMNS} | CPU seconds", lines)
 
 
-FRAGMENTS = {"scores": scores}
-LATER = {"peers": peers}
+def interpolation() -> str:
+    """R_f, D_f and G_f with the gaussian interpolation over those with the bilinear one, on the same networks."""
+
+    def lines() -> Iterator[list[object]]:
+        for data_set, title in DATA_SETS.items():
+            rows = networks(data_set)
+            ratios = [column(rows, f"{key}_gaussian") / column(rows, key) for key in ("r_f", "d_f", "g_f")]
+            cells = [f"{np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})" for ratio in ratios]
+            yield [title, len(rows), *cells, rank(column(rows, "r_f_gaussian"), column(rows, "r_f"))]
+
+    return table("data set | n | R_f, gaussian / bilinear | D_f | G_f | rank correlation of R_f", lines())
+
+
+FRAGMENTS = {"scores": scores, "peers": peers, "interpolation": interpolation}

@@ -196,5 +196,4 @@ def regret(rows: list[Row], k: int) -> float:
     return float(errors[k] - errors.min())
 
 
-FRAGMENTS = {"choices": choices}
-LATER = {"monitors": monitors, "rules": rules}
+FRAGMENTS = {"choices": choices, "monitors": monitors, "rules": rules}

@@ -40,10 +40,8 @@ class Setup:
     def final(self) -> Iterator[tuple[str, str, Path]]:
         """Data set, architecture and last file of each training of 16,000 images."""
         for folder in sorted((self.networks / "small").glob("*-16000-0")):
-            files = sorted(folder.glob("*.onnx"))
-            if files:
-                data_set, architecture, *_ = folder.name.split("-")
-                yield data_set, architecture, files[-1]
+            data_set, architecture, *_ = folder.name.split("-")
+            yield data_set, architecture, max(folder.glob("*.onnx"))
 
     def run(self, *arguments: str) -> str:
         done = subprocess.run([self.relstab, *arguments], check=False, capture_output=True, text=True)
@@ -77,7 +75,7 @@ def networks(setup: Setup) -> Iterator[Values]:
         yield {
             "data_set": data_set,
             "architecture": architecture,
-            "val_error": about["val_error"],
+            **{key: about[key] for key in ("train_size", "val_error")},
             **{name: record[name]["value"] for name in ("r_f", "d_f", "g_f")},
             **{f"{name}_gaussian": gaussian[name]["value"] for name in ("r_f", "d_f", "g_f")},
             **{f"confidence_{kind}": value for kind, value in scores["confidence"].items()},

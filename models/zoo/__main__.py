@@ -84,7 +84,7 @@ FULL = Size("full", 1.0, (5_000, 50_000), (250_000, 2_500_000), 128, 1e-3, 10_00
 LONG = Size(
     *("long", 1 / 8, (2_000,), (48_000,), 64, 1e-3, 2_000, 25, (0,), 2),
     settings=SETTINGS[:1],
-    architectures=("fc4", "lenet", "alexnet", "vgg11", "vgg11_bn", "resnet18", "efficientnet_b0"),
+    architectures=("fc4", "lenet", "alexnet", "vgg11", "vgg11_bn"),
     is_constant=True,
     results=HERE / "long.csv",
 )
