@@ -163,7 +163,7 @@ def stops() -> Figure:
         axes.set_title(f"{run.architecture}\n{DATA_SETS[run.data_set]}")
     for axes in panels[-1]:
         axes.set_xlabel("epoch")
-    legend(figure, panels[0][0], 5)
+    legend(figure, panels[0][0], 3)
     return figure
 
 
