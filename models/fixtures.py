@@ -214,7 +214,10 @@ def by_hand() -> None:
         node("Log", "single", "log"),
         node("Exp", "log", "back"),
         *(node("Greater", "back none", "some"), node("Where", "some back none", "chosen")),
-        *(node("Conv", "chosen branch", "inner", pads=[1, 1, 1, 1]), helper.make_node("Add", ["inner", "chosen"], ["a,b"])),
+        *(
+            node("Conv", "chosen branch", "inner", pads=[1, 1, 1, 1]),
+            helper.make_node("Add", ["inner", "chosen"], ["a,b"]),
+        ),
         helper.make_node("Relu", ["a,b"], [odd]),
         *(helper.make_node("Shape", [odd], ["shape"]), node("Gather", "shape first", "rows")),
         *(node("Concat", "rows rest", "sizes", axis=0), helper.make_node("Reshape", [odd, "sizes"], ["features"])),

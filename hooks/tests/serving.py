@@ -71,7 +71,11 @@ class Daemon:
             (self.folder / f".{source.name}.tmp").rename(self.folder / source.name)
 
     def measured(self, count: int) -> None:
-        eventually(lambda: self.get("/api/runs")["runs"][0]["measured"] >= count, self.log.read_text)
+        eventually(lambda: self.count("measured") >= count, self.log.read_text)
+
+    def count(self, state: str) -> int:
+        """Checkpoints of all runs in this state; a daemon may answer before it has looked at its directory."""
+        return sum(run[state] for run in self.get("/api/runs")["runs"])
 
 
 def eventually(found: Callable[[], T | None], told: Callable[[], object] = str) -> T:

@@ -67,7 +67,7 @@ def test_zoom_selection_and_theme_stay(chromium: Browser, tmp_path: Path) -> Non
         for name, checkpoints in (("wide", CHECKPOINTS[:5]), ("narrow", CHECKPOINTS[2:7])):
             for source in checkpoints:
                 shutil.copy(source, folder / name)
-        eventually(lambda: sum(run["measured"] for run in daemon.get("/api/runs")["runs"]) == 10, daemon.log.read_text)
+        eventually(lambda: daemon.count("measured") == 10, daemon.log.read_text)
         context = chromium.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
         page = Page(context, daemon.url)
         eventually(lambda: points(page) == 10)
@@ -141,7 +141,7 @@ def test_names_are_text(chromium: Browser, tmp_path: Path) -> None:
         for name in HOSTILE:
             (folder / name).write_bytes(b"no network")
         shutil.copy(CHECKPOINTS[1], folder / "<i>good<i> step=30.onnx")
-        eventually(lambda: daemon.get("/api/runs")["runs"][0]["failed"] == len(HOSTILE), daemon.log.read_text)
+        eventually(lambda: daemon.count("failed") == len(HOSTILE), daemon.log.read_text)
         daemon.measured(1)
         page = Page(chromium.new_context(), daemon.url)
         eventually(lambda: points(page) == 1)
@@ -160,7 +160,7 @@ def test_names_are_text(chromium: Browser, tmp_path: Path) -> None:
 
 def test_metrics_are_what_prometheus_reads(daemon: Daemon, tmp_path: Path) -> None:
     (daemon.folder / "bad step=9.onnx").write_bytes(b"no network")
-    eventually(lambda: daemon.get("/api/runs")["runs"][0]["failed"] == 1, daemon.log.read_text)
+    eventually(lambda: daemon.count("failed") == 1, daemon.log.read_text)
     text = daemon.text("/metrics")
     command = ["promtool", "check", "metrics"]
     checked = subprocess.run(command, input=text, text=True, capture_output=True, check=False)

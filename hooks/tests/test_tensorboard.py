@@ -102,7 +102,7 @@ def test_runs_of_one_name_and_hostile_names_are_told_apart(tmp_path: Path) -> No
     with serving(root, "--recursive", "--tensorboard", str(board), *FAST) as daemon:
         for index, name in enumerate(("a/today", "b/today", HOSTILE)):
             (root / name / "step=1.onnx").write_bytes(CHECKPOINTS[index].read_bytes())
-        eventually(lambda: sum(run["measured"] for run in daemon.get("/api/runs")["runs"]) == 3, daemon.log.read_text)
+        eventually(lambda: daemon.count("measured") == 3, daemon.log.read_text)
         values = {}
         for run in daemon.get("/api/runs")["runs"]:
             measured = daemon.get(f"/api/runs/{run['id']}/measurements")[0]["measurement"]
