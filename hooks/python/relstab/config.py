@@ -19,6 +19,11 @@ _CONFIG = "relstab.toml"
 _MARK = "# Written by relstab.Monitor; remove this line to keep your own."
 
 
+def images_of(example: object, probe: object) -> object:
+    """The images to trace a network with: `example`, else those of `probe`."""
+    return example if example is not None else (probe[0] if isinstance(probe, tuple) else probe)
+
+
 def prepare(
     run_dir: str | os.PathLike[str],
     *,

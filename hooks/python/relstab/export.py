@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ._command import flags, run
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Outputs of an exported network may differ from the framework's by this share of the largest output: TF32 does.
+TOLERANCE = 1e-2
 
 
 class Exporter(Protocol):
@@ -31,6 +42,39 @@ def onnx_bytes(model: object, images: object = None) -> bytes:
 
         return TorchExporter(images).snapshot(model)()
     raise TypeError(f"expected an ONNX file, its bytes, an onnx.ModelProto or a torch.nn.Module, found {type(model)}")
+
+
+def difference(network: bytes, images: NDArray[Any], expected: NDArray[Any], *, layout: str | None = None) -> float:
+    """The largest difference between what the command makes of a network and what is expected, over the largest output.
+
+    `images`: as the network takes them; `expected`: the framework's own logits of them. Raises `RelstabError` where the
+    command does not take it.
+    """
+    import numpy
+
+    with tempfile.TemporaryDirectory(prefix="relstab-") as folder:
+        path = Path(folder)
+        (path / "network.onnx").write_bytes(network)
+        numpy.save(path / "images.npy", images)
+        arguments = [f"--probe={path / 'images.npy'}", f"--to={path / 'logits.npy'}"]
+        run(["logits", str(path / "network.onnx"), *arguments, *flags({"layout": layout})])
+        logits = numpy.load(path / "logits.npy")
+    scale = max(float(abs(expected).max()), 1e-12)
+    return float(abs(logits - expected.reshape(logits.shape)).max()) / scale
+
+
+@contextlib.contextmanager
+def random_numbers_kept() -> Iterator[None]:
+    """Python's and NumPy's random numbers are afterwards as they were."""
+    python = random.getstate()
+    numpy = sys.modules.get("numpy")
+    numbers = numpy.random.get_state() if numpy else None
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        if numpy:
+            numpy.random.set_state(numbers)
 
 
 def metadata_props(metadata: Mapping[str, object]) -> bytes:

@@ -71,6 +71,18 @@ def as_array(values: object) -> NDArray[Any]:
     return numpy.ascontiguousarray(numpy.asarray(values))
 
 
+def examples(images: object, count: int) -> NDArray[Any]:
+    """The first `count` of some images, an array, a tensor or a file, as a network takes them: 32-bit floats, bytes as [0, 1]."""
+    import numpy
+
+    if images is None:
+        raise ValueError("expected example images for the export, found none: give example= or probe=")
+    if isinstance(images, (str, os.PathLike)):
+        return perturb(images, images=count, draws=1).images
+    first = as_array(images[:count])  # type: ignore[index]
+    return (first if first.dtype.kind == "f" else first / 255).astype(numpy.float32)
+
+
 def _probe(images: object, labels: object, folder: Path) -> list[str]:
     if images is None:
         return []

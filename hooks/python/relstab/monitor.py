@@ -88,7 +88,7 @@ class Monitor:
         `val_error` is a fraction, known to the training. More metadata (`train_size=`, `mean=`) goes into the file.
         """
         self._calls += 1
-        self._log()
+        self.log()
         if self._writer is None or (self._calls - 1) % self.every:
             return None
         number = step if step is not None else self._calls - 1
@@ -109,7 +109,7 @@ class Monitor:
 
     def should_stop(self) -> bool:
         """Whether a rule has said so, now or before; answers at once."""
-        self._log()
+        self.log()
         return self._state.stop is not None
 
     @property
@@ -135,7 +135,7 @@ class Monitor:
             self._writer.flush(timeout)
         with self._state.changed:
             done = self._state.changed.wait_for(lambda: not self._state.unmeasured, max(0.0, end - time.monotonic()))
-        self._log()
+        self.log()
         return done
 
     def close(self, timeout: float = 30.0) -> None:
@@ -145,7 +145,7 @@ class Monitor:
             self._writer.close(timeout)
         if self._listener:
             self._listener.close()
-        self._log()
+        self.log()
 
     def __enter__(self) -> Self:
         return self
@@ -155,7 +155,7 @@ class Monitor:
     ) -> None:
         self.close()
 
-    def _log(self) -> None:
+    def log(self) -> None:
         """Hands new results to the logger, on the training's thread: loggers are not made for several."""
         for measurement in self._state.take_unlogged():
             if self._sink is None:

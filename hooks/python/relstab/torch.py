@@ -12,28 +12,23 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
-import os
-import random
-import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from . import monitor
-from ._command import RelstabError, run
-from .measure import as_array, perturb
+from . import export, monitor
+from ._command import RelstabError
+from .config import images_of
+from .export import TOLERANCE, difference, random_numbers_kept
+from .measure import examples
 
 if TYPE_CHECKING:
     import onnx
 
 _log = logging.getLogger("relstab")
 
-#: Outputs of the exported network may differ from the framework's by this share of the largest output: TF32 does.
-_TOLERANCE = 1e-2
 #: Images that the export is tried on.
 _TRIED = 4
 
@@ -45,9 +40,17 @@ class Monitor(monitor.Monitor):
     exports, every rank must call `should_stop`, and all hear the same.
     """
 
-    def __init__(self, run_dir: Any, *, example: object = None, probe: object = None, **settings: Any) -> None:
-        images = example if example is not None else (probe[0] if isinstance(probe, tuple) else probe)
-        super().__init__(run_dir, exporter=Exporter(images), probe=probe, active=_rank() == 0, **settings)
+    def __init__(
+        self,
+        run_dir: Any,
+        *,
+        example: object = None,
+        probe: object = None,
+        exporter: export.Exporter | None = None,
+        **settings: Any,
+    ) -> None:
+        exporter = exporter or Exporter(images_of(example, probe))
+        super().__init__(run_dir, exporter=exporter, probe=probe, active=_rank() == 0, **settings)
 
     def should_stop(self) -> bool:
         """Whether a rule has said so; the same on every rank at the same call."""
@@ -67,8 +70,8 @@ class Exporter:
     network has changed its layers, each snapshot is a trace of its own.
     """
 
-    def __init__(self, images: object) -> None:
-        self._images = images
+    def __init__(self, images: object, *, layout: str | None = "nchw") -> None:
+        self._images, self._layout = images, layout
         self._trace: _Trace | None = None
 
     def snapshot(self, model: nn.Module) -> Callable[[], bytes]:
@@ -76,27 +79,20 @@ class Exporter:
         weights = {name: _copied(tensor) for name, tensor in _tensors(module).items()}
         trace = self._trace
         if trace is None or not trace.fits(module, weights):
-            trace = self._trace = _Trace(module, weights, self._example(module))
+            trace = self._trace = _Trace(module, weights, self._example(module), self._layout)
         return lambda: trace.filled(weights)
 
     def _example(self, module: nn.Module) -> Tensor:
-        if self._images is None:
-            raise ValueError("expected example images for the export, found none: give example= or probe=")
-        if isinstance(self._images, Tensor):
-            images = self._images[:_TRIED].detach()
-        elif isinstance(self._images, (str, os.PathLike)):
-            images = torch.from_numpy(perturb(self._images, images=_TRIED, draws=1).images)
-        else:
-            images = torch.from_numpy(as_array(self._images)[:_TRIED].copy())
+        images = torch.from_numpy(examples(self._images, _TRIED))
         like = next((tensor for tensor in module.parameters() if tensor.is_floating_point()), images)
-        images = images / 255 if not images.is_floating_point() else images
-        return images.to(like.device, torch.float32)
+        return images.to(like.device)
 
 
 class _Trace:
     """An ONNX graph of a network, and which of its initialisers are the network's own tensors."""
 
-    def __init__(self, module: nn.Module, weights: Mapping[str, Tensor], example: Tensor) -> None:
+    def __init__(self, module: nn.Module, weights: Mapping[str, Tensor], example: Tensor, layout: str | None) -> None:
+        self._layout = layout
         self._layers = repr(module)
         self._kinds = _kinds(weights)
         other = {name: _changed(tensor) for name, tensor in weights.items()}
@@ -143,15 +139,15 @@ class _Trace:
 
     def _try(self, other: Mapping[str, Tensor], example: Tensor, expected: Tensor, plain: Tensor) -> None:
         as_traced = self._network.SerializeToString()
-        difference = _difference(self._fill(other), example, expected)
-        if difference <= _TOLERANCE:
-            self._own = None
-            return
+        with contextlib.suppress(RelstabError):
+            if difference(self._fill(other), example.numpy(), expected.numpy(), layout=self._layout) <= TOLERANCE:
+                self._own = None
+                return
         self._network.ParseFromString(as_traced)
         self._slots, self._is_replaceable = [], False
-        difference = _difference(as_traced, example, plain)
-        if difference > _TOLERANCE:
-            raise ValueError(f"the exported network's outputs differ from PyTorch's by {difference:.1%}")
+        found = difference(as_traced, example.numpy(), plain.numpy(), layout=self._layout)
+        if found > TOLERANCE:
+            raise ValueError(f"the exported network's outputs differ from PyTorch's by {found:.1%}")
         _log.warning("weights cannot be replaced in the exported graph: every checkpoint is a whole export")
 
 
@@ -171,25 +167,6 @@ def _export(module: nn.Module, example: Tensor) -> onnx.ModelProto:
     return program.model_proto
 
 
-def _difference(network: bytes, example: Tensor, expected: Tensor) -> float:
-    """The largest difference between what the command makes of a network and what is expected, over the largest output."""
-    import numpy
-
-    with tempfile.TemporaryDirectory(prefix="relstab-") as folder:
-        path = Path(folder)
-        (path / "network.onnx").write_bytes(network)
-        numpy.save(path / "images.npy", example.numpy())
-        arguments = [f"--probe={path / 'images.npy'}", "--layout=nchw", f"--to={path / 'logits.npy'}"]
-        try:
-            run(["logits", str(path / "network.onnx"), *arguments])
-        except RelstabError as error:
-            _log.debug("the exported network was refused: %s", error)
-            return float("inf")
-        logits = torch.from_numpy(numpy.load(path / "logits.npy"))
-    scale = expected.abs().max().clamp(min=1e-12)
-    return float((logits - expected.reshape(logits.shape)).abs().max() / scale)
-
-
 def _changed(tensor: Tensor) -> Tensor:
     """Other weights of the same kind, far enough to show where old ones are left, positive where these are."""
     if not tensor.is_floating_point():
@@ -202,23 +179,17 @@ def _changed(tensor: Tensor) -> Tensor:
 def _undisturbed(module: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients or autocast; modes and random numbers are afterwards as they were."""
     modes = {part: part.training for part in module.modules()}
-    python = random.getstate()
-    numpy = sys.modules.get("numpy")
-    numbers = numpy.random.get_state() if numpy else None
     has_cuda = torch.cuda.is_initialized()
     devices = range(torch.cuda.device_count()) if has_cuda else []
     try:
         module.eval()
-        with torch.random.fork_rng(devices), torch.no_grad(), contextlib.ExitStack() as stack:
+        with random_numbers_kept(), torch.random.fork_rng(devices), torch.no_grad(), contextlib.ExitStack() as stack:
             for kind in ("cpu", "cuda") if has_cuda else ("cpu",):
                 stack.enter_context(torch.autocast(kind, enabled=False))
             yield
     finally:
         for part, training in modes.items():
             part.training = training
-        random.setstate(python)
-        if numpy:
-            numpy.random.set_state(numbers)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
