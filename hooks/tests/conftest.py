@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 from serving import PICTURES, browser
-from training import Digits
+from training import Arrays, Digits
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +21,11 @@ def chromium() -> Iterator[Browser]:
     PICTURES.mkdir(parents=True, exist_ok=True)
     with browser() as chromium:
         yield chromium
+
+
+@pytest.fixture(scope="session")
+def data(digits: Digits) -> Arrays:
+    return Arrays(digits)
 
 
 @pytest.fixture(autouse=True)

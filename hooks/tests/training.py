@@ -28,6 +28,15 @@ class Digits:
         return self.images[TRAINED:], self.labels[TRAINED:]
 
 
+class Arrays:
+    """The same for those who take arrays with channels last."""
+
+    def __init__(self, digits: Digits) -> None:
+        self.images = numpy.ascontiguousarray(digits.images.numpy().transpose(0, 2, 3, 1))
+        self.labels = digits.labels.numpy()
+        self.probe = self.images[TRAINED:], self.labels[TRAINED:]
+
+
 def network(width: int = 16) -> nn.Module:
     """Convolutions with and without bias, batch normalisation, dropout."""
     return nn.Sequential(

@@ -1,4 +1,4 @@
-"""Where results go: TensorBoard, Weights & Biases, MLflow, Lightning's loggers, or a function."""
+"""Where results go: TensorBoard, Weights & Biases, MLflow, Lightning's loggers, Flax's, or a function."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ def sink(logger: Any) -> Sink:
 
     Raises `TypeError` for something that is no logger.
     """
-    if hasattr(logger, "add_scalar"):  # torch.utils.tensorboard.SummaryWriter
+    # torch.utils.tensorboard.SummaryWriter, flax.metrics.tensorboard.SummaryWriter
+    add_scalar = getattr(logger, "add_scalar", None) or getattr(logger, "scalar", None)
+    if add_scalar is not None:
 
         def add_scalars(values: dict[str, float], step: int) -> None:
             for name, value in values.items():
-                logger.add_scalar(name, value, step)
+                add_scalar(name, value, step)
 
         return add_scalars
     if hasattr(logger, "define_metric"):  # a wandb run: its own step only goes forward
@@ -28,4 +30,6 @@ def sink(logger: Any) -> Sink:
         return lambda values, step: logger.log_metrics(values, step=step)
     if callable(logger):
         return lambda values, step: logger(values, step)
-    raise TypeError(f"expected a TensorBoard, W&B, MLflow or Lightning logger or a function, found {type(logger)}")
+    raise TypeError(
+        f"expected a TensorBoard, W&B, MLflow, Lightning or Flax logger or a function, found {type(logger)}"
+    )

@@ -1,0 +1,29 @@
+"""Keras with each backend, and JAX: each in a process of its own. Keras takes one backend for good; TensorFlow, which
+jax2onnx imports, and PyTorch end a process that loads them in the wrong order."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize(("tests", "backend"), [("keras", "jax"), ("keras", "torch"), ("jax", "jax")])
+def test_a_framework_alone(tests: str, backend: str, tmp_path: Path) -> None:
+    if backend == "jax" and find_spec("jax2onnx") is None:
+        pytest.skip("jax2onnx needs Python 3.11")
+    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "pytest", "--quiet", f"--basetemp={tmp_path / 'alone'}"]
+    done = subprocess.run(
+        [*command, str(Path(__file__).with_name(f"{tests}_alone.py"))],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
