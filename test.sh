@@ -23,9 +23,9 @@ cargo clippy --locked --all-targets -- --deny warnings
 RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --quiet
 cargo test --locked "$@"
 
-# What pages and service files are tested with, from Debian.
+# What pages, service files and clients are tested with, from Debian.
 packages=()
-for tool in chromium promtool:prometheus systemd-analyze:systemd; do
+for tool in chromium promtool:prometheus systemd-analyze:systemd node:nodejs; do
     command -v "${tool%:*}" >/dev/null || packages+=("${tool#*:}")
 done
 if [ ${#packages[@]} -gt 0 ]; then

@@ -1,0 +1,18 @@
+// Follows a run from Node, without any package: node client.mjs "$(relstab socket runs/today)"
+import { createConnection } from "node:net";
+import { createInterface } from "node:readline";
+
+const socket = createConnection(process.argv[2]);
+for await (const line of createInterface({ input: socket })) {
+  const event = JSON.parse(line);
+  if (event.type === "hello") {
+    socket.write(JSON.stringify({ type: "subscribe", since: 0 }) + "\n");
+  } else if (event.type === "measured") {
+    const { r_f, metadata } = event.measurement;
+    console.log(`step ${metadata.step}: R_f ${r_f ? r_f.value.toFixed(3) : "undefined"}`);
+  } else if (event.type === "stop") {
+    console.log(`stop: ${event.reason}`);
+    break;
+  }
+}
+socket.end();
