@@ -22,6 +22,7 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "zoo"))
 
 import claims
+import depth
 import page
 import peers
 import stopping
@@ -29,7 +30,12 @@ import stored
 
 PAGE = HERE.parents[1] / "docs" / "reproduction.md"
 FIGURES = HERE.parents[1] / "docs" / "figures"
-TABLES: dict[str, Callable[[], str]] = {**claims.FRAGMENTS, **peers.FRAGMENTS, **stopping.FRAGMENTS}
+TABLES: dict[str, Callable[[], str]] = {
+    **claims.FRAGMENTS,
+    **depth.FRAGMENTS,
+    **peers.FRAGMENTS,
+    **stopping.FRAGMENTS,
+}
 
 
 def report(is_check: bool) -> None:
@@ -51,6 +57,7 @@ def report(is_check: bool) -> None:
 def measure(arguments: argparse.Namespace) -> None:
     """Trains and measures what is missing."""
     import initial
+    import inside
     import rules
     import tool
 
@@ -64,6 +71,8 @@ def measure(arguments: argparse.Namespace) -> None:
     makers: dict[str, Callable[[Path], None]] = {
         "networks.csv": lambda path: tool.write(path, tool.networks(setup)),
         "unseen.csv": lambda path: tool.write(path, tool.unseen(setup)),
+        "layers.csv": lambda path: tool.write(path, inside.layers(setup)),
+        "phase.csv": lambda path: tool.write(path, inside.phase(setup)),
         "initial.csv": lambda path: tool.write(path, initial.measured(setup)),
         "stops.json": lambda path: rules.write(
             path,

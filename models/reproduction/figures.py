@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+import depth
 import peers
 import stopping
 import stored
@@ -190,7 +191,29 @@ def costs() -> Figure:
     return figure
 
 
+def layers() -> Figure:
+    """R_f after each layer, read by means, before training and after it."""
+    figure, panels = grid(2, 2, width=3.9, sharex=True, sharey="row")
+    for (row, (data_set, title)), (place, when) in itertools.product(
+        enumerate(DATA_SETS.items()), enumerate(("before training", "after training"))
+    ):
+        axes = panels[row][place]
+        for network in depth.of_networks(data_set).values():
+            layers = network[place == 1]
+            axes.plot(
+                column(layers, "depth"), column(layers, "r_f_mean"), markersize=3, linewidth=0.9, **look(layers[0])
+            )
+        logarithmic(axes, "y")
+        axes.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
+        axes.set_title(f"R_f, {title}, {when}")
+    for axes in panels[-1]:
+        axes.set_xlabel("layer")
+    legend(figure, panels[0][0], 4)
+    return figure
+
+
 FIGURES = {
+    "layers": layers,
     "training": training,
     "error": error,
     "cutoffs": cutoffs,

@@ -1,0 +1,72 @@
+"""What layers and the phase space of cutoff and delta tell: tables from results/layers.csv and results/phase.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+import stored
+from correlate import rank, spearman
+from page import table
+from stored import DATA_SETS, Row, column, grouped
+
+READINGS = {"mean": "mean", "median": "median", "coordinate_median": "coordinate median"}
+
+
+def of_networks(data_set: str) -> dict[str, dict[bool, list[Row]]]:
+    """Layers of each architecture in order of depth, before training and after."""
+    rows = [row for row in stored.read(stored.RESULTS / "layers.csv") if row["data_set"] == data_set]
+    return {
+        str(architecture): {
+            is_trained: [row for row in mine if (row["step"] != "0") == is_trained] for is_trained in (False, True)
+        }
+        for architecture, mine in grouped(rows, lambda row: row["architecture"]).items()
+    }
+
+
+def layers() -> str:
+    """Whether R_f falls with depth, before training and after, in each reading."""
+
+    def lines() -> Iterator[list[object]]:
+        for data_set, title in DATA_SETS.items():
+            networks = of_networks(data_set)
+            for reading, name in READINGS.items():
+                key = f"r_f_{reading}"
+                cells: list[object] = [title, name, len(networks)]
+                for is_trained in (False, True):
+                    trends, ratios = [], []
+                    for network in networks.values():
+                        r_f = column([row for row in network[is_trained] if row[key]], key)
+                        trends.append(float(spearman(np.arange(len(r_f)), r_f)))
+                        ratios.append(r_f[-1] / r_f[0])
+                    falling = sum(trend < 0 for trend in trends)
+                    cells += [f"{np.median(trends):.1f}", f"{falling} of {len(trends)}", f"{np.median(ratios):.2f}"]
+                yield cells
+
+    columns = [f"{when}: median trend | falls | last / first" for when in ("before", "after")]
+    return table(f"data set | reading | n | {' | '.join(columns)}", lines())
+
+
+def phase() -> str:
+    """R_f of final networks over cutoffs and deltas, and whether their order is that at cutoff 3 and delta 1."""
+
+    def lines() -> Iterator[list[object]]:
+        rows = stored.read(stored.RESULTS / "phase.csv")
+        for data_set, title in DATA_SETS.items():
+            mine = [row for row in rows if row["data_set"] == data_set]
+            reference = column([row for row in mine if (row["cutoff"], float(row["delta"])) == ("3", 1.0)], "r_f")
+            for place, at in grouped(mine, lambda row: f"{row['cutoff']} {float(row['delta']):g}").items():
+                cutoff, delta = place.split()
+                r_f = column(at, "r_f")
+                folded = np.median(column(at, "folded_share"))
+                span = f"{np.median(r_f):.2f} ({r_f.min():.2f} to {r_f.max():.2f})"
+                same = 1 if place == "3 1" else rank(reference, r_f)
+                inside = "within" if at[0]["natural"] == "1" else "outside"
+                yield [title, cutoff, delta, inside, f"{folded:.0%}", len(at), span, same]
+
+    names = "data set | c | delta | natural range | fields that fold | n | R_f | rank correlation with c = 3, delta = 1"
+    return table(names, lines())
+
+
+FRAGMENTS = {"layers": layers, "phase": phase}
