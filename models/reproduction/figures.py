@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 import depth
 import peers
@@ -164,7 +165,7 @@ def stops() -> Figure:
         axes.set_title(f"{run.architecture}\n{DATA_SETS[run.data_set]}")
     for axes in panels[-1]:
         axes.set_xlabel("epoch")
-    legend(figure, panels[0][0], 3)
+    legend(figure, panels[0][0], 2)
     return figure
 
 
@@ -207,6 +208,7 @@ def layers() -> Figure:
         axes.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
         axes.set_title(f"R_f, {title}, {when}")
     for axes in panels[-1]:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("layer")
     legend(figure, panels[0][0], 4)
     return figure
