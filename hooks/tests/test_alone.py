@@ -13,13 +13,13 @@ import pytest
 
 
 @pytest.mark.parametrize(("tests", "backend"), [("keras", "jax"), ("keras", "torch"), ("jax", "jax")])
-def test_a_framework_alone(tests: str, backend: str, tmp_path: Path) -> None:
+def test_a_framework_alone(tests: str, backend: str) -> None:
     if backend == "jax" and find_spec("jax2onnx") is None:
         pytest.skip("jax2onnx needs Python 3.11")
     environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "pytest", "--quiet", f"--basetemp={tmp_path / 'alone'}"]
+    command = [sys.executable, "-m", "pytest", "--quiet", str(Path(__file__).with_name(f"{tests}_alone.py"))]
     done = subprocess.run(
-        [*command, str(Path(__file__).with_name(f"{tests}_alone.py"))],
+        command,
         env=environment,
         capture_output=True,
         text=True,
