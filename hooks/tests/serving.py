@@ -75,7 +75,7 @@ class Daemon:
 
     def count(self, state: str) -> int:
         """Checkpoints of all runs in this state; a daemon may answer before it has looked at its directory."""
-        return sum(run[state] for run in self.get("/api/runs")["runs"])
+        return sum(run.get(state, 0) for run in self.get("/api/runs")["runs"])
 
 
 def eventually(found: Callable[[], T | None], told: Callable[[], object] = str) -> T:
