@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
-from serving import BUNDLED, CHECKPOINTS, PICTURES, Page, bundled_run, serving
+from serving import BUNDLED, CHECKPOINTS, PICTURES, Page, bundled_run, eventually, serving
 
 LAST = str(BUNDLED / "step=006000.onnx")
 FAST = ("--draws", "1", "--images", "50", "--backend", "tract")
@@ -53,6 +53,8 @@ def test_a_run_opens_from_disk_with_its_charts(chromium: Browser, tmp_path: Path
         daemon.land(*CHECKPOINTS[:4])
         daemon.measured(4)
         (folder / "<script>document.title='owned'<script> step=7.onnx").write_bytes(b"no network")
+        eventually(lambda: daemon.count("failed") == 1, daemon.log.read_text)
     page = assert_opens(chromium, report(folder, "run"), "run")
     page.page.locator(".charts .main-svg").first.wait_for()
-    assert "owned" not in page.page.title()
+    assert "<script>document.title='owned'<script> step=7.onnx" in page.page.locator("main").inner_text()
+    assert page.page.title() != "owned"
