@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
 from tool import Setup, Values
 
 READINGS = ("coordinate_median", "median", "mean")
+DRAWS = ("--draws", "2")
 SWEPT = ("--cutoffs", "3,5,15", "--deltas", "0.5,1,2")
-
-
-def ask(setup: Setup, command: str, file: Path, data_set: str, *flags: str) -> Values:
-    shared = ["--probe", str(setup.probe(data_set)), "--images", "500", "--draws", "2", "--format", "json"]
-    answer: Values = json.loads(setup.run(command, str(file), *shared, *flags))
-    return answer
 
 
 def layers(setup: Setup) -> Iterator[Values]:
     """Each layer of each network before and after its training, in all readings."""
     for data_set, architecture, last in setup.final():
         for file in (min(last.parent.glob("*.onnx")), last):
-            found = ask(setup, "layers", file, data_set)["layers"]
+            found = setup.ask("layers", file, data_set, *DRAWS)["layers"]
             for depth, layer in enumerate(found, 1):
                 readings = {name: layer["estimators"][name] for name in READINGS}
                 yield {
@@ -45,7 +38,7 @@ def layers(setup: Setup) -> Iterator[Values]:
 def phase(setup: Setup) -> Iterator[Values]:
     """R_f, D_f and G_f of each final network over cutoffs and deltas."""
     for data_set, architecture, file in setup.final():
-        for point in ask(setup, "sweep", file, data_set, *SWEPT)["points"]:
+        for point in setup.ask("sweep", file, data_set, *DRAWS, *SWEPT)["points"]:
             record = point["measurement"]
             yield {
                 "data_set": data_set,

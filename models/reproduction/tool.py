@@ -52,9 +52,14 @@ class Setup:
     def measure(self, file: Path, data_set: str, *flags: str) -> tuple[Values, float]:
         """The record of one network on the zoo's probe images, and the CPU seconds of the command."""
         started = children()
-        shared = ["--probe", str(self.probe(data_set)), "--images", "500", "--format", "json"]
-        record = json.loads(self.run("measure", str(file), *shared, *flags))
+        record = self.ask("measure", file, data_set, *flags)
         return record, children() - started
+
+    def ask(self, command: str, file: Path, data_set: str, *flags: str) -> Values:
+        """What a command tells of one network on the zoo's probe images."""
+        shared = ["--probe", str(self.probe(data_set)), "--images", "500", "--format", "json"]
+        answer: Values = json.loads(self.run(command, str(file), *shared, *flags))
+        return answer
 
 
 def children() -> float:
