@@ -1,6 +1,6 @@
 //! What the daemon costs and how fast it is, in one run: `cargo bench --bench daemon` for small counts, a minute;
 //! `cargo bench --bench daemon -- --full` for 1,000 runs, 100,000 rows and 1,000 subscribers, some ten minutes; names of
-//! parts (idle, latency, fan-out, burst, refit, page) choose among them; the page's 1,000,000 rows take another ten.
+//! parts (idle, latency, fan-out, burst, refit, page) choose among them.
 
 #[path = "../tests/common/daemon.rs"]
 #[allow(dead_code, reason = "shared with the tests")]
@@ -10,6 +10,7 @@ mod daemon;
 mod http;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::net::UnixStream as Blocking;
 use std::path::{Path, PathBuf};
@@ -134,7 +135,6 @@ fn fill(place: &Place, run: &str, record: &Measurement, rows: usize) {
         journal.see(&[sighting]).expect("seen");
         let (job, _) = journal.next(0, 0, Policy::All).expect("read");
         let mut record = record.clone();
-        vary(&mut record, number);
         record.model.sha256 = number.to_string();
         record.metadata.step = step;
         let outcome = Outcome::Measured { settings: "x".to_owned(), measurement: Box::new(record) };
@@ -142,17 +142,32 @@ fn fill(place: &Place, run: &str, record: &Measurement, rows: usize) {
     }
 }
 
-/// Values whose digits do not compress.
-fn vary(record: &mut Measurement, number: usize) {
-    let factor = 1.0 + (number as f64 * 0.618_033_988_749_895).fract();
-    for estimate in [&mut record.r_f, &mut record.d_f, &mut record.g_f].into_iter().flatten() {
-        estimate.value *= factor;
-        estimate.low *= factor.sqrt();
-        estimate.high *= factor.powf(1.5);
+/// The journal's one run again as `runs` runs, with values whose digits do not compress.
+fn multiply(place: &Place, runs: usize) {
+    const COLUMNS: [&str; 10] = [
+        "r_f",
+        "r_f_low",
+        "r_f_high",
+        "d_f",
+        "g_f",
+        "predicted_error",
+        "predicted_low",
+        "predicted_high",
+        "val_error",
+        "probe_error",
+    ];
+    let db = rusqlite::Connection::open(place.journal()).expect("a journal");
+    let values = COLUMNS.map(|column| format!("{column} = abs(random()) / 9.3e18")).join(", ");
+    let mut sql = "BEGIN; CREATE TEMP TABLE again AS SELECT * FROM checkpoints; UPDATE again SET id = NULL;".to_owned();
+    for run in 1..runs {
+        write!(
+            sql,
+            "INSERT INTO runs (path) VALUES ('/gone/run{run}'); UPDATE again SET run = last_insert_rowid();
+             INSERT INTO checkpoints SELECT * FROM again;"
+        )
+        .expect("a string");
     }
-    if let Some(prediction) = &mut record.prediction {
-        prediction.error /= factor;
-    }
+    db.execute_batch(&format!("{sql} UPDATE checkpoints SET {values}; COMMIT;")).expect("written");
 }
 
 /// What a browser asks for to draw 100 runs at first: bytes as they travel, and the daemon's time for the data.
@@ -162,9 +177,8 @@ fn page(counts: &Counts) {
     let place = Place::new();
     let mut record = record();
     record.replicates_log_r_f = None;
-    for run in 0..100 {
-        fill(&place, &format!("/gone/run{run}"), &record, counts.charted);
-    }
+    fill(&place, "/gone/run0", &record, counts.charted);
+    multiply(&place, 100);
     let (_daemon, address) = http::start(&place, &[]);
     let bytes = |path: &str| {
         let (status, body) = http::get(&address, path, "Accept-Encoding: gzip\r\n");

@@ -119,9 +119,15 @@ impl Series {
     }
 }
 
-/// To six digits: more cannot be drawn, and would be sent.
+/// To five digits: more cannot be drawn, and would be sent.
 fn rounded(value: f64) -> f64 {
-    format!("{value:.5e}").parse().unwrap_or(value)
+    if value == 0.0 || !value.is_finite() {
+        return value;
+    }
+    let places = 4 - value.abs().log10().floor() as i32;
+    // Powers of ten up to 22 are exact: of the quotient and the product, the nearest number to the decimal one.
+    let power = 10f64.powi(places.abs());
+    if places < 0 { (value / power).round() * power } else { (value * power).round() / power }
 }
 
 /// Gives the checkpoint its place in the run's series: that of the content that counted for its step, or a new one.
@@ -139,6 +145,23 @@ mod tests {
     use rusqlite::Connection;
 
     use super::super::{Journal, VERSIONS};
+    use super::rounded;
+
+    #[test]
+    fn numbers_are_sent_with_five_digits() {
+        for (value, text) in [
+            (0.123_456_789, "0.12346"),
+            (-2.0 / 3.0, "-0.66667"),
+            (99_999.6, "100000.0"),
+            (1_234_567.0, "1234600.0"),
+            (0.3 + 0.000_004, "0.3"),
+            (1.234_56e-12, "1.2346e-12"),
+            (6.022_14e23, "6.0221e23"),
+            (0.0, "0.0"),
+        ] {
+            assert_eq!(serde_json::to_string(&rounded(value)).expect("a number"), text);
+        }
+    }
 
     /// A journal as the first version left it: `count` checkpoints, and another content of the fifth's step.
     fn first_version(path: &std::path::Path, count: i64) {

@@ -21,6 +21,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
+use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
@@ -133,7 +134,8 @@ fn router(hub: Arc<Hub>, guard: Arc<Guard>) -> Router {
         .route("/openapi.json", get(api::description));
     guarded
         .merge(open)
-        .layer(CompressionLayer::new())
+        // What is sent changes with each checkpoint; the page's large script is compressed once, and well.
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .layer(from_fn(page::protect))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, ANSWER))
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
