@@ -146,6 +146,7 @@ fn what_cannot_be_fitted_says_so() {
         (&["cut.json"], 9, &["cut.json", "EOF"]),
         (&["missing.csv"], 10, &["missing.csv"]),
         (&[&zoo, "--group", "architecture"], 9, &["row 2", "--where cutoff=3"]),
+        (&["networks.csv", "--group", "kinds"], 9, &["--group", "kinds"]),
         (&[&zoo, "--where", "cutoff=3"], 9, &["twice", "row "]),
     ] {
         let output = scaling(path, &[&["scaling"], arguments].concat());

@@ -226,6 +226,12 @@ fn count(chosen: Vec<Candidate>, not_chosen: usize, source: &str, choice: &Choic
     let mut evidence = Evidence::default();
     evidence.leave_out(Reason::NotChosen, not_chosen);
     settings_agree(&chosen)?;
+    if let Some(key) = &choice.group
+        && !chosen.is_empty()
+        && chosen.iter().all(|candidate| said(&candidate.fields, key).is_none())
+    {
+        return Err(Error::points(source, format!("networks that say {key}, which --group names"), "none"));
+    }
     // The place of each training's last checkpoint so far, and its step or epoch.
     let mut trainings = BTreeMap::new();
     for candidate in chosen {
@@ -285,7 +291,8 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         std::fs::write(file.path(), text).expect("written");
         let filters = filters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        of_table(file.path(), &Choice { group: Some("kind".to_owned()), filters, ..Choice::default() })
+        let group = text.contains("kind").then(|| "kind".to_owned());
+        of_table(file.path(), &Choice { group, filters, ..Choice::default() })
     }
 
     type Counted<'a> = (Vec<(&'a str, f64)>, Vec<(Reason, usize)>);
@@ -309,11 +316,11 @@ mod tests {
 
     #[test]
     fn rows_without_a_step_are_trainings_and_without_a_group_of_their_table() {
-        let evidence =
-            read(r#"[{"train_size": 100, "r_f": 0.5}, {"train_size": 100, "r_f_coordinate_median": 0.4}]"#, &[]);
-        let evidence = evidence.expect("a table");
+        let rows = r#"[{"train_size": 100, "r_f": 0.5}, {"train_size": 100, "r_f_coordinate_median": 0.4},
+                       {"train_size": 100, "r_f": 0.3, "kind": "a"}]"#;
+        let evidence = read(rows, &[]).expect("a table");
         let source = evidence.networks[0].source.clone();
-        assert_eq!(counted(&evidence).0, [(source.as_str(), 0.5), (source.as_str(), 0.4)]);
+        assert_eq!(counted(&evidence).0, [(source.as_str(), 0.5), (source.as_str(), 0.4), ("a", 0.3)]);
     }
 
     #[test]
