@@ -93,6 +93,9 @@ enum Command {
         /// Niceness to add.
         #[arg(long, default_value_t = 0)]
         nice: i32,
+        /// Share of the time to compute.
+        #[arg(long, default_value_t = 1.0)]
+        duty: f64,
     },
 }
 
@@ -147,10 +150,10 @@ pub fn main() -> ProcessExit {
             clap_complete::generate(shell, &mut Cli::command(), "relstab", &mut script);
             print(&String::from_utf8_lossy(&script)).map(|()| ExitCode::Success)
         }
-        Command::Worker { nice } => {
+        Command::Worker { nice, duty } => {
             // Work that cannot be made nicer is still to be done.
             let _ = rustix::process::nice(nice);
-            crate::watch::worker::run().map(|()| ExitCode::Success)
+            crate::watch::worker::run(duty).map(|()| ExitCode::Success)
         }
         Command::Schema => print_json(&crate::event::schema(), true).map(|()| ExitCode::Success),
     };

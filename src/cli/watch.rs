@@ -66,10 +66,10 @@ struct Daemon {
     /// Worker processes that measure side by side
     #[arg(long, value_name = "N", default_value_t = 1)]
     workers: usize,
-    /// A worker without work ends after this long
+    /// A worker without work ends after this long; with 0s it gives back the GPU, or memory, after each checkpoint
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = super::duration)]
     worker_idle: Duration,
-    /// One measurement may take this long
+    /// One measurement may take this long, rests included
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = super::duration)]
     timeout: Duration,
     /// A worker may grow to this size, such as 4GiB
@@ -81,7 +81,7 @@ struct Daemon {
     /// Niceness added to the workers'
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..=19))]
     nice: i32,
-    /// Share of the time that a worker may compute: it rests after each checkpoint
+    /// Share of the time that a worker may compute: it rests between batches
     #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
     duty: f64,
     /// The journal's file [default: a folder under $XDG_STATE_HOME/relstab]

@@ -8,7 +8,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use super::worker::{Reply, Request};
+use super::pace::owed;
+use super::worker::{Reply, Request, Said};
 use crate::error::{Error, Result};
 use crate::journal::Job;
 use crate::process;
@@ -38,7 +39,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub struct Heard {
     slot: usize,
     generation: u64,
-    reply: Option<Box<Reply>>,
+    said: Option<Box<Said>>,
 }
 
 /// What became of a job in a worker's hands.
@@ -128,17 +129,18 @@ impl<M: Send + 'static> Pool<M> {
         // The file that runs, even if another one was installed in its place since.
         let own = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
         let mut command = Command::new(own);
-        command.arg0("relstab").args(["worker", "--nice", &self.limits.nice.to_string()]);
+        let Limits { nice, duty, .. } = self.limits;
+        command.arg0("relstab").args(["worker", "--nice", &nice.to_string(), "--duty", &duty.to_string()]);
         // Native libraries that print to standard output must not disturb the daemon's.
         let child = command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).spawn()?;
         self.generation += 1;
         let (generation, sender, tell) = (self.generation, self.sender.clone(), self.tell);
         let listening = ours.try_clone()?;
         std::thread::Builder::new().name(format!("worker {slot}")).spawn(move || {
-            let say = |reply| sender.send(tell(Heard { slot, generation, reply })).is_ok();
+            let say = |said| sender.send(tell(Heard { slot, generation, said })).is_ok();
             for line in BufReader::new(listening).lines() {
-                let Some(reply) = line.ok().and_then(|line| serde_json::from_str(&line).ok()) else { break };
-                if !say(Some(Box::new(reply))) {
+                let Some(said) = line.ok().and_then(|line| serde_json::from_str(&line).ok()) else { break };
+                if !say(Some(Box::new(said))) {
                     return;
                 }
             }
@@ -151,14 +153,14 @@ impl<M: Send + 'static> Pool<M> {
     pub fn hear(&mut self, heard: Heard) -> Option<Answer> {
         let slot = &mut self.slots[heard.slot];
         let worker = slot.worker.as_mut().filter(|worker| worker.generation == heard.generation)?;
-        match heard.reply {
-            Some(reply) if matches!(*reply, Reply::Taken) => worker.job.clone().map(Answer::Taken),
-            Some(reply) => {
+        let now = Instant::now();
+        match heard.said.map(|said| *said) {
+            Some(Said { reply: Reply::Taken, .. }) => worker.job.clone().map(Answer::Taken),
+            Some(Said { reply, rest }) => {
                 let job = worker.job.take()?;
-                let spent = worker.since.elapsed();
-                worker.since = Instant::now();
-                slot.rests_until = rest(spent, self.limits.duty).map(|rest| Instant::now() + rest);
-                Some(Answer::Done(job, reply))
+                worker.since = now;
+                slot.rests_until = Some(now + rest);
+                Some(Answer::Done(job, Box::new(reply)))
             }
             None => {
                 let mut worker = slot.worker.take()?;
@@ -166,7 +168,7 @@ impl<M: Send + 'static> Pool<M> {
                 let _ = worker.child.kill();
                 let status = worker.child.wait();
                 let job = worker.job?;
-                slot.rests_until = rest(worker.since.elapsed(), self.limits.duty).map(|rest| Instant::now() + rest);
+                slot.rests_until = Some(now + owed(now - worker.since, self.limits.duty));
                 Some(Answer::Died(
                     job,
                     worker.killed_for.unwrap_or_else(|| status.map_or_else(|e| e.to_string(), ended)),
@@ -224,11 +226,6 @@ impl<M> Drop for Pool<M> {
     }
 }
 
-/// How long to rest after `spent`, so that `duty` of the time is spent computing.
-fn rest(spent: Duration, duty: f64) -> Option<Duration> {
-    (duty < 1.0).then(|| spent.mul_f64(1.0 / duty - 1.0))
-}
-
 fn ended(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
         (Some(signal), _) => format!("its worker was killed by signal {signal}{}", name_of(signal)),
@@ -245,16 +242,5 @@ fn name_of(signal: i32) -> &'static str {
         9 => " (kill)",
         11 => " (segmentation fault)",
         _ => "",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rest_leaves_its_share_of_the_time() {
-        assert_eq!(rest(Duration::from_secs(2), 0.2), Some(Duration::from_secs(8)));
-        assert_eq!(rest(Duration::from_secs(2), 1.0), None);
     }
 }

@@ -1,15 +1,17 @@
 //! The worker process: keeps library and probe images loaded and measures what it is handed, one file at a time.
 //!
 //! It speaks JSON lines over its standard input, a socket to the daemon. What a network does to the process, it does to
-//! this one only.
+//! this one only. Between batches it rests, so that it computes its share of the time.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::pace::Pace;
 use super::scan::{stamp, version};
 use crate::backend::Model;
 use crate::error::{Error, Reach, Result};
@@ -28,6 +30,15 @@ pub struct Request {
     pub known: Vec<(String, String)>,
     /// What the run's precision came to, if it did already.
     pub resolved: Option<Resolved>,
+}
+
+/// What the worker says.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Said {
+    /// The answer.
+    pub reply: Reply,
+    /// How long it is to be left alone, so that it computes its share of the time.
+    pub rest: Duration,
 }
 
 /// What the worker answers.
@@ -75,11 +86,11 @@ pub enum Reply {
     },
 }
 
-/// Answers requests on standard input until it is closed.
+/// Answers requests on standard input until it is closed, computing for `duty` of the time.
 ///
 /// # Errors
 /// `Io` if the daemon cannot be heard or answered.
-pub fn run() -> Result<()> {
+pub fn run(duty: f64) -> Result<()> {
     let fail = |source| Error::Io { path: "the daemon".into(), action: "talk to", source };
     #[cfg(target_os = "linux")]
     // A daemon that is killed cannot close a worker that is busy.
@@ -89,20 +100,21 @@ pub fn run() -> Result<()> {
     let mut loaded: Option<(String, Setup)> = None;
     for line in BufReader::new(socket).lines() {
         let request: Request = serde_json::from_str(&line.map_err(fail)?).map_err(|e| fail(e.into()))?;
-        let mut say = |reply: &Reply| {
-            let mut text = serde_json::to_vec(reply).map_err(std::io::Error::from)?;
+        let mut say = |reply, rest| {
+            let mut text = serde_json::to_vec(&Said { reply, rest }).map_err(std::io::Error::from)?;
             text.push(b'\n');
             answer.write_all(&text)
         };
-        say(&Reply::Taken).map_err(fail)?;
-        let reply = handle(request, &mut loaded);
-        say(&reply).map_err(fail)?;
+        let pace = Pace::new(duty);
+        say(Reply::Taken, Duration::ZERO).map_err(fail)?;
+        let reply = handle(request, &mut loaded, &pace);
+        say(reply, pace.left()).map_err(fail)?;
     }
     Ok(())
 }
 
 /// Loads the plan's probe images unless they are loaded, then measures.
-fn handle(request: Request, loaded: &mut Option<(String, Setup)>) -> Reply {
+fn handle(request: Request, loaded: &mut Option<(String, Setup)>, pace: &Pace) -> Reply {
     let Request { path, plan, known, resolved } = request;
     let probe = std::fs::metadata(&plan.probe.0).map_err(Error::io(&plan.probe.0, "open"));
     let probe = match probe {
@@ -120,10 +132,16 @@ fn handle(request: Request, loaded: &mut Option<(String, Setup)>) -> Reply {
             }
         }
     };
-    measure(setup, &path.0, &known, resolved)
+    measure(setup, &path.0, &known, resolved, pace)
 }
 
-fn measure(setup: &Setup, path: &Path, known: &[(String, String)], mut resolved: Option<Resolved>) -> Reply {
+fn measure(
+    setup: &Setup,
+    path: &Path,
+    known: &[(String, String)],
+    mut resolved: Option<Resolved>,
+    pace: &Pace,
+) -> Reply {
     let Some(before) = version(path) else { return Reply::Changed };
     let model = match setup.read(path) {
         Ok(model) => model,
@@ -135,7 +153,7 @@ fn measure(setup: &Setup, path: &Path, known: &[(String, String)], mut resolved:
         return Reply::Known { content: content.0, settings: content.1 };
     }
     let weights = Weights::of(&model);
-    let outcome = setup.measure(model, &mut resolved, &|_, _| ());
+    let outcome = setup.measure(model, &mut resolved, &|_, _| pace.rest());
     if version(path).as_ref() != Some(&before) || !weights.are_the_same() {
         return Reply::Changed;
     }
