@@ -3,14 +3,20 @@
 //! No type of an engine leaves this module. Lanes run side by side, each with its own session and buffers, so that
 //! several batches are in flight while others are being made.
 
+mod batches;
 mod coordinates;
+mod cuda;
 mod discover;
+mod elf;
 mod flow;
 mod graph;
 mod layers;
 mod network;
 mod onnxruntime;
+mod pool;
+mod runtime;
 mod tract;
+mod trial;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -20,12 +26,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use coordinates::Coordinates;
+pub use cuda::{Driver, driver, lacks};
 pub use discover::{Candidate, candidates};
 pub use graph::read_metadata;
 pub use layers::Selection;
 pub use network::{Network, Output};
-pub use onnxruntime::{Runtime, runtime};
+pub use runtime::{Runtime, runtime};
 pub use tract::VERSION as TRACT_VERSION;
+pub use trial::trial;
 
 use crate::checkpoint::Metadata;
 use crate::error::{Error, Result};
@@ -79,6 +87,34 @@ pub struct Options {
     pub input_layout: Option<Layout>,
     /// How many cores to use; all by default.
     pub threads: Option<NonZeroUsize>,
+    /// Which of the GPUs that CUDA sees; the first by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<u16>,
+    /// Bytes of GPU memory for weights and activations; CUDA itself takes some more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory: Option<u64>,
+}
+
+impl Options {
+    /// The same, unless something is asked of a GPU that nothing could use.
+    ///
+    /// # Errors
+    /// `Setting` names it.
+    pub fn validated(self) -> Result<Self> {
+        let elsewhere = match (self.engine, self.provider) {
+            (Engine::Tract, _) => Some("--backend tract"),
+            (_, Provider::Cpu) => Some("--provider cpu"),
+            _ => None,
+        };
+        let flags = [("--device", self.device.is_some()), ("--gpu-memory-limit", self.gpu_memory.is_some())];
+        if let (Some(found), Some((flag, _))) = (elsewhere, flags.into_iter().find(|(_, given)| *given)) {
+            return Err(Error::setting(flag, "ONNX Runtime with --provider cuda or auto", found));
+        }
+        if self.gpu_memory == Some(0) {
+            return Err(Error::setting("--gpu-memory-limit", "a size such as 2GiB", 0));
+        }
+        Ok(self)
+    }
 }
 
 /// Which engine ran, for the record.
@@ -102,20 +138,20 @@ pub trait Backend: Send + Sync {
     /// The engine, its version and where it computes.
     fn identity(&self) -> &Identity;
 
-    /// How many sessions may run at once, and the largest batch that serves each best.
+    /// How many lanes keep the engine busy, and the largest batch that serves each best.
     fn lanes(&self) -> Lanes;
 
-    /// A session for one lane; at most [`Lanes::count`] at a time.
+    /// A session for one lane.
     ///
     /// # Errors
-    /// `Engine` if the engine cannot prepare one, or all are in use.
+    /// `Engine` if the engine cannot prepare one.
     fn session(&self) -> Result<Box<dyn Session>>;
 }
 
 /// How work is best split for a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lanes {
-    /// Sessions that run side by side.
+    /// Lanes that work side by side.
     pub count: usize,
     /// Images in a batch, at most.
     pub batch: usize,
@@ -231,7 +267,7 @@ pub fn load(model: Model, shape: Shape, options: &Options) -> Result<Box<dyn Bac
     };
     match runtime {
         Some(runtime) => {
-            Ok(Box::new(onnxruntime::OnnxRuntime::load(runtime, graph, (shape, input), options.provider, threads)?))
+            Ok(Box::new(onnxruntime::OnnxRuntime::load(runtime, graph, (shape, input), options, threads)?))
         }
         None if options.provider == Provider::Cuda => Err(Error::Unavailable {
             what: "provider cuda".to_owned(),
@@ -240,30 +276,6 @@ pub fn load(model: Model, shape: Shape, options: &Options) -> Result<Box<dyn Bac
         }),
         None => Ok(Box::new(tract::Tract::load(graph, (shape, input), options.provider, threads, note)?)),
     }
-}
-
-/// Runs `images` in batches of exactly `batch` rows where the network insists on it, padding the last with zeros.
-fn in_fixed_batches(
-    batch: Option<usize>,
-    images: &[f32],
-    outputs: &mut [f32],
-    row: usize,
-    outputs_per_row: usize,
-    mut run: impl FnMut(&[f32], &mut [f32]) -> Result<()>,
-) -> Result<()> {
-    let Some(batch) = batch else { return run(images, outputs) };
-    for (images, outputs) in images.chunks(batch * row).zip(outputs.chunks_mut(batch * outputs_per_row)) {
-        if images.len() == batch * row {
-            run(images, outputs)?;
-        } else {
-            let mut padded = images.to_vec();
-            padded.resize(batch * row, 0.0);
-            let mut all = vec![0.0; batch * outputs_per_row];
-            run(&padded, &mut all)?;
-            outputs.copy_from_slice(&all[..outputs.len()]);
-        }
-    }
-    Ok(())
 }
 
 fn engine_error(path: &Path, engine: &'static str, action: &'static str, error: impl std::fmt::Display) -> Error {

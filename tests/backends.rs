@@ -149,3 +149,22 @@ fn layouts_of_images_make_no_difference() {
     let forced = ProbeSet::open(&project("tests/fixtures/images.npz"), &options).expect("a probe set");
     assert_eq!(probe.sha256(), forced.sha256());
 }
+
+#[test]
+fn a_batch_that_memory_does_not_hold_is_measured_in_parts() {
+    // 24 images at 64 MiB each are more than the whole process may have; a few of them are not.
+    let measured = |limit: &str| {
+        let command = format!(
+            "ulimit -v {limit} && exec {} measure hungry.onnx --probe images.npz --images 24 --draws 1 \\
+             --backend onnxruntime --threads 1 --format json",
+            env!("CARGO_BIN_EXE_relstab")
+        );
+        let output =
+            std::process::Command::new("sh").args(["-c", &command]).current_dir(project("tests/fixtures")).output();
+        let output = output.expect("a shell");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let record: Measurement = serde_json::from_slice(&output.stdout).expect("a record");
+        r_f(&record)
+    };
+    assert_close(measured("1572864"), measured("unlimited"), "in parts");
+}

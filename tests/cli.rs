@@ -264,8 +264,12 @@ fn libraries_that_are_not_onnx_runtime_are_refused() {
         assert!(compiled.expect("a C compiler").success());
         library.to_str().expect("UTF-8").to_owned()
     };
+    let cut = compile("cut", &source("1.17.0"));
+    let bytes = fs::read(&cut).expect("read");
+    fs::write(&cut, &bytes[..bytes.len() / 2]).expect("written");
     for (library, word) in [
         ("/no/such/libonnxruntime.so".to_owned(), "no such file"),
+        (cut, "no whole library"),
         (folder.file("text.so", "text"), "does not load"),
         (compile("other", "int other(void) { return 1; }"), "another library"),
         (compile("old", &source("1.10.0")), "found 1.10.0"),
@@ -288,6 +292,18 @@ fn cuda_that_is_not_there_is_an_error_and_never_a_silent_fallback() {
             6,
             &["cuda", "onnxruntime-gpu"],
         );
+    }
+}
+
+#[test]
+fn settings_of_a_gpu_that_nothing_would_use_are_refused() {
+    for (flags, words) in [
+        (["--device", "1", "--provider", "cpu"], ["--device", "--provider cpu"]),
+        (["--gpu-memory-limit", "2GiB", "--backend", "tract"], ["--gpu-memory-limit", "--backend tract"]),
+        (["--gpu-memory-limit", "0", "--provider", "auto"], ["--gpu-memory-limit", "2GiB"]),
+    ] {
+        let fixed = ["measure", "plain.onnx", "--probe", "images.npz"];
+        assert_refused(&relstab(&[&fixed[..], &flags].concat()), 2, &words);
     }
 }
 

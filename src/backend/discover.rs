@@ -56,17 +56,24 @@ fn library_in(folder: &Path) -> Option<PathBuf> {
 
 /// Folders of the `onnxruntime` package in the active Python environment; asks `python3` where no environment is set.
 fn python_packages() -> Vec<PathBuf> {
-    let named = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(env::var_os).map(PathBuf::from);
-    let environments: Vec<_> = own_environment().into_iter().chain(named).collect();
-    if environments.is_empty() {
+    if environments().is_empty() {
         return asked_of_python().into_iter().collect();
     }
-    let versions = environments.iter().flat_map(|prefix| Path::new(prefix).join("lib").read_dir()).flatten().flatten();
+    site_packages().into_iter().map(|folder| folder.join("onnxruntime")).filter(|package| package.is_dir()).collect()
+}
+
+/// Folders of packages in the active Python environments.
+pub(super) fn site_packages() -> Vec<PathBuf> {
+    let versions = environments().into_iter().flat_map(|prefix| prefix.join("lib").read_dir()).flatten().flatten();
     versions
         .filter(|entry| entry.file_name().to_string_lossy().starts_with("python"))
-        .map(|entry| entry.path().join("site-packages/onnxruntime"))
-        .filter(|package| package.is_dir())
+        .map(|entry| entry.path().join("site-packages"))
         .collect()
+}
+
+fn environments() -> Vec<PathBuf> {
+    let named = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(env::var_os).map(PathBuf::from);
+    own_environment().into_iter().chain(named).collect()
 }
 
 /// The Python environment that this very command was installed into, whether active or not.

@@ -80,7 +80,11 @@ pub(super) struct Input {
 impl Graph {
     /// Reads the file and chooses the output.
     pub fn read(path: &Path, output: Option<&str>) -> Result<Self> {
-        let bytes = read_file(path)?;
+        Self::of(path, read_file(path)?, output)
+    }
+
+    /// The graph in `bytes`, which lie at `path`.
+    pub fn of(path: &Path, bytes: Vec<u8>, output: Option<&str>) -> Result<Self> {
         let proto = parse(path, &bytes)?;
         let graph = proto.graph.as_ref().ok_or_else(|| not_onnx(path, "a file without a graph"))?;
 

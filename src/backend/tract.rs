@@ -10,7 +10,7 @@ use tract_onnx::tract_hir::internal::DatumType;
 
 use super::graph::{Element, Graph, Input};
 use super::network::Given;
-use super::{Backend, Identity, Lanes, Network, Provider, Session, engine_error, in_fixed_batches, wrong_outputs};
+use super::{Backend, Identity, Lanes, Network, Provider, Session, batches, engine_error, wrong_outputs};
 use crate::error::Result;
 use crate::probe::Shape;
 
@@ -133,7 +133,7 @@ impl Session for Lane {
         let Self { state, element, dims, network, is_kept } = self;
         let (count, size, row) = (dims[0], network.shape.len(), network.row());
         let failed = |error| engine_error(&network.path, NAME, "run", error);
-        in_fixed_batches(Some(count), images, outputs, size, row, |images, outputs| {
+        batches::of_fixed_size(count, images, outputs, size, row, |images, outputs| {
             let given = run(state, *element, dims, images).map_err(failed)?;
             let given = given.iter().zip(&**is_kept).filter(|(_, is_kept)| **is_kept).map(|(value, _)| value);
             for ((tensor, columns), value) in network.tensors().zip(network.columns()).zip(given) {

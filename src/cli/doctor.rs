@@ -1,6 +1,5 @@
 //! `relstab doctor`: which engines and providers are here, and what is missing.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -8,7 +7,7 @@ use serde::Serialize;
 use super::measure::with_progress;
 use super::setup::Shared;
 use super::{Format, print, print_json};
-use crate::backend::{candidates, runtime};
+use crate::backend::{self, Driver, Provider, Runtime, candidates, runtime};
 use crate::checkpoint::Metadata;
 use crate::error::{ExitCode, Result};
 use crate::measure::Preview;
@@ -45,9 +44,8 @@ struct Findings {
     onnxruntime_missing: Option<String>,
     /// Libraries that were looked at, in order.
     candidates: Vec<String>,
-    gpus: Vec<String>,
-    driver: Option<String>,
-    /// What CUDA lacks; empty where it can be tried.
+    driver: Option<Driver>,
+    /// What CUDA lacks, each with what mends it; empty where it can be tried.
     cuda_missing: Vec<String>,
     /// The network that was named.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,19 +57,33 @@ struct Library {
     version: String,
     path: PathBuf,
     found_by: &'static str,
-    providers: Vec<&'static str>,
+    /// Those that can be tried.
+    providers: Vec<Tried>,
+}
+
+/// What became of a small network on a provider of ONNX Runtime.
+#[derive(Debug, Serialize)]
+struct Tried {
+    provider: Provider,
+    /// From the embedded engine's outputs, over the largest of them.
+    difference: Option<f32>,
+    /// Why it did not run, or that it computes something else.
+    failure: Option<String>,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let named = args.shared.onnxruntime.as_deref();
-    let mut findings = examine(named);
+    let mut findings = examine(&args.shared)?;
     findings.network = args.model.as_deref().map(|model| inspect(&args.shared, model)).transpose()?;
     match args.shared.format {
         Format::Text => print(&text(&findings))?,
         Format::Json => print_json(&findings, true)?,
     }
     // A library that was named and cannot be used is an error; one that is merely absent is not.
-    Ok(if named.is_some() && findings.onnxruntime.is_none() { ExitCode::Unavailable } else { ExitCode::Success })
+    Ok(if args.shared.onnxruntime.is_some() && findings.onnxruntime.is_none() {
+        ExitCode::Unavailable
+    } else {
+        ExitCode::Success
+    })
 }
 
 fn inspect(shared: &Shared, path: &Path) -> Result<Inspection> {
@@ -84,73 +96,61 @@ fn inspect(shared: &Shared, path: &Path) -> Result<Inspection> {
     Ok(Inspection { model: path.to_owned(), input, outputs, metadata, preview })
 }
 
-fn examine(named: Option<&Path>) -> Findings {
+fn examine(shared: &Shared) -> Result<Findings> {
+    let options = shared.backend_options()?;
+    let named = shared.onnxruntime.as_deref();
     let candidates = candidates(named).into_iter().map(|c| format!("{} ({})", c.path.display(), c.origin)).collect();
-    let (library, missing) = match runtime(named) {
+    let found = runtime(named);
+    let cuda_missing = match &found {
+        Ok(runtime) => backend::lacks(runtime),
+        Err(_) => vec!["ONNX Runtime with CUDA: pip install 'onnxruntime-gpu[cuda,cudnn]'".to_owned()],
+    };
+    let providers = if cuda_missing.is_empty() { &[Provider::Cuda, Provider::Cpu][..] } else { &[Provider::Cpu] };
+    let (library, missing) = match found {
         Ok(runtime) => {
-            let mut providers = vec!["cpu"];
-            if runtime.has_cuda() {
-                providers.insert(0, "cuda");
-            }
+            let providers = providers.iter().map(|provider| tried(&runtime, &options, *provider)).collect();
             (Some(Library { version: runtime.version, path: runtime.path, found_by: runtime.origin, providers }), None)
         }
         Err(error) => (None, Some(error.one_line())),
     };
-    let (driver, gpus) = (driver(), gpus());
-    Findings {
+    Ok(Findings {
         relstab: env!("CARGO_PKG_VERSION"),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
-        tract: crate::backend::TRACT_VERSION,
-        cuda_missing: cuda_missing(library.as_ref(), driver.as_deref()),
+        tract: backend::TRACT_VERSION,
         onnxruntime: library,
         onnxruntime_missing: missing,
         candidates,
-        gpus,
-        driver,
+        driver: backend::driver(),
+        cuda_missing,
         network: None,
-    }
+    })
 }
 
-fn cuda_missing(library: Option<&Library>, driver: Option<&str>) -> Vec<String> {
-    let mut missing = Vec::new();
-    if driver.is_none() {
-        missing.push("the NVIDIA driver (nothing at /proc/driver/nvidia/version)".to_owned());
-    }
-    match library {
-        None => missing.push("ONNX Runtime with CUDA: pip install onnxruntime-gpu".to_owned()),
-        Some(library) if !library.providers.contains(&"cuda") => {
-            missing.push(
-                "an ONNX Runtime built with CUDA: pip install onnxruntime-gpu in place of onnxruntime".to_owned(),
-            );
+/// Engines round differently, by 1e-6 of an output; those that compute something else are off by far more.
+const ROUNDING: f32 = 1e-3;
+
+fn tried(runtime: &Runtime, options: &backend::Options, provider: Provider) -> Tried {
+    let options = backend::Options { provider, ..options.clone() };
+    match backend::trial(runtime, &options) {
+        Ok(difference) if difference < ROUNDING => Tried { provider, difference: Some(difference), failure: None },
+        Ok(difference) => {
+            let failure = format!("its outputs are off by {difference:.1e} of the largest: do not use it");
+            Tried { provider, difference: Some(difference), failure: Some(failure) }
         }
-        Some(library) => {
-            let beside = library.path.with_file_name("libonnxruntime_providers_cuda.so");
-            if !beside.exists() {
-                missing.push(format!("{}: reinstall onnxruntime-gpu", beside.display()));
-            }
-        }
+        Err(error) => Tried { provider, difference: None, failure: Some(error.one_line()) },
     }
-    missing
-}
-
-fn driver() -> Option<String> {
-    let text = fs::read_to_string("/proc/driver/nvidia/version").ok()?;
-    text.lines().next().map(str::to_owned)
-}
-
-fn gpus() -> Vec<String> {
-    let cards = fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten().flatten();
-    let model =
-        |text: String| text.lines().find_map(|line| line.strip_prefix("Model:").map(|name| name.trim().to_owned()));
-    cards.filter_map(|card| fs::read_to_string(card.path().join("information")).ok().and_then(model)).collect()
 }
 
 fn text(findings: &Findings) -> String {
     let mut lines = vec![format!("relstab {}, {} cores", findings.relstab, findings.cores)];
     match (&findings.onnxruntime, &findings.onnxruntime_missing) {
         (Some(library), _) => {
-            lines.push(format!("onnxruntime  {}, providers {}", library.version, library.providers.join(", ")));
+            lines.push(format!("onnxruntime  {}", library.version));
             lines.push(format!("             {} (found by: {})", library.path.display(), library.found_by));
+            for Tried { provider, difference, failure } in &library.providers {
+                let agrees = || format!("computes what tract does, to {:.0e}", difference.unwrap_or_default());
+                lines.push(format!("             {provider}: {}", failure.clone().unwrap_or_else(agrees)));
+            }
         }
         (None, Some(reason)) => lines.push(format!("onnxruntime  not usable: {reason}")),
         (None, None) => {}
@@ -159,9 +159,12 @@ fn text(findings: &Findings) -> String {
         lines.push(format!("             also there: {candidate}"));
     }
     lines.push(format!("tract        {}, embedded", findings.tract));
-    match findings.gpus.as_slice() {
-        [] => lines.push("gpu          none found".to_owned()),
-        gpus => lines.push(format!("gpu          {}; {}", gpus.join(", "), findings.driver.as_deref().unwrap_or(""))),
+    match &findings.driver {
+        None => lines.push("gpu          no driver".to_owned()),
+        Some(Driver { version, cuda: (major, minor), gpus }) => {
+            lines.push(format!("gpu          driver {version}, for CUDA {major}.{minor} and older"));
+            lines.extend(gpus.iter().map(|gpu| format!("             {gpu}")));
+        }
     }
     for missing in &findings.cuda_missing {
         lines.push(format!("cuda lacks   {missing}"));

@@ -4,6 +4,8 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use bytesize::ByteSize;
+
 use super::Format;
 use crate::backend::{self, Engine, Provider};
 use crate::config::{Config, LawChoice, Perturbation};
@@ -76,6 +78,12 @@ pub struct Shared<D: Deforming = One> {
     /// Where ONNX Runtime computes
     #[arg(long, value_enum, default_value_t = Provider::Auto)]
     provider: Provider,
+    /// Which of the GPUs that CUDA_VISIBLE_DEVICES shows [default: 0]
+    #[arg(long, value_name = "N")]
+    device: Option<u16>,
+    /// GPU memory for weights and activations, such as 2GiB; batches that it does not hold are halved
+    #[arg(long, value_name = "SIZE")]
+    gpu_memory_limit: Option<ByteSize>,
     /// The ONNX Runtime library, or the folder it lies in
     #[arg(long, value_name = "PATH")]
     pub onnxruntime: Option<PathBuf>,
@@ -165,15 +173,23 @@ impl<D: Deforming> Shared<D> {
             max_bad: self.max_bad,
             preprocess: self.preprocessing(config, folder)?,
             settings: self.settings(config)?,
-            backend: backend::Options {
-                engine: self.backend,
-                provider: self.provider,
-                library: self.onnxruntime.clone().map(RawPath),
-                output: self.output.clone(),
-                input_layout: self.input_layout,
-                threads: self.threads,
-            },
+            backend: self.backend_options()?,
         })
+    }
+
+    /// What runs the networks.
+    pub fn backend_options(&self) -> Result<backend::Options> {
+        backend::Options {
+            engine: self.backend,
+            provider: self.provider,
+            library: self.onnxruntime.clone().map(RawPath),
+            output: self.output.clone(),
+            input_layout: self.input_layout,
+            threads: self.threads,
+            device: self.device,
+            gpu_memory: self.gpu_memory_limit.map(|size| size.as_u64()),
+        }
+        .validated()
     }
 
     fn preprocessing(&self, config: &Config, folder: &Path) -> Result<Preprocess> {

@@ -1,0 +1,98 @@
+//! Batches of the size that a network insists on, and of one that memory holds.
+
+use crate::error::{Error, Result};
+
+/// Runs `images` in batches of exactly `batch` rows, padding the last with zeros.
+pub fn of_fixed_size(
+    batch: usize,
+    images: &[f32],
+    outputs: &mut [f32],
+    row: usize,
+    outputs_per_row: usize,
+    mut run: impl FnMut(&[f32], &mut [f32]) -> Result<()>,
+) -> Result<()> {
+    for (images, outputs) in images.chunks(batch * row).zip(outputs.chunks_mut(batch * outputs_per_row)) {
+        if images.len() == batch * row {
+            run(images, outputs)?;
+        } else {
+            let mut padded = images.to_vec();
+            padded.resize(batch * row, 0.0);
+            let mut all = vec![0.0; batch * outputs_per_row];
+            run(&padded, &mut all)?;
+            outputs.copy_from_slice(&all[..outputs.len()]);
+        }
+    }
+    Ok(())
+}
+
+/// Runs `images` in batches of at most `most` rows.
+///
+/// One that memory does not hold is halved, and so are all that follow, down to single rows.
+pub fn within_memory(
+    most: &mut usize,
+    images: &[f32],
+    outputs: &mut [f32],
+    row: usize,
+    outputs_per_row: usize,
+    mut run: impl FnMut(&[f32], &mut [f32]) -> Result<()>,
+) -> Result<()> {
+    let (all, mut done) = (images.len() / row, 0);
+    while done < all {
+        let rows = (all - done).min(*most);
+        let end = done + rows;
+        match run(&images[done * row..end * row], &mut outputs[done * outputs_per_row..end * outputs_per_row]) {
+            Err(error) if rows > 1 && is_out_of_memory(&error) => *most = rows / 2,
+            outcome => {
+                outcome?;
+                done = end;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// As ONNX Runtime's arena, CUDA, cuBLAS and cuDNN, and C++ say it.
+const OUT_OF_MEMORY: [&str; 5] =
+    ["Failed to allocate memory", "out of memory", "ALLOC_FAILED", "bad_alloc", "bad allocation"];
+
+fn is_out_of_memory(error: &Error) -> bool {
+    let Error::Engine { message, .. } = error else { return false };
+    OUT_OF_MEMORY.iter().any(|words| message.contains(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A network of one number for each image, on a machine that holds `room` images.
+    fn run(most: &mut usize, room: usize, images: &[f32]) -> (Result<Vec<f32>>, Vec<usize>) {
+        let (mut outputs, mut tried) = (vec![0.0; images.len()], Vec::new());
+        let outcome = within_memory(most, images, &mut outputs, 1, 1, |images, outputs| {
+            tried.push(images.len());
+            if images.len() > room {
+                let message = format!("Failed to allocate memory for requested buffer of size {}", images.len());
+                return Err(Error::Engine { path: "net.onnx".into(), engine: "onnxruntime", action: "run", message });
+            }
+            outputs.iter_mut().zip(images).for_each(|(output, image)| *output = 2.0 * image);
+            Ok(())
+        });
+        (outcome.map(|()| outputs), tried)
+    }
+
+    #[test]
+    fn a_batch_that_memory_does_not_hold_is_halved_for_good() {
+        let images: Vec<f32> = (0..20).map(|image| image as f32).collect();
+        let mut most = 64;
+        let (outputs, tried) = run(&mut most, 6, &images);
+        assert_eq!(outputs.expect("in parts"), images.iter().map(|image| 2.0 * image).collect::<Vec<_>>());
+        assert_eq!(tried, [20, 10, 5, 5, 5, 5]);
+        assert_eq!(run(&mut most, 6, &images[..7]).1, [5, 2]);
+    }
+
+    #[test]
+    fn a_single_image_that_memory_does_not_hold_fails() {
+        let (outcome, tried) = run(&mut 64, 0, &[1.0, 2.0, 3.0]);
+        assert!(outcome.expect_err("no room").to_string().contains("Failed to allocate memory"));
+        assert_eq!(tried, [3, 1]);
+    }
+}

@@ -1,0 +1,224 @@
+//! What CUDA needs on a machine: a GPU that is not hidden, its driver, and NVIDIA's libraries.
+
+use std::error::Error as _;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::{Nvml, cuda_driver_version_major, cuda_driver_version_minor};
+use ort::util::preload_dylib;
+use serde::Serialize;
+
+use super::discover::site_packages;
+use super::{Runtime, elf};
+use crate::path;
+
+/// The NVIDIA driver and its GPUs, hidden ones too.
+#[derive(Debug, Clone, Serialize)]
+pub struct Driver {
+    /// Its version.
+    pub version: String,
+    /// The newest CUDA that it runs, major and minor.
+    pub cuda: (i32, i32),
+    /// Name and memory of each GPU.
+    pub gpus: Vec<String>,
+}
+
+/// Asks the NVIDIA driver; `None` where there is none, or it does not answer.
+#[must_use]
+pub fn driver() -> Option<Driver> {
+    let ask = || -> Result<Driver, NvmlError> {
+        let nvml = Nvml::init()?;
+        let cuda = nvml.sys_cuda_driver_version()?;
+        let gpus = (0..nvml.device_count()?).map(|index| -> Result<String, NvmlError> {
+            let gpu = nvml.device_by_index(index)?;
+            Ok(format!("{}, {}", gpu.name()?, bytesize::ByteSize(gpu.memory_info()?.total)))
+        });
+        Ok(Driver {
+            version: nvml.sys_driver_version()?,
+            cuda: (cuda_driver_version_major(cuda), cuda_driver_version_minor(cuda)),
+            gpus: gpus.collect::<Result<_, _>>()?,
+        })
+    };
+    ask().ok()
+}
+
+/// What keeps this library from CUDA, each with what mends it; nothing where CUDA can be tried.
+///
+/// Loads NVIDIA's libraries from the Python packages beside ONNX Runtime on the way: its CUDA provider looks for them where the
+/// system does, and takes those that are loaded.
+#[must_use]
+pub fn lacks(runtime: &Runtime) -> Vec<String> {
+    if !runtime.has_cuda() {
+        return vec!["an ONNX Runtime built with CUDA: pip install onnxruntime-gpu in place of onnxruntime".to_owned()];
+    }
+    let provider = runtime.path.with_file_name("libonnxruntime_providers_cuda.so");
+    let needed = match needed(&provider) {
+        Ok(needed) => needed,
+        Err(reason) => return vec![format!("{}: {reason}: reinstall onnxruntime-gpu", provider.display())],
+    };
+    let version = cuda_version(&needed);
+    let visible = std::env::var_os(VISIBLE);
+    let hidden = visible.filter(|visible| hides_all(visible)).map(|visible| {
+        format!("a GPU to see: {VISIBLE}={} hides all: unset it, or name one", visible.to_string_lossy())
+    });
+    let libraries = load(&needed, version, &packages(&runtime.path));
+    let outdated = driver().and_then(|driver| outdated(&driver, version));
+    hidden.into_iter().chain(libraries).chain(outdated).collect()
+}
+
+const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
+const DRIVER: &str = "libcuda.so.1";
+
+/// CUDA sees the devices listed before the first that does not exist.
+fn hides_all(visible: &OsStr) -> bool {
+    let visible = visible.to_string_lossy();
+    let first = visible.split(',').next().unwrap_or_default().trim();
+    first.is_empty() || first.starts_with('-') || first == "NoDevFiles"
+}
+
+/// A driver runs the CUDA of its own major version and all before.
+fn outdated(driver: &Driver, version: u32) -> Option<String> {
+    let Driver { version: own, cuda: (major, minor), .. } = driver;
+    let is_older = u32::try_from(*major).is_ok_and(|major| major < version);
+    let older = if *major == 12 { ", or pip install 'onnxruntime-gpu[cuda,cudnn]<1.27'" } else { "" };
+    is_older.then(|| format!("a driver for CUDA {version}: {own} runs CUDA {major}.{minor} at most: update it{older}"))
+}
+
+/// NVIDIA's libraries that the CUDA provider is linked with, and those that it opens for every network.
+fn needed(provider: &Path) -> Result<Vec<String>, String> {
+    let mut names = elf::needed(provider)?;
+    names.retain(|name| name == DRIVER || package(name).is_some());
+    // Older providers are linked with cuDNN, newer ones with the driver; all need both.
+    for (stem, name) in [("libcuda.", DRIVER), ("libcudnn.", "libcudnn.so.9")] {
+        if !names.iter().any(|name| name.starts_with(stem)) {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// The CUDA that a provider is for, by its major version: that of the libraries that count with it.
+fn cuda_version(needed: &[String]) -> u32 {
+    let version = |name: &String| -> Option<u32> {
+        name.strip_prefix("libcudart.so.").or_else(|| name.strip_prefix("libcublas.so."))?.parse().ok()
+    };
+    needed.iter().find_map(version).unwrap_or(12)
+}
+
+/// Folders of libraries in NVIDIA's Python packages, those beside ONNX Runtime's first: `nvidia/cu13/lib`, before CUDA 13
+/// `nvidia/cublas/lib` and so on.
+fn packages(library: &Path) -> Vec<PathBuf> {
+    let beside = library.ancestors().nth(3).map(Path::to_owned);
+    let environments = beside.into_iter().chain(site_packages());
+    let parts = environments.flat_map(|folder| folder.join("nvidia").read_dir()).flatten().flatten();
+    parts.map(|part| part.path().join("lib")).filter(|folder| folder.is_dir()).collect()
+}
+
+/// Loads what is `needed`, from `folders` where it lies there; gives what could not be loaded and what mends that.
+fn load(needed: &[String], version: u32, folders: &[PathBuf]) -> Vec<String> {
+    let in_folders = |name: &str| folders.iter().map(|folder| folder.join(name)).find(|path| path.exists());
+    // Opened for some networks: taken where they are there.
+    let others = [format!("libnvrtc.so.{version}"), format!("libcufft.so.{}", version - 1)];
+    let mut waiting: Vec<_> = needed.iter().map(|name| in_folders(name).unwrap_or_else(|| name.into())).collect();
+    waiting.extend(others.iter().filter_map(|name| in_folders(name)));
+    let mut lacks = Vec::new();
+    waiting.retain(|path| {
+        // Those that have but a name are looked for by the linker.
+        let is_found = path.parent() != Some(Path::new(""));
+        let Some(reason) = elf::whole(path).err().filter(|_| is_found) else { return true };
+        lacks.push(lack(&file_name(path), &reason, version));
+        false
+    });
+    // They need each other: again, as long as that loads more.
+    let mut before = usize::MAX;
+    while waiting.len() < before {
+        before = waiting.len();
+        waiting.retain(|path| preload_dylib(path).is_err());
+    }
+    for path in waiting {
+        // The linker blames the library that is missing or damaged, be it this one or one that it needs.
+        let Err(error) = preload_dylib(&path) else { continue };
+        let text = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        let (blamed, reason) = text.split_once(": ").unwrap_or(("", &text));
+        let lack = lack(&file_name(Path::new(blamed)), reason, version);
+        if !lacks.contains(&lack) {
+            lacks.push(lack);
+        }
+    }
+    lacks
+}
+
+fn file_name(path: &Path) -> String {
+    path::text(path.file_name().unwrap_or_default().as_ref())
+}
+
+/// What mends a library that the linker cannot load for a `reason`.
+fn lack(library: &str, reason: &str, version: u32) -> String {
+    let is_missing = reason.starts_with("cannot open shared object file");
+    match package(library) {
+        _ if library == DRIVER => {
+            format!("the NVIDIA driver ({library}): install it; a container is started with --gpus all")
+        }
+        None => format!("{library}: {reason}"),
+        Some(package) => {
+            // From CUDA 13 on only cuDNN's name tells the version.
+            let suffix = if version < 13 || package == CUDNN { format!("-cu{version}") } else { String::new() };
+            let again = if is_missing { "" } else { " --force-reinstall" };
+            let damage = if is_missing { String::new() } else { format!("{reason}: ") };
+            format!("{library}: {damage}pip install{again} {package}{suffix}")
+        }
+    }
+}
+
+const CUDNN: &str = "nvidia-cudnn";
+
+/// NVIDIA's package on `PyPI` that holds a library, without the CUDA version; `None` for libraries of others.
+fn package(library: &str) -> Option<&'static str> {
+    let (stem, _) = library.split_once(".so.")?;
+    match stem {
+        "libcudart" => Some("nvidia-cuda-runtime"),
+        "libcublas" | "libcublasLt" => Some("nvidia-cublas"),
+        "libcufft" => Some("nvidia-cufft"),
+        "libcurand" => Some("nvidia-curand"),
+        "libnvrtc" => Some("nvidia-cuda-nvrtc"),
+        "libnvJitLink" => Some("nvidia-nvjitlink"),
+        _ => stem.starts_with("libcudnn").then_some(CUDNN),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_devices_hides_all_if_its_first_does_not_exist() {
+        for (visible, hidden) in [("", true), ("-1", true), (" ", true), ("NoDevFiles", true), ("-1,0", true)] {
+            assert_eq!(hides_all(visible.as_ref()), hidden, "{visible}");
+        }
+        for visible in ["0", "1,-1", "GPU-8932f937", "MIG-1"] {
+            assert!(!hides_all(visible.as_ref()), "{visible}");
+        }
+    }
+
+    #[test]
+    fn a_driver_runs_its_own_cuda_and_older_ones() {
+        let driver = |major| Driver { version: "535.104.05".to_owned(), cuda: (major, 2), gpus: Vec::new() };
+        assert_eq!(outdated(&driver(12), 12), None);
+        assert_eq!(outdated(&driver(13), 12), None);
+        let told = outdated(&driver(12), 13).expect("outdated");
+        assert!(told.contains("CUDA 13") && told.contains("535.104.05 runs CUDA 12.2"), "{told}");
+    }
+
+    #[test]
+    fn packages_are_named_as_on_pypi() {
+        let missing =
+            |library, version| lack(library, "cannot open shared object file: No such file or directory", version);
+        assert_eq!(missing("libcublasLt.so.13", 13), "libcublasLt.so.13: pip install nvidia-cublas");
+        assert_eq!(missing("libcublasLt.so.12", 12), "libcublasLt.so.12: pip install nvidia-cublas-cu12");
+        assert_eq!(missing("libcudnn.so.9", 13), "libcudnn.so.9: pip install nvidia-cudnn-cu13");
+        assert_eq!(missing("libz.so.1", 13), "libz.so.1: cannot open shared object file: No such file or directory");
+        let damaged = lack("libcudart.so.13", "file too short", 13);
+        assert_eq!(damaged, "libcudart.so.13: file too short: pip install --force-reinstall nvidia-cuda-runtime");
+    }
+}

@@ -1,0 +1,89 @@
+//! Whether ONNX Runtime computes what it should where it computes: a small network, run there and on the embedded engine.
+
+use std::path::Path;
+
+use prost::Message as _;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
+use tract_onnx::pb::{self, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
+
+use super::graph::Graph;
+use super::onnxruntime::OnnxRuntime;
+use super::tract::Tract;
+use super::{Backend, Options, Provider, Runtime};
+use crate::error::Result;
+use crate::probe::Shape;
+
+const SHAPE: Shape = Shape { channels: 1, height: 8, width: 8 };
+const IMAGES: usize = 4;
+const CLASSES: usize = 10;
+
+/// Runs a convolution and a matrix product; gives the largest difference from the embedded engine's outputs, over the largest
+/// output.
+///
+/// # Errors
+/// `Unavailable` if the provider cannot be had, `Engine` if it fails.
+pub fn trial(runtime: &Runtime, options: &Options) -> Result<f32> {
+    let load = || -> Result<_> {
+        let graph = Graph::of(Path::new("a small network"), network(), None)?;
+        let input = graph.input_of(SHAPE, None)?;
+        Ok((graph, (SHAPE, input)))
+    };
+    let (graph, fit) = load()?;
+    let expected = outputs(&Tract::load(graph, fit, Provider::Cpu, 1, None)?)?;
+    let (graph, fit) = load()?;
+    let found = outputs(&OnnxRuntime::load(runtime.clone(), graph, fit, options, 1)?)?;
+    let largest = expected.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+    // A maximum would pass over what is not a number.
+    let differences = expected.iter().zip(&found).map(|(a, b)| (a - b).abs());
+    Ok(differences.fold(0f32, |largest, value| if value <= largest { largest } else { value }) / largest)
+}
+
+fn outputs(backend: &dyn Backend) -> Result<Vec<f32>> {
+    let images: Vec<f32> = (0..IMAGES * SHAPE.len()).map(|place| (place as f32 * 0.37).sin()).collect();
+    let mut outputs = vec![0.0; IMAGES * CLASSES];
+    backend.session()?.run(&images, &mut outputs)?;
+    Ok(outputs)
+}
+
+/// As an exporter would write it: `[n, 1, 8, 8]` to `[n, 10]`.
+fn network() -> Vec<u8> {
+    let node = |op_type: &str, inputs: &[&str], output: &str| NodeProto {
+        op_type: op_type.to_owned(),
+        input: inputs.iter().map(|name| (*name).to_owned()).collect(),
+        output: vec![output.to_owned()],
+        ..NodeProto::default()
+    };
+    let weights = |name: &str, dims: &[i64]| TensorProto {
+        name: name.to_owned(),
+        dims: dims.to_vec(),
+        data_type: DataType::Float as i32,
+        float_data: (0..dims.iter().product()).map(|place: i64| (place as f32 * 0.71).cos() / 4.0).collect(),
+        ..TensorProto::default()
+    };
+    let value = |name: &str, axes: &[usize]| {
+        let batch = Dimension { value: Some(dimension::Value::DimParam("n".to_owned())), ..Dimension::default() };
+        let size =
+            |size: &usize| Dimension { value: Some(dimension::Value::DimValue(*size as i64)), ..Dimension::default() };
+        let dim = std::iter::once(batch).chain(axes.iter().map(size)).collect();
+        let shape = Some(pb::TensorShapeProto { dim });
+        let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape };
+        let kind = pb::TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..pb::TypeProto::default() };
+        ValueInfoProto { name: name.to_owned(), r#type: Some(kind), ..ValueInfoProto::default() }
+    };
+    let graph = GraphProto {
+        name: "trial".to_owned(),
+        node: vec![
+            node("Conv", &["images", "kernel"], "maps"),
+            node("Relu", &["maps"], "active"),
+            node("Flatten", &["active"], "features"),
+            node("MatMul", &["features", "matrix"], "logits"),
+        ],
+        initializer: vec![weights("kernel", &[4, 1, 3, 3]), weights("matrix", &[4 * 6 * 6, CLASSES as i64])],
+        input: vec![value("images", &[SHAPE.channels, SHAPE.height, SHAPE.width])],
+        output: vec![value("logits", &[CLASSES])],
+        ..GraphProto::default()
+    };
+    let opset_import = vec![pb::OperatorSetIdProto { version: 17, ..pb::OperatorSetIdProto::default() }];
+    ModelProto { ir_version: 8, opset_import, graph: Some(graph), ..ModelProto::default() }.encode_to_vec()
+}
