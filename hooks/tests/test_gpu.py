@@ -46,7 +46,7 @@ def gpu(installed: Path, tmp_path: Path) -> Path:
 def relstab(environment: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     inherited = {name: value for name, value in os.environ.items() if name not in ("LD_LIBRARY_PATH", "ORT_DYLIB_PATH")}
     variables = {**inherited, "VIRTUAL_ENV": str(environment), **variables}
-    command = [environment / "relstab", *arguments]
+    command: list[str | Path] = [environment / "relstab", *arguments]
     return subprocess.run(
         command, cwd=FIXTURES, env=variables, capture_output=True, text=True, check=False, timeout=120
     )
