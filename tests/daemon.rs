@@ -21,6 +21,8 @@ fn checkpoints_are_measured_once_and_in_order_as_they_land() {
     place.rename_in("step_2.onnx", "two");
     place.rename_in("checkpoint-10/model.onnx", "ten");
     place.rename_in("step_1.onnx", "one");
+    // All have settled: what is due together is taken in order.
+    pause(400);
     let daemon = Daemon::start(&place, &["--format", "json"]);
     let mut client = Client::subscribed(&daemon, 0);
     let names: Vec<_> = client.outcomes(3).iter().map(name_of).collect();
