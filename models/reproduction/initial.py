@@ -33,13 +33,15 @@ def measured(setup: Setup) -> Iterator[Values]:
                 file = Path(folder) / "step=0.onnx"
                 Exporter(network, example, Path(folder)).write(network, file, {"step": 0, **normalisation})
                 record, _ = setup.measure(file, "cifar10", "--draws", "1")
+            # Undefined where noise does not move the output.
+            r_f = record["r_f"] or {}
             yield {
                 "architecture": architecture,
                 "width": width,
                 "weights": "He" if is_he else "PyTorch's",
                 "seed": seed,
-                "r_f": record["r_f"]["value"],
-                "low": record["r_f"]["low"],
-                "high": record["r_f"]["high"],
+                "r_f": r_f.get("value", ""),
+                "low": r_f.get("low", ""),
+                "high": r_f.get("high", ""),
             }
-            print(f"{architecture} {width} {seed}: {record['r_f']['value']:.2f}", flush=True)
+            print(f"{architecture} {width} {seed}: {r_f.get('value')}", flush=True)
