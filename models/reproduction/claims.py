@@ -33,6 +33,27 @@ def initial() -> str:
     return table("data set | c | n | R_f, fully connected | R_f, convolutional | within 1.25 of 1", lines())
 
 
+def width() -> str:
+    """R_f before training at the zoo's width and at the originals', by the weights that were drawn."""
+    rows = stored.read(stored.RESULTS / "initial.csv")
+    weights, widths = (list(dict.fromkeys(row[key] for row in rows)) for key in ("weights", "width"))
+
+    def cell(mine: list[Row]) -> str:
+        defined = [row for row in mine if row["r_f"]]
+        missing = len(mine) - len(defined)
+        undefined = f"{missing} of {len(mine)} undefined"
+        return "; ".join([*([span(column(defined, "r_f"))] if defined else []), *([undefined] if missing else [])])
+
+    def lines() -> Iterator[list[object]]:
+        for architecture, mine in grouped(rows, lambda row: row["architecture"]).items():
+            kinds = itertools.product(weights, widths)
+            cells = [cell([row for row in mine if (row["weights"], row["width"]) == kind]) for kind in kinds]
+            yield [architecture, *cells]
+
+    columns = " | ".join(f"{drawn}, {wide}" for drawn, wide in itertools.product(weights, widths))
+    return table(f"architecture | {columns}", lines())
+
+
 def falls() -> str:
     """R_f before training, at its least and after, for each architecture, and whether intervals part."""
     rows = stored.small()
@@ -164,6 +185,7 @@ def cutoffs() -> str:
 
 FRAGMENTS = {
     "initial": initial,
+    "width": width,
     "falls": falls,
     "law": law,
     "parts": parts,
