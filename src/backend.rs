@@ -26,7 +26,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use coordinates::Coordinates;
-pub use cuda::{Driver, driver, lacks};
+pub use cuda::{Driver, INSTALL, driver, lacks};
 pub use discover::{Candidate, candidates};
 pub use graph::read_metadata;
 pub use layers::Selection;

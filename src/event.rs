@@ -189,7 +189,7 @@ pub struct Reading {
 /// Seconds of wall time; perturbing and inference run side by side on all lanes, so theirs are averages over lanes.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Timing {
-    /// From the first image to the last statistic.
+    /// From the first image to the last statistic, with the rests of `watch --duty`.
     pub total_s: f64,
     /// Reading, deforming and adding noise.
     pub perturb_s: f64,

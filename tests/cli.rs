@@ -269,7 +269,7 @@ fn libraries_that_are_not_onnx_runtime_are_refused() {
     fs::write(&cut, &bytes[..bytes.len() / 2]).expect("written");
     for (library, word) in [
         ("/no/such/libonnxruntime.so".to_owned(), "no such file"),
-        (cut, "no whole library"),
+        (cut, if cfg!(target_os = "linux") { "no whole library" } else { "does not load" }),
         (folder.file("text.so", "text"), "does not load"),
         (compile("other", "int other(void) { return 1; }"), "another library"),
         (compile("old", &source("1.10.0")), "found 1.10.0"),
@@ -376,6 +376,9 @@ fn directories_that_cannot_be_watched_are_refused() {
     assert_refused(&relstab(&["watch", path, "--once", "--probe", "images.npz"]), 2, &[path, ".onnx"]);
     folder.file("relstab.toml", "probe = '../secret.npy'");
     assert_refused(&relstab(&["watch", path, "--once"]), 2, &["relstab.toml", "../secret.npy"]);
+    for share in ["0", "1e-20", "1.5", "NaN"] {
+        assert_refused(&relstab(&["watch", path, "--duty", share]), 2, &["--duty", "0.01 to 1"]);
+    }
 }
 
 #[test]

@@ -100,6 +100,18 @@ fn killed_workers_cost_nothing_but_time() {
 }
 
 #[test]
+fn workers_that_end_after_each_checkpoint_are_handed_no_more() {
+    let place = Place::new();
+    for step in 1..=8 {
+        place.rename_in(format!("step_{step}.onnx"), &step.to_string());
+    }
+    let daemon = Daemon::start(&place, &["--worker-idle", "0s", "--attempts", "1"]);
+    let outcomes = Client::subscribed(&daemon, 0).outcomes(8);
+    assert!(outcomes.iter().all(|event| event["type"] == "measured"), "{outcomes:?}");
+    eventually("no worker left", || daemon.workers().is_empty());
+}
+
+#[test]
 fn networks_that_hang_or_eat_memory_are_set_aside() {
     let place = Place::of_fixtures();
     place.bring("endless.onnx", "step_1.onnx");

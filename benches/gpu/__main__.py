@@ -162,11 +162,13 @@ def with_memory(work: Any) -> tuple[Any, int | None]:
         while not done.wait(0.1):
             peak[0] = max(peak[0], gpu_memory() or 0)
 
-    watcher = threading.Thread(target=look)
+    watcher = threading.Thread(target=look, daemon=True)
     if before is not None:
         watcher.start()
-    result = work()
-    done.set()
+    try:
+        result = work()
+    finally:
+        done.set()
     return result, None if before is None else peak[0] - before
 
 

@@ -52,8 +52,15 @@ pub fn within_memory(
 }
 
 /// As ONNX Runtime's arena, CUDA, cuBLAS and cuDNN, and C++ say it.
-const OUT_OF_MEMORY: [&str; 5] =
-    ["Failed to allocate memory", "out of memory", "ALLOC_FAILED", "bad_alloc", "bad allocation"];
+const OUT_OF_MEMORY: [&str; 7] = [
+    "Failed to allocate memory",
+    "is smaller than requested bytes",
+    "Failed to find a free memory block",
+    "out of memory",
+    "ALLOC_FAILED",
+    "bad_alloc",
+    "bad allocation",
+];
 
 fn is_out_of_memory(error: &Error) -> bool {
     let Error::Engine { message, .. } = error else { return false };

@@ -30,18 +30,25 @@ pub fn driver() -> Option<Driver> {
     let ask = || -> Result<Driver, NvmlError> {
         let nvml = Nvml::init()?;
         let cuda = nvml.sys_cuda_driver_version()?;
-        let gpus = (0..nvml.device_count()?).map(|index| -> Result<String, NvmlError> {
-            let gpu = nvml.device_by_index(index)?;
-            Ok(format!("{}, {}", gpu.name()?, bytesize::ByteSize(gpu.memory_info()?.total)))
+        // What a GPU does not tell, such as a memory that it shares, hides nothing else.
+        let gpus = (0..nvml.device_count()?).map(|index| {
+            let gpu = nvml.device_by_index(index).ok();
+            let name = gpu.as_ref().and_then(|gpu| gpu.name().ok());
+            let memory = gpu.and_then(|gpu| gpu.memory_info().ok()).map(|memory| bytesize::ByteSize(memory.total));
+            let memory = memory.map_or_else(String::new, |memory| format!(", {memory}"));
+            format!("{}{memory}", name.unwrap_or_else(|| format!("GPU {index}")))
         });
         Ok(Driver {
             version: nvml.sys_driver_version()?,
             cuda: (cuda_driver_version_major(cuda), cuda_driver_version_minor(cuda)),
-            gpus: gpus.collect::<Result<_, _>>()?,
+            gpus: gpus.collect(),
         })
     };
     ask().ok()
 }
+
+/// Brings ONNX Runtime with CUDA and what it needs.
+pub const INSTALL: &str = "pip install 'onnxruntime-gpu[cuda,cudnn]'";
 
 /// What keeps this library from CUDA, each with what mends it; nothing where CUDA can be tried.
 ///
@@ -50,7 +57,7 @@ pub fn driver() -> Option<Driver> {
 #[must_use]
 pub fn lacks(runtime: &Runtime) -> Vec<String> {
     if !runtime.has_cuda() {
-        return vec!["an ONNX Runtime built with CUDA: pip install onnxruntime-gpu in place of onnxruntime".to_owned()];
+        return vec![format!("an ONNX Runtime built with CUDA: {INSTALL} in place of onnxruntime")];
     }
     let provider = runtime.path.with_file_name("libonnxruntime_providers_cuda.so");
     let needed = match needed(&provider) {
@@ -162,11 +169,17 @@ fn lack(library: &str, reason: &str, version: u32) -> String {
         }
         None => format!("{library}: {reason}"),
         Some(package) => {
-            // From CUDA 13 on only cuDNN's name tells the version.
-            let suffix = if version < 13 || package == CUDNN { format!("-cu{version}") } else { String::new() };
+            // From CUDA 13 on only cuDNN's name tells the version; 9 is what its package has without one.
+            let suffix = match (package, version) {
+                (CUDNN, _) if library.ends_with(".so.8") => format!("-cu{version}==8.*"),
+                (CUDNN, _) | (_, ..13) => format!("-cu{version}"),
+                _ => String::new(),
+            };
             let again = if is_missing { "" } else { " --force-reinstall" };
             let damage = if is_missing { String::new() } else { format!("{reason}: ") };
-            format!("{library}: {damage}pip install{again} {package}{suffix}")
+            let package = format!("{package}{suffix}");
+            let package = if suffix.contains('*') { format!("'{package}'") } else { package };
+            format!("{library}: {damage}pip install{again} {package}")
         }
     }
 }
@@ -217,6 +230,7 @@ mod tests {
         assert_eq!(missing("libcublasLt.so.13", 13), "libcublasLt.so.13: pip install nvidia-cublas");
         assert_eq!(missing("libcublasLt.so.12", 12), "libcublasLt.so.12: pip install nvidia-cublas-cu12");
         assert_eq!(missing("libcudnn.so.9", 13), "libcudnn.so.9: pip install nvidia-cudnn-cu13");
+        assert_eq!(missing("libcudnn.so.8", 12), "libcudnn.so.8: pip install 'nvidia-cudnn-cu12==8.*'");
         assert_eq!(missing("libz.so.1", 13), "libz.so.1: cannot open shared object file: No such file or directory");
         let damaged = lack("libcudart.so.13", "file too short", 13);
         assert_eq!(damaged, "libcudart.so.13: file too short: pip install --force-reinstall nvidia-cuda-runtime");

@@ -50,7 +50,7 @@ fn damaged(why: impl std::fmt::Display) -> String {
     format!("no whole library ({why})")
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 

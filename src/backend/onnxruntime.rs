@@ -70,46 +70,70 @@ impl OnnxRuntime {
             Model::Memory(graph.take_bytes())
         };
         let source = Source { runtime, path: graph.path.clone(), model };
-        let provider = options.provider;
+        let (provider, element) = (options.provider, graph.element);
+        let mut network = Arc::new(Network::new(&graph, (shape, input), None));
+        let on_cpu = || Opened::new(&source, Place::cpu(threads, bytes, shape), &network, element);
         let wanted = provider == Provider::Cuda || provider == Provider::Auto && source.runtime.has_cuda();
-        let attempt = wanted.then(|| {
+        let on_cuda = wanted.then(|| {
             let lacks = lacks(&source.runtime);
             if !lacks.is_empty() {
                 return Err(format!("it lacks {}", lacks.join("; ")));
             }
             let place = Place::cuda(options, threads, shape);
-            source.session(&place).map(|session| (session, place)).map_err(|error| error.to_string())
+            Opened::new(&source, place, &network, element).map_err(|error| error.to_string())
         });
-        let on_cpu = || {
-            let place = Place::cpu(threads, bytes, shape);
-            Ok((source.session(&place)?, place))
-        };
-        let ((session, mut place), note) = match attempt {
+        let (opened, note) = match on_cuda {
             None => (on_cpu()?, None),
-            Some(Ok(session)) => (session, None),
-            Some(Err(reason)) if provider == Provider::Cuda => {
-                let help = "`relstab doctor` tells what CUDA lacks; --provider cpu does without";
-                return Err(Error::Unavailable { what: "provider cuda".to_owned(), reason, help });
+            Some(Ok(opened)) => (opened, None),
+            Some(Err(reason)) => {
+                // A network that the CPU refuses too is at fault itself.
+                let opened = on_cpu()?;
+                if provider == Provider::Cuda {
+                    let help = "`relstab doctor` tells what CUDA lacks; --provider cpu does without";
+                    return Err(Error::Unavailable { what: "provider cuda".to_owned(), reason, help });
+                }
+                (opened, Some(format!("CUDA could not be used, the CPU ran instead: {reason}")))
             }
-            Some(Err(reason)) => (on_cpu()?, Some(format!("CUDA could not be used, the CPU ran instead: {reason}"))),
         };
+        let Opened { place, sessions, rows, given } = opened;
         let identity = Identity {
             name: NAME.to_owned(),
             version: source.runtime.version.clone(),
             provider: if place.cuda.is_some() { "cuda" } else { "cpu" }.to_owned(),
             provider_requested: provider,
         };
-        let element = graph.element;
-        let mut network = Arc::new(Network::new(&graph, (shape, input), note));
-        let sessions = Arc::new(Sessions { pool: Pool::new(vec![session]), most: AtomicUsize::new(usize::MAX) });
-        let (rows, given) = Lane::new(&sessions, &network, element)?.trial()?;
-        Arc::make_mut(&mut network).settle(NAME, &graph.layers, rows, given)?;
+        let settled = Arc::make_mut(&mut network);
+        settled.warnings.extend(note);
+        settled.settle(NAME, &graph.layers, rows, given)?;
         let bytes = network.tensors().map(|tensor| tensor.coordinates.total()).sum::<usize>() * size_of::<f32>();
-        place.lanes.batch = place.lanes.batch.min(OUTPUT_BYTES / bytes.max(1)).max(1);
+        let Lanes { count, batch } = place.lanes;
+        let lanes = Lanes { count, batch: batch.min(OUTPUT_BYTES / bytes.max(1)).max(1) };
+        Ok(Self { network, element, identity, lanes, sessions })
+    }
+}
+
+/// The sessions of a network where it is to compute, and what a trial run told of it there.
+struct Opened {
+    place: Place,
+    sessions: Arc<Sessions>,
+    rows: usize,
+    given: Vec<Given>,
+}
+
+impl Opened {
+    fn new(source: &Source, place: Place, network: &Arc<Network>, element: Element) -> Result<Self> {
+        let pool = Pool::new(vec![source.session(&place)?]);
+        let sessions = Arc::new(Sessions { pool, most: AtomicUsize::new(usize::MAX) });
+        let (rows, given) = Lane::new(&sessions, network, element)?.trial()?;
         for _ in 1..place.sessions {
-            sessions.pool.add(source.session(&place)?);
+            match source.session(&place) {
+                Ok(session) => sessions.pool.add(session),
+                // A card that others fill may have room for one.
+                Err(_) if place.cuda.is_some() => break,
+                Err(error) => return Err(error),
+            }
         }
-        Ok(Self { network, element, identity, lanes: place.lanes, sessions })
+        Ok(Self { place, sessions, rows, given })
     }
 }
 

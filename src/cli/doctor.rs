@@ -103,7 +103,7 @@ fn examine(shared: &Shared) -> Result<Findings> {
     let found = runtime(named);
     let cuda_missing = match &found {
         Ok(runtime) => backend::lacks(runtime),
-        Err(_) => vec!["ONNX Runtime with CUDA: pip install 'onnxruntime-gpu[cuda,cudnn]'".to_owned()],
+        Err(_) => vec![format!("ONNX Runtime with CUDA: {}", backend::INSTALL)],
     };
     let providers = if cuda_missing.is_empty() { &[Provider::Cuda, Provider::Cpu][..] } else { &[Provider::Cpu] };
     let (library, missing) = match found {

@@ -130,8 +130,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     let flags = &args.daemon;
-    if !(flags.duty > 0.0 && flags.duty <= 1.0) {
-        return Err(Error::setting("--duty", "a share of the time, above 0 and at most 1", flags.duty));
+    if !(0.01..=1.0).contains(&flags.duty) {
+        return Err(Error::setting("--duty", "a share of the time, 0.01 to 1", flags.duty));
     }
     log(flags.log_format);
     raise_open_files();

@@ -75,8 +75,7 @@ impl Rests {
 }
 
 /// The rest that goes with a time of computing.
-#[must_use]
-pub fn owed(computed: Duration, duty: f64) -> Duration {
+fn owed(computed: Duration, duty: f64) -> Duration {
     computed.mul_f64(1.0 / duty - 1.0)
 }
 

@@ -8,7 +8,6 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use super::pace::owed;
 use super::worker::{Reply, Request, Said};
 use crate::error::{Error, Result};
 use crate::journal::Job;
@@ -76,6 +75,14 @@ struct Worker {
     job: Option<Job>,
     since: Instant,
     killed_for: Option<String>,
+    /// It was told to end, and takes no more jobs.
+    is_ending: bool,
+}
+
+impl Worker {
+    fn is_idle(&self) -> bool {
+        self.job.is_none() && self.killed_for.is_none() && !self.is_ending
+    }
 }
 
 impl<M: Send + 'static> Pool<M> {
@@ -90,8 +97,7 @@ impl<M: Send + 'static> Pool<M> {
     pub fn free(&self) -> Option<usize> {
         let now = Instant::now();
         let is_free = |slot: &Slot| {
-            slot.rests_until.is_none_or(|until| until <= now)
-                && slot.worker.as_ref().is_none_or(|worker| worker.job.is_none() && worker.killed_for.is_none())
+            slot.rests_until.is_none_or(|until| until <= now) && slot.worker.as_ref().is_none_or(Worker::is_idle)
         };
         // One that has its images loaded comes first.
         let warm = self.slots.iter().position(|slot| slot.worker.is_some() && is_free(slot));
@@ -146,7 +152,15 @@ impl<M: Send + 'static> Pool<M> {
             }
             say(None);
         })?;
-        Ok(Worker { child, socket: ours, generation, job: None, since: Instant::now(), killed_for: None })
+        Ok(Worker {
+            child,
+            socket: ours,
+            generation,
+            job: None,
+            since: Instant::now(),
+            killed_for: None,
+            is_ending: false,
+        })
     }
 
     /// What a worker's words mean for its job; `None` if they come from one that is gone, or had none.
@@ -168,7 +182,6 @@ impl<M: Send + 'static> Pool<M> {
                 let _ = worker.child.kill();
                 let status = worker.child.wait();
                 let job = worker.job?;
-                slot.rests_until = Some(now + owed(now - worker.since, self.limits.duty));
                 Some(Answer::Died(
                     job,
                     worker.killed_for.unwrap_or_else(|| status.map_or_else(|e| e.to_string(), ended)),
@@ -189,10 +202,11 @@ impl<M: Send + 'static> Pool<M> {
             let Some(worker) = slot.worker.as_mut().filter(|worker| worker.killed_for.is_none()) else { continue };
             if worker.job.is_none() {
                 let end = worker.since + self.limits.idle;
-                if end <= now {
+                if end <= now && !worker.is_ending {
                     // It ends by itself once nobody is at the other end.
                     let _ = worker.socket.shutdown(std::net::Shutdown::Write);
-                } else {
+                    worker.is_ending = true;
+                } else if !worker.is_ending {
                     look_at(end);
                 }
                 continue;
