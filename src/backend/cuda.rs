@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Nvml, cuda_driver_version_major, cuda_driver_version_minor};
@@ -56,6 +57,11 @@ pub const INSTALL: &str = "pip install 'onnxruntime-gpu[cuda,cudnn]'";
 /// system does, and takes those that are loaded.
 #[must_use]
 pub fn lacks(runtime: &Runtime) -> Vec<String> {
+    // A process has one runtime, and what it loaded stays: a worker need not look again at each checkpoint.
+    static NOTHING: AtomicBool = AtomicBool::new(false);
+    if NOTHING.load(Ordering::Relaxed) {
+        return Vec::new();
+    }
     if !runtime.has_cuda() {
         return vec![format!("an ONNX Runtime built with CUDA: {INSTALL} in place of onnxruntime")];
     }
@@ -71,7 +77,9 @@ pub fn lacks(runtime: &Runtime) -> Vec<String> {
     });
     let libraries = load(&needed, version, &packages(&runtime.path));
     let outdated = driver().and_then(|driver| outdated(&driver, version));
-    hidden.into_iter().chain(libraries).chain(outdated).collect()
+    let all: Vec<_> = hidden.into_iter().chain(libraries).chain(outdated).collect();
+    NOTHING.store(all.is_empty(), Ordering::Relaxed);
+    all
 }
 
 const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";

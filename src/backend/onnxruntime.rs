@@ -264,7 +264,7 @@ impl Lane {
     }
 
     fn run_batch(&self, images: &[f32], outputs: &mut [f32]) -> Result<()> {
-        let network = Arc::clone(&self.network);
+        let network = &*self.network;
         let (row, count) = (network.row(), images.len() / network.shape.len());
         let mut outcome = Ok(());
         self.with_outputs(images, count, &mut |given| {
@@ -345,17 +345,13 @@ fn gather<'a>(
 
 impl Session for Lane {
     fn run(&mut self, images: &[f32], outputs: &mut [f32]) -> Result<()> {
-        let network = Arc::clone(&self.network);
-        let (size, row) = (network.shape.len(), network.row());
-        if let Some(batch) = network.fixed_batch {
-            return batches::of_fixed_size(batch, images, outputs, size, row, |images, outputs| {
-                self.run_batch(images, outputs)
-            });
+        let (size, row) = (self.network.shape.len(), self.network.row());
+        let run = |images: &[f32], outputs: &mut [f32]| self.run_batch(images, outputs);
+        if let Some(batch) = self.network.fixed_batch {
+            return batches::of_fixed_size(batch, images, outputs, size, row, run);
         }
         let mut most = self.sessions.most.load(Ordering::Relaxed);
-        let outcome = batches::within_memory(&mut most, images, outputs, size, row, |images, outputs| {
-            self.run_batch(images, outputs)
-        });
+        let outcome = batches::within_memory(&mut most, images, outputs, size, row, run);
         self.sessions.most.fetch_min(most, Ordering::Relaxed);
         outcome
     }
