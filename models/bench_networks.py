@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+import onnx_file
+
 FOLDER = Path(__file__).parent / "build"
 
 
@@ -112,17 +114,7 @@ def export(name: str, half: bool) -> Path:
     FOLDER.mkdir(exist_ok=True)
     kind = torch.float16 if half else torch.float32
     side = NETWORKS[name][1]
-    torch.onnx.export(
-        made(name).to(kind),
-        (torch.zeros(2, 3, side, side, dtype=kind),),
-        str(path),
-        input_names=["images"],
-        output_names=["logits"],
-        dynamo=True,
-        external_data=False,
-        dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
-        verbose=False,
-    )
+    onnx_file.export(made(name).to(kind), torch.zeros(2, 3, side, side, dtype=kind), path)
     return path
 
 

@@ -29,6 +29,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
+import onnx_file
+
 FOLDER = Path(__file__).parent / "build" / "efficientnet-lite0"
 NETWORK = FOLDER / "efficientnet_lite0.onnx"
 PHOTOGRAPHS = FOLDER / "photographs"
@@ -72,17 +74,7 @@ def preprocessed(path: Path) -> Tensor:
 
 
 def export() -> None:
-    torch.onnx.export(
-        network(),
-        (torch.zeros(2, 3, CROP, CROP),),
-        str(NETWORK),
-        input_names=["images"],
-        output_names=["logits"],
-        dynamo=True,
-        external_data=False,
-        dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
-        verbose=False,
-    )
+    onnx_file.export(network(), torch.zeros(2, 3, CROP, CROP), NETWORK)
     model = onnx.load(NETWORK)
     preprocess = {
         "resize": str(RESIZE),

@@ -23,6 +23,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+import onnx_file
+
 HERE = Path(__file__).parent
 MEAN, STD = 0.2860, 0.3530  # of the 60,000 training images, pixels in [0, 1]
 BATCH = 100
@@ -128,17 +130,7 @@ def export(network: nn.Module, path: Path, properties: dict[str, object]) -> Non
     network.eval()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.onnx"
-        torch.onnx.export(
-            network,
-            (torch.zeros(2, 1, 28, 28),),
-            str(file),
-            input_names=["images"],
-            output_names=["logits"],
-            dynamo=True,
-            external_data=False,
-            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
-            verbose=False,
-        )
+        onnx_file.export(network, torch.zeros(2, 1, 28, 28), file)
         model = onnx.load(file)
     network.train()
     for part in (
