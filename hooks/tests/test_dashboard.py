@@ -174,8 +174,8 @@ def test_metrics_are_what_prometheus_reads(daemon: Daemon, tmp_path: Path) -> No
 def test_the_api_is_as_described(daemon: Daemon, tmp_path: Path) -> None:
     """schemathesis draws requests from the description: no 500, and answers as described."""
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{daemon.url}/openapi.json", "--max-examples", "40"]
-    # The stream of events has no end.
-    flags = ["--exclude-path", "/events", "--request-timeout", "15", "--seed", "1", "--workers", "2", "--no-color"]
+    # The stream of events has no end. One worker: two threads in ast.parse fail on CPython 3.11.7 (gh-106905).
+    flags = ["--exclude-path", "/events", "--request-timeout", "15", "--seed", "1", "--workers", "1", "--no-color"]
     result = subprocess.run([*command, *flags], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr
 
