@@ -214,6 +214,7 @@ fn difference(first: &Measurement, second: &Measurement) -> Option<(&'static str
             ("interpolation", settings.interpolation.to_string()),
             ("draws", settings.draws.to_string()),
             ("seed", settings.seed.to_string()),
+            ("noise by", settings.noise.to_string()),
             ("estimator", settings.estimator.to_string()),
         ]
     };

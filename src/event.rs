@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Identity;
 use crate::checkpoint::Metadata;
 use crate::estimate::{Estimate, Estimator};
-use crate::perturb::Interpolation;
+use crate::perturb::{Generator, Interpolation};
 use crate::predict::Prediction;
 use crate::preprocess::Geometry;
 use crate::stop::{Mark, Rule};
@@ -124,6 +124,9 @@ pub struct Settings {
     pub draws: u32,
     /// Seed of everything random.
     pub seed: u64,
+    /// What drew the noises from it.
+    #[serde(default)]
+    pub noise: Generator,
     /// The reading in `r_f`, `d_f` and `g_f`.
     pub estimator: Estimator,
 }

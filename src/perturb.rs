@@ -17,7 +17,7 @@ use crate::probe::Shape;
 
 pub use field::{Displacement, folds};
 pub use modes::{Coefficients, Mode, expected_rms_px, modes};
-pub use noise::fill_normal;
+pub use noise::{Generator, fill_normal};
 pub use random::{Purpose, stream};
 pub use settings::{
     Deformation, Interpolation, Size, is_natural, range_warning, temperature, temperature_range, typical_displacement,
@@ -215,14 +215,8 @@ impl Perturber {
     /// # Panics
     /// If the three are not of one length.
     pub fn noise(&self, index: u64, draw: u64, base: &[f32], deformed: &[f32], out: &mut [f32]) {
-        let mut stream = stream(self.seed, index, draw, Purpose::Noise);
-        // Summed while a block is still in the nearest cache.
-        let blocks = out.chunks_mut(noise::BLOCK).map(|block| {
-            fill_normal(block, &mut stream);
-            self.kernel.sum_of_squares(block)
-        });
-        let drawn = blocks.sum();
-        self.scale_noise(drawn, base, deformed, out);
+        self.kernel.fill_direction(self.noise_key(index, draw), out);
+        self.noise_along(base, deformed, out);
     }
 
     /// The same with a given g, which `out` holds when called.
@@ -230,17 +224,18 @@ impl Perturber {
     /// # Panics
     /// If the three are not of one length.
     pub fn noise_along(&self, base: &[f32], deformed: &[f32], out: &mut [f32]) {
-        self.scale_noise(self.kernel.sum_of_squares(out), base, deformed, out);
-    }
-
-    fn scale_noise(&self, drawn: f64, base: &[f32], deformed: &[f32], out: &mut [f32]) {
         assert!(base.len() == deformed.len() && base.len() == out.len(), "three images of one shape");
+        let drawn = self.kernel.sum_of_squares(out);
         // A direction of length zero has no multiple of another length.
         let moved = self.kernel.squared_distance(base, deformed);
         // Interpolating a constant image moves it by rounding alone, which is no deformation.
         let rounding = ROUNDING * ROUNDING * self.kernel.sum_of_squares(base);
         let square = if drawn > 0.0 && moved > rounding { moved / drawn } else { 0.0 };
         self.kernel.add_scaled(base, square.sqrt() as f32, out);
+    }
+
+    fn noise_key(&self, index: u64, draw: u64) -> u64 {
+        random::key(self.seed, index, draw, Purpose::Noise)
     }
 
     fn measure_and_read(&self, image: &[f32], out: &mut [f32], scratch: &mut Scratch) -> Displacement {

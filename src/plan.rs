@@ -14,7 +14,7 @@ use crate::measure::layers::{Layers, affordable, layers};
 use crate::measure::sweep::{Grid, Sweep, sweep};
 use crate::measure::{Preview, Progress, Settings, logits, measure, preview};
 use crate::path::RawPath;
-use crate::perturb::Perturber;
+use crate::perturb::{Generator, Perturber};
 use crate::preprocess::{Color, Geometry, Preprocess};
 use crate::probe::{self, Layout, ProbeSet, Shape, Source};
 
@@ -61,7 +61,7 @@ impl Plan {
         let backend::Options { output, input_layout, .. } = plan.backend;
         plan.backend = backend::Options { output, input_layout, ..backend::Options::default() };
         let text = serde_json::to_string(&plan).unwrap_or_else(|_| format!("{plan:?}"));
-        hex::encode(&Sha256::digest(text)[..16])
+        hex::encode(&Sha256::digest(format!("{text} {}", Generator::Squares))[..16])
     }
 
     /// Opens the source of the probe images.

@@ -14,7 +14,7 @@ use crate::estimate::{self, Estimate, Estimator, Resampling, Responses, Stabilit
 use crate::event::{
     MEASUREMENT_SCHEMA, Measurement, Model, Probe, Reading, Readings, Settings as SettingsRecord, Timing, Undefined,
 };
-use crate::perturb::Perturber;
+use crate::perturb::{Generator, Perturber};
 use crate::predict::terms::{Quantities, Term, known};
 use crate::predict::{Conditions, Law, NO_PREDICTION, Prediction, is_near_initial};
 use crate::probe::{ProbeSet, Shape};
@@ -208,6 +208,7 @@ impl Parts<'_> {
                 interpolation: self.settings.deformation.interpolation,
                 draws: self.settings.draws,
                 seed: self.settings.seed,
+                noise: Generator::Squares,
                 estimator: self.settings.estimator,
             },
             backend: self.network.identity().clone(),

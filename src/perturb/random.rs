@@ -20,10 +20,18 @@ pub enum Purpose {
 pub fn stream(seed: u64, image: u64, draw: u64, purpose: Purpose) -> Xoshiro256PlusPlus {
     let mut state = [0; 32];
     for (quarter, bytes) in (0..).zip(state.as_chunks_mut::<8>().0) {
-        let hash = [seed, image, draw, purpose as u64].into_iter().fold(quarter, |hash, word| mix(mix(hash) ^ word));
-        *bytes = mix(hash).to_le_bytes();
+        *bytes = hash(quarter, [seed, image, draw, purpose as u64]).to_le_bytes();
     }
     Xoshiro256PlusPlus::from_seed(state)
+}
+
+/// The key of one draw for one image, odd: a counter-based generator's.
+pub(super) fn key(seed: u64, image: u64, draw: u64, purpose: Purpose) -> u64 {
+    hash(0, [seed, image, draw, purpose as u64]) | 1
+}
+
+fn hash(start: u64, words: [u64; 4]) -> u64 {
+    mix(words.into_iter().fold(start, |hash, word| mix(mix(hash) ^ word)))
 }
 
 /// One step of `SplitMix64`: a bijection of the 64-bit words that flips half of the bits for any change.

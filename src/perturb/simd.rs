@@ -6,7 +6,7 @@
 use super::field::{Displacement, Field, Sines, measure};
 use super::gaussian::{Window, gaussian};
 use super::modes::Coefficients;
-use super::noise::{add_scaled, squared_distance, sum_of_squares};
+use super::noise::{add_scaled, fill_direction, squared_distance, sum_of_squares};
 use super::remap::{Cells, bilinear};
 use crate::probe::Shape;
 
@@ -66,6 +66,7 @@ kernels! {
     gaussian: gaussian, gaussian,
         (shape: Shape, displacement: (&[f32], &[f32]), image: &[f32], out: &mut [f32], cells: &mut Cells,
             window: &mut Window) -> ();
+    fill_direction: fill_direction, fill_direction, (key: u64, out: &mut [f32]) -> ();
     sum_of_squares: sum_of_squares, sum_of_squares, (values: &[f32]) -> f64;
     squared_distance: squared_distance, squared_distance, (a: &[f32], b: &[f32]) -> f64;
     add_scaled: add_scaled, add_scaled, (base: &[f32], scale: f32, out: &mut [f32]) -> ();
