@@ -9,9 +9,11 @@ mod cuda;
 mod discover;
 mod elf;
 mod flow;
+mod front;
 mod graph;
 mod layers;
 mod network;
+mod onnx;
 mod onnxruntime;
 mod pool;
 mod runtime;
@@ -38,6 +40,7 @@ pub use trial::trial;
 use crate::checkpoint::Metadata;
 use crate::error::{Error, Result};
 use crate::path::RawPath;
+use crate::perturb::{Draws, Perturber};
 use crate::probe::{Layout, Shape};
 use graph::Graph;
 
@@ -71,6 +74,20 @@ pub enum Provider {
     Cpu,
 }
 
+/// Where images are perturbed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, strum::Display)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum PerturbOn {
+    /// On a GPU where the network computes on one and that is quicker, else on the CPU.
+    #[default]
+    Auto,
+    /// In this process.
+    Cpu,
+    /// By an ONNX graph in front of the network, whatever the provider; needs ONNX Runtime and bilinear interpolation.
+    Provider,
+}
+
 /// How to load a network.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Options {
@@ -93,6 +110,9 @@ pub struct Options {
     /// Bytes of GPU memory for weights and activations; CUDA itself takes some more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_memory: Option<u64>,
+    /// Where images are perturbed.
+    #[serde(default)]
+    pub perturb_on: PerturbOn,
 }
 
 impl Options {
@@ -109,6 +129,9 @@ impl Options {
         let flags = [("--device", self.device.is_some()), ("--gpu-memory-limit", self.gpu_memory.is_some())];
         if let (Some(found), Some((flag, _))) = (elsewhere, flags.into_iter().find(|(_, given)| *given)) {
             return Err(Error::setting(flag, "ONNX Runtime with --provider cuda or auto", found));
+        }
+        if (self.engine, self.perturb_on) == (Engine::Tract, PerturbOn::Provider) {
+            return Err(Error::setting("--perturb-on provider", "ONNX Runtime", "--backend tract"));
         }
         if self.gpu_memory == Some(0) {
             return Err(Error::setting("--gpu-memory-limit", "a size such as 2GiB", 0));
@@ -146,6 +169,48 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// `Engine` if the engine cannot prepare one.
     fn session(&self) -> Result<Box<dyn Session>>;
+
+    /// Where images are perturbed for it.
+    ///
+    /// # Errors
+    /// `Setting` or `Engine` where that was named and cannot be done.
+    fn perturbing(&self, _perturber: &Perturber) -> Result<Perturbing> {
+        Ok(Perturbing::Caller)
+    }
+}
+
+/// Who perturbs the images of a network.
+pub enum Perturbing {
+    /// The caller of [`Session::run`].
+    Caller,
+    /// This, where it turns out to be quicker than the caller.
+    Quicker(Box<dyn Front>),
+    /// This.
+    Front(Box<dyn Front>),
+}
+
+/// A graph that perturbs images where the network computes.
+pub trait Front: Send + Sync {
+    /// How many lanes keep it busy.
+    fn lanes(&self) -> usize;
+
+    /// A session for one lane.
+    ///
+    /// # Errors
+    /// `Engine` if the engine cannot prepare one.
+    fn session(&self) -> Result<Box<dyn FrontSession>>;
+}
+
+/// One lane's way through a [`Front`] into the network.
+pub trait FrontSession: Send {
+    /// The images `[row, channel, y, x]` of the draws that follow.
+    fn take(&mut self, images: &[f32]);
+
+    /// Runs them deformed and noisy, by a draw for each, and writes `[row, number]` of both as [`Session::run`].
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    fn run(&mut self, draws: &Draws, deformed: &mut [f32], noisy: &mut [f32]) -> Result<()>;
 }
 
 /// How work is best split for a backend.
@@ -269,11 +334,14 @@ pub fn load(model: Model, shape: Shape, options: &Options) -> Result<Box<dyn Bac
         Some(runtime) => {
             Ok(Box::new(onnxruntime::OnnxRuntime::load(runtime, graph, (shape, input), options, threads)?))
         }
-        None if options.provider == Provider::Cuda => Err(Error::Unavailable {
-            what: "provider cuda".to_owned(),
-            reason: "it needs ONNX Runtime, and the embedded engine would run".to_owned(),
-            help: "install onnxruntime-gpu in the active Python environment, or name its library with --onnxruntime",
-        }),
+        None if options.provider == Provider::Cuda || options.perturb_on == PerturbOn::Provider => {
+            Err(Error::Unavailable {
+                what: if options.provider == Provider::Cuda { "provider cuda" } else { "--perturb-on provider" }
+                    .to_owned(),
+                reason: "it needs ONNX Runtime, and the embedded engine would run".to_owned(),
+                help: "install onnxruntime-gpu in the active Python environment, or name its library with --onnxruntime",
+            })
+        }
         None => Ok(Box::new(tract::Tract::load(graph, (shape, input), options.provider, threads, note)?)),
     }
 }

@@ -200,6 +200,9 @@ pub struct Timing {
     pub inference_s: f64,
     /// Images that went through the network.
     pub passes: u64,
+    /// Those of them that an ONNX graph perturbed where the network computes.
+    #[serde(default)]
+    pub perturbed_on_provider: u64,
 }
 
 /// One line of a stream.

@@ -9,6 +9,7 @@ mod preview;
 mod record;
 mod scores;
 pub mod sweep;
+mod way;
 
 pub use preview::{Answer, Cost, Preview, Range, preview};
 pub use record::{axes_text, conditions, errors_disagree, predict, predict_anew, quantities};

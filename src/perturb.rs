@@ -17,6 +17,7 @@ use crate::probe::Shape;
 
 pub use field::{Displacement, folds};
 pub use modes::{Coefficients, Mode, expected_rms_px, modes};
+pub(crate) use noise::BITS as NOISE_BITS;
 pub use noise::{Generator, fill_normal};
 pub use random::{Purpose, stream};
 pub use settings::{
@@ -24,7 +25,7 @@ pub use settings::{
 };
 
 /// A relative change of an image that rounding explains.
-const ROUNDING: f64 = 4.0 * f32::EPSILON as f64;
+pub(crate) const ROUNDING: f64 = 4.0 * f32::EPSILON as f64;
 
 /// Deforms and perturbs images of one shape; holds the tables and no state, so threads share it.
 #[derive(Debug, Clone)]
@@ -58,6 +59,26 @@ impl Scratch {
     #[must_use]
     pub fn dy(&self) -> &[f32] {
         &self.field.dy
+    }
+}
+
+/// What decides draws of several images, for a graph that perturbs them where the network computes.
+#[derive(Debug, Clone, Default)]
+pub struct Draws {
+    /// Spectra of the displacements along x, `[row][j][i]` in pixels.
+    pub x: Vec<f32>,
+    /// Spectra of the displacements along y, `[row][j][i]` in pixels.
+    pub y: Vec<f32>,
+    /// Keys of the noises.
+    pub keys: Vec<u64>,
+}
+
+impl Draws {
+    /// Of no image.
+    pub fn clear(&mut self) {
+        self.x.clear();
+        self.y.clear();
+        self.keys.clear();
     }
 }
 
@@ -163,6 +184,25 @@ impl Perturber {
         let Scratch { coefficients, field, .. } = scratch;
         self.kernel.displace(&self.sines, self.shape, self.temperature, coefficients, field);
         self.kernel.measure(self.shape, &field.dx, &field.dy)
+    }
+
+    /// The same, and adds what decides it, and the noise, to `draws`.
+    pub fn draw(&self, index: u64, draw: u64, draws: &mut Draws, scratch: &mut Scratch) -> Displacement {
+        let displacement = self.displace(index, draw, scratch);
+        let [x, y] = &scratch.field.spectra;
+        draws.x.extend_from_slice(x);
+        draws.y.extend_from_slice(y);
+        draws.keys.push(self.noise_key(index, draw));
+        displacement
+    }
+
+    /// `sin(i pi u)` of the half-waves along x, `[i][x]`, and `sin(j pi v)` along y, `[j][y]`.
+    pub(crate) fn sines(&self) -> [Vec<f32>; 2] {
+        let along = |side: usize| {
+            let waves = 1..=self.deformation.cutoff;
+            waves.flat_map(|i| (0..side).map(move |k| modes::sine(i, k, side) as f32)).collect()
+        };
+        [along(self.shape.width), along(self.shape.height)]
     }
 
     /// Deforms image number `index`, read as `[channel][y][x]`, by its draw number `draw`.

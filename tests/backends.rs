@@ -2,10 +2,19 @@
 
 mod common;
 
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use common::project;
-use relstab::backend::{self, Engine, Options};
+use relstab::backend::{
+    self, Backend, Engine, Front, FrontSession, Identity, Lanes, Network, Options, PerturbOn, Perturbing, Provider,
+    Session,
+};
+use relstab::error::{Error, Result};
 use relstab::event::Measurement;
 use relstab::measure::{Settings, measure};
+use relstab::perturb::{Deformation, Draws, Interpolation, Perturber, Size};
 use relstab::probe::{self, Layout, ProbeSet};
 use relstab::watch::scan::{Found, Search, checkpoints};
 
@@ -153,10 +162,10 @@ fn layouts_of_images_make_no_difference() {
 #[test]
 fn a_batch_that_memory_does_not_hold_is_measured_in_parts() {
     // 24 images at 64 MiB each are more than the whole process may have; a few of them are not.
-    let measured = |limit: &str| {
+    let measured = |limit: &str, perturb_on: &str| {
         let command = format!(
             "ulimit -v {limit} && exec {} measure hungry.onnx --probe images.npz --images 24 --draws 1 \\
-             --backend onnxruntime --threads 1 --format json",
+             --backend onnxruntime --threads 1 --perturb-on {perturb_on} --format json",
             env!("CARGO_BIN_EXE_relstab")
         );
         let output =
@@ -166,5 +175,143 @@ fn a_batch_that_memory_does_not_hold_is_measured_in_parts() {
         let record: Measurement = serde_json::from_slice(&output.stdout).expect("a record");
         r_f(&record)
     };
-    assert_close(measured("1572864"), measured("unlimited"), "in parts");
+    let whole = measured("unlimited", "cpu");
+    for perturb_on in ["cpu", "provider"] {
+        assert_close(measured("1572864", perturb_on), whole, perturb_on);
+    }
+}
+
+/// Only rounding differs between images perturbed here and by the graph.
+const FRONT_TOLERANCE: f64 = 1e-4;
+
+fn perturbed_on(place: PerturbOn, network: &str, probe: &ProbeSet, deformation: Deformation) -> Result<Measurement> {
+    let options =
+        Options { engine: Engine::Onnxruntime, provider: Provider::Cpu, perturb_on: place, ..Options::default() };
+    let backend = backend::open(&project(network), probe.shape(), &options)?;
+    measure(&*backend, probe, &Settings { draws: 3, deformation, ..Settings::default() }, &|_, _| ())
+}
+
+#[test]
+fn a_graph_in_front_of_a_network_gives_what_perturbing_here_gives() {
+    let coarse = Deformation { cutoff: 6, size: Size::Delta(0.7), ..Deformation::default() };
+    let names = [
+        "plain",
+        "channels_last",
+        "rank_2_input",
+        "resnet_dynamo",
+        "resnet_fixed_1",
+        "resnet_fixed_4",
+        "float16_input",
+    ];
+    let probe = images();
+    for (name, deformation) in names.into_iter().flat_map(|name| [Deformation::default(), coarse].map(|d| (name, d))) {
+        let network = format!("tests/fixtures/{name}.onnx");
+        let [here, there] = [PerturbOn::Cpu, PerturbOn::Provider]
+            .map(|place| perturbed_on(place, &network, &probe, deformation).expect("measured"));
+        let ratio = r_f(&there) / r_f(&here);
+        assert!((ratio - 1.0).abs() < FRONT_TOLERANCE, "{name}: {ratio}");
+        assert_eq!(there.displacement_rms_px.to_bits(), here.displacement_rms_px.to_bits());
+        assert_eq!((here.timing.perturbed_on_provider, there.timing.perturbed_on_provider), (0, 240), "{name}");
+    }
+    let probe =
+        ProbeSet::open(&project("models/fashion-mnist-cnn/probe.npz"), &probe::Options::default()).expect("images");
+    for step in ["000030", "006000"] {
+        let network = format!("models/fashion-mnist-cnn/step={step}.onnx");
+        let [here, there] = [PerturbOn::Cpu, PerturbOn::Provider]
+            .map(|place| r_f(&perturbed_on(place, &network, &probe, Deformation::default()).expect("measured")));
+        assert!((there / here - 1.0).abs() < FRONT_TOLERANCE, "{step}: {here} and {there}");
+    }
+}
+
+#[test]
+fn what_a_graph_in_front_cannot_do_is_said() {
+    let gaussian = Deformation { interpolation: Interpolation::Gaussian, ..Deformation::default() };
+    let refused =
+        perturbed_on(PerturbOn::Provider, "tests/fixtures/plain.onnx", &images(), gaussian).expect_err("gaussian");
+    assert!(refused.to_string().contains("--interpolation bilinear"), "{refused}");
+    let options = Options { engine: Engine::Tract, perturb_on: PerturbOn::Provider, ..Options::default() };
+    assert!(options.validated().expect_err("tract").to_string().contains("ONNX Runtime"));
+}
+
+/// A network that takes its time with images that were perturbed here.
+struct Slow(Box<dyn Backend>, Duration, bool);
+
+struct SlowSession(Box<dyn Session>, Duration);
+
+impl Backend for Slow {
+    fn network(&self) -> &Network {
+        self.0.network()
+    }
+
+    fn identity(&self) -> &Identity {
+        self.0.identity()
+    }
+
+    fn lanes(&self) -> Lanes {
+        Lanes { batch: 10, ..self.0.lanes() }
+    }
+
+    fn session(&self) -> Result<Box<dyn Session>> {
+        Ok(Box::new(SlowSession(self.0.session()?, self.1)))
+    }
+
+    fn perturbing(&self, perturber: &Perturber) -> Result<Perturbing> {
+        let Perturbing::Front(front) = self.0.perturbing(perturber)? else { panic!("no graph in front") };
+        Ok(Perturbing::Quicker(if self.2 { front } else { Box::new(NoRoom) }))
+    }
+}
+
+impl Session for SlowSession {
+    fn run(&mut self, images: &[f32], outputs: &mut [f32]) -> Result<()> {
+        std::thread::sleep(self.1);
+        self.0.run(images, outputs)
+    }
+}
+
+/// A graph that a GPU has no room for.
+struct NoRoom;
+
+impl Front for NoRoom {
+    fn lanes(&self) -> usize {
+        1
+    }
+
+    fn session(&self) -> Result<Box<dyn FrontSession>> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl FrontSession for NoRoom {
+    fn take(&mut self, _: &[f32]) {}
+
+    fn run(&mut self, _: &Draws, _: &mut [f32], _: &mut [f32]) -> Result<()> {
+        let (path, message) = (PathBuf::from("plain.onnx"), "out of memory".to_owned());
+        Err(Error::Engine { path, engine: "onnxruntime", action: "perturb images for", message })
+    }
+}
+
+#[test]
+fn the_quicker_way_to_perturb_takes_all_but_the_first_blocks() {
+    let probe = images();
+    let settings = Settings { draws: 2, ..Settings::default() };
+    let open = |perturb_on| {
+        let options =
+            Options { engine: Engine::Onnxruntime, provider: Provider::Cpu, perturb_on, ..Options::default() };
+        backend::open(&project("tests/fixtures/plain.onnx"), probe.shape(), &options).expect("a network")
+    };
+    let expected = r_f(&measure(&*open(PerturbOn::Cpu), &probe, &settings, &|_, _| ()).expect("measured"));
+    // Of 40 images in 4 blocks, one block goes the slower way: the graph is slow on a CPU, unless all else is slower.
+    let cases = [(Duration::ZERO, true, 40), (Duration::from_millis(300), true, 120), (Duration::ZERO, false, 0)];
+    for (pause, has_room, on_provider) in cases {
+        let seen = AtomicU64::new(0);
+        let count = |done: u64, _: u64| {
+            seen.fetch_max(done, Ordering::Relaxed);
+        };
+        let network = Slow(open(PerturbOn::Provider), pause, has_room);
+        let measurement = measure(&network, &probe, &settings, &count).expect("measured");
+        assert_eq!(measurement.timing.perturbed_on_provider, on_provider, "{pause:?}");
+        assert!((r_f(&measurement) / expected - 1.0).abs() < FRONT_TOLERANCE);
+        // The block that found no room went through twice.
+        assert_eq!(seen.into_inner() > measurement.timing.passes, !has_room);
+    }
 }

@@ -62,7 +62,7 @@ const OUT_OF_MEMORY: [&str; 7] = [
     "bad allocation",
 ];
 
-fn is_out_of_memory(error: &Error) -> bool {
+pub fn is_out_of_memory(error: &Error) -> bool {
     let Error::Engine { message, .. } = error else { return false };
     OUT_OF_MEMORY.iter().any(|words| message.contains(words))
 }

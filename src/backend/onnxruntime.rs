@@ -1,11 +1,13 @@
 //! Networks in ONNX Runtime: where they compute, and the sessions that lanes share.
 
 mod lane;
+mod on_provider;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use ort::ep::cuda::ConvAlgorithmSearch;
 use ort::ep::{ArenaExtendStrategy, CUDA};
 use ort::logging::LogLevel;
 use ort::session::Session as OrtSession;
@@ -15,10 +17,14 @@ use super::cuda::lacks;
 use super::graph::{Element, Graph, Input};
 use super::network::Given;
 use super::pool::Pool;
-use super::{Backend, Identity, Lanes, Network, Options, Provider, Runtime, Session, engine_error};
+use super::{
+    Backend, Identity, Lanes, Network, Options, PerturbOn, Perturbing, Provider, Runtime, Session, engine_error,
+};
 use crate::error::{Error, Result};
+use crate::perturb::{Interpolation, Perturber};
 use crate::probe::Shape;
 use lane::{Lane, Sessions};
+use on_provider::OnProvider;
 
 const NAME: &str = "onnxruntime";
 
@@ -29,6 +35,9 @@ pub(super) struct OnnxRuntime {
     identity: Identity,
     lanes: Lanes,
     sessions: Arc<Sessions>,
+    runtime: Runtime,
+    place: Place,
+    perturb_on: PerturbOn,
 }
 
 /// What sessions are made from.
@@ -41,6 +50,7 @@ struct Source {
 /// Where sessions compute, how many of them and on how many cores each, and how many lanes share them.
 struct Place {
     cuda: Option<CUDA>,
+    device: u16,
     sessions: usize,
     threads_per_session: usize,
     lanes: Lanes,
@@ -105,7 +115,8 @@ impl OnnxRuntime {
         let bytes = network.tensors().map(|tensor| tensor.coordinates.total()).sum::<usize>() * size_of::<f32>();
         let Lanes { count, batch } = place.lanes;
         let lanes = Lanes { count, batch: batch.min(OUTPUT_BYTES / bytes.max(1)).max(1) };
-        Ok(Self { network, element, identity, lanes, sessions })
+        let (runtime, perturb_on) = (source.runtime, options.perturb_on);
+        Ok(Self { network, element, identity, lanes, sessions, runtime, place, perturb_on })
     }
 }
 
@@ -154,21 +165,35 @@ impl Place {
         let affordable = usize::try_from(WEIGHTS_LIMIT_BYTES / weights_bytes.max(1)).unwrap_or(usize::MAX);
         let count = threads.min(affordable).max(1);
         let lanes = Lanes { count, batch: batch(BATCH_BYTES, shape) };
-        Self { cuda: None, sessions: count, threads_per_session: threads.div_ceil(count), lanes }
+        Self { cuda: None, device: 0, sessions: count, threads_per_session: threads.div_ceil(count), lanes }
     }
 
     /// The arena grows by what is needed, not by doubling, and 32-bit floats are multiplied as such: TensorFloat-32 rounds to
-    /// 10 bits, and changes of outputs are small differences.
+    /// 10 bits, and changes of outputs are small differences. Every checkpoint is a new session: convolutions are not timed anew
+    /// for each, and for each size of batch.
     fn cuda(options: &Options, threads: usize, shape: Shape) -> Self {
+        let device = options.device.unwrap_or(0);
         let mut cuda = CUDA::default()
-            .with_device_id(options.device.unwrap_or(0).into())
+            .with_device_id(device.into())
             .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
+            .with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic)
             .with_tf32(false);
         if let Some(bytes) = options.gpu_memory {
-            cuda = cuda.with_memory_limit(usize::try_from(bytes).unwrap_or(usize::MAX) / GPU_SESSIONS);
+            cuda = cuda.with_memory_limit(usize::try_from(bytes).unwrap_or(usize::MAX) / (GPU_SESSIONS + 1));
         }
         let lanes = Lanes { count: threads.clamp(GPU_SESSIONS, GPU_LANES), batch: batch(GPU_BATCH_BYTES, shape) };
-        Self { cuda: Some(cuda), sessions: GPU_SESSIONS, threads_per_session: 1, lanes }
+        Self { cuda: Some(cuda), device, sessions: GPU_SESSIONS, threads_per_session: 1, lanes }
+    }
+
+    fn builder(&self, runtime: &Runtime) -> ort::Result<SessionBuilder> {
+        let mut builder = OrtSession::builder(&runtime.environment)?
+            .with_intra_threads(self.threads_per_session)?
+            .with_inter_threads(1)?
+            .with_log_level(LogLevel::Fatal)?;
+        if let Some(cuda) = &self.cuda {
+            builder = builder.with_execution_providers([cuda.clone().build().error_on_failure()])?;
+        }
+        Ok(builder)
     }
 }
 
@@ -180,18 +205,12 @@ fn batch(bytes: usize, shape: Shape) -> usize {
 impl Source {
     fn session(&self, place: &Place) -> Result<OrtSession> {
         let failed = |error: ort::Error| engine_error(&self.path, NAME, "load", error);
-        let builder = || -> std::result::Result<SessionBuilder, ort::Error> {
-            let mut builder = OrtSession::builder(&self.runtime.environment)?
-                .with_intra_threads(place.threads_per_session)?
-                .with_inter_threads(1)?
-                .with_log_level(LogLevel::Fatal)?;
+        let builder = || -> ort::Result<SessionBuilder> {
+            let mut builder = place.builder(&self.runtime)?;
             if let Some(folder) = self.path.parent() {
                 // From memory, ONNX Runtime has no other way to know where external data lies.
                 let key = "session.model_external_initializers_file_folder_path";
                 builder = builder.with_config_entry(key, folder.to_string_lossy())?;
-            }
-            if let Some(cuda) = &place.cuda {
-                builder = builder.with_execution_providers([cuda.clone().build().error_on_failure()])?;
             }
             Ok(builder)
         };
@@ -219,5 +238,23 @@ impl Backend for OnnxRuntime {
 
     fn session(&self) -> Result<Box<dyn Session>> {
         Ok(Box::new(Lane::new(&self.sessions, &self.network, self.element)?))
+    }
+
+    fn perturbing(&self, perturber: &Perturber) -> Result<Perturbing> {
+        let reads_bilinear = perturber.interpolation() == Interpolation::Bilinear;
+        let front = || OnProvider::new(self, perturber).map(Box::new);
+        Ok(match self.perturb_on {
+            PerturbOn::Provider if reads_bilinear => Perturbing::Front(front()?),
+            PerturbOn::Provider => {
+                let found = perturber.interpolation();
+                return Err(Error::setting("--perturb-on provider", "--interpolation bilinear", found));
+            }
+            // What a provider lacks for it is nothing that a measurement should fail for.
+            PerturbOn::Auto if reads_bilinear && self.place.cuda.is_some() => match front() {
+                Ok(front) => Perturbing::Quicker(front),
+                Err(_) => Perturbing::Caller,
+            },
+            PerturbOn::Auto | PerturbOn::Cpu => Perturbing::Caller,
+        })
     }
 }

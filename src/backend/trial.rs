@@ -2,12 +2,10 @@
 
 use std::path::Path;
 
-use prost::Message as _;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
-use tract_onnx::pb::{self, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
 
 use super::graph::Graph;
+use super::onnx::Builder;
 use super::onnxruntime::OnnxRuntime;
 use super::tract::Tract;
 use super::{Backend, Options, Provider, Runtime};
@@ -52,44 +50,17 @@ fn outputs(backend: &dyn Backend) -> Result<Vec<f32>> {
 
 /// As an exporter would write it: `[n, 1, 8, 8]` to `[n, 10]`.
 fn network() -> Vec<u8> {
-    let node = |op_type: &str, inputs: &[&str], output: &str| NodeProto {
-        op_type: op_type.to_owned(),
-        input: inputs.iter().map(|name| (*name).to_owned()).collect(),
-        output: vec![output.to_owned()],
-        ..NodeProto::default()
-    };
-    let weights = |name: &str, dims: &[i64]| TensorProto {
-        name: name.to_owned(),
-        dims: dims.to_vec(),
-        data_type: DataType::Float as i32,
-        float_data: (0..dims.iter().product()).map(|place: i64| (place as f32 * 0.71).cos() / 4.0).collect(),
-        ..TensorProto::default()
-    };
-    let value = |name: &str, axes: &[usize]| {
-        let batch = Dimension { value: Some(dimension::Value::DimParam("n".to_owned())), ..Dimension::default() };
-        let size =
-            |size: &usize| Dimension { value: Some(dimension::Value::DimValue(*size as i64)), ..Dimension::default() };
-        let dim = std::iter::once(batch).chain(axes.iter().map(size)).collect();
-        let shape = Some(pb::TensorShapeProto { dim });
-        let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape };
-        let kind = pb::TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..pb::TypeProto::default() };
-        ValueInfoProto { name: name.to_owned(), r#type: Some(kind), ..ValueInfoProto::default() }
-    };
-    let graph = GraphProto {
-        name: "trial".to_owned(),
-        node: vec![
-            node("Conv", &["images", "kernel"], "maps"),
-            node("Relu", &["maps"], "active"),
-            node("Flatten", &["active"], "features"),
-            node("MatMul", &["features", "matrix"], "logits"),
-        ],
-        initializer: vec![weights("kernel", &[4, 1, 3, 3]), weights("matrix", &[4 * 6 * 6, CLASSES as i64])],
-        input: vec![value("images", &[SHAPE.channels, SHAPE.height, SHAPE.width])],
-        output: vec![value("logits", &[CLASSES])],
-        ..GraphProto::default()
-    };
-    let opset_import = vec![pb::OperatorSetIdProto { version: 17, ..pb::OperatorSetIdProto::default() }];
-    ModelProto { ir_version: 8, opset_import, graph: Some(graph), ..ModelProto::default() }.encode_to_vec()
+    let mut graph = Builder::new("trial");
+    graph.input("images", DataType::Float, &[SHAPE.channels, SHAPE.height, SHAPE.width]);
+    let weights = |place: usize| (place as f32 * 0.71).cos() / 4.0;
+    let kernel = graph.floats(&[4, 1, 3, 3], (0..4 * 9).map(weights));
+    let maps = graph.node("Conv", &["images", &kernel], vec![]);
+    let active = graph.node("Relu", &[&maps], vec![]);
+    let features = graph.node("Flatten", &[&active], vec![]);
+    let matrix = graph.floats(&[4 * 6 * 6, CLASSES], (0..4 * 6 * 6 * CLASSES).map(weights));
+    graph.node("MatMul", &[&features, &matrix], vec![]);
+    graph.output("logits", DataType::Float, &[CLASSES]);
+    graph.file(17)
 }
 
 #[cfg(test)]

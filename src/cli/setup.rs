@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bytesize::ByteSize;
 
 use super::Format;
-use crate::backend::{self, Engine, Provider};
+use crate::backend::{self, Engine, PerturbOn, Provider};
 use crate::config::{Config, LawChoice, Perturbation};
 use crate::error::{Error, Result};
 use crate::estimate::Estimator;
@@ -84,6 +84,9 @@ pub struct Shared<D: Deforming = One> {
     /// GPU memory for weights and activations, such as 2GiB; batches that it does not hold are halved
     #[arg(long, value_name = "SIZE")]
     gpu_memory_limit: Option<ByteSize>,
+    /// Where images are perturbed: on a GPU where that is quicker, here, or by a graph in front of the network
+    #[arg(long, value_enum, default_value_t = PerturbOn::Auto)]
+    perturb_on: PerturbOn,
     /// The ONNX Runtime library, or the folder it lies in
     #[arg(long, value_name = "PATH")]
     pub onnxruntime: Option<PathBuf>,
@@ -188,6 +191,7 @@ impl<D: Deforming> Shared<D> {
             threads: self.threads,
             device: self.device,
             gpu_memory: self.gpu_memory_limit.map(|size| size.as_u64()),
+            perturb_on: self.perturb_on,
         }
         .validated()
     }

@@ -1,17 +1,17 @@
 //! The forward passes: each lane perturbs a block of images, runs it, and keeps only squared changes of the outputs.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Progress;
 use super::outputs::{Block, Changed, Fault, Outputs};
 use super::scores::Tally;
-use crate::backend::{Backend, Network, Output, Session};
+use super::way::{OnCpu, OnProvider, Shared, Times, Way};
+use crate::backend::{Backend, Network, Output, Perturbing};
 use crate::error::{Error, Result};
-use crate::perturb::{Displacement, Interpolation, Perturber, Scratch};
-use crate::probe::{Layout, ProbeSet};
+use crate::perturb::{Displacement, Perturber};
+use crate::probe::ProbeSet;
 
 /// What the passes leave behind.
 pub(super) struct Passes {
@@ -28,6 +28,8 @@ pub(super) struct Passes {
     pub inference: Duration,
     /// Images that went through the network.
     pub count: u64,
+    /// Those of them that were perturbed where it computes.
+    pub on_provider: u64,
 }
 
 /// A block of consecutive images and its share of every result.
@@ -61,37 +63,48 @@ pub(super) fn run(
         perturb: Duration::ZERO,
         inference: Duration::ZERO,
         count,
+        on_provider: 0,
     };
-    let sizes = block_sizes(images, network.lanes().count, network.lanes().batch);
-    let lanes = network.lanes().count.min(sizes.len());
+    let lanes = network.lanes().count;
+    let sizes = block_sizes(images, lanes, network.lanes().batch);
     let largest = sizes.iter().copied().max().unwrap_or(1);
-    let jobs = Mutex::new(jobs(&mut passes, &sizes).into_iter());
-    let (done, failed) = (AtomicU64::new(0), AtomicBool::new(false));
+    let done = AtomicU64::new(0);
     let report = |rows: usize| progress(done.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64, count);
-    let work = || -> Result<(Duration, Duration)> {
-        let mut lane = Lane::new(network, probe, perturber, largest, &report)?;
-        while !failed.load(Ordering::Relaxed) {
-            let Some(mut job) = jobs.lock().unwrap_or_else(PoisonError::into_inner).next() else { break };
-            lane.run(&mut job).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+    let shared = Shared { backend: network, probe, perturber, report: &report };
+    let work = Work { network: network.network(), jobs: Mutex::new(jobs(&mut passes, &sizes).into_iter()) };
+    let on_cpu = || OnCpu::new(shared, largest);
+    let times = match network.perturbing(perturber)? {
+        Perturbing::Quicker(front) if draws > 0 && sizes.len() >= ENOUGH_BLOCKS => {
+            let on_provider = || OnProvider::new(shared, &*front, largest);
+            // The first block also warms the network up, before its draws are timed.
+            let [mut first, mut second] = [work.next(), work.next()];
+            let first = run_by(on_cpu()?, first.as_mut(), work.network)?;
+            let tried = on_provider().and_then(|way| run_by(way, second.as_mut(), work.network));
+            let is_quicker = |by_provider: &Times| by_provider.of_a_draw(front.lanes()) < first.of_a_draw(lanes);
+            match tried {
+                Ok(second) if is_quicker(&second) => vec![first, second, work.all_by(front.lanes(), on_provider)?],
+                Ok(second) => vec![first, second, work.all_by(lanes, on_cpu)?],
+                // What a GPU has no room for is done here.
+                Err(_) => vec![first, run_by(on_cpu()?, second.as_mut(), work.network)?, work.all_by(lanes, on_cpu)?],
+            }
         }
-        Ok((lane.perturb, lane.inference))
+        Perturbing::Front(front) if draws > 0 => {
+            vec![work.all_by(front.lanes(), || OnProvider::new(shared, &*front, largest))?]
+        }
+        _ => vec![work.all_by(lanes, on_cpu)?],
     };
-    let times: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..lanes).map(|_| scope.spawn(work)).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    });
-    drop(jobs);
+    drop(work);
     for time in times {
-        let (perturb, inference) = time?;
-        passes.perturb += perturb / lanes as u32;
-        passes.inference += inference / lanes as u32;
+        passes.perturb += time.perturb;
+        passes.inference += time.inference;
+        passes.on_provider += time.on_provider;
     }
     finite(network.network(), probe, &passes.output.faults)?;
     Ok(passes)
 }
+
+/// Blocks that make it worth while to time one perturbed here and one perturbed where the network computes.
+const ENOUGH_BLOCKS: usize = 4;
 
 /// Splits `images` into blocks of nearly equal size, at most `batch`, a multiple of `lanes` of them where there is enough:
 /// no lane is left with a whole block while the others are done.
@@ -120,154 +133,84 @@ fn jobs<'a>(passes: &'a mut Passes, sizes: &[usize]) -> Vec<Job<'a>> {
     jobs
 }
 
-/// One thread's session and buffers; images are `[row, channel, y, x]`.
-struct Lane<'a> {
-    session: Box<dyn Session>,
+/// The blocks that are still to be run.
+struct Work<'a> {
     network: &'a Network,
-    probe: &'a ProbeSet,
-    perturber: &'a Perturber,
-    report: &'a (dyn Fn(usize) + Sync),
-    scratch: Scratch,
-    images: Vec<f32>,
-    /// The images as deformations see them: smoothed for gaussian interpolation, else empty.
-    smoothed: Vec<f32>,
-    deformed: Vec<f32>,
-    noisy: Vec<f32>,
-    /// The batch with channels last, for networks that want it so.
-    channels_last: Vec<f32>,
-    /// What the network gave last, `[row, numbers of all tensors]`.
-    given: Vec<f32>,
-    perturb: Duration,
-    inference: Duration,
+    jobs: Mutex<std::vec::IntoIter<Job<'a>>>,
 }
 
-impl<'a> Lane<'a> {
-    fn new(
-        backend: &'a dyn Backend,
-        probe: &'a ProbeSet,
-        perturber: &'a Perturber,
-        rows: usize,
-        report: &'a (dyn Fn(usize) + Sync),
-    ) -> Result<Self> {
-        let network = backend.network();
-        let buffer = || vec![0.0; rows * network.shape.len()];
-        let smooths = perturber.interpolation() == Interpolation::Gaussian;
-        Ok(Self {
-            session: backend.session()?,
-            network,
-            probe,
-            perturber,
-            report,
-            scratch: perturber.scratch(),
-            images: buffer(),
-            smoothed: if smooths { buffer() } else { Vec::new() },
-            deformed: buffer(),
-            noisy: buffer(),
-            channels_last: if network.layout == Layout::Nhwc { buffer() } else { Vec::new() },
-            given: vec![0.0; rows * network.row()],
-            perturb: Duration::ZERO,
-            inference: Duration::ZERO,
-        })
+impl Work<'_> {
+    /// Runs all on so many lanes; the times are averages over these.
+    fn all_by<W: Way>(&self, lanes: usize, way: impl Fn() -> Result<W> + Sync) -> Result<Times> {
+        let failed = AtomicBool::new(false);
+        let work = || -> Result<Times> {
+            let mut way = way()?;
+            while !failed.load(Ordering::Relaxed) {
+                let Some(mut job) = self.next() else { break };
+                job.run(&mut way, self.network).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+            }
+            Ok(way.times())
+        };
+        let lanes = lanes.min(self.left());
+        let times: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..lanes).map(|_| scope.spawn(work)).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        });
+        let mut total = Times::default();
+        for time in times {
+            let Times { perturb, inference, on_provider, .. } = time?;
+            total.perturb += perturb / lanes as u32;
+            total.inference += inference / lanes as u32;
+            total.on_provider += on_provider;
+        }
+        Ok(total)
+    }
+}
+
+impl<'a> Work<'a> {
+    fn next(&self) -> Option<Job<'a>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).next()
     }
 
-    fn run(&mut self, job: &mut Job) -> Result<()> {
-        let draws = job.displacements.len() / job.rows;
-        self.load(job.first, job.rows);
-        self.infer(Batch::Clean, job.rows)?;
-        for (tensor, columns) in job.tensors.iter_mut().zip(self.network.columns()) {
-            tensor.keep_clean(self.given(job.rows, columns));
+    fn left(&self) -> usize {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+fn run_by(mut way: impl Way, job: Option<&mut Job>, network: &Network) -> Result<Times> {
+    job.map_or(Ok(()), |job| job.run(&mut way, network))?;
+    Ok(way.times())
+}
+
+impl Job<'_> {
+    fn run(&mut self, way: &mut impl Way, network: &Network) -> Result<()> {
+        let (rows, draws) = (self.rows, self.displacements.len() / self.rows);
+        let (row, output) = (network.row(), network.row() - network.outputs());
+        let given = way.clean(self.first..self.first + rows)?;
+        for (tensor, columns) in self.tensors.iter_mut().zip(network.columns()) {
+            tensor.keep_clean(given.chunks_exact(row).take(rows).map(|row| &row[columns.clone()]));
         }
-        for (tally, row) in job.tallies.iter_mut().zip(self.output(job.rows)) {
-            *tally = Tally::clean(row);
+        for (tally, row) in self.tallies.iter_mut().zip(given.chunks_exact(row)) {
+            *tally = Tally::clean(&row[output..]);
         }
         for draw in 0..draws {
-            self.perturb(job.first, draw, draws, job.displacements);
-            for (batch, kind) in [(Batch::Deformed, Changed::Deformed), (Batch::Noisy, Changed::Noisy)] {
-                self.infer(batch, job.rows)?;
-                for (tensor, columns) in job.tensors.iter_mut().zip(self.network.columns()) {
-                    tensor.keep_changes(kind, self.given(job.rows, columns), (draw, draws));
+            let displacements = self.displacements.iter_mut().skip(draw).step_by(draws);
+            let perturbed = way.draw(draw as u64, displacements)?;
+            for (given, kind) in perturbed.into_iter().zip([Changed::Deformed, Changed::Noisy]) {
+                for (tensor, columns) in self.tensors.iter_mut().zip(network.columns()) {
+                    let rows = given.chunks_exact(row).take(rows).map(|row| &row[columns.clone()]);
+                    tensor.keep_changes(kind, rows, (draw, draws));
                 }
-                for (tally, row) in job.tallies.iter_mut().zip(self.output(job.rows)) {
-                    tally.add(kind, row);
+                for (tally, row) in self.tallies.iter_mut().zip(given.chunks_exact(row)) {
+                    tally.add(kind, &row[output..]);
                 }
             }
         }
         Ok(())
     }
-
-    /// These columns of what the network gave last.
-    fn given(&self, rows: usize, columns: Range<usize>) -> impl Iterator<Item = &[f32]> {
-        self.given.chunks_exact(self.network.row()).take(rows).map(move |row| &row[columns.clone()])
-    }
-
-    fn output(&self, rows: usize) -> impl Iterator<Item = &[f32]> {
-        let row = self.network.row();
-        self.given(rows, row - self.network.outputs()..row)
-    }
-
-    fn load(&mut self, first: usize, rows: usize) {
-        let started = Instant::now();
-        let size = self.network.shape.len();
-        for (row, image) in self.images.chunks_exact_mut(size).enumerate().take(rows) {
-            self.probe.image(first + row, image);
-        }
-        for (image, smoothed) in self.images.chunks_exact(size).zip(self.smoothed.chunks_exact_mut(size)).take(rows) {
-            self.perturber.base(image, smoothed, &mut self.scratch);
-        }
-        self.perturb += started.elapsed();
-    }
-
-    fn perturb(&mut self, first: usize, draw: usize, draws: usize, displacements: &mut [Displacement]) {
-        let started = Instant::now();
-        let size = self.network.shape.len();
-        for (row, displacements) in displacements.chunks_exact_mut(draws).enumerate() {
-            let (index, pixels) = ((first + row) as u64, row * size..(row + 1) * size);
-            let image = &self.images[pixels.clone()];
-            let base = if self.smoothed.is_empty() { image } else { &self.smoothed[pixels.clone()] };
-            let deformed = &mut self.deformed[pixels.clone()];
-            displacements[draw] = self.perturber.deform(index, draw as u64, image, deformed, &mut self.scratch);
-            self.perturber.noise(index, draw as u64, base, deformed, &mut self.noisy[pixels]);
-        }
-        self.perturb += started.elapsed();
-    }
-
-    /// Runs the first `rows` images of a batch; the outputs are then in `given`.
-    fn infer(&mut self, batch: Batch, rows: usize) -> Result<()> {
-        let started = Instant::now();
-        let images = match batch {
-            Batch::Clean if self.smoothed.is_empty() => &self.images,
-            Batch::Clean => &self.smoothed,
-            Batch::Deformed => &self.deformed,
-            Batch::Noisy => &self.noisy,
-        };
-        let shape = self.network.shape;
-        let images = &images[..rows * shape.len()];
-        let images = if self.channels_last.is_empty() {
-            images
-        } else {
-            // [row, channel, pixel] -> [row, pixel, channel]
-            let pixels = shape.height * shape.width;
-            for (from, to) in images.chunks_exact(shape.len()).zip(self.channels_last.chunks_exact_mut(shape.len())) {
-                for (channel, plane) in from.chunks_exact(pixels).enumerate() {
-                    for (value, pixel) in plane.iter().zip(to.chunks_exact_mut(shape.channels)) {
-                        pixel[channel] = *value;
-                    }
-                }
-            }
-            &self.channels_last[..images.len()]
-        };
-        self.session.run(images, &mut self.given[..rows * self.network.row()])?;
-        self.inference += started.elapsed();
-        (self.report)(rows);
-        Ok(())
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Batch {
-    Clean,
-    Deformed,
-    Noisy,
 }
 
 fn finite(network: &Network, probe: &ProbeSet, faults: &[Option<Fault>]) -> Result<()> {

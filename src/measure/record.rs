@@ -229,6 +229,7 @@ impl Parts<'_> {
                 perturb_s: self.passes.perturb.as_secs_f64(),
                 inference_s: self.passes.inference.as_secs_f64(),
                 passes: self.passes.count,
+                perturbed_on_provider: self.passes.on_provider,
             },
             warnings,
         };

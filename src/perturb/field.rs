@@ -40,8 +40,8 @@ pub struct Field {
     pub dx: Vec<f32>,
     /// Along y, as `[y][x]`.
     pub dy: Vec<f32>,
-    /// Scaled coefficients as `[j][i]`, zero where there is no mode.
-    spectrum: Vec<f32>,
+    /// Scaled coefficients of both as `[j][i]`, zero where there is no mode.
+    pub spectra: [Vec<f32>; 2],
     /// The same, summed over j for one row.
     row: Vec<f32>,
 }
@@ -71,20 +71,16 @@ impl Sines {
     /// Zero displacement, with the buffers to compute others.
     #[must_use]
     pub fn field(&self, shape: Shape) -> Field {
-        let plane = vec![0.0; shape.plane()];
-        Field {
-            dx: plane.clone(),
-            dy: plane,
-            spectrum: vec![0.0; self.half_waves * self.half_waves],
-            row: vec![0.0; self.half_waves],
-        }
+        let (plane, spectrum) = (vec![0.0; shape.plane()], vec![0.0; self.half_waves * self.half_waves]);
+        Field { dx: plane.clone(), dy: plane, spectra: [spectrum.clone(), spectrum], row: vec![0.0; self.half_waves] }
     }
 
     /// Fills both displacements from their coefficients: `sqrt(T) n tau`, n being the length of the field's own axis.
     #[inline(always)]
     pub(super) fn displace(&self, shape: Shape, temperature: f64, coefficients: &Coefficients, field: &mut Field) {
-        let Field { dx, dy, spectrum, row } = field;
-        for (coefficients, side, plane) in [(&coefficients.x, shape.width, dx), (&coefficients.y, shape.height, dy)] {
+        let Field { dx, dy, spectra: [x, y], row } = field;
+        let (along_x, along_y) = ((&coefficients.x, shape.width, dx, x), (&coefficients.y, shape.height, dy, y));
+        for (coefficients, side, plane, spectrum) in [along_x, along_y] {
             let amplitude = (temperature.sqrt() * side as f64) as f32;
             for ((mode, inverse_radius), c) in self.modes.iter().zip(&self.inverse_radii).zip(coefficients) {
                 spectrum[(mode.j as usize - 1) * self.half_waves + mode.i as usize - 1] =
