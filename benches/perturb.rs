@@ -1,4 +1,4 @@
-//! Time of one deformation and one noise on one thread, beside the portable loops and a plain fill with normals.
+//! Time of one deformation and one noise on one thread, beside the portable loops and a fill with normals by the ziggurat.
 
 use std::hint::black_box;
 

@@ -23,6 +23,7 @@ mod trial;
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,7 +41,7 @@ pub use trial::trial;
 use crate::checkpoint::Metadata;
 use crate::error::{Error, Result};
 use crate::path::RawPath;
-use crate::perturb::{Draws, Perturber};
+use crate::perturb::{Draws, Interpolation, Perturber};
 use crate::probe::{Layout, Shape};
 use graph::Graph;
 
@@ -88,6 +89,13 @@ pub enum PerturbOn {
     Provider,
 }
 
+impl PerturbOn {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+    fn is_auto(&self) -> bool {
+        *self == Self::Auto
+    }
+}
+
 /// How to load a network.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Options {
@@ -111,7 +119,7 @@ pub struct Options {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_memory: Option<u64>,
     /// Where images are perturbed.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "PerturbOn::is_auto")]
     pub perturb_on: PerturbOn,
 }
 
@@ -170,23 +178,29 @@ pub trait Backend: Send + Sync {
     /// `Engine` if the engine cannot prepare one.
     fn session(&self) -> Result<Box<dyn Session>>;
 
-    /// Where images are perturbed for it.
+    /// Who perturbs its images by the rule of `interpolation`.
+    fn perturbing(&self, _interpolation: Interpolation) -> Perturbing {
+        Perturbing::Caller
+    }
+
+    /// The graph that perturbs them; only where [`Backend::perturbing`] says so.
     ///
     /// # Errors
-    /// `Setting` or `Engine` where that was named and cannot be done.
-    fn perturbing(&self, _perturber: &Perturber) -> Result<Perturbing> {
-        Ok(Perturbing::Caller)
+    /// `Engine` or `Unavailable` if the engine cannot prepare one.
+    fn front(&self, _perturber: &Perturber) -> Result<Box<dyn Front>> {
+        Err(perturbs_elsewhere())
     }
 }
 
 /// Who perturbs the images of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Perturbing {
     /// The caller of [`Session::run`].
     Caller,
-    /// This, where it turns out to be quicker than the caller.
-    Quicker(Box<dyn Front>),
-    /// This.
-    Front(Box<dyn Front>),
+    /// A [`Front`], where that turns out to be quicker than the caller, and the caller needs so long that it is worth preparing.
+    Quicker(Duration),
+    /// A [`Front`].
+    Front,
 }
 
 /// A graph that perturbs images where the network computes.
@@ -211,6 +225,14 @@ pub trait FrontSession: Send {
     /// # Errors
     /// As [`Session::run`].
     fn run(&mut self, draws: &Draws, deformed: &mut [f32], noisy: &mut [f32]) -> Result<()>;
+}
+
+fn perturbs_elsewhere() -> Error {
+    Error::Unavailable {
+        what: "--perturb-on provider".to_owned(),
+        reason: "it needs ONNX Runtime and bilinear interpolation".to_owned(),
+        help: "install ONNX Runtime in the active Python environment, or let this process perturb (--perturb-on cpu)",
+    }
 }
 
 /// How work is best split for a backend.
@@ -334,14 +356,12 @@ pub fn load(model: Model, shape: Shape, options: &Options) -> Result<Box<dyn Bac
         Some(runtime) => {
             Ok(Box::new(onnxruntime::OnnxRuntime::load(runtime, graph, (shape, input), options, threads)?))
         }
-        None if options.provider == Provider::Cuda || options.perturb_on == PerturbOn::Provider => {
-            Err(Error::Unavailable {
-                what: if options.provider == Provider::Cuda { "provider cuda" } else { "--perturb-on provider" }
-                    .to_owned(),
-                reason: "it needs ONNX Runtime, and the embedded engine would run".to_owned(),
-                help: "install onnxruntime-gpu in the active Python environment, or name its library with --onnxruntime",
-            })
-        }
+        None if options.provider == Provider::Cuda => Err(Error::Unavailable {
+            what: "provider cuda".to_owned(),
+            reason: "it needs ONNX Runtime, and the embedded engine would run".to_owned(),
+            help: "install onnxruntime-gpu in the active Python environment, or name its library with --onnxruntime",
+        }),
+        None if options.perturb_on == PerturbOn::Provider => Err(perturbs_elsewhere()),
         None => Ok(Box::new(tract::Tract::load(graph, (shape, input), options.provider, threads, note)?)),
     }
 }

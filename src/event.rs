@@ -124,8 +124,8 @@ pub struct Settings {
     pub draws: u32,
     /// Seed of everything random.
     pub seed: u64,
-    /// What drew the noises from it.
-    #[serde(default)]
+    /// What drew the noises from it; the ziggurat where not given.
+    #[serde(default = "Generator::unnamed")]
     pub noise: Generator,
     /// The reading in `r_f`, `d_f` and `g_f`.
     pub estimator: Estimator,
@@ -194,9 +194,9 @@ pub struct Reading {
 pub struct Timing {
     /// From the first image to the last statistic, with the rests of `watch --duty`.
     pub total_s: f64,
-    /// Reading, deforming and adding noise.
+    /// Reading, deforming and adding noise, on the CPU.
     pub perturb_s: f64,
-    /// In the network.
+    /// In the network, and in the graph that perturbs images before it.
     pub inference_s: f64,
     /// Images that went through the network.
     pub passes: u64,

@@ -10,6 +10,7 @@ mod record;
 mod scores;
 pub mod sweep;
 mod way;
+mod work;
 
 pub use preview::{Answer, Cost, Preview, Range, preview};
 pub use record::{axes_text, conditions, errors_disagree, predict, predict_anew, quantities};

@@ -3,6 +3,7 @@
 //! Maximum-entropy diffeomorphisms of Petrini, Favero, Geiger and Wyart (arXiv:2105.02468): parameters are drawn from
 //! (seed, image, draw), then applied without further randomness, so that any order of the work gives the same numbers.
 
+mod direction;
 mod field;
 mod gaussian;
 mod modes;
@@ -15,10 +16,11 @@ mod simd;
 use crate::error::Result;
 use crate::probe::Shape;
 
+pub use direction::Generator;
+pub(crate) use direction::{BITS as NOISE_BITS, UNIT as NOISE_UNIT};
 pub use field::{Displacement, folds};
 pub use modes::{Coefficients, Mode, expected_rms_px, modes};
-pub(crate) use noise::BITS as NOISE_BITS;
-pub use noise::{Generator, fill_normal};
+pub use noise::fill_normal;
 pub use random::{Purpose, stream};
 pub use settings::{
     Deformation, Interpolation, Size, is_natural, range_warning, temperature, temperature_range, typical_displacement,
@@ -196,13 +198,9 @@ impl Perturber {
         displacement
     }
 
-    /// `sin(i pi u)` of the half-waves along x, `[i][x]`, and `sin(j pi v)` along y, `[j][y]`.
-    pub(crate) fn sines(&self) -> [Vec<f32>; 2] {
-        let along = |side: usize| {
-            let waves = 1..=self.deformation.cutoff;
-            waves.flat_map(|i| (0..side).map(move |k| modes::sine(i, k, side) as f32)).collect()
-        };
-        [along(self.shape.width), along(self.shape.height)]
+    /// `sin(i pi u)` along x, `[i][x]`, and `sin(j pi v)` along y, `[y][j]`.
+    pub(crate) fn sines(&self) -> (Vec<f32>, &[f32]) {
+        self.sines.by_axis(self.shape)
     }
 
     /// Deforms image number `index`, read as `[channel][y][x]`, by its draw number `draw`.

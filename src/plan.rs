@@ -61,7 +61,7 @@ impl Plan {
         let backend::Options { output, input_layout, .. } = plan.backend;
         plan.backend = backend::Options { output, input_layout, ..backend::Options::default() };
         let text = serde_json::to_string(&plan).unwrap_or_else(|_| format!("{plan:?}"));
-        hex::encode(&Sha256::digest(format!("{text} {}", Generator::Squares))[..16])
+        hex::encode(&Sha256::digest(format!("{text} {}", Generator::PRESENT))[..16])
     }
 
     /// Opens the source of the probe images.

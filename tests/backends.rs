@@ -188,7 +188,8 @@ fn perturbed_on(place: PerturbOn, network: &str, probe: &ProbeSet, deformation: 
     let options =
         Options { engine: Engine::Onnxruntime, provider: Provider::Cpu, perturb_on: place, ..Options::default() };
     let backend = backend::open(&project(network), probe.shape(), &options)?;
-    measure(&*backend, probe, &Settings { draws: 3, deformation, ..Settings::default() }, &|_, _| ())
+    // Blocks of 20 and 19 images: one is not whole for networks of a fixed batch.
+    measure(&*backend, probe, &Settings { images: 39, draws: 3, deformation, ..Settings::default() }, &|_, _| ())
 }
 
 #[test]
@@ -211,7 +212,7 @@ fn a_graph_in_front_of_a_network_gives_what_perturbing_here_gives() {
         let ratio = r_f(&there) / r_f(&here);
         assert!((ratio - 1.0).abs() < FRONT_TOLERANCE, "{name}: {ratio}");
         assert_eq!(there.displacement_rms_px.to_bits(), here.displacement_rms_px.to_bits());
-        assert_eq!((here.timing.perturbed_on_provider, there.timing.perturbed_on_provider), (0, 240), "{name}");
+        assert_eq!((here.timing.perturbed_on_provider, there.timing.perturbed_on_provider), (0, 234), "{name}");
     }
     let probe =
         ProbeSet::open(&project("models/fashion-mnist-cnn/probe.npz"), &probe::Options::default()).expect("images");
@@ -228,7 +229,7 @@ fn what_a_graph_in_front_cannot_do_is_said() {
     let gaussian = Deformation { interpolation: Interpolation::Gaussian, ..Deformation::default() };
     let refused =
         perturbed_on(PerturbOn::Provider, "tests/fixtures/plain.onnx", &images(), gaussian).expect_err("gaussian");
-    assert!(refused.to_string().contains("--interpolation bilinear"), "{refused}");
+    assert!(refused.to_string().contains("bilinear interpolation"), "{refused}");
     let options = Options { engine: Engine::Tract, perturb_on: PerturbOn::Provider, ..Options::default() };
     assert!(options.validated().expect_err("tract").to_string().contains("ONNX Runtime"));
 }
@@ -255,9 +256,12 @@ impl Backend for Slow {
         Ok(Box::new(SlowSession(self.0.session()?, self.1)))
     }
 
-    fn perturbing(&self, perturber: &Perturber) -> Result<Perturbing> {
-        let Perturbing::Front(front) = self.0.perturbing(perturber)? else { panic!("no graph in front") };
-        Ok(Perturbing::Quicker(if self.2 { front } else { Box::new(NoRoom) }))
+    fn perturbing(&self, _: Interpolation) -> Perturbing {
+        Perturbing::Quicker(Duration::ZERO)
+    }
+
+    fn front(&self, perturber: &Perturber) -> Result<Box<dyn Front>> {
+        if self.2 { self.0.front(perturber) } else { Ok(Box::new(NoRoom)) }
     }
 }
 
@@ -311,6 +315,8 @@ fn the_quicker_way_to_perturb_takes_all_but_the_first_blocks() {
         let measurement = measure(&network, &probe, &settings, &count).expect("measured");
         assert_eq!(measurement.timing.perturbed_on_provider, on_provider, "{pause:?}");
         assert!((r_f(&measurement) / expected - 1.0).abs() < FRONT_TOLERANCE);
+        let told = measurement.warnings.iter().any(|warning| warning.contains("perturbed on the CPU"));
+        assert_eq!(told, !has_room, "{:?}", measurement.warnings);
         // The block that found no room went through twice.
         assert_eq!(seen.into_inner() > measurement.timing.passes, !has_room);
     }

@@ -8,20 +8,21 @@ use tract_onnx::pb::tensor_proto::DataType;
 use super::graph::Element;
 use super::network::Network;
 use super::onnx::{Builder, number, numbers, word};
-use crate::perturb::{NOISE_BITS, Perturber, ROUNDING};
+use crate::perturb::{NOISE_BITS, NOISE_UNIT, Perturber, ROUNDING};
 use crate::probe::{Layout, Shape};
 
 /// Images before they are perturbed, `[n, channel, y, x]`.
 pub(super) const IMAGES: &str = "images";
 /// Spectra of the displacements, `[n, j, i]` each, in pixels.
 pub(super) const SPECTRA: [&str; 2] = ["spectra_x", "spectra_y"];
-/// Keys of the noises, `[n, 1, 1]`.
+/// Keys of the noises, `[n, 1]`.
 pub(super) const KEYS: &str = "keys";
 /// What the network takes.
 pub(super) const DEFORMED: &str = "deformed";
 /// As [`DEFORMED`].
 pub(super) const NOISY: &str = "noisy";
 
+/// The first version with `GridSample`, the one that ONNX Runtime has had on CUDA for longest.
 const OPSET: i64 = 16;
 
 /// From [`IMAGES`], [`SPECTRA`] and [`KEYS`] to [`DEFORMED`] and [`NOISY`], in the order and the precision that the network takes.
@@ -34,7 +35,7 @@ pub(super) fn graph(perturber: &Perturber, network: &Network, element: Element) 
     for spectra in SPECTRA {
         graph.input(spectra, DataType::Float, &[half_waves, half_waves]);
     }
-    graph.input(KEYS, DataType::Uint64, &[1, 1]);
+    graph.input(KEYS, DataType::Uint64, &[1]);
 
     let grid = grid(&mut graph, perturber);
     let reading = vec![word("mode", "bilinear"), word("padding_mode", "border"), number("align_corners", 1)];
@@ -56,7 +57,7 @@ pub(super) fn graph(perturber: &Perturber, network: &Network, element: Element) 
 fn grid(graph: &mut Builder, perturber: &Perturber) -> String {
     let Shape { height, width, .. } = perturber.shape();
     let half_waves = perturber.deformation().cutoff as usize;
-    let [along_x, along_y] = perturber.sines();
+    let (along_x, along_y) = perturber.sines();
     let along_x = graph.floats(&[half_waves, width], along_x);
     let centres = |side: usize| (0..side).map(move |k| (2.0 * k as f64 / (side - 1) as f64 - 1.0) as f32);
     let undisplaced = [graph.floats(&[width], centres(width)), graph.floats(&[height, 1], centres(height))];
@@ -67,9 +68,8 @@ fn grid(graph: &mut Builder, perturber: &Perturber) -> String {
         .zip(undisplaced)
         .map(|((spectra, side), undisplaced)| {
             let unit = 2.0 / (side - 1) as f32;
-            // [y][j], against the displacement
-            let columns =
-                (0..height).flat_map(|y| along_y.iter().skip(y).step_by(height).map(move |sine| -unit * sine));
+            // Against the displacement.
+            let columns = along_y.iter().map(|sine| -unit * sine);
             let along_y = graph.floats(&[height, half_waves], columns);
             let rows = graph.node("MatMul", &[spectra, &along_x], vec![]);
             let displaced = graph.node("MatMul", &[&along_y, &rows], vec![]);
@@ -83,18 +83,14 @@ fn grid(graph: &mut Builder, perturber: &Perturber) -> String {
 /// The directions of noises, `[n, count]`: what [`Perturber::noise`] draws for the same keys.
 fn noise(graph: &mut Builder, count: usize) -> String {
     let half = count.div_ceil(2);
-    let counters = graph.words(&[1, 2, half], 0..2 * half as u64);
-    let bits = squares(graph, &counters);
-    let bits = graph.node("Cast", &[&bits], vec![number("to", DataType::Float as i64)]);
-    let [radii, turns] = [0, 1].map(|row| {
-        let row = graph.places(&[row]);
-        let row = graph.node("Gather", &[&bits, &row], vec![number("axis", 1)]);
-        let flat = graph.places(&[-1, half as i64]);
-        graph.node("Reshape", &[&row, &flat], vec![])
+    // One chain after the other, for what they pass on is twice as large as the images.
+    let [radii, turns] = [0, half as u64].map(|first| {
+        let counters = graph.words(&[1, half], first..first + half as u64);
+        let bits = squares(graph, &counters);
+        graph.node("Cast", &[&bits], vec![number("to", DataType::Float as i64)])
     });
-    let unit = 1.0 / (1u32 << NOISE_BITS) as f32;
     let [middle, unit, turn, minus_two] =
-        [0.5, unit, unit * std::f32::consts::TAU, -2.0].map(|value| graph.float(value));
+        [0.5, NOISE_UNIT, NOISE_UNIT * std::f32::consts::TAU, -2.0].map(|value| graph.float(value));
     let uniform = graph.node("Add", &[&radii, &middle], vec![]);
     let uniform = graph.node("Mul", &[&uniform, &unit], vec![]);
     let logarithm = graph.node("Log", &[&uniform], vec![]);
@@ -113,7 +109,7 @@ fn noise(graph: &mut Builder, count: usize) -> String {
     graph.node("Slice", &[&pairs, &start, &end, &axis], vec![])
 }
 
-/// As `perturb::noise::squares`: products and sums wrap, and quotients by powers of two shift.
+/// As `perturb::direction::squares`: products and sums wrap, and quotients by powers of two shift.
 fn squares(graph: &mut Builder, counters: &str) -> String {
     let half = graph.words(&[], [1 << 32]);
     let y = graph.node("Mul", &[counters, KEYS], vec![]);
@@ -177,7 +173,7 @@ mod tests {
     use crate::backend::graph::Graph;
     use crate::backend::onnx::Builder;
     use crate::backend::onnxruntime::OnnxRuntime;
-    use crate::backend::{Backend as _, Options, PerturbOn, Perturbing, Provider, runtime};
+    use crate::backend::{Backend as _, Options, Provider, runtime};
     use crate::perturb::{Deformation, Draws, Perturber, Purpose, Size, fill_normal, stream};
     use crate::probe::Shape;
     use tract_onnx::pb::tensor_proto::DataType;
@@ -203,10 +199,10 @@ mod tests {
             let perturber = Perturber::new(shape, &deformation, 7).expect("usable settings");
             let graph = Graph::of(Path::new("pixels"), pixels(shape), None).expect("a network");
             let input = graph.input_of(shape, None).expect("images fit");
-            let options = Options { provider: Provider::Cpu, perturb_on: PerturbOn::Provider, ..Options::default() };
+            let options = Options { provider: Provider::Cpu, ..Options::default() };
             let runtime = runtime(None).expect("ONNX Runtime in the active Python environment");
             let network = OnnxRuntime::load(runtime, graph, (shape, input), &options, 1).expect("a network");
-            let Perturbing::Front(front) = network.perturbing(&perturber).expect("a graph") else { panic!("no graph") };
+            let front = network.front(&perturber).expect("a graph");
 
             let size = shape.len();
             let mut images = vec![0.0; ROWS * size];

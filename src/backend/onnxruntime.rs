@@ -6,6 +6,7 @@ mod on_provider;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use ort::ep::cuda::ConvAlgorithmSearch;
 use ort::ep::{ArenaExtendStrategy, CUDA};
@@ -18,7 +19,8 @@ use super::graph::{Element, Graph, Input};
 use super::network::Given;
 use super::pool::Pool;
 use super::{
-    Backend, Identity, Lanes, Network, Options, PerturbOn, Perturbing, Provider, Runtime, Session, engine_error,
+    Backend, Front, Identity, Lanes, Network, Options, PerturbOn, Perturbing, Provider, Runtime, Session, engine_error,
+    perturbs_elsewhere,
 };
 use crate::error::{Error, Result};
 use crate::perturb::{Interpolation, Perturber};
@@ -155,6 +157,8 @@ const GPU_BATCH_BYTES: usize = 16 << 20;
 const GPU_SESSIONS: usize = 2;
 /// Lanes that perturb for a GPU, at most: each keeps four batches in memory.
 const GPU_LANES: usize = 8;
+/// A guess of what it takes to prepare a graph that perturbs images on a GPU.
+const PREPARING: Duration = Duration::from_millis(300);
 /// What one batch gives, at most: the whole tensors, of which coordinates are taken.
 const OUTPUT_BYTES: usize = 64 << 20;
 
@@ -179,7 +183,8 @@ impl Place {
             .with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic)
             .with_tf32(false);
         if let Some(bytes) = options.gpu_memory {
-            cuda = cuda.with_memory_limit(usize::try_from(bytes).unwrap_or(usize::MAX) / (GPU_SESSIONS + 1));
+            let sessions = GPU_SESSIONS + usize::from(options.perturb_on != PerturbOn::Cpu);
+            cuda = cuda.with_memory_limit(usize::try_from(bytes).unwrap_or(usize::MAX) / sessions);
         }
         let lanes = Lanes { count: threads.clamp(GPU_SESSIONS, GPU_LANES), batch: batch(GPU_BATCH_BYTES, shape) };
         Self { cuda: Some(cuda), device, sessions: GPU_SESSIONS, threads_per_session: 1, lanes }
@@ -240,21 +245,19 @@ impl Backend for OnnxRuntime {
         Ok(Box::new(Lane::new(&self.sessions, &self.network, self.element)?))
     }
 
-    fn perturbing(&self, perturber: &Perturber) -> Result<Perturbing> {
-        let reads_bilinear = perturber.interpolation() == Interpolation::Bilinear;
-        let front = || OnProvider::new(self, perturber).map(Box::new);
-        Ok(match self.perturb_on {
-            PerturbOn::Provider if reads_bilinear => Perturbing::Front(front()?),
-            PerturbOn::Provider => {
-                let found = perturber.interpolation();
-                return Err(Error::setting("--perturb-on provider", "--interpolation bilinear", found));
-            }
-            // What a provider lacks for it is nothing that a measurement should fail for.
-            PerturbOn::Auto if reads_bilinear && self.place.cuda.is_some() => match front() {
-                Ok(front) => Perturbing::Quicker(front),
-                Err(_) => Perturbing::Caller,
-            },
+    fn perturbing(&self, interpolation: Interpolation) -> Perturbing {
+        let is_bilinear = interpolation == Interpolation::Bilinear;
+        match self.perturb_on {
+            PerturbOn::Provider => Perturbing::Front,
+            PerturbOn::Auto if is_bilinear && self.place.cuda.is_some() => Perturbing::Quicker(PREPARING),
             PerturbOn::Auto | PerturbOn::Cpu => Perturbing::Caller,
-        })
+        }
+    }
+
+    fn front(&self, perturber: &Perturber) -> Result<Box<dyn Front>> {
+        match perturber.interpolation() {
+            Interpolation::Bilinear => Ok(Box::new(OnProvider::new(self, perturber)?)),
+            Interpolation::Gaussian => Err(perturbs_elsewhere()),
+        }
     }
 }

@@ -169,7 +169,7 @@ impl<D: Deforming> Shared<D> {
                 return Err(Error::setting("--probe", "a file or folder of probe images", found));
             }
         };
-        Ok(Plan {
+        let plan = Plan {
             probe: RawPath(probe),
             layout: self.layout,
             image_shape: self.image_shape.map(|shape| [shape.channels, shape.height, shape.width]),
@@ -177,7 +177,12 @@ impl<D: Deforming> Shared<D> {
             preprocess: self.preprocessing(config, folder)?,
             settings: self.settings(config)?,
             backend: self.backend_options()?,
-        })
+        };
+        let interpolation = plan.settings.deformation.interpolation;
+        if plan.backend.perturb_on == PerturbOn::Provider && interpolation != Interpolation::Bilinear {
+            return Err(Error::setting("--perturb-on provider", "--interpolation bilinear", interpolation));
+        }
+        Ok(plan)
     }
 
     /// What runs the networks.

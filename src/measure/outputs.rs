@@ -69,6 +69,7 @@ impl Block<'_> {
         let places = self.clean.chunks_exact_mut(self.coordinates);
         for ((row, clean), fault) in rows.zip(places).zip(&mut *self.faults) {
             clean.copy_from_slice(row);
+            *fault = None;
             note_fault(row, "clean", fault);
         }
     }

@@ -1,14 +1,15 @@
 //! The forward passes: each lane perturbs a block of images, runs it, and keeps only squared changes of the outputs.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Progress;
 use super::outputs::{Block, Changed, Fault, Outputs};
 use super::scores::Tally;
-use super::way::{OnCpu, OnProvider, Shared, Times, Way};
-use crate::backend::{Backend, Network, Output, Perturbing};
+use super::way::{Shared, Way};
+use super::work::Work;
+use crate::backend::{Backend, Network, Output};
 use crate::error::{Error, Result};
 use crate::perturb::{Displacement, Perturber};
 use crate::probe::ProbeSet;
@@ -30,10 +31,12 @@ pub(super) struct Passes {
     pub count: u64,
     /// Those of them that were perturbed where it computes.
     pub on_provider: u64,
+    /// What the reader should know.
+    pub note: Option<String>,
 }
 
 /// A block of consecutive images and its share of every result.
-struct Job<'a> {
+pub(super) struct Job<'a> {
     first: usize,
     rows: usize,
     /// Of each layer, then of the output.
@@ -64,6 +67,7 @@ pub(super) fn run(
         inference: Duration::ZERO,
         count,
         on_provider: 0,
+        note: None,
     };
     let lanes = network.lanes().count;
     let sizes = block_sizes(images, lanes, network.lanes().batch);
@@ -71,40 +75,17 @@ pub(super) fn run(
     let done = AtomicU64::new(0);
     let report = |rows: usize| progress(done.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64, count);
     let shared = Shared { backend: network, probe, perturber, report: &report };
-    let work = Work { network: network.network(), jobs: Mutex::new(jobs(&mut passes, &sizes).into_iter()) };
-    let on_cpu = || OnCpu::new(shared, largest);
-    let times = match network.perturbing(perturber)? {
-        Perturbing::Quicker(front) if draws > 0 && sizes.len() >= ENOUGH_BLOCKS => {
-            let on_provider = || OnProvider::new(shared, &*front, largest);
-            // The first block also warms the network up, before its draws are timed.
-            let [mut first, mut second] = [work.next(), work.next()];
-            let first = run_by(on_cpu()?, first.as_mut(), work.network)?;
-            let tried = on_provider().and_then(|way| run_by(way, second.as_mut(), work.network));
-            let is_quicker = |by_provider: &Times| by_provider.of_a_draw(front.lanes()) < first.of_a_draw(lanes);
-            match tried {
-                Ok(second) if is_quicker(&second) => vec![first, second, work.all_by(front.lanes(), on_provider)?],
-                Ok(second) => vec![first, second, work.all_by(lanes, on_cpu)?],
-                // What a GPU has no room for is done here.
-                Err(_) => vec![first, run_by(on_cpu()?, second.as_mut(), work.network)?, work.all_by(lanes, on_cpu)?],
-            }
-        }
-        Perturbing::Front(front) if draws > 0 => {
-            vec![work.all_by(front.lanes(), || OnProvider::new(shared, &*front, largest))?]
-        }
-        _ => vec![work.all_by(lanes, on_cpu)?],
-    };
-    drop(work);
+    let jobs = Mutex::new(jobs(&mut passes, &sizes).into_iter());
+    let (times, note) = Work { jobs, shared, largest, lanes, images, draws }.done()?;
     for time in times {
         passes.perturb += time.perturb;
         passes.inference += time.inference;
         passes.on_provider += time.on_provider;
     }
+    passes.note = note;
     finite(network.network(), probe, &passes.output.faults)?;
     Ok(passes)
 }
-
-/// Blocks that make it worth while to time one perturbed here and one perturbed where the network computes.
-const ENOUGH_BLOCKS: usize = 4;
 
 /// Splits `images` into blocks of nearly equal size, at most `batch`, a multiple of `lanes` of them where there is enough:
 /// no lane is left with a whole block while the others are done.
@@ -133,60 +114,8 @@ fn jobs<'a>(passes: &'a mut Passes, sizes: &[usize]) -> Vec<Job<'a>> {
     jobs
 }
 
-/// The blocks that are still to be run.
-struct Work<'a> {
-    network: &'a Network,
-    jobs: Mutex<std::vec::IntoIter<Job<'a>>>,
-}
-
-impl Work<'_> {
-    /// Runs all on so many lanes; the times are averages over these.
-    fn all_by<W: Way>(&self, lanes: usize, way: impl Fn() -> Result<W> + Sync) -> Result<Times> {
-        let failed = AtomicBool::new(false);
-        let work = || -> Result<Times> {
-            let mut way = way()?;
-            while !failed.load(Ordering::Relaxed) {
-                let Some(mut job) = self.next() else { break };
-                job.run(&mut way, self.network).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
-            }
-            Ok(way.times())
-        };
-        let lanes = lanes.min(self.left());
-        let times: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..lanes).map(|_| scope.spawn(work)).collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect()
-        });
-        let mut total = Times::default();
-        for time in times {
-            let Times { perturb, inference, on_provider, .. } = time?;
-            total.perturb += perturb / lanes as u32;
-            total.inference += inference / lanes as u32;
-            total.on_provider += on_provider;
-        }
-        Ok(total)
-    }
-}
-
-impl<'a> Work<'a> {
-    fn next(&self) -> Option<Job<'a>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).next()
-    }
-
-    fn left(&self) -> usize {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-}
-
-fn run_by(mut way: impl Way, job: Option<&mut Job>, network: &Network) -> Result<Times> {
-    job.map_or(Ok(()), |job| job.run(&mut way, network))?;
-    Ok(way.times())
-}
-
 impl Job<'_> {
-    fn run(&mut self, way: &mut impl Way, network: &Network) -> Result<()> {
+    pub fn run(&mut self, way: &mut impl Way, network: &Network) -> Result<()> {
         let (rows, draws) = (self.rows, self.displacements.len() / self.rows);
         let (row, output) = (network.row(), network.row() - network.outputs());
         let given = way.clean(self.first..self.first + rows)?;

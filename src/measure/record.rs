@@ -161,6 +161,7 @@ impl Parts<'_> {
         let mut warnings = network.warnings.clone();
         warnings.extend(self.probe.warnings());
         warnings.extend(self.perturber.warnings());
+        warnings.extend(self.passes.note.clone());
         warnings.extend(notes);
         let is_classifier = network.output.coordinates.are_classes();
         let mut error_on_probe = None;
@@ -208,7 +209,7 @@ impl Parts<'_> {
                 interpolation: self.settings.deformation.interpolation,
                 draws: self.settings.draws,
                 seed: self.settings.seed,
-                noise: Generator::Squares,
+                noise: Generator::PRESENT,
                 estimator: self.settings.estimator,
             },
             backend: self.network.identity().clone(),

@@ -43,9 +43,14 @@ pub(super) struct Times {
 }
 
 impl Times {
-    /// Seconds for a draw of an image where so many lanes perturb side by side.
+    /// Seconds of perturbing for a draw of an image, where so many lanes do it side by side.
+    pub fn of_perturbing(&self, lanes: usize) -> f64 {
+        self.least.map_or(0.0, |[perturb, _]| perturb / lanes as f64)
+    }
+
+    /// Seconds for a draw of an image: as [`Times::of_perturbing`], and in the network.
     pub fn of_a_draw(&self, lanes: usize) -> f64 {
-        self.least.map_or(f64::INFINITY, |[perturb, inference]| perturb / lanes as f64 + inference)
+        self.of_perturbing(lanes) + self.least.map_or(f64::INFINITY, |[_, inference]| inference)
     }
 
     fn add(&mut self, perturb: Duration, inference: Duration, images: usize) {
@@ -219,9 +224,9 @@ impl Way for OnProvider<'_> {
         let started = Instant::now();
         let (rows, numbers) = (block.len(), block.len() * backend.network().row());
         self.session.run(&self.draws, &mut deformed[..numbers], &mut noisy[..numbers])?;
-        report(2 * rows);
         self.times.add(perturb, started.elapsed(), rows);
         self.times.on_provider += 2 * rows as u64;
+        report(2 * rows);
         Ok([deformed, noisy])
     }
 

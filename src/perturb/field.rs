@@ -62,6 +62,13 @@ impl Sines {
         Self { half_waves: cutoff as usize, modes, inverse_radii, along_x, along_y }
     }
 
+    /// `sin(i pi u)` as `[i][column]`, and `sin(j pi v)` as `[row][j]`.
+    pub fn by_axis(&self, shape: Shape) -> (Vec<f32>, &[f32]) {
+        let at = |i: usize, column: usize| self.along_x[column / LANES * self.half_waves + i][column % LANES];
+        let along_x = (0..self.half_waves).flat_map(|i| (0..shape.width).map(move |column| at(i, column))).collect();
+        (along_x, &self.along_y)
+    }
+
     /// Number of modes.
     #[must_use]
     pub fn modes(&self) -> usize {

@@ -3,10 +3,11 @@
 //! The plain loops are compiled a second time for AVX2. Only the reads at scattered positions, which the compiler does
 //! not vectorise, are written out.
 
+use super::direction::fill_direction;
 use super::field::{Displacement, Field, Sines, measure};
 use super::gaussian::{Window, gaussian};
 use super::modes::Coefficients;
-use super::noise::{add_scaled, fill_direction, squared_distance, sum_of_squares};
+use super::noise::{add_scaled, squared_distance, sum_of_squares};
 use super::remap::{Cells, bilinear};
 use crate::probe::Shape;
 

@@ -58,11 +58,11 @@ impl Lane {
 
     fn run_batch(&self, images: &[f32], outputs: &mut [f32]) -> Result<()> {
         let count = images.len() / self.network.shape.len();
-        self.with_input(images, count, |input| self.run_value(input, count, outputs))
+        self.with_input(images, count, |input| self.run_value(input, outputs))
     }
 
-    /// Runs a batch of `rows` images in a tensor as the network takes it, wherever that lies.
-    pub fn run_value(&self, input: SessionInputValue, rows: usize, outputs: &mut [f32]) -> Result<()> {
+    /// Runs a batch in a tensor as the network takes it, wherever that lies.
+    pub fn run_value(&self, input: SessionInputValue, outputs: &mut [f32]) -> Result<()> {
         let network = &*self.network;
         let row = network.row();
         let mut outcome = Ok(());
@@ -71,7 +71,7 @@ impl Lane {
                 let places = outputs.chunks_exact_mut(row).map(|row| &mut row[columns.clone()]);
                 if !gather(&tensor.coordinates, &given[index], places)? {
                     let found = given[index].shape().num_elements();
-                    outcome = Err(wrong_outputs(&network.path, NAME, tensor, rows, found));
+                    outcome = Err(wrong_outputs(&network.path, NAME, tensor, outputs.len() / row, found));
                 }
             }
             Ok(())

@@ -1,7 +1,7 @@
 //! The graph that perturbs images, in front of a network in ONNX Runtime: what it gives stays where the network computes.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{IoBinding, Session as OrtSession};
@@ -15,6 +15,7 @@ use crate::backend::graph::Element;
 use crate::backend::{Front, FrontSession, Network, engine_error};
 use crate::error::Result;
 use crate::perturb::{Draws, Perturber};
+use crate::probe::Shape;
 
 /// The graph in one session, which all lanes share.
 pub(super) struct OnProvider {
@@ -25,6 +26,7 @@ pub(super) struct OnProvider {
     lanes: usize,
     memory: MemoryInfo<'static>,
     half_waves: usize,
+    most: Arc<AtomicUsize>,
 }
 
 impl OnProvider {
@@ -44,6 +46,7 @@ impl OnProvider {
             lanes: backend.place.sessions,
             memory,
             half_waves: perturber.deformation().cutoff as usize,
+            most: Arc::new(AtomicUsize::new(usize::MAX)),
         })
     }
 }
@@ -54,10 +57,15 @@ impl Front for OnProvider {
     }
 
     fn session(&self) -> Result<Box<dyn FrontSession>> {
-        let graph = Arc::clone(&self.graph);
-        let memory = self.memory.clone();
-        let (lane, half_waves) = (Lane::new(&self.sessions, &self.network, self.element)?, self.half_waves);
-        Ok(Box::new(FrontLane { graph, lane, memory, half_waves, images: Vec::new(), batches: Vec::new() }))
+        Ok(Box::new(FrontLane {
+            graph: Arc::clone(&self.graph),
+            lane: Lane::new(&self.sessions, &self.network, self.element)?,
+            memory: self.memory.clone(),
+            half_waves: self.half_waves,
+            most: Arc::clone(&self.most),
+            images: Vec::new(),
+            batches: Vec::new(),
+        }))
     }
 }
 
@@ -66,7 +74,9 @@ struct FrontLane {
     lane: Lane,
     memory: MemoryInfo<'static>,
     half_waves: usize,
-    /// `[row, channel, y, x]`, to be cut anew where memory does not hold a batch.
+    /// Images that memory holds at once, as far as it is known.
+    most: Arc<AtomicUsize>,
+    /// `[row, channel, y, x]`, to be bound anew where memory does not hold a batch.
     images: Vec<f32>,
     batches: Vec<Batch>,
 }
@@ -74,9 +84,8 @@ struct FrontLane {
 /// Images that are bound to the graph's input, where that computes.
 struct Batch {
     rows: usize,
-    /// Rows of zeros after them, for networks of one batch size.
-    padding: usize,
-    half_waves: usize,
+    /// With rows of zeros, for networks of one batch size.
+    all: usize,
     binding: IoBinding,
 }
 
@@ -84,87 +93,77 @@ impl FrontLane {
     /// Rows of a batch.
     fn rows(&self) -> usize {
         let Lane { network, sessions, .. } = &self.lane;
-        let all = self.images.len() / network.shape.len();
-        network.fixed_batch.unwrap_or_else(|| all.min(sessions.most.load(Ordering::Relaxed)).max(1))
+        let most = self.most.load(Ordering::Relaxed).min(sessions.most.load(Ordering::Relaxed));
+        network.fixed_batch.unwrap_or_else(|| (self.images.len() / network.shape.len()).min(most).max(1))
     }
 
-    /// Binds the images, in batches that memory holds.
-    fn bind(&mut self) -> Result<()> {
+    fn bind(&self, rows: usize) -> Result<Vec<Batch>> {
         let network = &self.lane.network;
-        let failed = |error| engine_error(&network.path, NAME, "copy images for", error);
-        let size = network.shape.len();
-        for images in self.images.chunks(self.rows() * size) {
-            let rows = images.len() / size;
-            let padding = network.fixed_batch.map_or(0, |batch| batch - rows);
+        let Shape { channels, height, width } = network.shape;
+        let bind = |images: &[f32]| -> ort::Result<Batch> {
+            let own = images.len() / network.shape.len();
+            let all = network.fixed_batch.unwrap_or(own);
             let mut images = images.to_vec();
-            images.resize((rows + padding) * size, 0.0);
-            let shape = network.shape;
-            let dims = [rows + padding, shape.channels, shape.height, shape.width];
-            let bind = || -> ort::Result<IoBinding> {
-                let mut binding = self.graph.lock().unwrap_or_else(PoisonError::into_inner).create_binding()?;
-                binding.bind_input(IMAGES, &Tensor::from_array((dims, images))?)?;
-                binding.synchronize_inputs()?;
-                Ok(binding)
-            };
-            let binding = bind().map_err(failed)?;
-            self.batches.push(Batch { rows, padding, half_waves: self.half_waves, binding });
-        }
-        Ok(())
+            images.resize(all * network.shape.len(), 0.0);
+            // Not beside a run: what that frees is not yet free for a copy.
+            let graph = self.graph();
+            let mut binding = graph.create_binding()?;
+            binding.bind_input(IMAGES, &Tensor::from_array(([all, channels, height, width], images))?)?;
+            binding.synchronize_inputs()?;
+            Ok(Batch { rows: own, all, binding })
+        };
+        let batches = self.images.chunks(rows * network.shape.len()).map(bind);
+        batches.collect::<ort::Result<_>>().map_err(|error| engine_error(&network.path, NAME, "copy images for", error))
     }
 
-    fn try_run(&mut self, draws: &Draws, mut perturbed: [&mut [f32]; 2]) -> Result<()> {
-        if self.batches.is_empty() {
-            self.bind()?;
-        }
-        let numbers = self.lane.network.row();
+    fn graph(&self) -> MutexGuard<'_, OrtSession> {
+        self.graph.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run_batches(&self, batches: &mut [Batch], draws: &Draws, mut perturbed: [&mut [f32]; 2]) -> Result<()> {
+        let (network, numbers) = (&self.lane.network, self.lane.network.row());
+        let mut given = vec![0.0; batches.iter().map(|batch| batch.all).max().unwrap_or(0) * numbers];
         let mut first = 0;
-        for batch in &mut self.batches {
-            let end = first + batch.rows;
-            let values = batch
-                .perturb(&self.graph, &self.memory, draws, first)
-                .map_err(|error| engine_error(&self.lane.network.path, NAME, "perturb images for", error))?;
-            for (value, given) in values.iter().zip(&mut perturbed) {
-                self.lane.run_value(
-                    value.into(),
-                    batch.rows + batch.padding,
-                    &mut given[first * numbers..end * numbers],
-                )?;
+        for batch in batches {
+            let values = self
+                .perturb(batch, draws, first)
+                .map_err(|error| engine_error(&network.path, NAME, "perturb images for", error))?;
+            for (value, perturbed) in values.iter().zip(&mut perturbed) {
+                let given = &mut given[..batch.all * numbers];
+                self.lane.run_value(value.into(), given)?;
+                let own = first * numbers..(first + batch.rows) * numbers;
+                perturbed[own.clone()].copy_from_slice(&given[..own.len()]);
             }
-            first = end;
+            first += batch.rows;
         }
         Ok(())
     }
-}
 
-impl Batch {
     /// Images deformed, and noisy, as the network takes them.
-    fn perturb(
-        &mut self,
-        graph: &Mutex<OrtSession>,
-        memory: &MemoryInfo,
-        draws: &Draws,
-        first: usize,
-    ) -> ort::Result<[DynValue; 2]> {
-        let rows = self.rows + self.padding;
-        let half_waves = self.half_waves;
+    fn perturb(&self, batch: &mut Batch, draws: &Draws, first: usize) -> ort::Result<[DynValue; 2]> {
+        let Batch { rows, all, binding } = batch;
+        let (half_waves, own) = (self.half_waves, first..first + *rows);
         let spectrum = half_waves * half_waves;
+        let mut graph = self.graph();
         for (name, spectra) in SPECTRA.into_iter().zip([&draws.x, &draws.y]) {
-            let mut spectra = spectra[first * spectrum..(first + self.rows) * spectrum].to_vec();
-            spectra.resize(rows * spectrum, 0.0);
-            self.binding.bind_input(name, &Tensor::from_array(([rows, half_waves, half_waves], spectra))?)?;
+            let mut spectra = spectra[own.start * spectrum..own.end * spectrum].to_vec();
+            spectra.resize(*all * spectrum, 0.0);
+            binding.bind_input(name, &Tensor::from_array(([*all, half_waves, half_waves], spectra))?)?;
         }
-        let mut keys = draws.keys[first..first + self.rows].to_vec();
-        keys.resize(rows, 1);
-        self.binding.bind_input(KEYS, &Tensor::from_array(([rows, 1, 1], keys))?)?;
-        // Bound anew, for what they gave before still is in use.
+        let mut keys = draws.keys[own].to_vec();
+        keys.resize(*all, 1);
+        binding.bind_input(KEYS, &Tensor::from_array(([*all, 1], keys))?)?;
         for name in [DEFORMED, NOISY] {
-            self.binding.bind_output_to_device(name, memory)?;
+            binding.bind_output_to_device(name, &self.memory)?;
         }
-        self.binding.synchronize_inputs()?;
-        let mut graph = graph.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut given = graph.run_binding(&self.binding)?;
+        binding.synchronize_inputs()?;
+        let mut given = graph.run_binding(binding)?;
         let mut take = |name| given.remove(name).ok_or_else(|| ort::Error::new(format!("no {name} images")));
-        Ok([take(DEFORMED)?, take(NOISY)?])
+        let images = [take(DEFORMED)?, take(NOISY)?];
+        drop(given);
+        // It would hold them until the next run.
+        binding.clear_outputs();
+        Ok(images)
     }
 }
 
@@ -176,14 +175,23 @@ impl FrontSession for FrontLane {
     }
 
     fn run(&mut self, draws: &Draws, deformed: &mut [f32], noisy: &mut [f32]) -> Result<()> {
+        let mut batches = std::mem::take(&mut self.batches);
         loop {
-            let most = self.rows();
-            match self.try_run(draws, [&mut *deformed, &mut *noisy]) {
-                Err(error) if self.lane.network.fixed_batch.is_none() && most > 1 && is_out_of_memory(&error) => {
-                    self.lane.sessions.most.fetch_min(most / 2, Ordering::Relaxed);
-                    self.batches.clear();
+            let rows = batches.first().map_or_else(|| self.rows(), |batch| batch.rows);
+            let bound = if batches.is_empty() { self.bind(rows) } else { Ok(batches) };
+            let outcome = bound.and_then(|mut bound| {
+                self.run_batches(&mut bound, draws, [&mut *deformed, &mut *noisy])?;
+                Ok(bound)
+            });
+            match outcome {
+                Err(error) if self.lane.network.fixed_batch.is_none() && rows > 1 && is_out_of_memory(&error) => {
+                    self.most.fetch_min(rows / 2, Ordering::Relaxed);
+                    batches = Vec::new();
                 }
-                outcome => return outcome,
+                outcome => {
+                    self.batches = outcome?;
+                    return Ok(());
+                }
             }
         }
     }

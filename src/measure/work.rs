@@ -1,0 +1,149 @@
+//! Who runs the blocks: lanes that perturb here, or lanes behind a graph that perturbs where the network computes.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use std::vec::IntoIter;
+
+use super::passes::Job;
+use super::way::{OnCpu, OnProvider, Shared, Times, Way};
+use crate::backend::{Front, Perturbing};
+use crate::error::{Error, Result};
+
+/// The blocks that are still to be run.
+pub(super) struct Work<'a> {
+    pub jobs: Mutex<IntoIter<Job<'a>>>,
+    pub shared: Shared<'a>,
+    /// Images of the largest block.
+    pub largest: usize,
+    /// Lanes that perturb here.
+    pub lanes: usize,
+    pub images: usize,
+    /// Draws of each.
+    pub draws: usize,
+}
+
+/// Blocks that make it worth while to time one perturbed here and one perturbed by a graph.
+const ENOUGH_BLOCKS: usize = 4;
+
+impl<'a> Work<'a> {
+    /// Runs them all; gives the times, and what the reader should know.
+    pub fn done(self) -> Result<(Vec<Times>, Option<String>)> {
+        let Shared { backend, perturber, .. } = self.shared;
+        match backend.perturbing(perturber.interpolation()) {
+            Perturbing::Front if self.draws > 0 => {
+                let front = backend.front(perturber)?;
+                Ok((vec![self.rest(front.lanes(), || self.behind(&*front), |_, error| Err(error))?], None))
+            }
+            // A single draw would be timed with all that a graph does once.
+            Perturbing::Quicker(worth) if self.draws > 1 && self.left() >= ENOUGH_BLOCKS => self.by_the_quicker(worth),
+            _ => Ok((vec![self.rest_on_cpu()?], None)),
+        }
+    }
+
+    /// Times the first block perturbed here and the second perturbed by a graph, and gives the others to the quicker way; what a
+    /// graph cannot do is done here, with a note.
+    fn by_the_quicker(&self, worth: Duration) -> Result<(Vec<Times>, Option<String>)> {
+        let [mut first, mut second] = [self.next(), self.next()];
+        let first = self.one_on_cpu(first.as_mut())?;
+        if first.of_perturbing(self.lanes) * ((self.images * self.draws) as f64) < worth.as_secs_f64() {
+            return Ok((vec![first, self.one_on_cpu(second.as_mut())?, self.rest_on_cpu()?], None));
+        }
+        let note = |error: Error| Some(format!("images were perturbed on the CPU: {}", error.one_line()));
+        let Shared { backend, perturber, .. } = self.shared;
+        let tried = backend.front(perturber).and_then(|front| {
+            let mut way = self.behind(&*front)?;
+            self.one(&mut way, second.as_mut())?;
+            Ok((way.times(), front))
+        });
+        match tried {
+            Err(error) => {
+                let second = self.one_on_cpu(second.as_mut())?;
+                Ok((vec![first, second, self.rest_on_cpu()?], note(error)))
+            }
+            Ok((second, front)) if second.of_a_draw(front.lanes()) < first.of_a_draw(self.lanes) => {
+                let failed = Mutex::new(None);
+                let rest = self.rest(
+                    front.lanes(),
+                    || self.behind(&*front),
+                    |job, error| {
+                        *failed.lock().unwrap_or_else(PoisonError::into_inner) = note(error);
+                        self.one_on_cpu(Some(job)).map(drop)
+                    },
+                )?;
+                Ok((vec![first, second, rest], failed.into_inner().unwrap_or_else(PoisonError::into_inner)))
+            }
+            Ok((second, front)) => {
+                // It would keep its memory.
+                drop(front);
+                Ok((vec![first, second, self.rest_on_cpu()?], None))
+            }
+        }
+    }
+
+    fn rest_on_cpu(&self) -> Result<Times> {
+        self.rest(self.lanes, || self.on_cpu(), |_, error| Err(error))
+    }
+
+    /// Runs all that are left on so many lanes; the times are averages over these. `recover` is for a block that failed.
+    fn rest<W: Way>(
+        &self,
+        lanes: usize,
+        way: impl Fn() -> Result<W> + Sync,
+        recover: impl Fn(&mut Job, Error) -> Result<()> + Sync,
+    ) -> Result<Times> {
+        let failed = AtomicBool::new(false);
+        let work = || -> Result<Times> {
+            let mut way = way()?;
+            while !failed.load(Ordering::Relaxed) {
+                let Some(mut job) = self.next() else { break };
+                self.one(&mut way, Some(&mut job))
+                    .or_else(|error| recover(&mut job, error))
+                    .inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+            }
+            Ok(way.times())
+        };
+        let lanes = lanes.min(self.left());
+        let times: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..lanes).map(|_| scope.spawn(work)).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        });
+        let mut total = Times::default();
+        for time in times {
+            let Times { perturb, inference, on_provider, .. } = time?;
+            total.perturb += perturb / lanes as u32;
+            total.inference += inference / lanes as u32;
+            total.on_provider += on_provider;
+        }
+        Ok(total)
+    }
+
+    fn one_on_cpu(&self, job: Option<&mut Job>) -> Result<Times> {
+        let mut way = self.on_cpu()?;
+        self.one(&mut way, job)?;
+        Ok(way.times())
+    }
+
+    fn one(&self, way: &mut impl Way, job: Option<&mut Job>) -> Result<()> {
+        job.map_or(Ok(()), |job| job.run(way, self.shared.backend.network()))
+    }
+
+    fn on_cpu(&self) -> Result<OnCpu<'a>> {
+        OnCpu::new(self.shared, self.largest)
+    }
+
+    fn behind(&self, front: &dyn Front) -> Result<OnProvider<'a>> {
+        OnProvider::new(self.shared, front, self.largest)
+    }
+
+    fn next(&self) -> Option<Job<'a>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).next()
+    }
+
+    fn left(&self) -> usize {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
