@@ -359,7 +359,7 @@ pub fn load(model: Model, shape: Shape, options: &Options) -> Result<Box<dyn Bac
         None if options.provider == Provider::Cuda => Err(Error::Unavailable {
             what: "provider cuda".to_owned(),
             reason: "it needs ONNX Runtime, and the embedded engine would run".to_owned(),
-            help: "install onnxruntime-gpu in the active Python environment, or name its library with --onnxruntime",
+            help: "pip install 'onnxruntime-gpu[cuda,cudnn]' in the active Python environment, or name its library (--onnxruntime)",
         }),
         None if options.perturb_on == PerturbOn::Provider => Err(perturbs_elsewhere()),
         None => Ok(Box::new(tract::Tract::load(graph, (shape, input), options.provider, threads, note)?)),

@@ -83,7 +83,7 @@ fn grid(graph: &mut Builder, perturber: &Perturber) -> String {
 /// The directions of noises, `[n, count]`: what [`Perturber::noise`] draws for the same keys.
 fn noise(graph: &mut Builder, count: usize) -> String {
     let half = count.div_ceil(2);
-    // One chain after the other, for what they pass on is twice as large as the images.
+    // Two chains, so that neither passes on more bytes than the images have.
     let [radii, turns] = [0, half as u64].map(|first| {
         let counters = graph.words(&[1, half], first..first + half as u64);
         let bits = squares(graph, &counters);

@@ -9,6 +9,7 @@ use super::passes::Job;
 use super::way::{OnCpu, OnProvider, Shared, Times, Way};
 use crate::backend::{Front, Perturbing};
 use crate::error::{Error, Result};
+use crate::perturb::Displacement;
 
 /// The blocks that are still to be run.
 pub(super) struct Work<'a> {
@@ -32,7 +33,7 @@ impl<'a> Work<'a> {
         let Shared { backend, perturber, .. } = self.shared;
         match backend.perturbing(perturber.interpolation()) {
             Perturbing::Front if self.draws > 0 => {
-                let front = backend.front(perturber)?;
+                let front = self.front()?;
                 Ok((vec![self.rest(front.lanes(), || self.behind(&*front), |_, error| Err(error))?], None))
             }
             // A single draw would be timed with all that a graph does once.
@@ -50,8 +51,7 @@ impl<'a> Work<'a> {
             return Ok((vec![first, self.one_on_cpu(second.as_mut())?, self.rest_on_cpu()?], None));
         }
         let note = |error: Error| Some(format!("images were perturbed on the CPU: {}", error.one_line()));
-        let Shared { backend, perturber, .. } = self.shared;
-        let tried = backend.front(perturber).and_then(|front| {
+        let tried = self.front().and_then(|front| {
             let mut way = self.behind(&*front)?;
             self.one(&mut way, second.as_mut())?;
             Ok((way.times(), front))
@@ -79,6 +79,30 @@ impl<'a> Work<'a> {
                 Ok((vec![first, second, self.rest_on_cpu()?], None))
             }
         }
+    }
+
+    /// The graph, if it gives of a few images what perturbing them here gives.
+    fn front(&self) -> Result<Box<dyn Front>> {
+        let front = self.shared.backend.front(self.shared.perturber)?;
+        let rows = self.images.min(2);
+        let shared = Shared { report: &|_| (), ..self.shared };
+        let (mut here, mut there) = (OnCpu::new(shared, rows)?, OnProvider::new(shared, &*front, rows)?);
+        let mut displacements = vec![Displacement::default(); 2 * rows];
+        let (first, second) = displacements.split_at_mut(rows);
+        let clean = here.clean(0..rows)?.to_vec();
+        there.clean(0..rows)?;
+        let pairs = here.draw(0, first.iter_mut())?.into_iter().zip(there.draw(0, second.iter_mut())?);
+        let (change, difference) = pairs.fold((0.0, 0.0), |(change, difference), (here, there)| {
+            (change + squared_distance(here, &clean), difference + squared_distance(here, there))
+        });
+        // A network of 16-bit floats rounds changes to a percent; a wrong graph is as far off as they are large.
+        if difference <= 0.01 * change || difference == 0.0 {
+            return Ok(front);
+        }
+        let network = self.shared.backend.network();
+        let message =
+            format!("expected what they are here, found outputs {:.1e} of a change off", (difference / change).sqrt());
+        Err(Error::Engine { path: network.path.clone(), engine: "onnxruntime", action: "perturb images for", message })
     }
 
     fn rest_on_cpu(&self) -> Result<Times> {
@@ -146,4 +170,8 @@ impl<'a> Work<'a> {
     fn left(&self) -> usize {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
+}
+
+fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum()
 }
