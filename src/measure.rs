@@ -80,7 +80,8 @@ const WORTHWHILE: f64 = 0.95;
 
 /// Measures `D_f`, `G_f` and `R_f` of a network on a probe set and predicts its test error.
 ///
-/// Equation: `R_f = D_f / G_f`, arXiv:2105.02468. One seed gives one result, on any number of threads.
+/// Equation: `R_f = D_f / G_f`, arXiv:2105.02468. One seed gives one result, on any number of threads; to rounding where
+/// a GPU perturbs images.
 ///
 /// # Errors
 /// `Setting` for settings outside their domain, `Probe` for fewer than two images, `Mismatch` for images of another

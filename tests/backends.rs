@@ -3,7 +3,8 @@
 mod common;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::project;
@@ -234,26 +235,42 @@ fn what_a_graph_in_front_cannot_do_is_said() {
     assert!(options.validated().expect_err("tract").to_string().contains("ONNX Runtime"));
 }
 
-/// A network that takes its time with images that were perturbed here.
-struct Slow(Box<dyn Backend>, Duration, Graph);
+/// What is wrong with a graph.
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    /// It takes this long for a draw.
+    Slow(Duration),
+    /// It perturbs nothing.
+    Wrong,
+    /// The GPU has no room for it, from this draw on.
+    NoRoomFrom(usize),
+}
 
-struct SlowSession(Box<dyn Session>, Duration);
+/// A network that takes its time with images that were perturbed here, behind a graph.
+struct Rigged {
+    network: Box<dyn Backend>,
+    pause: Duration,
+    fault: Fault,
+    /// Draws that the graph was asked for.
+    asked: Arc<AtomicUsize>,
+}
 
-impl Backend for Slow {
+impl Backend for Rigged {
     fn network(&self) -> &Network {
-        self.0.network()
+        self.network.network()
     }
 
     fn identity(&self) -> &Identity {
-        self.0.identity()
+        self.network.identity()
     }
 
     fn lanes(&self) -> Lanes {
-        Lanes { batch: 10, ..self.0.lanes() }
+        Lanes { count: 2, batch: 10 }
     }
 
     fn session(&self) -> Result<Box<dyn Session>> {
-        Ok(Box::new(SlowSession(self.0.session()?, self.1)))
+        Ok(Box::new(Paused(self.network.session()?, self.pause)))
     }
 
     fn perturbing(&self, _: Interpolation) -> Perturbing {
@@ -261,49 +278,61 @@ impl Backend for Slow {
     }
 
     fn front(&self, perturber: &Perturber) -> Result<Box<dyn Front>> {
-        if self.2 == Graph::Works { self.0.front(perturber) } else { Ok(Box::new(self.2)) }
+        let (front, asked) = (self.network.front(perturber)?, Arc::clone(&self.asked));
+        Ok(Box::new(RiggedFront { front, fault: self.fault, asked }))
     }
 }
 
-impl Session for SlowSession {
+struct Paused(Box<dyn Session>, Duration);
+
+impl Session for Paused {
     fn run(&mut self, images: &[f32], outputs: &mut [f32]) -> Result<()> {
         std::thread::sleep(self.1);
         self.0.run(images, outputs)
     }
 }
 
-/// A graph that a GPU has no room for, or that perturbs nothing.
-#[derive(Clone, Copy, PartialEq)]
-enum Graph {
-    Works,
-    HasNoRoom,
-    IsWrong,
+struct RiggedFront {
+    front: Box<dyn Front>,
+    fault: Fault,
+    asked: Arc<AtomicUsize>,
 }
 
-impl Front for Graph {
+impl Front for RiggedFront {
     fn lanes(&self) -> usize {
-        1
+        2
     }
 
     fn session(&self) -> Result<Box<dyn FrontSession>> {
-        Ok(Box::new(*self))
+        Ok(Box::new(RiggedSession(self.front.session()?, self.fault, Arc::clone(&self.asked))))
     }
 }
 
-impl FrontSession for Graph {
-    fn take(&mut self, _: &[f32]) {}
+struct RiggedSession(Box<dyn FrontSession>, Fault, Arc<AtomicUsize>);
 
-    fn run(&mut self, _: &Draws, _: &mut [f32], _: &mut [f32]) -> Result<()> {
-        if *self == Self::IsWrong {
-            return Ok(());
+impl FrontSession for RiggedSession {
+    fn take(&mut self, images: &[f32]) {
+        self.0.take(images);
+    }
+
+    fn run(&mut self, draws: &Draws, deformed: &mut [f32], noisy: &mut [f32]) -> Result<()> {
+        let asked = self.2.fetch_add(1, Ordering::Relaxed) + 1;
+        match self.1 {
+            Fault::Wrong => return Ok(()),
+            Fault::NoRoomFrom(first) if asked >= first => {
+                let (path, message) = (PathBuf::from("plain.onnx"), "out of memory".to_owned());
+                return Err(Error::Engine { path, engine: "onnxruntime", action: "perturb images for", message });
+            }
+            Fault::Slow(pause) => std::thread::sleep(pause),
+            Fault::None | Fault::NoRoomFrom(_) => {}
         }
-        let (path, message) = (PathBuf::from("plain.onnx"), "out of memory".to_owned());
-        Err(Error::Engine { path, engine: "onnxruntime", action: "perturb images for", message })
+        self.0.run(draws, deformed, noisy)
     }
 }
 
 #[test]
 fn the_quicker_way_to_perturb_takes_all_but_the_first_blocks() {
+    const PAUSE: Duration = Duration::from_millis(150);
     let probe = images();
     let settings = Settings { draws: 2, ..Settings::default() };
     let open = |perturb_on| {
@@ -312,24 +341,31 @@ fn the_quicker_way_to_perturb_takes_all_but_the_first_blocks() {
         backend::open(&project("tests/fixtures/plain.onnx"), probe.shape(), &options).expect("a network")
     };
     let expected = r_f(&measure(&*open(PerturbOn::Cpu), &probe, &settings, &|_, _| ()).expect("measured"));
-    // Of 40 images in 4 blocks, one block goes the slower way: the graph is slow on a CPU, unless all else is slower.
+    // 40 images in 4 blocks of 2 draws: a draw to check the graph, 2 for the second block, then the third.
     let cases = [
-        (Duration::ZERO, Graph::Works, 40),
-        (Duration::from_millis(300), Graph::Works, 120),
-        (Duration::ZERO, Graph::HasNoRoom, 0),
-        (Duration::ZERO, Graph::IsWrong, 0),
+        (Duration::ZERO, Fault::Slow(2 * PAUSE), 40),
+        (PAUSE, Fault::None, 120),
+        (Duration::ZERO, Fault::Wrong, 0),
+        (Duration::ZERO, Fault::NoRoomFrom(1), 0),
+        (Duration::ZERO, Fault::NoRoomFrom(3), 0),
+        (PAUSE, Fault::NoRoomFrom(4), 40),
     ];
-    for (pause, graph, on_provider) in cases {
+    for (case, (pause, fault, on_provider)) in cases.into_iter().enumerate() {
         let seen = AtomicU64::new(0);
         let count = |done: u64, _: u64| {
             seen.fetch_max(done, Ordering::Relaxed);
         };
-        let network = Slow(open(PerturbOn::Provider), pause, graph);
+        let network = Rigged { network: open(PerturbOn::Provider), pause, fault, asked: Arc::default() };
         let measurement = measure(&network, &probe, &settings, &count).expect("measured");
-        assert_eq!(measurement.timing.perturbed_on_provider, on_provider, "{pause:?}");
-        assert!((r_f(&measurement) / expected - 1.0).abs() < FRONT_TOLERANCE);
+        assert_eq!(measurement.timing.perturbed_on_provider, on_provider, "case {case}");
+        assert!((r_f(&measurement) / expected - 1.0).abs() < FRONT_TOLERANCE, "case {case}");
         let told = measurement.warnings.iter().any(|warning| warning.contains("perturbed on the CPU"));
-        assert_eq!(told, graph != Graph::Works, "{:?}", measurement.warnings);
-        assert_eq!(seen.into_inner(), measurement.timing.passes);
+        assert_eq!(
+            told,
+            matches!(fault, Fault::Wrong | Fault::NoRoomFrom(_)),
+            "case {case}: {:?}",
+            measurement.warnings
+        );
+        assert_eq!(seen.into_inner(), measurement.timing.passes, "case {case}");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Progress;
 use super::outputs::{Block, Changed, Fault, Outputs};
 use super::scores::Tally;
-use super::way::{Shared, Way};
+use super::way::{Shared, Times, Way};
 use super::work::Work;
 use crate::backend::{Backend, Network, Output};
 use crate::error::{Error, Result};
@@ -73,15 +73,15 @@ pub(super) fn run(
     let sizes = block_sizes(images, lanes, network.lanes().batch);
     let largest = sizes.iter().copied().max().unwrap_or(1);
     let done = AtomicU64::new(0);
-    let report = |rows: usize| progress(done.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64, count);
+    // A block that a graph failed at goes through again.
+    let report =
+        |rows: usize| progress((done.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64).min(count), count);
     let shared = Shared { backend: network, probe, perturber, report: &report };
     let jobs = Mutex::new(jobs(&mut passes, &sizes).into_iter());
     let (times, note) = Work { jobs, shared, largest, lanes, images, draws }.done()?;
-    for time in times {
-        passes.perturb += time.perturb;
-        passes.inference += time.inference;
-        passes.on_provider += time.on_provider;
-    }
+    let mut total = Times::default();
+    times.iter().for_each(|times| total.add(times, 1));
+    (passes.perturb, passes.inference, passes.on_provider) = (total.perturb, total.inference, total.on_provider);
     passes.note = note;
     finite(network.network(), probe, &passes.output.faults)?;
     Ok(passes)

@@ -53,7 +53,14 @@ impl Times {
         self.of_perturbing(lanes) + self.least.map_or(f64::INFINITY, |[_, inference]| inference)
     }
 
-    fn add(&mut self, perturb: Duration, inference: Duration, images: usize) {
+    /// Adds those of one lane, or of one of `lanes` side by side.
+    pub fn add(&mut self, other: &Self, lanes: u32) {
+        self.perturb += other.perturb / lanes;
+        self.inference += other.inference / lanes;
+        self.on_provider += other.on_provider;
+    }
+
+    fn add_draw(&mut self, perturb: Duration, inference: Duration, images: usize) {
         self.perturb += perturb;
         self.inference += inference;
         let each = [perturb, inference].map(|time| time.as_secs_f64() / images as f64);
@@ -161,7 +168,7 @@ impl Way for OnCpu<'_> {
             inference += self.runner.run(images, rows, given)?;
             report(rows);
         }
-        self.times.add(perturb, inference, rows);
+        self.times.add_draw(perturb, inference, rows);
         Ok([&perturbed[0], &perturbed[1]])
     }
 
@@ -179,6 +186,8 @@ pub(super) struct OnProvider<'a> {
     buffers: Buffers,
     draws: Draws,
     times: Times,
+    /// Perturbed images of the present block.
+    of_block: u64,
 }
 
 impl<'a> OnProvider<'a> {
@@ -192,6 +201,7 @@ impl<'a> OnProvider<'a> {
             buffers: Buffers::new(shared.backend.network(), rows),
             draws: Draws::default(),
             times: Times::default(),
+            of_block: 0,
         })
     }
 }
@@ -201,6 +211,7 @@ impl Way for OnProvider<'_> {
         let (started, rows) = (Instant::now(), block.len());
         self.buffers.load(self.shared.probe, block);
         let Buffers { images, clean, .. } = &mut self.buffers;
+        self.times.on_provider += std::mem::take(&mut self.of_block);
         self.session.take(&images[..rows * self.shared.probe.shape().len()]);
         self.times.perturb += started.elapsed();
         self.times.inference += self.runner.run(images, rows, clean)?;
@@ -223,15 +234,17 @@ impl Way for OnProvider<'_> {
         let perturb = started.elapsed();
         let started = Instant::now();
         let (rows, numbers) = (block.len(), block.len() * backend.network().row());
+        // A block that fails is perturbed elsewhere from its start.
+        let before = std::mem::take(&mut self.of_block);
         self.session.run(&self.draws, &mut deformed[..numbers], &mut noisy[..numbers])?;
-        self.times.add(perturb, started.elapsed(), rows);
-        self.times.on_provider += 2 * rows as u64;
+        self.of_block = before + 2 * rows as u64;
+        self.times.add_draw(perturb, started.elapsed(), rows);
         report(2 * rows);
         Ok([deformed, noisy])
     }
 
     fn times(&self) -> Times {
-        self.times
+        Times { on_provider: self.times.on_provider + self.of_block, ..self.times }
     }
 }
 

@@ -45,38 +45,38 @@ impl<'a> Work<'a> {
     /// Times the first block perturbed here and the second perturbed by a graph, and gives the others to the quicker way; what a
     /// graph cannot do is done here, with a note.
     fn by_the_quicker(&self, worth: Duration) -> Result<(Vec<Times>, Option<String>)> {
-        let [mut first, mut second] = [self.next(), self.next()];
-        let first = self.one_on_cpu(first.as_mut())?;
+        let first = self.one_on_cpu(self.next().as_mut())?;
         if first.of_perturbing(self.lanes) * ((self.images * self.draws) as f64) < worth.as_secs_f64() {
-            return Ok((vec![first, self.one_on_cpu(second.as_mut())?, self.rest_on_cpu()?], None));
+            return Ok((vec![first, self.rest_on_cpu()?], None));
         }
         let note = |error: Error| Some(format!("images were perturbed on the CPU: {}", error.one_line()));
-        let tried = self.front().and_then(|front| {
-            let mut way = self.behind(&*front)?;
+        let front = match self.front() {
+            Ok(front) => front,
+            Err(error) => return Ok((vec![first, self.rest_on_cpu()?], note(error))),
+        };
+        let mut second = self.next();
+        let tried = self.behind(&*front).and_then(|mut way| {
             self.one(&mut way, second.as_mut())?;
-            Ok((way.times(), front))
+            Ok(way.times())
         });
         match tried {
-            Err(error) => {
-                let second = self.one_on_cpu(second.as_mut())?;
-                Ok((vec![first, second, self.rest_on_cpu()?], note(error)))
-            }
-            Ok((second, front)) if second.of_a_draw(front.lanes()) < first.of_a_draw(self.lanes) => {
+            Ok(second) if second.of_a_draw(front.lanes()) < first.of_a_draw(self.lanes) => {
                 let failed = Mutex::new(None);
-                let rest = self.rest(
-                    front.lanes(),
-                    || self.behind(&*front),
-                    |job, error| {
-                        *failed.lock().unwrap_or_else(PoisonError::into_inner) = note(error);
-                        self.one_on_cpu(Some(job)).map(drop)
-                    },
-                )?;
+                let recover = |job: &mut Job, error| {
+                    *failed.lock().unwrap_or_else(PoisonError::into_inner) = note(error);
+                    self.one_on_cpu(Some(job))
+                };
+                let rest = self.rest(front.lanes(), || self.behind(&*front), recover)?;
                 Ok((vec![first, second, rest], failed.into_inner().unwrap_or_else(PoisonError::into_inner)))
             }
-            Ok((second, front)) => {
+            slower => {
                 // It would keep its memory.
                 drop(front);
-                Ok((vec![first, second, self.rest_on_cpu()?], None))
+                let (second, note) = match slower {
+                    Ok(second) => (second, None),
+                    Err(error) => (self.one_on_cpu(second.as_mut())?, note(error)),
+                };
+                Ok((vec![first, second, self.rest_on_cpu()?], note))
             }
         }
     }
@@ -95,8 +95,10 @@ impl<'a> Work<'a> {
         let (change, difference) = pairs.fold((0.0, 0.0), |(change, difference), (here, there)| {
             (change + squared_distance(here, &clean), difference + squared_distance(here, there))
         });
-        // A network of 16-bit floats rounds changes to a percent; a wrong graph is as far off as they are large.
-        if difference <= 0.01 * change || difference == 0.0 {
+        // A network of 16-bit floats rounds changes to a percent; a wrong graph is as far off as they are large. Images of one shade
+        // change by rounding alone. Of a network that gives no numbers the passes tell.
+        let rounding = 1e-10 * squared_distance(&clean, &vec![0.0; clean.len()]);
+        if !change.is_finite() || difference <= 0.01 * change + rounding {
             return Ok(front);
         }
         let network = self.shared.backend.network();
@@ -114,19 +116,22 @@ impl<'a> Work<'a> {
         &self,
         lanes: usize,
         way: impl Fn() -> Result<W> + Sync,
-        recover: impl Fn(&mut Job, Error) -> Result<()> + Sync,
+        recover: impl Fn(&mut Job, Error) -> Result<Times> + Sync,
     ) -> Result<Times> {
         let failed = AtomicBool::new(false);
         let work = || -> Result<Times> {
             let mut way = way()?;
+            let mut recovered = Times::default();
             while !failed.load(Ordering::Relaxed) {
                 let Some(mut job) = self.next() else { break };
-                self.one(&mut way, Some(&mut job))
-                    .or_else(|error| recover(&mut job, error))
-                    .inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+                if let Err(error) = self.one(&mut way, Some(&mut job)) {
+                    recovered.add(&recover(&mut job, error)?, 1);
+                }
             }
-            Ok(way.times())
+            recovered.add(&way.times(), 1);
+            Ok(recovered)
         };
+        let work = || work().inspect_err(|_| failed.store(true, Ordering::Relaxed));
         let lanes = lanes.min(self.left());
         let times: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..lanes).map(|_| scope.spawn(work)).collect();
@@ -137,10 +142,7 @@ impl<'a> Work<'a> {
         });
         let mut total = Times::default();
         for time in times {
-            let Times { perturb, inference, on_provider, .. } = time?;
-            total.perturb += perturb / lanes as u32;
-            total.inference += inference / lanes as u32;
-            total.on_provider += on_provider;
+            total.add(&time?, lanes as u32);
         }
         Ok(total)
     }
