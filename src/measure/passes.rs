@@ -80,7 +80,9 @@ pub(super) fn run(
     let jobs = Mutex::new(jobs(&mut passes, &sizes).into_iter());
     let (times, note) = Work { jobs, shared, largest, lanes, images, draws }.done()?;
     let mut total = Times::default();
-    times.iter().for_each(|times| total.add(times, 1));
+    for times in &times {
+        total.add(times, 1);
+    }
     (passes.perturb, passes.inference, passes.on_provider) = (total.perturb, total.inference, total.on_provider);
     passes.note = note;
     finite(network.network(), probe, &passes.output.faults)?;
