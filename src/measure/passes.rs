@@ -2,7 +2,6 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use super::Progress;
 use super::outputs::{Block, Changed, Fault, Outputs};
@@ -25,12 +24,9 @@ pub(super) struct Passes {
     pub displacements: Vec<Displacement>,
     /// Of each image.
     pub tallies: Vec<Tally>,
-    pub perturb: Duration,
-    pub inference: Duration,
+    pub times: Times,
     /// Images that went through the network.
     pub count: u64,
-    /// Those of them that were perturbed where it computes.
-    pub on_provider: u64,
     /// What the reader should know.
     pub note: Option<String>,
 }
@@ -63,10 +59,8 @@ pub(super) fn run(
         output: outputs(output),
         displacements: vec![Displacement::default(); images * draws],
         tallies: vec![Tally::default(); images],
-        perturb: Duration::ZERO,
-        inference: Duration::ZERO,
+        times: Times::default(),
         count,
-        on_provider: 0,
         note: None,
     };
     let lanes = network.lanes().count;
@@ -79,11 +73,9 @@ pub(super) fn run(
     let shared = Shared { backend: network, probe, perturber, report: &report };
     let jobs = Mutex::new(jobs(&mut passes, &sizes).into_iter());
     let (times, note) = Work { jobs, shared, largest, lanes, images, draws }.done()?;
-    let mut total = Times::default();
     for times in &times {
-        total.add(times, 1);
+        passes.times.add(times, 1);
     }
-    (passes.perturb, passes.inference, passes.on_provider) = (total.perturb, total.inference, total.on_provider);
     passes.note = note;
     finite(network.network(), probe, &passes.output.faults)?;
     Ok(passes)

@@ -227,10 +227,10 @@ impl Parts<'_> {
             metadata: network.metadata.clone(),
             timing: Timing {
                 total_s: started.elapsed().as_secs_f64(),
-                perturb_s: self.passes.perturb.as_secs_f64(),
-                inference_s: self.passes.inference.as_secs_f64(),
+                perturb_s: self.passes.times.perturb.as_secs_f64(),
+                inference_s: self.passes.times.inference.as_secs_f64(),
                 passes: self.passes.count,
-                perturbed_on_provider: self.passes.on_provider,
+                perturbed_on_provider: self.passes.times.on_provider,
             },
             warnings,
         };
