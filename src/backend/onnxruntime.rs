@@ -35,7 +35,6 @@ pub(super) struct OnnxRuntime {
     network: Arc<Network>,
     element: Element,
     identity: Identity,
-    lanes: Lanes,
     sessions: Arc<Sessions>,
     runtime: Runtime,
     place: Place,
@@ -104,7 +103,7 @@ impl OnnxRuntime {
                 (opened, Some(format!("CUDA could not be used, the CPU ran instead: {reason}")))
             }
         };
-        let Opened { place, sessions, rows, given } = opened;
+        let Opened { mut place, sessions, rows, given } = opened;
         let identity = Identity {
             name: NAME.to_owned(),
             version: source.runtime.version.clone(),
@@ -115,10 +114,9 @@ impl OnnxRuntime {
         settled.warnings.extend(note);
         settled.settle(NAME, &graph.layers, rows, given)?;
         let bytes = network.tensors().map(|tensor| tensor.coordinates.total()).sum::<usize>() * size_of::<f32>();
-        let Lanes { count, batch } = place.lanes;
-        let lanes = Lanes { count, batch: batch.min(OUTPUT_BYTES / bytes.max(1)).max(1) };
+        place.lanes.batch = place.lanes.batch.min(OUTPUT_BYTES / bytes.max(1)).max(1);
         let (runtime, perturb_on) = (source.runtime, options.perturb_on);
-        Ok(Self { network, element, identity, lanes, sessions, runtime, place, perturb_on })
+        Ok(Self { network, element, identity, sessions, runtime, place, perturb_on })
     }
 }
 
@@ -238,7 +236,7 @@ impl Backend for OnnxRuntime {
     }
 
     fn lanes(&self) -> Lanes {
-        self.lanes
+        self.place.lanes
     }
 
     fn session(&self) -> Result<Box<dyn Session>> {

@@ -87,11 +87,10 @@ impl<'a> Work<'a> {
         let rows = self.images.min(2);
         let shared = Shared { report: &|_| (), ..self.shared };
         let (mut here, mut there) = (OnCpu::new(shared, rows)?, OnProvider::new(shared, &*front, rows)?);
-        let mut displacements = vec![Displacement::default(); 2 * rows];
-        let (first, second) = displacements.split_at_mut(rows);
+        let mut displacements = vec![Displacement::default(); rows];
         let clean = here.clean(0..rows)?.to_vec();
         there.clean(0..rows)?;
-        let pairs = here.draw(0, first.iter_mut())?.into_iter().zip(there.draw(0, second.iter_mut())?);
+        let pairs = here.draw(0, displacements.iter_mut())?.into_iter().zip(there.draw(0, displacements.iter_mut())?);
         let (change, difference) = pairs.fold((0.0, 0.0), |(change, difference), (here, there)| {
             (change + squared_distance(here, &clean), difference + squared_distance(here, there))
         });
