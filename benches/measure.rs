@@ -64,7 +64,7 @@ fn inference(backend: &dyn Backend, probe: &ProbeSet, passes: usize) -> f64 {
         for lane in 0..lanes.count {
             let (batch, share) = (&batch, (lane + 1) * passes / lanes.count - lane * passes / lanes.count);
             scope.spawn(move || {
-                let mut session = backend.session().unwrap();
+                let mut session = backend.session(rows).unwrap();
                 let mut outputs = vec![0.0; rows * network.row()];
                 let mut left = share;
                 while left > 0 {

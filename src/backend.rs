@@ -172,11 +172,11 @@ pub trait Backend: Send + Sync {
     /// How many lanes keep the engine busy, and the largest batch that serves each best.
     fn lanes(&self) -> Lanes;
 
-    /// A session for one lane.
+    /// A session for one lane, which gives it `rows` images at once, or fewer.
     ///
     /// # Errors
     /// `Engine` if the engine cannot prepare one.
-    fn session(&self) -> Result<Box<dyn Session>>;
+    fn session(&self, rows: usize) -> Result<Box<dyn Session>>;
 
     /// Who perturbs its images by the rule of `interpolation`.
     fn perturbing(&self, _interpolation: Interpolation) -> Perturbing {
@@ -208,11 +208,11 @@ pub trait Front: Send + Sync {
     /// How many lanes keep it busy.
     fn lanes(&self) -> usize;
 
-    /// A session for one lane.
+    /// As [`Backend::session`].
     ///
     /// # Errors
     /// `Engine` if the engine cannot prepare one.
-    fn session(&self) -> Result<Box<dyn FrontSession>>;
+    fn session(&self, rows: usize) -> Result<Box<dyn FrontSession>>;
 }
 
 /// One lane's way through a [`Front`] into the network.

@@ -203,6 +203,9 @@ pub struct Timing {
     /// Those of them that an ONNX graph perturbed where the network computes.
     #[serde(default)]
     pub perturbed_on_provider: u64,
+    /// Images in a batch, as far as memory held them.
+    #[serde(default)]
+    pub batch: usize,
 }
 
 /// One line of a stream.

@@ -269,8 +269,8 @@ impl Backend for Rigged {
         Lanes { count: 2, batch: 10 }
     }
 
-    fn session(&self) -> Result<Box<dyn Session>> {
-        Ok(Box::new(Paused(self.network.session()?, self.pause)))
+    fn session(&self, rows: usize) -> Result<Box<dyn Session>> {
+        Ok(Box::new(Paused(self.network.session(rows)?, self.pause)))
     }
 
     fn perturbing(&self, _: Interpolation) -> Perturbing {
@@ -303,8 +303,8 @@ impl Front for RiggedFront {
         2
     }
 
-    fn session(&self) -> Result<Box<dyn FrontSession>> {
-        Ok(Box::new(RiggedSession(self.front.session()?, self.fault, Arc::clone(&self.asked))))
+    fn session(&self, rows: usize) -> Result<Box<dyn FrontSession>> {
+        Ok(Box::new(RiggedSession(self.front.session(rows)?, self.fault, Arc::clone(&self.asked))))
     }
 }
 

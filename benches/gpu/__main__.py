@@ -27,11 +27,6 @@ PLACES = ("cpu", "provider")
 HERE = Path(__file__).parent
 
 
-def batch(side: int) -> int:
-    """Images that relstab runs at once on a GPU: 16 MiB of input."""
-    return min(64, (16 << 20) // (3 * side * side * 4))
-
-
 def relstab(*arguments: str | Path) -> str:
     done = subprocess.run([RELSTAB, *arguments], capture_output=True, text=True, check=False, timeout=400)
     if done.returncode != 0:
@@ -91,23 +86,16 @@ class Bench:
             side = NETWORKS[name][1]
             for half in (False, True):
                 network = export(name, half)
-                passes = self.images * (1 + 2 * self.draws)
-                command = [
-                    sys.executable,
-                    HERE,
-                    "--bare",
-                    network,
-                    str(side),
-                    str(passes),
-                    f"--provider={self.provider}",
-                ]
                 record, used = with_memory(
                     lambda network=network, side=side: self.measure(network, side, f"--provider={self.provider}")
                 )
+                passes, rows = record["timing"]["passes"], record["timing"]["batch"]
+                work = ["--bare", network, *map(str, (side, passes, rows)), f"--provider={self.provider}"]
+                command = [sys.executable, HERE, *work]
                 bare, bare_used = with_memory(lambda command=command: float(subprocess.check_output(command)))
                 ratio = record["timing"]["total_s"] / bare
                 row(
-                    f"measure over bare inference, {network.stem}, {passes} passes ({bare:.2f} s bare)",
+                    f"measure over bare inference, {network.stem}, {passes} passes by {rows} ({bare:.2f} s bare)",
                     f"{ratio:.3f}",
                     "<= 1.10",
                 )
@@ -124,12 +112,13 @@ class Bench:
         name = self.public_network
         side = NETWORKS[name][1]
         images = numpy.load(self.probe(side))
+        network = export(name, half=False)
         started = time.perf_counter()
-        value = public.r_f(made(name), images, self.draws, batch(side), self.device)
-        seconds = time.perf_counter() - started
-        started = time.perf_counter()
-        record = self.measure(export(name, half=False), side, f"--provider={self.provider}")
+        record = self.measure(network, side, f"--provider={self.provider}")
         ours = time.perf_counter() - started
+        started = time.perf_counter()
+        value = public.r_f(made(name), images, self.draws, record["timing"]["batch"], self.device)
+        seconds = time.perf_counter() - started
         what = f"the public way over relstab, the whole command, {name}, {self.images} images x {self.draws} draws"
         row(
             f"{what} (R_f {value:.3g} and {record['r_f']['value']:.3g})",
@@ -195,13 +184,12 @@ def gpu_memory() -> int | None:
     return None if used is None else int(used.splitlines()[0])
 
 
-def bare(network: Path, side: int, passes: int, provider: str) -> float:
+def bare(network: Path, side: int, passes: int, rows: int, provider: str) -> float:
     """Seconds for so many images through ONNX Runtime in batches, input and output staying where it computes."""
     name, device = ("CUDAExecutionProvider", "cuda") if provider == "cuda" else ("CPUExecutionProvider", "cpu")
     if provider == "cuda":
         onnxruntime.preload_dlls()
     options = {"use_tf32": "0"} if provider == "cuda" else {}
-    rows = batch(side)
     session = onnxruntime.InferenceSession(network, providers=[(name, options)])
     kind = numpy.float16 if "float16" in session.get_inputs()[0].type else numpy.float32
     binding = session.io_binding()
@@ -224,11 +212,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--provider", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--quick", action="store_true", help="few images, small networks")
-    parser.add_argument("--bare", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--bare", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.bare:
-        network, side, passes = arguments.bare
-        print(bare(Path(network), int(side), int(passes), arguments.provider))
+        network, *numbers = arguments.bare
+        print(bare(Path(network), *map(int, numbers), provider=arguments.provider))
         return
     started = time.perf_counter()
     versions = f"onnxruntime {onnxruntime.__version__}, PyTorch {torch.__version__}, {relstab('--version').strip()}"

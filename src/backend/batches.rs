@@ -25,28 +25,37 @@ pub fn of_fixed_size(
     Ok(())
 }
 
-/// Runs `images` in batches of at most `most` rows.
-///
-/// One that memory does not hold is halved, and so are all that follow, down to single rows.
+/// Runs a batch of `rows`, or of half as many wherever memory does not hold it, down to a single one.
+pub fn halved<T>(rows: &mut usize, mut run: impl FnMut(usize) -> Result<T>) -> Result<T> {
+    loop {
+        match run(*rows) {
+            Err(error) if *rows > 1 && is_out_of_memory(&error) => *rows /= 2,
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Runs `images` in batches of at most `most` rows, which `run` is told too; one that is halved halves all that follow.
 pub fn within_memory(
     most: &mut usize,
     images: &[f32],
     outputs: &mut [f32],
     row: usize,
     outputs_per_row: usize,
-    mut run: impl FnMut(&[f32], &mut [f32]) -> Result<()>,
+    mut run: impl FnMut(usize, &[f32], &mut [f32]) -> Result<()>,
 ) -> Result<()> {
     let (all, mut done) = (images.len() / row, 0);
     while done < all {
-        let rows = (all - done).min(*most);
-        let end = done + rows;
-        match run(&images[done * row..end * row], &mut outputs[done * outputs_per_row..end * outputs_per_row]) {
-            Err(error) if rows > 1 && is_out_of_memory(&error) => *most = rows / 2,
-            outcome => {
-                outcome?;
-                done = end;
+        let wanted = (all - done).min(*most);
+        let mut rows = wanted;
+        halved(&mut rows, |rows| {
+            if rows < wanted {
+                *most = rows;
             }
-        }
+            let end = done + rows;
+            run(*most, &images[done * row..end * row], &mut outputs[done * outputs_per_row..end * outputs_per_row])
+        })?;
+        done += rows;
     }
     Ok(())
 }
@@ -62,7 +71,7 @@ const OUT_OF_MEMORY: [&str; 7] = [
     "bad allocation",
 ];
 
-pub fn is_out_of_memory(error: &Error) -> bool {
+fn is_out_of_memory(error: &Error) -> bool {
     let Error::Engine { message, .. } = error else { return false };
     OUT_OF_MEMORY.iter().any(|words| message.contains(words))
 }
@@ -74,7 +83,7 @@ mod tests {
     /// A network of one number for each image, on a machine that holds `room` images.
     fn run(most: &mut usize, room: usize, images: &[f32]) -> (Result<Vec<f32>>, Vec<usize>) {
         let (mut outputs, mut tried) = (vec![0.0; images.len()], Vec::new());
-        let outcome = within_memory(most, images, &mut outputs, 1, 1, |images, outputs| {
+        let outcome = within_memory(most, images, &mut outputs, 1, 1, |_, images, outputs| {
             tried.push(images.len());
             if images.len() > room {
                 let message = format!("Failed to allocate memory for requested buffer of size {}", images.len());
@@ -94,6 +103,19 @@ mod tests {
         assert_eq!(outputs.expect("in parts"), images.iter().map(|image| 2.0 * image).collect::<Vec<_>>());
         assert_eq!(tried, [20, 10, 5, 5, 5, 5]);
         assert_eq!(run(&mut most, 6, &images[..7]).1, [5, 2]);
+    }
+
+    #[test]
+    fn a_batch_that_is_whole_only_with_rows_of_zeros_is_halved_too() {
+        let (mut most, mut tried, mut outputs) = (usize::MAX, Vec::new(), vec![0.0; 5]);
+        let room = |most: usize, _: &[f32], _: &mut [f32]| {
+            tried.push(most.min(8));
+            let message = "out of memory".to_owned();
+            let error = Error::Engine { path: "net.onnx".into(), engine: "onnxruntime", action: "run", message };
+            if most.min(8) > 2 { Err(error) } else { Ok(()) }
+        };
+        within_memory(&mut most, &[1.0; 5], &mut outputs, 1, 1, room).expect("in parts");
+        assert_eq!((tried, most), (vec![8, 2, 2, 2], 2));
     }
 
     #[test]

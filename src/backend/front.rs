@@ -220,7 +220,7 @@ mod tests {
             }
             let mut found = [vec![0.0; ROWS * size], vec![0.0; ROWS * size]];
             let [first, second] = &mut found;
-            let mut session = front.session().expect("a session");
+            let mut session = front.session(ROWS).expect("a session");
             session.take(&images);
             session.run(&draws, first, second).expect("perturbed images");
             for (expected, found) in [deformed, noisy].iter().zip(&found) {

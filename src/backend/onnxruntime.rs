@@ -2,10 +2,13 @@
 
 mod lane;
 mod on_provider;
+mod staging;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ort::ep::cuda::ConvAlgorithmSearch;
@@ -14,6 +17,7 @@ use ort::logging::LogLevel;
 use ort::session::Session as OrtSession;
 use ort::session::builder::SessionBuilder;
 
+use super::batches::halved;
 use super::cuda::lacks;
 use super::graph::{Element, Graph, Input};
 use super::network::Given;
@@ -50,8 +54,7 @@ struct Source {
 
 /// Where sessions compute, how many of them and on how many cores each, and how many lanes share them.
 struct Place {
-    cuda: Option<CUDA>,
-    device: u16,
+    cuda: Option<(CUDA, u16)>,
     sessions: usize,
     threads_per_session: usize,
     lanes: Lanes,
@@ -131,8 +134,18 @@ struct Opened {
 impl Opened {
     fn new(source: &Source, place: Place, network: &Arc<Network>, element: Element) -> Result<Self> {
         let pool = Pool::new(vec![source.session(&place)?]);
-        let sessions = Arc::new(Sessions { pool, most: AtomicUsize::new(usize::MAX) });
-        let (rows, given) = Lane::new(&sessions, network, element)?.trial()?;
+        let gpu = place.cuda.as_ref().map(|(_, device)| *device);
+        let sessions = Arc::new(Sessions { pool, gpu, most: AtomicUsize::new(usize::MAX) });
+        let mut rows = network.fixed_batch.unwrap_or(if gpu.is_some() { place.lanes.batch } else { 1 });
+        let mut lane = Lane::new(&sessions, network, element, rows)?;
+        let given = if network.fixed_batch.is_none() && gpu.is_some() {
+            // How many images a GPU has room for is found before anything is made for them.
+            let given = halved(&mut rows, |rows| lane.trial(rows))?;
+            sessions.most.store(rows, Ordering::Relaxed);
+            given
+        } else {
+            lane.trial(rows)?
+        };
         for _ in 1..place.sessions {
             match source.session(&place) {
                 Ok(session) => sessions.pool.add(session),
@@ -153,7 +166,7 @@ const BATCH_BYTES: usize = 2 << 20;
 const GPU_BATCH_BYTES: usize = 16 << 20;
 /// Sessions on a GPU: one copies while the other computes.
 const GPU_SESSIONS: usize = 2;
-/// Lanes that perturb for a GPU, at most: each keeps four batches in memory.
+/// Lanes that perturb for a GPU, at most: each keeps five batches in memory.
 const GPU_LANES: usize = 8;
 /// A guess of what it takes to prepare a graph that perturbs images on a GPU.
 const PREPARING: Duration = Duration::from_millis(300);
@@ -167,7 +180,7 @@ impl Place {
         let affordable = usize::try_from(WEIGHTS_LIMIT_BYTES / weights_bytes.max(1)).unwrap_or(usize::MAX);
         let count = threads.min(affordable).max(1);
         let lanes = Lanes { count, batch: batch(BATCH_BYTES, shape) };
-        Self { cuda: None, device: 0, sessions: count, threads_per_session: threads.div_ceil(count), lanes }
+        Self { cuda: None, sessions: count, threads_per_session: threads.div_ceil(count), lanes }
     }
 
     /// The arena grows by what is needed, not by doubling, and 32-bit floats are multiplied as such: TensorFloat-32 rounds to
@@ -185,7 +198,7 @@ impl Place {
             cuda = cuda.with_memory_limit(usize::try_from(bytes).unwrap_or(usize::MAX) / sessions);
         }
         let lanes = Lanes { count: threads.clamp(GPU_SESSIONS, GPU_LANES), batch: batch(GPU_BATCH_BYTES, shape) };
-        Self { cuda: Some(cuda), device, sessions: GPU_SESSIONS, threads_per_session: 1, lanes }
+        Self { cuda: Some((cuda, device)), sessions: GPU_SESSIONS, threads_per_session: 1, lanes }
     }
 
     fn builder(&self, runtime: &Runtime) -> ort::Result<SessionBuilder> {
@@ -193,7 +206,7 @@ impl Place {
             .with_intra_threads(self.threads_per_session)?
             .with_inter_threads(1)?
             .with_log_level(LogLevel::Fatal)?;
-        if let Some(cuda) = &self.cuda {
+        if let Some((cuda, _)) = &self.cuda {
             builder = builder.with_execution_providers([cuda.clone().build().error_on_failure()])?;
         }
         Ok(builder)
@@ -236,11 +249,12 @@ impl Backend for OnnxRuntime {
     }
 
     fn lanes(&self) -> Lanes {
-        self.place.lanes
+        let Lanes { count, batch } = self.place.lanes;
+        Lanes { count, batch: batch.min(self.sessions.most.load(Ordering::Relaxed)) }
     }
 
-    fn session(&self) -> Result<Box<dyn Session>> {
-        Ok(Box::new(Lane::new(&self.sessions, &self.network, self.element)?))
+    fn session(&self, rows: usize) -> Result<Box<dyn Session>> {
+        Ok(Box::new(Lane::new(&self.sessions, &self.network, self.element, rows)?))
     }
 
     fn perturbing(&self, interpolation: Interpolation) -> Perturbing {

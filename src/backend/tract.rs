@@ -112,7 +112,7 @@ impl Backend for Tract {
         self.lanes
     }
 
-    fn session(&self) -> Result<Box<dyn Session>> {
+    fn session(&self, _rows: usize) -> Result<Box<dyn Session>> {
         let network = Arc::clone(&self.network);
         let state = self.plan.spawn().map_err(|error| engine_error(&network.path, NAME, "load", error))?;
         let dims = network.input_dims(network.fixed_batch.unwrap_or(1));

@@ -44,7 +44,7 @@ fn farthest(expected: &[f32], found: &[f32]) -> f32 {
 fn outputs(backend: &dyn Backend) -> Result<Vec<f32>> {
     let images: Vec<f32> = (0..IMAGES * SHAPE.len()).map(|place| (place as f32 * 0.37).sin()).collect();
     let mut outputs = vec![0.0; IMAGES * CLASSES];
-    backend.session()?.run(&images, &mut outputs)?;
+    backend.session(IMAGES)?.run(&images, &mut outputs)?;
     Ok(outputs)
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Passes {
     pub times: Times,
     /// Images that went through the network.
     pub count: u64,
+    /// Images in a batch.
+    pub batch: usize,
     /// What the reader should know.
     pub note: Option<String>,
 }
@@ -61,6 +63,7 @@ pub(super) fn run(
         tallies: vec![Tally::default(); images],
         times: Times::default(),
         count,
+        batch: 0,
         note: None,
     };
     let lanes = network.lanes().count;
@@ -76,16 +79,18 @@ pub(super) fn run(
     for times in &times {
         passes.times.add(times, 1);
     }
+    passes.batch = network.network().fixed_batch.unwrap_or_else(|| largest.min(network.lanes().batch));
     passes.note = note;
     finite(network.network(), probe, &passes.output.faults)?;
     Ok(passes)
 }
 
-/// Splits `images` into blocks of nearly equal size, at most `batch`, a multiple of `lanes` of them where there is enough:
-/// no lane is left with a whole block while the others are done.
+/// Splits `images` into blocks of at most `batch`, small enough that no lane is left with much while the others are done. All
+/// but the last have one size: an engine may plan anew for each that it meets.
 fn block_sizes(images: usize, lanes: usize, batch: usize) -> Vec<usize> {
     let blocks = images.div_ceil(batch).next_multiple_of(lanes).min(images);
-    (0..blocks).map(|block| (block + 1) * images / blocks - block * images / blocks).collect()
+    let size = images.div_ceil(blocks);
+    (0..images).step_by(size).map(|first| size.min(images - first)).collect()
 }
 
 fn jobs<'a>(passes: &'a mut Passes, sizes: &[usize]) -> Vec<Job<'a>> {
@@ -153,9 +158,9 @@ mod tests {
     use super::block_sizes;
 
     #[test]
-    fn blocks_are_even_and_within_the_batch() {
-        assert_eq!(block_sizes(500, 2, 64), [62, 63, 62, 63, 62, 63, 62, 63]);
-        assert_eq!(block_sizes(3, 2, 64), [1, 2]);
+    fn blocks_have_one_size_within_the_batch() {
+        assert_eq!(block_sizes(500, 2, 64), [63, 63, 63, 63, 63, 63, 63, 59]);
+        assert_eq!(block_sizes(3, 2, 64), [2, 1]);
         assert_eq!(block_sizes(1, 4, 8), [1]);
         for (images, lanes, batch) in [(500, 3, 17), (2, 16, 1), (10_000, 2, 3)] {
             let sizes = block_sizes(images, lanes, batch);

@@ -231,6 +231,7 @@ impl Parts<'_> {
                 inference_s: self.passes.times.inference.as_secs_f64(),
                 passes: self.passes.count,
                 perturbed_on_provider: self.passes.times.on_provider,
+                batch: self.passes.batch,
             },
             warnings,
         };

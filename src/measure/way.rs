@@ -196,7 +196,7 @@ impl<'a> OnProvider<'a> {
         Ok(Self {
             shared,
             runner: Runner::new(shared.backend, rows)?,
-            session: front.session()?,
+            session: front.session(rows)?,
             scratch: shared.perturber.scratch(),
             buffers: Buffers::new(shared.backend.network(), rows),
             draws: Draws::default(),
@@ -260,7 +260,7 @@ impl<'a> Runner<'a> {
     fn new(backend: &'a dyn Backend, rows: usize) -> Result<Self> {
         let network = backend.network();
         let size = if network.layout == Layout::Nhwc { rows * network.shape.len() } else { 0 };
-        Ok(Self { session: backend.session()?, network, channels_last: vec![0.0; size] })
+        Ok(Self { session: backend.session(rows)?, network, channels_last: vec![0.0; size] })
     }
 
     /// Writes `[row, number]` of the first `rows` images; gives the time it took.

@@ -86,7 +86,8 @@ impl<'a> Work<'a> {
         let front = self.shared.backend.front(self.shared.perturber)?;
         let rows = self.images.min(2);
         let shared = Shared { report: &|_| (), ..self.shared };
-        let (mut here, mut there) = (OnCpu::new(shared, rows)?, OnProvider::new(shared, &*front, rows)?);
+        let (mut here, mut there) =
+            (OnCpu::new(shared, self.largest)?, OnProvider::new(shared, &*front, self.largest)?);
         let mut displacements = vec![Displacement::default(); rows];
         let clean = here.clean(0..rows)?.to_vec();
         there.clean(0..rows)?;

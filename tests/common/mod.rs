@@ -108,7 +108,7 @@ impl Backend for FixedBackend {
         self.lanes
     }
 
-    fn session(&self) -> Result<Box<dyn Session>> {
+    fn session(&self, _rows: usize) -> Result<Box<dyn Session>> {
         let (size, outputs) = (self.network.shape.len(), self.network.row());
         Ok(Box::new(FixedSession { size, outputs, function: self.function, parameters: self.parameters.clone() }))
     }

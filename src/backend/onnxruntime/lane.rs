@@ -7,9 +7,10 @@ use half::{bf16, f16};
 use ort::session::{
     HasSelectedOutputs, OutputSelector, RunOptions, Session as OrtSession, SessionInputValue, SessionOutputs,
 };
-use ort::value::{DynTensor, DynValue, PrimitiveTensorElementType, Tensor, TensorElementType, TensorRef, ValueType};
+use ort::value::{DynValue, TensorElementType, TensorRef, ValueType};
 
 use super::NAME;
+use super::staging::Staging;
 use crate::backend::graph::Element;
 use crate::backend::network::Given;
 use crate::backend::pool::Pool;
@@ -19,54 +20,44 @@ use crate::error::Result;
 /// The sessions of a network, all made when it is loaded; a lane holds one while a batch runs.
 pub(super) struct Sessions {
     pub pool: Pool<OrtSession>,
+    /// The GPU that they compute on.
+    pub gpu: Option<u16>,
     /// Images that memory holds at once, as far as it is known.
     pub most: AtomicUsize,
 }
 
-pub(super) struct Lane {
-    pub sessions: Arc<Sessions>,
-    options: RunOptions<HasSelectedOutputs>,
-    pub network: Arc<Network>,
-    element: Element,
+impl Sessions {
+    /// The rows of all batches of a lane that gives `rows` at once or fewer, where batches have one size: cuDNN plans every
+    /// convolution anew for each that it meets, which takes longer than rows of zeros.
+    pub fn whole_batch(&self, rows: usize) -> Option<usize> {
+        self.gpu.map(|_| rows)
+    }
 }
 
-impl Lane {
-    pub fn new(sessions: &Arc<Sessions>, network: &Arc<Network>, element: Element) -> Result<Self> {
+/// Runs tensors, wherever they lie.
+pub(super) struct Runner {
+    pub sessions: Arc<Sessions>,
+    pub network: Arc<Network>,
+    options: RunOptions<HasSelectedOutputs>,
+}
+
+impl Runner {
+    pub fn new(sessions: &Arc<Sessions>, network: &Arc<Network>) -> Result<Self> {
         let outputs = network.tensors().fold(OutputSelector::no_default(), |all, tensor| all.with(&tensor.name));
         let options = RunOptions::new().map_err(|error| engine_error(&network.path, NAME, "run", error))?;
         Ok(Self {
             sessions: Arc::clone(sessions),
-            options: options.with_outputs(outputs),
             network: Arc::clone(network),
-            element,
+            options: options.with_outputs(outputs),
         })
     }
 
-    /// Runs one batch of zeros: how many rows it has, and what it gives.
-    pub fn trial(&self) -> Result<(usize, Vec<Given>)> {
-        let rows = self.network.fixed_batch.unwrap_or(1);
-        let zeros = vec![0.0; rows * self.network.shape.len()];
-        let mut all = Vec::new();
-        self.with_input(&zeros, rows, |input| {
-            self.with_outputs(input, |given| {
-                all = (0..given.len()).map(|index| told(given[index].dtype())).collect();
-                Ok(())
-            })
-        })?;
-        Ok((rows, all))
-    }
-
-    fn run_batch(&self, images: &[f32], outputs: &mut [f32]) -> Result<()> {
-        let count = images.len() / self.network.shape.len();
-        self.with_input(images, count, |input| self.run_value(input, outputs))
-    }
-
-    /// Runs a batch in a tensor as the network takes it, wherever that lies.
-    pub fn run_value(&self, input: SessionInputValue, outputs: &mut [f32]) -> Result<()> {
+    /// Writes `[row, number]` of a batch as the network takes it.
+    pub fn run(&self, input: SessionInputValue, outputs: &mut [f32]) -> Result<()> {
         let network = &*self.network;
         let row = network.row();
         let mut outcome = Ok(());
-        self.with_outputs(input, |given| {
+        self.read(input, |given| {
             for (index, (tensor, columns)) in network.tensors().zip(network.columns()).enumerate() {
                 let places = outputs.chunks_exact_mut(row).map(|row| &mut row[columns.clone()]);
                 if !gather(&tensor.coordinates, &given[index], places)? {
@@ -79,28 +70,7 @@ impl Lane {
         outcome
     }
 
-    fn with_input<T>(
-        &self,
-        images: &[f32],
-        rows: usize,
-        run: impl FnOnce(SessionInputValue) -> Result<T>,
-    ) -> Result<T> {
-        let failed = |error: ort::Error| engine_error(&self.network.path, NAME, "run", error);
-        let dims = self.network.input_dims(rows);
-        let converted = match self.element {
-            Element::Float32 => return run(TensorRef::from_array_view((dims, images)).map_err(failed)?.into()),
-            Element::Float16 => tensor(dims, images, f16::from_f32),
-            Element::Bfloat16 => tensor(dims, images, bf16::from_f32),
-            Element::Float64 => tensor(dims, images, f64::from),
-        };
-        run((&converted.map_err(failed)?).into())
-    }
-
-    fn with_outputs(
-        &self,
-        input: SessionInputValue,
-        read: impl FnOnce(&SessionOutputs) -> ort::Result<()>,
-    ) -> Result<()> {
+    fn read(&self, input: SessionInputValue, read: impl FnOnce(&SessionOutputs) -> ort::Result<()>) -> Result<()> {
         let failed = |error: ort::Error| engine_error(&self.network.path, NAME, "run", error);
         let inputs = vec![(self.network.input.as_str(), input)];
         let mut session = self.sessions.pool.hold();
@@ -109,19 +79,60 @@ impl Lane {
     }
 }
 
+/// Runs images that lie in this process.
+pub(super) struct Lane {
+    runner: Runner,
+    /// As [`Sessions::whole_batch`].
+    whole_batch: Option<usize>,
+    /// `None` where the network takes images as they are.
+    staging: Option<Staging>,
+}
+
+impl Lane {
+    /// For `rows` images at once, or fewer.
+    pub fn new(sessions: &Arc<Sessions>, network: &Arc<Network>, element: Element, rows: usize) -> Result<Self> {
+        let staging = match sessions.gpu {
+            Some(device) => Some(Staging::pinned(element, &sessions.pool.hold(), device)),
+            None => (element != Element::Float32).then(|| Staging::new(element)),
+        };
+        Ok(Self { runner: Runner::new(sessions, network)?, whole_batch: sessions.whole_batch(rows), staging })
+    }
+
+    /// Runs a batch of zeros; tells what the network gives.
+    pub fn trial(&mut self, rows: usize) -> Result<Vec<Given>> {
+        let Self { runner, staging, .. } = self;
+        let zeros = vec![0.0; rows * runner.network.shape.len()];
+        let mut all = Vec::new();
+        with_input(&runner.network, staging, &zeros, |input| {
+            runner.read(input, |given| {
+                all = (0..given.len()).map(|index| told(given[index].dtype())).collect();
+                Ok(())
+            })
+        })?;
+        Ok(all)
+    }
+}
+
+/// Runs with a batch of images in a tensor as the network takes it.
+fn with_input(
+    network: &Network,
+    staging: &mut Option<Staging>,
+    images: &[f32],
+    run: impl FnOnce(SessionInputValue) -> Result<()>,
+) -> Result<()> {
+    let failed = |error: ort::Error| engine_error(&network.path, NAME, "run", error);
+    let dims = network.input_dims(images.len() / network.shape.len());
+    match staging {
+        None => run(TensorRef::from_array_view((dims, images)).map_err(failed)?.into()),
+        Some(staging) => run(staging.fill(dims, images).map_err(failed)?.into()),
+    }
+}
+
 fn told(kind: &ValueType) -> Given {
     use TensorElementType::{Bfloat16, Float16, Float32, Float64};
     let are_floats = matches!(kind.tensor_type(), Some(Float16 | Bfloat16 | Float32 | Float64));
     let sizes = kind.tensor_shape().into_iter().flat_map(|shape| shape.iter());
     Given { are_floats, sizes: sizes.map(|size| usize::try_from(*size).unwrap_or(0)).collect() }
-}
-
-fn tensor<T>(dims: Vec<usize>, images: &[f32], convert: fn(f32) -> T) -> ort::Result<DynTensor>
-where
-    T: PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static,
-{
-    let values: Vec<T> = images.iter().map(|value| convert(*value)).collect();
-    Ok(Tensor::from_array((dims, values))?.upcast())
 }
 
 /// Writes the measured coordinates into a row each; whether there were as many values as there should be.
@@ -146,14 +157,22 @@ fn gather<'a>(
 
 impl Session for Lane {
     fn run(&mut self, images: &[f32], outputs: &mut [f32]) -> Result<()> {
-        let (size, row) = (self.network.shape.len(), self.network.row());
-        let run = |images: &[f32], outputs: &mut [f32]| self.run_batch(images, outputs);
-        if let Some(batch) = self.network.fixed_batch {
+        let Self { runner, whole_batch, staging } = self;
+        let Runner { sessions, network, .. } = &*runner;
+        let (size, row) = (network.shape.len(), network.row());
+        let mut run = |images: &[f32], outputs: &mut [f32]| {
+            with_input(network, staging, images, |input| runner.run(input, outputs))
+        };
+        if let Some(batch) = network.fixed_batch {
             return batches::of_fixed_size(batch, images, outputs, size, row, run);
         }
-        let mut most = self.sessions.most.load(Ordering::Relaxed);
-        let outcome = batches::within_memory(&mut most, images, outputs, size, row, run);
-        self.sessions.most.fetch_min(most, Ordering::Relaxed);
+        let mut most = sessions.most.load(Ordering::Relaxed);
+        let outcome =
+            batches::within_memory(&mut most, images, outputs, size, row, |most, images, outputs| match whole_batch {
+                Some(rows) => batches::of_fixed_size(most.min(*rows), images, outputs, size, row, &mut run),
+                None => run(images, outputs),
+            });
+        sessions.most.fetch_min(most, Ordering::Relaxed);
         outcome
     }
 }

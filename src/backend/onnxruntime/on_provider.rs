@@ -7,11 +7,10 @@ use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{IoBinding, Session as OrtSession};
 use ort::value::{DynValue, Tensor};
 
-use super::lane::{Lane, Sessions};
+use super::lane::{Runner, Sessions};
 use super::{NAME, OnnxRuntime};
-use crate::backend::batches::is_out_of_memory;
+use crate::backend::batches::halved;
 use crate::backend::front::{DEFORMED, IMAGES, KEYS, NOISY, SPECTRA, graph};
-use crate::backend::graph::Element;
 use crate::backend::{Front, FrontSession, Network, engine_error};
 use crate::error::Result;
 use crate::perturb::{Draws, Perturber};
@@ -20,9 +19,8 @@ use crate::probe::Shape;
 /// The graph in one session, which all lanes share.
 pub(super) struct OnProvider {
     graph: Arc<Mutex<OrtSession>>,
-    sessions: Arc<Sessions>,
+    pub sessions: Arc<Sessions>,
     network: Arc<Network>,
-    element: Element,
     lanes: usize,
     memory: MemoryInfo<'static>,
     half_waves: usize,
@@ -34,15 +32,14 @@ impl OnProvider {
         let failed = |error| engine_error(&backend.network.path, NAME, "load what perturbs images for", error);
         let file = graph(perturber, &backend.network, backend.element);
         let graph = backend.place.builder(&backend.runtime).and_then(|mut builder| builder.commit_from_memory(&file));
-        let cuda = backend.place.cuda.is_some();
-        let device = if cuda { AllocationDevice::CUDA } else { AllocationDevice::CPU };
-        let number = backend.place.device.into();
-        let memory = MemoryInfo::new(device, number, AllocatorType::Device, MemoryType::Default).map_err(failed)?;
+        let (device, number) =
+            backend.sessions.gpu.map_or((AllocationDevice::CPU, 0), |number| (AllocationDevice::CUDA, number));
+        let memory =
+            MemoryInfo::new(device, number.into(), AllocatorType::Device, MemoryType::Default).map_err(failed)?;
         Ok(Self {
             graph: Arc::new(Mutex::new(graph.map_err(failed)?)),
             sessions: Arc::clone(&backend.sessions),
             network: Arc::clone(&backend.network),
-            element: backend.element,
             lanes: backend.place.sessions,
             memory,
             half_waves: perturber.deformation().cutoff as usize,
@@ -56,10 +53,11 @@ impl Front for OnProvider {
         self.lanes
     }
 
-    fn session(&self) -> Result<Box<dyn FrontSession>> {
+    fn session(&self, rows: usize) -> Result<Box<dyn FrontSession>> {
         Ok(Box::new(FrontLane {
             graph: Arc::clone(&self.graph),
-            lane: Lane::new(&self.sessions, &self.network, self.element)?,
+            runner: Runner::new(&self.sessions, &self.network)?,
+            whole_batch: self.network.fixed_batch.or_else(|| self.sessions.whole_batch(rows)),
             memory: self.memory.clone(),
             half_waves: self.half_waves,
             most: Arc::clone(&self.most),
@@ -71,7 +69,9 @@ impl Front for OnProvider {
 
 struct FrontLane {
     graph: Arc<Mutex<OrtSession>>,
-    lane: Lane,
+    runner: Runner,
+    /// The rows of all batches, where these have one size.
+    whole_batch: Option<usize>,
     memory: MemoryInfo<'static>,
     half_waves: usize,
     /// Images that memory holds at once, as far as it is known.
@@ -84,7 +84,7 @@ struct FrontLane {
 /// Images that are bound to the graph's input, where that computes.
 struct Batch {
     rows: usize,
-    /// With rows of zeros, for networks of one batch size.
+    /// With rows of zeros that make the batch whole.
     all: usize,
     binding: IoBinding,
 }
@@ -92,17 +92,18 @@ struct Batch {
 impl FrontLane {
     /// Rows of a batch.
     fn rows(&self) -> usize {
-        let Lane { network, sessions, .. } = &self.lane;
+        let Runner { network, sessions, .. } = &self.runner;
         let most = self.most.load(Ordering::Relaxed).min(sessions.most.load(Ordering::Relaxed));
-        network.fixed_batch.unwrap_or_else(|| (self.images.len() / network.shape.len()).min(most).max(1))
+        let rows = self.whole_batch.unwrap_or(self.images.len() / network.shape.len());
+        network.fixed_batch.unwrap_or_else(|| rows.min(most).max(1))
     }
 
     fn bind(&self, rows: usize) -> Result<Vec<Batch>> {
-        let network = &self.lane.network;
+        let network = &self.runner.network;
         let Shape { channels, height, width } = network.shape;
         let bind = |images: &[f32]| -> ort::Result<Batch> {
             let own = images.len() / network.shape.len();
-            let all = network.fixed_batch.unwrap_or(own);
+            let all = self.whole_batch.map_or(own, |_| rows);
             let mut images = images.to_vec();
             images.resize(all * network.shape.len(), 0.0);
             // Not beside a run: what that frees is not yet free for a copy.
@@ -121,7 +122,7 @@ impl FrontLane {
     }
 
     fn run_batches(&self, batches: &mut [Batch], draws: &Draws, mut perturbed: [&mut [f32]; 2]) -> Result<()> {
-        let (network, numbers) = (&self.lane.network, self.lane.network.row());
+        let (network, numbers) = (&self.runner.network, self.runner.network.row());
         let mut given = vec![0.0; batches.iter().map(|batch| batch.all).max().unwrap_or(0) * numbers];
         let mut first = 0;
         for batch in batches {
@@ -130,7 +131,7 @@ impl FrontLane {
                 .map_err(|error| engine_error(&network.path, NAME, "perturb images for", error))?;
             for (value, perturbed) in values.iter().zip(&mut perturbed) {
                 let given = &mut given[..batch.all * numbers];
-                self.lane.run_value(value.into(), given)?;
+                self.runner.run(value.into(), given)?;
                 let own = first * numbers..(first + batch.rows) * numbers;
                 perturbed[own.clone()].copy_from_slice(&given[..own.len()]);
             }
@@ -175,24 +176,23 @@ impl FrontSession for FrontLane {
     }
 
     fn run(&mut self, draws: &Draws, deformed: &mut [f32], noisy: &mut [f32]) -> Result<()> {
-        let mut batches = std::mem::take(&mut self.batches);
-        loop {
-            let rows = batches.first().map_or_else(|| self.rows(), |batch| batch.rows);
-            let bound = if batches.is_empty() { self.bind(rows) } else { Ok(batches) };
-            let outcome = bound.and_then(|mut bound| {
-                self.run_batches(&mut bound, draws, [&mut *deformed, &mut *noisy])?;
-                Ok(bound)
-            });
-            match outcome {
-                Err(error) if self.lane.network.fixed_batch.is_none() && rows > 1 && is_out_of_memory(&error) => {
-                    self.most.fetch_min(rows / 2, Ordering::Relaxed);
-                    batches = Vec::new();
-                }
-                outcome => {
-                    self.batches = outcome?;
-                    return Ok(());
-                }
-            }
+        let mut bound = std::mem::take(&mut self.batches);
+        let wanted = bound.first().map_or_else(|| self.rows(), |batch| batch.all);
+        let mut run = |rows: usize| {
+            let batches = std::mem::take(&mut bound);
+            let mut batches = if batches.is_empty() { self.bind(rows)? } else { batches };
+            self.run_batches(&mut batches, draws, [&mut *deformed, &mut *noisy])?;
+            Ok(batches)
+        };
+        let mut rows = wanted;
+        let batches = match self.runner.network.fixed_batch {
+            Some(rows) => run(rows),
+            None => halved(&mut rows, run),
+        };
+        if rows < wanted {
+            self.most.fetch_min(rows, Ordering::Relaxed);
         }
+        self.batches = batches?;
+        Ok(())
     }
 }

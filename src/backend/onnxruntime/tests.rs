@@ -1,0 +1,112 @@
+use std::path::Path;
+
+use half::{bf16, f16};
+use ort::value::PrimitiveTensorElementType;
+use tract_onnx::pb::tensor_proto::DataType;
+
+use super::staging::Staging;
+use super::*;
+use crate::backend::onnx::{Builder, number};
+use crate::backend::runtime;
+use crate::perturb::{Deformation, Draws};
+
+const SHAPE: Shape = Shape { channels: 1, height: 4, width: 4 };
+
+/// A network that gives of each image its first pixel and how many rows its batch had.
+fn counting() -> OnnxRuntime {
+    let mut graph = Builder::new("counting");
+    graph.input("images", DataType::Float, &[SHAPE.channels, SHAPE.height, SHAPE.width]);
+    let (first, flat) = (graph.places(&[0]), graph.node("Flatten", &["images"], vec![]));
+    let pixels = graph.node("Gather", &[&flat, &first], vec![number("axis", 1)]);
+    let shape = graph.node("Shape", &["images"], vec![]);
+    let rows = graph.node("Gather", &[&shape, &first], vec![]);
+    let rows = graph.node("Cast", &[&rows], vec![number("to", DataType::Float as i64)]);
+    let nothing = graph.float(0.0);
+    let counts = graph.node("Mul", &[&pixels, &nothing], vec![]);
+    let counts = graph.node("Add", &[&counts, &rows], vec![]);
+    graph.node("Concat", &[&pixels, &counts], vec![number("axis", 1)]);
+    graph.output("logits", DataType::Float, &[2]);
+
+    let graph = Graph::of(Path::new("counting"), graph.file(17), None).expect("a network");
+    let input = graph.input_of(SHAPE, None).expect("images fit");
+    let options = Options { provider: Provider::Cpu, ..Options::default() };
+    let runtime = runtime(None).expect("ONNX Runtime in the active Python environment");
+    OnnxRuntime::load(runtime, graph, (SHAPE, input), &options, 1).expect("a network")
+}
+
+fn images(count: usize) -> Vec<f32> {
+    (0..count * SHAPE.len()).map(|place| (place / SHAPE.len()) as f32).collect()
+}
+
+fn rows_of_batches(outputs: &[f32]) -> Vec<usize> {
+    outputs.chunks_exact(2).map(|row| row[1] as usize).collect()
+}
+
+/// As if they computed on a GPU; that there is no pinned memory costs nothing but speed.
+fn on_a_gpu(sessions: &mut Arc<Sessions>) {
+    Arc::get_mut(sessions).expect("not shared yet").gpu = Some(0);
+}
+
+#[test]
+fn batches_of_a_gpu_have_one_size() {
+    let mut network = counting();
+    let mut outputs = vec![0.0; 2 * 11];
+    network.session(4).expect("a session").run(&images(11), &mut outputs).expect("on the CPU");
+    assert_eq!(rows_of_batches(&outputs), [11; 11]);
+    on_a_gpu(&mut network.sessions);
+    let mut session = network.session(4).expect("a session");
+    for most in [usize::MAX, 2] {
+        network.sessions.most.store(most, Ordering::Relaxed);
+        session.run(&images(11), &mut outputs).expect("on a GPU");
+        assert_eq!(rows_of_batches(&outputs), vec![most.min(4); 11]);
+        assert!(outputs.chunks_exact(2).enumerate().all(|(image, row)| row[0] as usize == image), "{outputs:?}");
+    }
+}
+
+#[test]
+fn batches_that_a_gpu_perturbs_have_one_size() {
+    let network = counting();
+    let perturber = Perturber::new(SHAPE, &Deformation::default(), 0).expect("usable settings");
+    let mut front = OnProvider::new(&network, &perturber).expect("a graph");
+    drop(network);
+    on_a_gpu(&mut front.sessions);
+    let mut draws = Draws::default();
+    let mut scratch = perturber.scratch();
+    for index in 0..5 {
+        perturber.draw(index, 0, &mut draws, &mut scratch);
+    }
+    for (most, expected) in [(usize::MAX, 4), (2, 2)] {
+        front.sessions.most.store(most, Ordering::Relaxed);
+        let mut session = front.session(4).expect("a session");
+        session.take(&images(5));
+        let (mut deformed, mut noisy) = (vec![0.0; 10], vec![0.0; 10]);
+        session.run(&draws, &mut deformed, &mut noisy).expect("perturbed");
+        for outputs in [&deformed, &noisy] {
+            assert_eq!(rows_of_batches(outputs), [expected; 5]);
+            // Images of one shade stay as they are.
+            assert!(outputs.chunks_exact(2).enumerate().all(|(image, row)| (row[0] - image as f32).abs() < 1e-5));
+        }
+    }
+}
+
+#[test]
+fn staged_images_are_those_of_the_last_batch() {
+    fn check<T: PrimitiveTensorElementType + PartialEq + std::fmt::Debug>(
+        element: Element,
+        convert: impl Fn(f32) -> T,
+    ) {
+        let mut staging = Staging::new(element);
+        for (rows, first) in [(3, 0.5), (3, -0.3), (2, 0.1), (5, 7.0)] {
+            let images: Vec<f32> = (0..rows * 4).map(|place| first + place as f32).collect();
+            let tensor = staging.fill(vec![rows, 4], &images).expect("a tensor");
+            let (shape, values) = tensor.try_extract_tensor::<T>().expect("of this type");
+            assert_eq!(**shape, [rows as i64, 4]);
+            assert_eq!(values, images.iter().map(|value| convert(*value)).collect::<Vec<_>>());
+        }
+    }
+    runtime(None).expect("ONNX Runtime in the active Python environment");
+    check(Element::Float32, |value| value);
+    check(Element::Float16, f16::from_f32);
+    check(Element::Bfloat16, bf16::from_f32);
+    check(Element::Float64, f64::from);
+}
