@@ -162,8 +162,8 @@ impl Opened {
 const WEIGHTS_LIMIT_BYTES: u64 = 512 << 20;
 /// Input of one batch on the CPU: enough rows to amortise a call, few enough to stay near the cache.
 const BATCH_BYTES: usize = 2 << 20;
-/// Input of one batch on a GPU: enough rows to fill it; where its memory does not hold them they are halved.
-const GPU_BATCH_BYTES: usize = 16 << 20;
+/// Input of one batch on a GPU: two are in flight there, enough rows to fill it; each holds memory that a training may want.
+const GPU_BATCH_BYTES: usize = 8 << 20;
 /// Sessions on a GPU: one copies while the other computes.
 const GPU_SESSIONS: usize = 2;
 /// Lanes that perturb for a GPU, at most: each keeps five batches in memory.
