@@ -155,7 +155,7 @@ pub fn main() -> ProcessExit {
             let _ = rustix::process::nice(nice);
             crate::watch::worker::run(duty).map(|()| ExitCode::Success)
         }
-        Command::Schema => print_json(&crate::event::schema(), true).map(|()| ExitCode::Success),
+        Command::Schema => print_json(&crate::event::schema()).map(|()| ExitCode::Success),
     };
     let code = outcome.unwrap_or_else(|error| {
         complain("error", &error.one_line());
@@ -175,23 +175,27 @@ fn complain(kind: &str, text: &str) {
     let _ = writeln!(io::stderr(), "{kind}: {text}");
 }
 
-/// Prints to standard output; a reader that has gone away ends the program quietly, as `head` expects.
+/// Prints to standard output.
 fn print(text: &str) -> Result<()> {
+    is_read(text).map(|_| ())
+}
+
+/// As [`print`]; gives whether anybody still reads: one who has gone away, as `head` does, has read enough.
+fn is_read(text: &str) -> Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(ExitCode::Success as i32),
-        result => result.map_err(Error::io("standard output".as_ref(), "write")),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        result => result.map(|()| true).map_err(Error::io("standard output".as_ref(), "write")),
     }
 }
 
-fn print_json(value: &impl serde::Serialize, pretty: bool) -> Result<()> {
-    let text = if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
-    let text = text.map_err(|error| Error::Io {
-        path: "standard output".into(),
-        action: "write",
-        source: io::Error::other(error),
-    })?;
-    print(&format!("{text}\n"))
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    print(&line(serde_json::to_string_pretty(value))?)
+}
+
+fn line(json: serde_json::Result<String>) -> Result<String> {
+    let text = json.map_err(|error| Error::io("standard output".as_ref(), "write")(error.into()))?;
+    Ok(text + "\n")
 }
 
 #[cfg(test)]

@@ -244,7 +244,7 @@ pub enum Kind {
         /// The checkpoint's file.
         #[serde(serialize_with = "crate::path::serialize_text")]
         path: PathBuf,
-        /// Its step, as far as the file's name or `NAME.onnx.json` tells.
+        /// Its step, as far as the file's name tells.
         step: Option<u64>,
     },
     /// It will not be measured.

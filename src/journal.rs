@@ -128,11 +128,15 @@ impl Journal {
         let fail = |source| Error::Journal { path: path.to_owned(), action: "open", source };
         let mut db = Connection::open(path).map_err(fail)?;
         db.busy_timeout(PATIENCE).map_err(fail)?;
+        let version = version(&db).map_err(fail)?;
+        let missing = VERSIONS.get(version..).ok_or_else(|| newer(path, version))?;
+        let has_tables = || db.prepare("SELECT 1 FROM sqlite_schema")?.exists([]);
+        if version == 0 && has_tables().map_err(fail)? {
+            return Err(foreign(path));
+        }
         db.pragma_update(None, "journal_mode", "wal").map_err(fail)?;
         db.pragma_update(None, "synchronous", "normal").map_err(fail)?;
         db.pragma_update(None, "foreign_keys", true).map_err(fail)?;
-        let version = version(&db).map_err(fail)?;
-        let missing = VERSIONS.get(version..).ok_or_else(|| newer(path, version))?;
         bring_up(&mut db, missing).map_err(fail)?;
         db.set_prepared_statement_cache_capacity(64);
         Ok(Self { db, path: path.to_owned() })
@@ -151,6 +155,9 @@ impl Journal {
         let version = version(&db).map_err(fail)?;
         if version > VERSIONS.len() {
             return Err(newer(path, version));
+        }
+        if version == 0 {
+            return Err(foreign(path));
         }
         if version < VERSIONS.len() {
             let _lock = Lock::take(path, "")?;
@@ -214,6 +221,10 @@ fn version(db: &Connection) -> rusqlite::Result<usize> {
 fn newer(path: &Path, version: usize) -> Error {
     let found = format!("version {version} in {}", path.display());
     Error::setting("--journal", format!("a journal of version {}", VERSIONS.len()), found)
+}
+
+fn foreign(path: &Path) -> Error {
+    Error::setting("--journal", "a journal", format!("another database: {}", path.display()))
 }
 
 fn transact<T>(

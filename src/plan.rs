@@ -246,7 +246,8 @@ impl Opened {
             (settings.images, settings.draws, settings.precision) = (resolved.images, resolved.draws, None);
         }
         let measurement = measure(&*self.backend, &self.probe, &settings, progress)?;
-        if settings.precision.is_some() {
+        // What an undefined R_f came to says nothing of the others.
+        if settings.precision.is_some() && measurement.r_f.is_some() {
             *resolved = Some(Resolved { images: measurement.probe.images, draws: measurement.settings.draws });
         }
         Ok(measurement)

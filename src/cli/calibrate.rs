@@ -128,7 +128,7 @@ fn fit(args: &Fit) -> Result<ExitCode> {
         saved = Folder::of_user()?.save(saved)?;
     }
     match args.shared.format {
-        Format::Json => print_json(&saved, true)?,
+        Format::Json => print_json(&saved)?,
         Format::Text => {
             let left = (left_out > 0).then(|| {
                 format!("{} left out: no known error, not trained yet, or R_f near 1\n", counted(left_out, "network"))
@@ -212,12 +212,12 @@ fn list() -> Result<ExitCode> {
 fn show(name: &str, format: Format) -> Result<ExitCode> {
     let saved = if presets().iter().any(|law| law.name == name) { None } else { Folder::of_user()?.read(name)? };
     match (saved, format) {
-        (Some(saved), Format::Json) => print_json(&saved, true)?,
+        (Some(saved), Format::Json) => print_json(&saved)?,
         (Some(saved), Format::Text) => print(&report::law::text(&saved))?,
         (None, format) => {
             let law = Law::named(name)?;
             match format {
-                Format::Json => print_json(&json!({"schema": LAW_SCHEMA, "law": law}), true)?,
+                Format::Json => print_json(&json!({"schema": LAW_SCHEMA, "law": law}))?,
                 Format::Text => print(&report::law::heading(&law))?,
             }
         }

@@ -13,7 +13,7 @@ use crate::check::{Checked, Limit, Quantity, Report, Verdict, check, looks, regr
 use crate::error::{Error, ExitCode, Reach, Result};
 use crate::event::Measurement;
 use crate::path;
-use crate::plan::Setup;
+use crate::plan::{Resolved, Setup};
 use crate::report::check::{annotations, junit, markdown, text};
 
 #[derive(Debug, clap::Args)]
@@ -174,6 +174,8 @@ impl Source {
 struct Look {
     setup: Setup,
     baseline: Option<Measurement>,
+    /// Images and draws that a precision came to: pairs need the same.
+    resolved: Option<Resolved>,
 }
 
 struct Gate {
@@ -185,13 +187,14 @@ struct Gate {
 impl Gate {
     fn looks_at(&self, setup: Setup) -> Vec<Look> {
         match &self.baseline {
-            None => vec![Look { setup, baseline: None }],
+            None => vec![Look { setup, baseline: None, resolved: None }],
             Some(Baseline { source: Source::Saved(saved), .. }) => {
-                vec![Look { setup, baseline: Some((**saved).clone()) }]
+                let resolved = Resolved { images: saved.probe.images, draws: saved.settings.draws };
+                vec![Look { setup, baseline: Some((**saved).clone()), resolved: Some(resolved) }]
             }
             Some(Baseline { source: Source::Network(_), .. }) => {
-                let draws = looks(setup.draws());
-                draws.into_iter().map(|draws| Look { setup: setup.with_draws(draws), baseline: None }).collect()
+                let look = |draws| Look { setup: setup.with_draws(draws), baseline: None, resolved: None };
+                looks(setup.draws()).into_iter().map(look).collect()
             }
         }
     }
@@ -210,7 +213,9 @@ impl Gate {
             match result {
                 Ok(check) => checked.checks.push(check),
                 Err(error) if error.reach() == Reach::Checkpoint => {
-                    (checked.code, checked.error) = (error.exit_code(), Some(error.one_line()));
+                    checked.code = error.exit_code();
+                    let told = checked.error.take().map_or_else(String::new, |earlier| format!("{earlier}; "));
+                    checked.error = Some(told + &error.one_line());
                 }
                 Err(error) => return Err(error),
             }
@@ -223,18 +228,18 @@ impl Gate {
     fn results(&mut self, model: &Path, kept: &mut Option<Measurement>) -> Result<Vec<Result<crate::check::Check>>> {
         let count = self.looks.len();
         let mut results = Vec::new();
-        for look in &mut self.looks {
-            let measure = |path: &Path| measure_file(&look.setup, path, &mut None);
+        for Look { setup, baseline: reference, resolved } in &mut self.looks {
+            let mut measure = |path: &Path| measure_file(setup, path, resolved);
             let measurement = match measure(model) {
                 Ok(measurement) => measurement,
                 Err(error) => return Ok(vec![Err(error)]),
             };
             results = self.limits.iter().map(|limit| check(&measurement, *limit)).collect();
             if let Some(Baseline { source, max, confidence }) = &self.baseline {
-                if let (None, Source::Network(path)) = (&look.baseline, source) {
-                    look.baseline = Some(measure(path)?);
+                if let (None, Source::Network(path)) = (&*reference, source) {
+                    *reference = Some(measure(path)?);
                 }
-                let against = look.baseline.iter();
+                let against = reference.iter();
                 results.extend(against.map(|baseline| regression(&measurement, baseline, *max, (*confidence, count))));
             }
             *kept = Some(measurement);
@@ -283,6 +288,6 @@ fn tell(args: &Args, report: &Report) -> Result<()> {
             print(&(text(report) + &annotations(report)))
         }
         Format::Text => print(&text(report)),
-        Format::Json => print_json(report, true),
+        Format::Json => print_json(report),
     }
 }

@@ -24,12 +24,14 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     let setup = args.shared.plan_for(&args.models[0])?.load()?;
-    let measure = |model: &PathBuf| measure_file(&setup, model, &mut None);
+    // All are measured on as many images and draws as the first: pairs need the same.
+    let mut resolved = None;
+    let measure = |model: &PathBuf| measure_file(&setup, model, &mut resolved);
     let measurements = args.models.iter().map(measure).collect::<Result<Vec<_>>>()?;
     let ranking = Ranking::new(&measurements, args.level)?;
     match args.shared.format {
         Format::Text => print(&report::compare::text(&ranking))?,
-        Format::Json => print_json(&ranking, true)?,
+        Format::Json => print_json(&ranking)?,
     }
     Ok(ExitCode::Success)
 }

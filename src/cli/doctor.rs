@@ -76,7 +76,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     findings.network = args.model.as_deref().map(|model| inspect(&args.shared, model)).transpose()?;
     match args.shared.format {
         Format::Text => print(&text(&findings))?,
-        Format::Json => print_json(&findings, true)?,
+        Format::Json => print_json(&findings)?,
     }
     // A library that was named and cannot be used is an error; one that is merely absent is not.
     Ok(if args.shared.onnxruntime.is_some() && findings.onnxruntime.is_none() {

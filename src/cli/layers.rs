@@ -42,7 +42,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let found = with_progress(|progress| opened.layers(progress))?;
     match args.shared.format {
         super::Format::Text => print(&text(&found))?,
-        super::Format::Json => print_json(&found, true)?,
+        super::Format::Json => print_json(&found)?,
     }
     let undefined =
         || found.measurement.undefined.as_ref().map(|undefined| undefined.reason.clone()).unwrap_or_default();

@@ -35,7 +35,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     array.finish()?;
     match args.shared.format {
         Format::Text => print(&format!("{outputs} outputs of {} images in {}\n", probe.len(), args.to.display()))?,
-        Format::Json => print_json(&serde_json::json!({"images": probe.len(), "outputs": outputs}), true)?,
+        Format::Json => print_json(&serde_json::json!({"images": probe.len(), "outputs": outputs}))?,
     }
     Ok(ExitCode::Success)
 }

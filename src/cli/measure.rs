@@ -42,6 +42,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         if let Some(budget) = args.budget {
             preview.cost = preview.cost.within(budget.saturating_sub(started.elapsed()).as_secs_f64())?;
             (opened.settings.images, opened.settings.draws) = (preview.cost.images, preview.cost.draws);
+            opened.settings.precision = None;
         }
         if args.dry_run {
             return print_preview(&preview, args.shared.format);
@@ -53,7 +54,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     match args.shared.format {
         Format::Text => print(&report::text(&measurement))?,
-        Format::Json => print_json(&measurement, true)?,
+        Format::Json => print_json(&measurement)?,
     }
     match &measurement.undefined {
         None => Ok(ExitCode::Success),
@@ -68,7 +69,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 pub(super) fn print_preview(preview: &Preview, format: Format) -> Result<ExitCode> {
     match format {
         Format::Text => print(&report::preview::text(preview))?,
-        Format::Json => print_json(preview, true)?,
+        Format::Json => print_json(preview)?,
     }
     Ok(ExitCode::Success)
 }

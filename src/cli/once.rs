@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::gallery;
 use super::measure::measure_file;
 use super::setup::Shared;
-use super::{Format, complain, print, print_json};
+use super::{Format, complain, is_read, line, print};
 use crate::error::{Error, ExitCode, Reach, Result};
 use crate::event::{Event, Kind};
 use crate::path;
@@ -37,7 +37,9 @@ pub fn run(
             stream.board = board.and_then(|board| forgiven(EventFile::open(board, &stream.run)));
             for checkpoint in run {
                 seq += 1;
-                stream.measure(&checkpoint.path, seq)?;
+                if !stream.measure(&checkpoint.path, seq)? {
+                    return Ok(ExitCode::Success);
+                }
             }
             failed |= stream.failed;
         }
@@ -80,8 +82,9 @@ impl Stream {
         })
     }
 
-    /// A checkpoint that fails is reported and costs only itself; what concerns all of them ends the stream.
-    fn measure(&mut self, path: &Path, seq: u64) -> Result<()> {
+    /// A checkpoint that fails is reported and costs only itself; what concerns all of them ends the stream. Gives whether
+    /// anybody still reads it.
+    fn measure(&mut self, path: &Path, seq: u64) -> Result<bool> {
         let kind = match measure_file(&self.setup, path, &mut self.resolved) {
             Ok(mut measurement) => {
                 measurement.replicates_log_r_f = None;
@@ -98,15 +101,15 @@ impl Stream {
         let event = Event { seq, time: jiff::Timestamp::now().to_string(), run: self.run.clone(), kind };
         self.tell(&event);
         match (self.format, &event.kind) {
-            (Format::Json, _) => print_json(&event, false),
+            (Format::Json, _) => is_read(&line(serde_json::to_string(&event))?),
             (Format::Text, Kind::Measured { measurement }) => {
                 if !self.printed_header {
                     self.printed_header = true;
                     print(&report::line_header(measurement, self.law.as_deref()))?;
                 }
-                print(&report::line(measurement))
+                is_read(&report::line(measurement))
             }
-            (Format::Text, _) => Ok(()),
+            (Format::Text, _) => Ok(true),
         }
     }
 

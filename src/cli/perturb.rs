@@ -5,12 +5,14 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use npyz::{AutoSerialize, NpyWriter, WriterBuilder as _};
+use serde_json::json;
 
 use super::measure::with_progress;
-use super::print;
 use super::setup::Shared;
+use super::{Format, print, print_json};
 use crate::config::Config;
 use crate::error::{Error, ExitCode, Result};
+use crate::path;
 use crate::plan::Setup;
 use crate::probe::ProbeSet;
 
@@ -29,14 +31,17 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     std::fs::create_dir_all(&args.to).map_err(Error::io(&args.to, "create"))?;
     let probe = with_progress(|progress| setup.probe(progress))?;
     write(&setup, &probe, &args.to)?;
-    print(&format!(
-        "{} images of {}, {} deformed and {} noisy ones of each, in {}\n",
-        probe.len(),
-        probe.shape(),
-        setup.draws(),
-        setup.draws(),
-        args.to.display()
-    ))?;
+    let (images, shape, draws) = (probe.len(), probe.shape(), setup.draws());
+    match args.shared.format {
+        Format::Text => print(&format!(
+            "{images} images of {shape}, {draws} deformed and {draws} noisy ones of each, in {}\n",
+            args.to.display()
+        ))?,
+        Format::Json => {
+            let shape = [shape.channels, shape.height, shape.width];
+            print_json(&json!({"images": images, "shape": shape, "draws": draws, "to": path::text(&args.to)}))?;
+        }
+    }
     Ok(ExitCode::Success)
 }
 

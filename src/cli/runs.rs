@@ -78,15 +78,15 @@ pub struct Wait {
     #[arg(long)]
     step: Option<u64>,
     /// Give up after this long
-    #[arg(long, value_name = "TIME")]
-    timeout: Option<jiff::SignedDuration>,
+    #[arg(long, value_name = "TIME", value_parser = super::duration)]
+    timeout: Option<Duration>,
 }
 
 pub fn history(args: &History) -> Result<ExitCode> {
     let known = args.run.find()?;
     let entries = known.journal.history(known.id, Filter { with_replicates: args.replicates, ..Filter::default() })?;
     match args.format {
-        Format::Json => print_json(&entries, true)?,
+        Format::Json => print_json(&entries)?,
         Format::Text => print(&table(&entries))?,
     }
     Ok(ExitCode::Success)
@@ -127,8 +127,8 @@ pub fn best(args: &Best) -> Result<ExitCode> {
     match args.format {
         Format::Text => print(&format!("{path}\n"))?,
         Format::Json => {
-            let entries = journal.history(id, Filter::default())?;
-            print_json(&entries.iter().find(|entry| entry.path == path), true)?;
+            let entries = journal.history(id, Filter { state: Some(State::Measured), ..Filter::default() })?;
+            print_json(&entries.iter().find(|entry| entry.path == path))?;
         }
     }
     Ok(ExitCode::Success)
@@ -150,8 +150,7 @@ fn replace_link(target: &Path, link: &Path) -> Result<()> {
 const INTERVAL: Duration = Duration::from_millis(100);
 
 pub fn wait(args: &Wait) -> Result<ExitCode> {
-    let timeout = args.timeout.and_then(|timeout| Duration::try_from(timeout).ok());
-    let end = timeout.map(|timeout| Instant::now() + timeout);
+    let end = args.timeout.map(|timeout| Instant::now() + timeout);
     // The daemon may not have seen the run yet.
     let mut known = None;
     loop {

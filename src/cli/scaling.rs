@@ -62,7 +62,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     match args.shared.format {
         Format::Text => print(&report::scaling::text(&scaling))?,
-        Format::Json => print_json(&scaling, true)?,
+        Format::Json => print_json(&scaling)?,
     }
     Ok(ExitCode::Success)
 }

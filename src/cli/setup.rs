@@ -19,6 +19,7 @@ use crate::predict::Law;
 use crate::preprocess::Preprocess;
 use crate::probe::{Layout, Shape};
 use crate::watch::daemon::RunPlan;
+use crate::watch::scan::run_of;
 
 /// Flags shared by every command that measures, those of deformations among them; each overrides `relstab.toml`.
 #[derive(Debug, Clone, clap::Args)]
@@ -152,11 +153,10 @@ impl<D: Deforming> Shared<D> {
         Ok(RunPlan { plan: self.plan(&config, &folder)?, rules: config.stop, refit: config.refit })
     }
 
-    /// What the network at `path` is measured on; without --probe the run that it belongs to says.
+    /// What the network at `path` is measured on: these flags over the `relstab.toml` of the run that it belongs to.
     pub fn plan_for(&self, path: &Path) -> Result<Plan> {
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let config = if self.probe.is_none() { Config::read(folder)? } else { Config::default() };
-        self.plan(&config, folder)
+        let (config, folder) = Config::of_run(path.parent().unwrap_or(Path::new("")), run_of(path))?;
+        self.plan(&config, &folder)
     }
 
     /// These flags over `config`, which lies in `folder`.

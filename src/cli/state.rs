@@ -44,7 +44,9 @@ pub struct Known {
 /// Finds the run of directory `run`: in the journal that is named, else in the one that a running daemon writes, else in
 /// the one written last.
 pub fn find(run: &Path, named: Option<&Path>) -> Result<Known> {
-    let run = path::text(&run.canonicalize().unwrap_or_else(|_| run.to_owned()));
+    // One that is deleted is found by its name.
+    let run = run.canonicalize().or_else(|_| std::path::absolute(run)).unwrap_or_else(|_| run.to_owned());
+    let run = path::text(&run);
     let folder = named.map_or_else(state_folder, |path| Ok(path.to_owned()))?;
     let candidates = if let Some(path) = named {
         vec![path.to_owned()]

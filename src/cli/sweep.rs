@@ -69,7 +69,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let sweep = with_progress(|progress| opened.sweep(&grid, progress))?;
     match args.shared.format {
         super::Format::Text => print(&text(&sweep))?,
-        super::Format::Json => print_json(&sweep, true)?,
+        super::Format::Json => print_json(&sweep)?,
     }
     if let Some((path, format)) = figure {
         let reason = || sweep.points.iter().find_map(Point::untold).unwrap_or_default();

@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,8 +65,8 @@ struct Daemon {
     #[arg(long, value_name = "POLICY", default_value = "all")]
     policy: Policy,
     /// Worker processes that measure side by side
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    workers: usize,
+    #[arg(long, value_name = "N", default_value = "1")]
+    workers: NonZeroUsize,
     /// A worker without work ends after this long; with 0s it gives back the GPU, or memory, after each checkpoint
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = super::duration)]
     worker_idle: Duration,
@@ -76,7 +77,7 @@ struct Daemon {
     #[arg(long, value_name = "SIZE")]
     memory_limit: Option<ByteSize>,
     /// A checkpoint fails when workers died of it this often
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     attempts: u32,
     /// Niceness added to the workers'
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..=19))]
@@ -182,10 +183,10 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
         settle: flags.settle,
         give_up: flags.give_up,
         policy: flags.policy,
-        attempts: flags.attempts.max(1),
+        attempts: flags.attempts,
         on_stop: flags.on_stop.clone(),
         limits: Limits {
-            workers: flags.workers,
+            workers: flags.workers.get(),
             idle: flags.worker_idle,
             timeout: flags.timeout,
             memory: flags.memory_limit.map(|size| size.as_u64()),
@@ -193,7 +194,7 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
             duty: flags.duty,
         },
     };
-    let result = daemon::run(journal, options, planner, &channels, &received);
+    let result = daemon::run(journal, options, planner, &channels, received);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     ends.cancel();
     runtime.block_on(async {

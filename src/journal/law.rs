@@ -84,12 +84,9 @@ pub(super) fn refit(tx: &Writer, run: i64) -> rusqlite::Result<()> {
     law.write(tx, run)
 }
 
-/// Has the run's own law, where it has one, predict a checkpoint that was measured under the one it was given.
-pub(super) fn predict_by_own(tx: &Writer, run: i64, record: &mut Measurement) -> rusqlite::Result<()> {
-    let law = RunLaw::read(tx, run)?;
-    if law.own.is_some() {
-        predict_anew(record, law.present().as_ref());
-    }
+/// Has the run's present law predict a checkpoint: since that was taken the run may have been given another, or made its own.
+pub(super) fn predict_by_present(tx: &Writer, run: i64, record: &mut Measurement) -> rusqlite::Result<()> {
+    predict_anew(record, RunLaw::read(tx, run)?.present().as_ref());
     Ok(())
 }
 

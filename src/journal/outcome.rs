@@ -1,9 +1,12 @@
 //! What became of a checkpoint: exactly one outcome for each content under the same measuring settings.
 
-use rusqlite::{OptionalExtension as _, params};
+use std::path::Path;
 
-use super::law::{keep_prediction, predict_by_own, refit};
-use super::queue::Job;
+use rusqlite::{OptionalExtension as _, Row, params};
+
+use super::history::State;
+use super::law::{keep_prediction, predict_by_present, refit};
+use super::queue::{Job, waits};
 use super::series::place;
 use super::verdict::judge_run;
 use super::{Journal, Line, Writer};
@@ -46,23 +49,45 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    fn content(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Measured { settings, measurement } => Some((&measurement.model.sha256, settings)),
+            Self::Failed { content: Some((content, settings)), .. } | Self::Unchanged { content, settings } => {
+                Some((content, settings))
+            }
+            Self::Failed { content: None, .. } | Self::Skipped(_) => None,
+        }
+    }
+}
+
 impl Journal {
     /// Writes down what became of `job`, and what `rules` say of its run now; its measured event carries the error that a
-    /// client told, if one did.
+    /// client told, if one did. Nothing, if its run was forgotten meanwhile.
     ///
     /// # Errors
     /// `Journal` if it cannot be written.
-    pub fn finish(&mut self, job: &Job, outcome: &Outcome, rules: &[Rule]) -> Result<Vec<Line>> {
+    pub fn finish(&mut self, job: &Job, outcome: &Outcome, rules: Option<&[Rule]>) -> Result<Vec<Line>> {
         let ((), lines) = self.write("write an outcome to", |tx| {
-            match outcome {
-                Outcome::Measured { settings, measurement } => {
+            if !waits(tx, job)? {
+                return Ok(());
+            }
+            match (outcome, outcome.content()) {
+                // Workers are told of the latest contents only.
+                (_, Some((content, settings))) if is_known(tx, job, content, settings)? => {
+                    unchanged(tx, job, content, settings)?;
+                }
+                (Outcome::Measured { settings, measurement }, _) => {
                     if measured(tx, job, settings, measurement)?.is_some() {
                         refit(tx, job.run)?;
                     }
                 }
-                Outcome::Failed { content, reason, is_finite } => failed(tx, job, content.clone(), reason, *is_finite)?,
-                Outcome::Unchanged { content, settings } => unchanged(tx, job, content, settings)?,
-                Outcome::Skipped(reason) => return skip(tx, job, *reason),
+                (Outcome::Failed { content, reason, is_finite }, _) => {
+                    failed(tx, job, content.clone(), reason, *is_finite)?;
+                }
+                // Of a run that was forgotten and came back: it waits to be measured.
+                (Outcome::Unchanged { .. }, _) => {}
+                (Outcome::Skipped(reason), _) => return skip(tx, job, *reason),
             }
             judge_run(tx, job.run, rules)
         })?;
@@ -114,7 +139,7 @@ impl Journal {
         run: i64,
         checkpoint: &CheckpointName,
         val_error: f64,
-        rules: &[Rule],
+        rules: Option<&[Rule]>,
     ) -> Result<Vec<Line>> {
         let ((), lines) = self.write("annotate", |tx| {
             tx.prepare_cached("INSERT OR REPLACE INTO annotations (run, checkpoint, val_error) VALUES (?1, ?2, ?3)")?
@@ -156,7 +181,7 @@ fn measured(tx: &Writer, job: &Job, settings: &str, measurement: &Measurement) -
     let told: Option<f64> =
         tx.prepare_cached(told)?.query_row(params![job.run, keys.0, keys.1], |row| row.get(0)).optional()?;
     record.metadata.val_error = told.or(record.metadata.val_error);
-    predict_by_own(tx, job.run, &mut record)?;
+    predict_by_present(tx, job.run, &mut record)?;
 
     let step = record.metadata.step.map(|step| step as i64);
     let r_f = record.r_f.as_ref();
@@ -182,7 +207,7 @@ fn measured(tx: &Writer, job: &Job, settings: &str, measurement: &Measurement) -
         r_f.map(|r_f| r_f.high),
     ])?;
     keep_prediction(tx, job.id, record.prediction.as_ref())?;
-    place(tx, job, job.id, step)?;
+    place(tx, (job.run, &job.path), job.id, step)?;
     keep_replicates(tx, job, &replicates)?;
     Ok(record.metadata.val_error)
 }
@@ -239,7 +264,28 @@ fn unchanged(tx: &Writer, job: &Job, content: &str, settings: &str) -> rusqlite:
         })
         .optional()?;
     match earlier {
-        Some((id, step, 1)) => place(tx, job, id, step),
+        Some((id, step, 1)) => place(tx, (job.run, &job.path), id, step),
         _ => Ok(()),
     }
+}
+
+/// The measured or failed checkpoint `id` stands for its file again, if another does now.
+pub(super) fn stand_again(tx: &Writer, run: i64, file: &Path, id: i64) -> rusqlite::Result<()> {
+    let newer = "SELECT 1 FROM checkpoints AS other JOIN checkpoints AS own ON own.id = ?3
+                 WHERE other.run = ?1 AND other.path = ?2 AND other.state IN (1, 3) AND own.state IN (1, 3)
+                 AND other.current > own.current";
+    if !tx.prepare_cached(newer)?.exists(params![run, path::text(file), id])? {
+        return Ok(());
+    }
+    let seq = tx.append(run, &Kind::Skipped { path: file.to_owned(), reason: Skip::Unchanged })?;
+    let sql = "UPDATE checkpoints SET current = ?2 WHERE id = ?1 RETURNING step, state";
+    let row = |row: &Row| Ok((row.get(0)?, row.get::<_, i64>(1)?));
+    let (step, state) = tx.prepare_cached(sql)?.query_row(params![id, seq], row)?;
+    if state == State::Measured as i64 { place(tx, (run, file), id, step) } else { Ok(()) }
+}
+
+fn is_known(tx: &Writer, job: &Job, content: &str, settings: &str) -> rusqlite::Result<bool> {
+    let sql = "SELECT 1 FROM checkpoints WHERE run = ?1 AND path = ?2 AND content = ?3 AND settings = ?4
+               AND state IN (1, 3)";
+    tx.prepare_cached(sql)?.exists(params![job.run, path::text(&job.path), content, settings])
 }

@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::history::State;
 use super::{Journal, Line, Writer};
 use crate::error::{Error, Result};
 use crate::event::{Kind, Skip};
 use crate::path;
 
+const PENDING: i64 = State::Pending as i64;
+const SKIPPED: i64 = State::Skipped as i64;
 /// Handed to a worker: no longer due.
 const TAKEN: i64 = i64::MAX;
 /// Waits until the run can be measured at all.
@@ -152,25 +155,33 @@ impl Journal {
         self.reading(|db| db.prepare_cached(sql)?.query_row([BLOCKED], |row| row.get(0)))
     }
 
-    /// Puts a checkpoint back: `due` as in [`Sighting`]; `unfinished_since` and `failures` are kept with it.
+    /// Puts a checkpoint back: `due` as in [`Sighting`]; what else the job knows is kept with it.
     ///
     /// # Errors
     /// `Journal` if it cannot be written.
     pub fn put_back(&mut self, job: &Job, due: Option<i64>) -> Result<()> {
-        let sql =
-            "UPDATE checkpoints SET due = ?2, fingerprint = ?3, unfinished_since = ?4, failures = ?5 WHERE id = ?1";
-        let values = params![job.id, due.unwrap_or(BLOCKED), job.fingerprint, job.unfinished_since, job.failures];
-        self.write("put a checkpoint back into", |tx| tx.prepare_cached(sql)?.execute(values)).map(|_| ())
+        let sql = "UPDATE checkpoints SET due = ?2, fingerprint = ?3, plan = ?4, unfinished_since = ?5, failures = ?6
+                   WHERE id = ?1";
+        let Job { id, fingerprint, plan, unfinished_since, failures, .. } = job;
+        let values = params![id, due.unwrap_or(BLOCKED), fingerprint, plan, unfinished_since, failures];
+        self.write("put a checkpoint back into", |tx| {
+            if waits(tx, job)? { tx.prepare_cached(sql)?.execute(values).map(|_| ()) } else { Ok(()) }
+        })
+        .map(|_| ())
     }
 
-    /// Whether a file changed after its checkpoint was taken: the version that was seen last, if another.
+    /// Fingerprint and plan under which a checkpoint was seen since it was taken, if one of them is another.
     ///
     /// # Errors
     /// `Journal` if it cannot be read.
-    pub fn seen_since(&self, job: &Job) -> Result<Option<String>> {
-        let sql = "SELECT fingerprint FROM checkpoints WHERE id = ?1 AND fingerprint <> ?2";
+    pub fn seen_since(&self, job: &Job) -> Result<Option<(String, String)>> {
+        let sql = "SELECT fingerprint, plan FROM checkpoints WHERE id = ?1 AND (fingerprint <> ?2 OR plan <> ?3)";
         self.reading(|db| {
-            db.prepare_cached(sql)?.query_row(params![job.id, job.fingerprint], |row| row.get(0)).optional()
+            if !waits(db, job)? {
+                return Ok(None);
+            }
+            let values = params![job.id, job.fingerprint, job.plan];
+            db.prepare_cached(sql)?.query_row(values, |row| Ok((row.get(0)?, row.get(1)?))).optional()
         })
     }
 
@@ -195,6 +206,12 @@ impl Journal {
     }
 }
 
+/// Whether a checkpoint that was taken still waits for its outcome: its run may have been forgotten, its id be another's.
+pub(super) fn waits(db: &Connection, job: &Job) -> rusqlite::Result<bool> {
+    let sql = "SELECT 1 FROM checkpoints WHERE id = ?1 AND run = ?2 AND path = ?3 AND state = 0";
+    db.prepare_cached(sql)?.exists(params![job.id, job.run, path::text(&job.path)])
+}
+
 fn listed(ids: &[i64]) -> String {
     ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -202,17 +219,31 @@ fn listed(ids: &[i64]) -> String {
 fn see(tx: &Writer, new: &Sighting) -> rusqlite::Result<()> {
     let text = path::text(new.path);
     let due = new.due.unwrap_or(BLOCKED);
-    let known = "SELECT id, due FROM checkpoints WHERE run = ?1 AND path = ?2 AND fingerprint = ?3 AND plan = ?4";
-    let row = |row: &Row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
-    if let Some((id, old)) =
-        tx.prepare_cached(known)?.query_row(params![new.run, text, new.fingerprint, new.plan], row).optional()?
-    {
+    let known = "SELECT id, state, due, reason FROM checkpoints
+                 WHERE run = ?1 AND path = ?2 AND fingerprint = ?3 AND plan = ?4";
+    let row =
+        |row: &Row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get::<_, i64>(2)?, row.get::<_, Option<String>>(3)?));
+    let found =
+        tx.prepare_cached(known)?.query_row(params![new.run, text, new.fingerprint, new.plan], row).optional()?;
+    let seen = || tx.append(new.run, &Kind::CheckpointSeen { path: new.path.to_owned(), step: new.step }).map(|_| ());
+    match found {
+        None => {}
         // Waiting to be seen again, or seen at rest and then renamed.
-        if due < old && old < TAKEN {
-            tx.prepare_cached("UPDATE checkpoints SET due = ?2 WHERE id = ?1 AND state = 0")?
-                .execute(params![id, due])?;
+        Some((id, PENDING, old, _)) => {
+            let sql = "UPDATE checkpoints SET due = ?2 WHERE id = ?1 AND due > ?2 AND due < ?3";
+            if due < old {
+                tx.prepare_cached(sql)?.execute(params![id, due, TAKEN])?;
+            }
+            return Ok(());
         }
-        return Ok(());
+        Some((id, SKIPPED, _, Some(reason))) if reason == Skip::Gone.to_string() => {
+            let sql = "UPDATE checkpoints SET state = 0, due = ?2, failures = 0, unfinished_since = NULL,
+                       outcome = NULL, current = NULL, reason = NULL WHERE id = ?1";
+            tx.prepare_cached(sql)?.execute(params![id, due])?;
+            return seen();
+        }
+        // Settings that were tried meanwhile, or another content, count no more.
+        Some((id, ..)) => return super::outcome::stand_again(tx, new.run, new.path, id),
     }
     let changed =
         "UPDATE checkpoints SET fingerprint = ?3, plan = ?4, written = ?5, failures = 0, unfinished_since = NULL,
@@ -235,7 +266,7 @@ fn see(tx: &Writer, new: &Sighting) -> rusqlite::Result<()> {
         new.written,
         due
     ])?;
-    tx.append(new.run, &Kind::CheckpointSeen { path: new.path.to_owned(), step: new.step }).map(|_| ())
+    seen()
 }
 
 const JOB: &str = "id, run, raw_path, fingerprint, plan, failures, unfinished_since, step, epoch, written, rank";

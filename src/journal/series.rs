@@ -1,11 +1,11 @@
 //! A run as charts draw it: columns over its checkpoints, thinned when they are written, so that reading costs what is drawn.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use rusqlite::{Row, params};
 use serde::Serialize;
 
-use super::queue::Job;
 use super::{Journal, Writer};
 use crate::error::Result;
 use crate::path;
@@ -131,13 +131,13 @@ fn rounded(value: f64) -> f64 {
 }
 
 /// Gives the checkpoint its place in the run's series: that of the content that counted for its step, or a new one.
-pub(super) fn place(tx: &Writer, job: &Job, id: i64, step: Option<i64>) -> rusqlite::Result<()> {
+pub(super) fn place(tx: &Writer, (run, file): (i64, &Path), id: i64, step: Option<i64>) -> rusqlite::Result<()> {
     let twins = "UPDATE checkpoints SET stride = NULL WHERE run = ?1 AND state = 1 AND id <> ?2 AND stride IS NOT NULL
                  AND (step = ?3 OR (?3 IS NULL AND step IS NULL AND path = ?4))";
-    tx.prepare_cached(twins)?.execute(params![job.run, id, step, path::text(&job.path)])?;
+    tx.prepare_cached(twins)?.execute(params![run, id, step, path::text(file)])?;
     let number = "(SELECT count FROM counts WHERE run = ?1 AND state = 1)";
     let place = format!("UPDATE checkpoints SET stride = {number} & -{number} WHERE id = ?2 AND stride IS NULL");
-    tx.prepare_cached(&place)?.execute(params![job.run, id]).map(|_| ())
+    tx.prepare_cached(&place)?.execute(params![run, id]).map(|_| ())
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ impl Journal {
     ///
     /// # Errors
     /// `Journal` if it cannot be read or written.
-    pub fn judge(&mut self, run: i64, rules: &[Rule]) -> Result<Vec<Line>> {
+    pub fn judge(&mut self, run: i64, rules: Option<&[Rule]>) -> Result<Vec<Line>> {
         self.write("judge a run in", |tx| judge_run(tx, run, rules)).map(|((), lines)| lines)
     }
 
@@ -77,10 +77,13 @@ impl Journal {
     }
 }
 
-/// Keeps what `rules` say of a run; the first stop is journalled as an event, and stays.
-pub(super) fn judge_run(tx: &Writer, run: i64, rules: &[Rule]) -> rusqlite::Result<()> {
+/// Keeps what `rules` say of a run; the first stop is journalled as an event, and stays until the run has no rules. What was
+/// said before holds while they are not known.
+pub(super) fn judge_run(tx: &Writer, run: i64, rules: Option<&[Rule]>) -> rusqlite::Result<()> {
+    let Some(rules) = rules else { return Ok(()) };
     if rules.is_empty() {
-        return Ok(());
+        let sql = "UPDATE runs SET rules = NULL, verdicts = NULL, stopped = NULL, told = 0 WHERE id = ?1";
+        return tx.prepare_cached(sql)?.execute([run]).map(|_| ());
     }
     let points = points(tx, run)?;
     let compare = |first: i64, second: i64, level: f64| paired(tx, first, second, level).ok().flatten();
@@ -129,7 +132,8 @@ fn points(db: &Connection, run: i64) -> rusqlite::Result<Vec<Point>> {
 
 /// Paired comparison of two checkpoints whose replicates are kept: first less second, log `R_f`.
 fn paired(db: &Connection, first: i64, second: i64, level: f64) -> rusqlite::Result<Option<Comparison>> {
-    let sql = "SELECT r_f, log_r_f FROM checkpoints JOIN replicates ON checkpoint = id WHERE id = ?1 AND r_f > 0";
+    let sql = "SELECT r_f, log_r_f FROM checkpoints AS c JOIN replicates AS r ON r.run = c.run AND r.checkpoint = c.id
+               WHERE c.id = ?1 AND r_f > 0";
     let load = |id: i64| {
         let row = |row: &Row| Ok((row.get::<_, f64>(0)?.ln(), floats(row.get_ref(1)?.as_blob()?)));
         db.prepare_cached(sql)?.query_row([id], row).optional()

@@ -163,7 +163,7 @@ pub fn sweep(
         };
         match result {
             Ok(mut measurement) => {
-                if settings.precision.take().is_some() {
+                if measurement.r_f.is_some() && settings.precision.take().is_some() {
                     (settings.images, settings.draws) = (measurement.probe.images, measurement.settings.draws);
                 }
                 measurement.replicates_log_r_f = None;

@@ -2,28 +2,27 @@
 
 mod answers;
 mod outcomes;
+mod queue;
 mod runs;
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::sync::{broadcast, oneshot};
 use tracing::{debug, error, warn};
 
-use runs::{BLOCKED_LOOK, Run};
+use runs::Run;
 
 use super::pool::{Answer, Heard, Limits, Pool};
-use super::scan::{Found, Search, version};
-use super::source::{self, News, Rest};
-use super::worker::Request;
-use crate::checkpoint::step_and_epoch;
+use super::scan::Search;
+use super::source::{self, News};
 use crate::error::{Error, Result};
-use crate::event::{CheckpointName, Skip};
-use crate::journal::{Job, Journal, Line, Outcome, Policy, Sighting};
-use crate::path::{self, RawPath};
+use crate::event::CheckpointName;
+use crate::journal::{Job, Journal, Line, Outcome, Policy};
+use crate::path;
 use crate::plan::Plan;
 use crate::stop::Rule;
 
@@ -149,7 +148,7 @@ pub fn run(
     options: Options,
     planner: Planner,
     channels: &Channels,
-    messages: &Receiver<Message>,
+    messages: Receiver<Message>,
 ) -> Result<()> {
     journal.restart(&[])?;
     let sender = channels.messages.clone();
@@ -166,11 +165,14 @@ pub fn run(
         began: Instant::now(),
         unwritten: VecDeque::new(),
         stall: None,
+        no_worker_until: None,
         missed_news: false,
         ends_by: None,
     };
     daemon.tell_stops();
-    daemon.run(messages);
+    daemon.run(&messages);
+    // Whoever still waits to be heard, or for an answer, waits no more.
+    drop(messages);
     Ok(())
 }
 
@@ -188,6 +190,8 @@ struct Daemon {
     unwritten: VecDeque<(Job, Outcome)>,
     /// When to try the journal again.
     stall: Option<Instant>,
+    /// When to try again to start a worker, where that failed.
+    no_worker_until: Option<Instant>,
     /// Files were found that the journal could not take: look again.
     missed_news: bool,
     ends_by: Option<Instant>,
@@ -293,7 +297,8 @@ impl Daemon {
         self.unblock();
         let mut next = self.pool.supervise();
         let mut earlier = |when: Instant| next = Some(next.map_or(when, |next| next.min(when)));
-        if let Some(until) = self.stall.or(self.ends_by) {
+        self.no_worker_until = self.no_worker_until.filter(|until| *until > Instant::now());
+        if let Some(until) = self.stall.or(self.ends_by).or(self.no_worker_until) {
             earlier(until);
             return next;
         }
@@ -302,124 +307,14 @@ impl Daemon {
                 break;
             }
         }
-        if let Some(until) = self.stall {
+        if let Some(until) = self.stall.or(self.no_worker_until) {
             earlier(until);
         } else if self.pool.free().is_some()
             && let Ok(Some(due)) = self.journal.next_due()
         {
             earlier(self.began + Duration::from_millis(due.max(0) as u64));
         }
-        if self.runs.values().any(|run| run.blocked.is_some()) {
-            earlier(Instant::now() + BLOCKED_LOOK);
-        }
+        self.next_look().into_iter().for_each(earlier);
         next
-    }
-
-    /// Takes the next checkpoint from the queue and gives it to a worker; false if there is none to take.
-    fn hand_out(&mut self, slot: usize) -> bool {
-        let (mut job, lines) = match self.journal.next(self.now(), self.last_run, self.options.policy) {
-            Ok((Some(job), lines)) => (job, lines),
-            Ok((None, lines)) => {
-                self.send(lines);
-                return false;
-            }
-            Err(error) => {
-                self.stalled(&error);
-                return false;
-            }
-        };
-        self.send(lines);
-        self.last_run = job.run;
-        let Some(version) = version(&job.path) else {
-            self.finish(job, Outcome::Skipped(Skip::Gone));
-            return true;
-        };
-        if version.fingerprint != job.fingerprint {
-            job.fingerprint = version.fingerprint;
-            self.put_back(&job, self.options.settle);
-            return true;
-        }
-        let Some((run, RunPlan { plan, .. })) = self.runs.get(&job.run).and_then(|run| Some((run, run.plan.as_ref()?)))
-        else {
-            // Left from an earlier life, in a directory that is not watched now, or not yet found again.
-            let result = self.journal.put_back(&job, None);
-            return result.map_err(|error| self.stalled(&error)).is_ok();
-        };
-        let plan = plan.clone();
-        let known = self.journal.known_contents(&job).unwrap_or_default();
-        let resolved = self.journal.resolved(job.run, &run.key).unwrap_or_default();
-        let request = Request { path: RawPath(job.path.clone()), plan, known, resolved };
-        debug!(path = %path::text(&job.path), "handing out");
-        if let Err(error) = self.pool.assign(slot, job.clone(), &request) {
-            error!("{}", error.one_line());
-            self.put_back(&job, RETRY);
-            self.stall = Some(Instant::now() + RETRY);
-        }
-        true
-    }
-
-    fn put_back(&mut self, job: &Job, wait: Duration) {
-        let is_blocked = self.runs.get(&job.run).is_some_and(|run| run.blocked.is_some());
-        let due = (!is_blocked).then(|| self.now() + wait.as_millis() as i64);
-        if let Err(error) = self.journal.put_back(job, due) {
-            // It stays taken until the next start: look again then.
-            self.missed_news = true;
-            self.stalled(&error);
-        }
-    }
-
-    /// Queues files that were found.
-    fn queue(&mut self, found: Vec<(Found, Rest)>) {
-        if found.is_empty() {
-            return;
-        }
-        let now = self.now();
-        let mut rows = Vec::new();
-        for (found, rest) in found {
-            match self.run_of(&found.run) {
-                Ok(run) => {
-                    let is_blocked = self.runs.get(&run).is_some_and(|run| run.blocked.is_some());
-                    let due = (!is_blocked).then(|| now + self.wait(&found, rest).as_millis() as i64);
-                    let key = self.runs.get(&run).map(|run| run.key.clone()).unwrap_or_default();
-                    rows.push((run, found, due, key));
-                }
-                Err(error) => {
-                    self.missed_news = true;
-                    self.stalled(&error);
-                }
-            }
-        }
-        let sightings: Vec<_> = rows.iter().map(|(run, found, due, key)| sighting(*run, found, *due, key)).collect();
-        let result = self.journal.see(&sightings);
-        if !self.journalled(result) {
-            self.missed_news = true;
-        }
-    }
-
-    /// How long a file must still be left alone.
-    fn wait(&self, found: &Found, rest: Rest) -> Duration {
-        match rest {
-            Rest::Renamed => Duration::ZERO,
-            // A write in the future says nothing of how long ago it was.
-            Rest::Closed => match SystemTime::now().duration_since(found.version.written) {
-                Ok(age) => self.options.settle.saturating_sub(age),
-                Err(_) => self.options.settle,
-            },
-        }
-    }
-}
-
-fn sighting<'a>(run: i64, found: &'a Found, due: Option<i64>, key: &'a str) -> Sighting<'a> {
-    let (step, epoch) = step_and_epoch(&found.path);
-    let written = found.version.written.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Sighting {
-        run,
-        path: &found.path,
-        fingerprint: &found.version.fingerprint,
-        plan: key,
-        step,
-        epoch,
-        written: i64::try_from(written.as_nanos()).unwrap_or(i64::MAX),
-        due,
     }
 }

@@ -30,6 +30,8 @@ pub struct Limits {
     pub duty: f64,
 }
 
+/// How long an engine may take to let go of what it holds when its worker ends.
+const GRACE: Duration = Duration::from_secs(10);
 /// How often a busy worker's memory is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -75,13 +77,13 @@ struct Worker {
     job: Option<Job>,
     since: Instant,
     killed_for: Option<String>,
-    /// It was told to end, and takes no more jobs.
-    is_ending: bool,
+    /// It was told to end, takes no more jobs, and is killed then.
+    ends_by: Option<Instant>,
 }
 
 impl Worker {
     fn is_idle(&self) -> bool {
-        self.job.is_none() && self.killed_for.is_none() && !self.is_ending
+        self.job.is_none() && self.killed_for.is_none() && self.ends_by.is_none()
     }
 }
 
@@ -159,7 +161,7 @@ impl<M: Send + 'static> Pool<M> {
             job: None,
             since: Instant::now(),
             killed_for: None,
-            is_ending: false,
+            ends_by: None,
         })
     }
 
@@ -202,12 +204,19 @@ impl<M: Send + 'static> Pool<M> {
             let Some(worker) = slot.worker.as_mut().filter(|worker| worker.killed_for.is_none()) else { continue };
             if worker.job.is_none() {
                 let end = worker.since + self.limits.idle;
-                if end <= now && !worker.is_ending {
-                    // It ends by itself once nobody is at the other end.
-                    let _ = worker.socket.shutdown(std::net::Shutdown::Write);
-                    worker.is_ending = true;
-                } else if !worker.is_ending {
-                    look_at(end);
+                match worker.ends_by {
+                    None if end > now => look_at(end),
+                    None => {
+                        // It ends by itself once nobody is at the other end.
+                        let _ = worker.socket.shutdown(std::net::Shutdown::Write);
+                        worker.ends_by = Some(now + GRACE);
+                        look_at(now + GRACE);
+                    }
+                    Some(by) if by > now => look_at(by),
+                    Some(_) => {
+                        worker.killed_for = Some("it did not end".to_owned());
+                        let _ = worker.child.kill();
+                    }
                 }
                 continue;
             }

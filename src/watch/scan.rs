@@ -139,6 +139,18 @@ fn is_step(folder: &Path) -> bool {
     folder.file_name().is_some_and(|name| from_name(&name.to_string_lossy()) != (None, None))
 }
 
+/// The directory of the run that a checkpoint belongs to.
+#[must_use]
+pub fn run_of(checkpoint: &Path) -> &Path {
+    let mut folder = checkpoint.parent().unwrap_or(Path::new(""));
+    while is_step(folder)
+        && let Some(above) = folder.parent()
+    {
+        folder = above;
+    }
+    folder
+}
+
 fn owner_of_weights(path: &Path) -> Option<PathBuf> {
     let bytes = crate::path::to_bytes(path);
     let owner = WEIGHTS.iter().find_map(|ending| bytes.strip_suffix(ending.as_bytes()))?;

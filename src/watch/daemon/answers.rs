@@ -18,7 +18,7 @@ impl Daemon {
             Ask::Annotate { run, checkpoint, val_error } => {
                 let id = self.known(&run)?;
                 let rules = self.rules(id);
-                let lines = self.journal.annotate(id, &checkpoint, val_error, &rules)?;
+                let lines = self.journal.annotate(id, &checkpoint, val_error, rules.as_deref())?;
                 self.send(lines);
                 self.tell_stops();
                 self.doubt(id, &checkpoint, val_error)?;

@@ -21,9 +21,8 @@ impl Daemon {
         match reply {
             Reply::Taken => {}
             Reply::Measured { settings, measurement, resolved } => {
-                let key = self.runs.get(&job.run).map(|run| run.key.clone()).unwrap_or_default();
                 if let Some(resolved) = resolved
-                    && let Err(error) = self.journal.set_resolved(job.run, &key, resolved)
+                    && let Err(error) = self.journal.set_resolved(job.run, &job.plan, resolved)
                 {
                     self.stalled(&error);
                 }
@@ -54,7 +53,7 @@ impl Daemon {
                 }
             }
             Reply::Unusable { reason } => {
-                self.block(job.run, reason, None);
+                self.block(job.run, reason);
                 self.put_back(&job, Duration::ZERO);
             }
         }
@@ -77,17 +76,18 @@ impl Daemon {
             self.unwritten.push_back((job, outcome));
             return;
         }
-        // Seen to change since it was taken: what was measured may be the old content.
+        // Seen to change since it was taken, or its run's settings: what was measured may be the old content, or by the old ones.
         let is_content = !matches!(outcome, Outcome::Skipped(_));
         match self.journal.seen_since(&job) {
-            Ok(Some(fingerprint)) if is_content => {
-                job.fingerprint = fingerprint;
+            Ok(Some((fingerprint, plan))) if is_content => {
+                (job.fingerprint, job.plan) = (fingerprint, plan);
                 self.put_back(&job, self.options.settle);
                 return;
             }
             _ => {}
         }
-        let result = self.journal.finish(&job, &outcome, &self.rules(job.run));
+        let rules = self.rules(job.run);
+        let result = self.journal.finish(&job, &outcome, rules.as_deref());
         if !self.journalled(result) {
             self.unwritten.push_back((job, outcome));
             return;
@@ -131,9 +131,9 @@ impl Daemon {
         info!("the journal can be written again");
     }
 
-    /// What a run is judged by.
-    pub(super) fn rules(&self, id: i64) -> Vec<Rule> {
-        self.runs.get(&id).and_then(|run| run.plan.as_ref()).map(|plan| plan.rules.clone()).unwrap_or_default()
+    /// What a run is judged by; `None` while that is not known.
+    pub(super) fn rules(&self, id: i64) -> Option<Vec<Rule>> {
+        self.runs.get(&id).and_then(|run| run.plan.as_ref()).map(|plan| plan.rules.clone())
     }
 
     /// Runs `--on-stop` for each run that stopped and was not told; at least once for each, also over a crash.
@@ -154,7 +154,11 @@ impl Daemon {
                         Ok(status) => error!("--on-stop: {status}"),
                         Err(error) => error!("--on-stop: {error}"),
                     })),
-                    Err(error) => error!("--on-stop: {error}"),
+                    Err(error) => {
+                        // With the next outcome it is tried again.
+                        error!("--on-stop: {error}");
+                        continue;
+                    }
                 }
             }
             if let Err(error) = self.journal.set_told(id) {

@@ -12,8 +12,10 @@ use crate::measure::ChosenLaw;
 use crate::path;
 use crate::watch::scan::stamp;
 
-/// How often the reason why a run cannot be measured is looked at again.
+/// How often the files of a run that cannot be measured are looked at.
 pub(super) const BLOCKED_LOOK: Duration = Duration::from_secs(5);
+/// After how long such a run is tried again whatever they are: an engine may have been installed, a law saved.
+const BLOCKED_RETRY: Duration = Duration::from_mins(1);
 
 /// A run and how to measure it.
 pub(super) struct Run {
@@ -23,12 +25,14 @@ pub(super) struct Run {
     /// Key of the plan with the probe file as it is.
     pub key: String,
     pub blocked: Option<Blocked>,
+    /// The reason that was logged last.
+    complaint: Option<String>,
 }
 
 impl Run {
-    fn new(path: PathBuf, plan: Option<RunPlan>) -> Self {
+    fn new(path: PathBuf, plan: Option<RunPlan>, complaint: Option<String>) -> Self {
         let key = plan.as_ref().map(|RunPlan { plan, .. }| plan.key(&file_stamp(&plan.probe.0).unwrap_or_default()));
-        Self { path, plan, key: key.unwrap_or_default(), blocked: None }
+        Self { path, plan, key: key.unwrap_or_default(), blocked: None, complaint }
     }
 
     fn law(&self) -> Option<ChosenLaw> {
@@ -40,7 +44,9 @@ impl Run {
 pub(super) struct Blocked {
     pub reason: String,
     pub stamps: Vec<Option<String>>,
-    pub since: Instant,
+    /// When its files are looked at, and when it is tried again.
+    pub look: Instant,
+    pub retry: Instant,
 }
 
 impl Daemon {
@@ -71,39 +77,44 @@ impl Daemon {
             Ok(plan) => (Some(plan), None),
             Err(error) => (None, Some(error.one_line())),
         };
-        let run = Run::new(path, plan);
+        let complaint = self.runs.remove(&id).and_then(|run| run.complaint);
+        let run = Run::new(path, plan, complaint);
         let law = run.law();
         let refit = run.plan.as_ref().is_some_and(|plan| plan.refit);
-        let was_blocked = self.runs.insert(id, run).and_then(|run| run.blocked);
+        self.runs.insert(id, run);
         if let Some(reason) = reason {
-            self.block(id, reason, was_blocked.as_ref());
+            self.block(id, reason);
             return;
         }
         let rules = self.rules(id);
         let result = self.journal.set_blocked(id, false);
         let result = result.and_then(|()| self.journal.set_law(id, law.as_ref(), refit));
-        let result = result.and_then(|()| self.journal.judge(id, &rules));
+        let result = result.and_then(|()| self.journal.judge(id, rules.as_deref()));
         if self.journalled(result) {
             self.tell_stops();
         }
     }
 
-    pub(super) fn block(&mut self, id: i64, reason: String, before: Option<&Blocked>) {
+    pub(super) fn block(&mut self, id: i64, reason: String) {
         let Some(run) = self.runs.get_mut(&id) else { return };
-        if run.blocked.as_ref().or(before).is_none_or(|blocked| blocked.reason != reason) {
+        if run.complaint.as_ref() != Some(&reason) {
             error!(run = %path::text(&run.path), "nothing of this run can be measured: {reason}");
+            run.complaint = Some(reason.clone());
         }
-        run.blocked = Some(Blocked { reason, stamps: stamps(run), since: Instant::now() });
+        let now = Instant::now();
+        run.blocked =
+            Some(Blocked { reason, stamps: stamps(run), look: now + BLOCKED_LOOK, retry: now + BLOCKED_RETRY });
         if let Err(error) = self.journal.set_blocked(id, true) {
             self.stalled(&error);
         }
     }
 
-    /// Plans those runs again that could not be measured and whose files have changed since.
+    /// Plans those runs again that could not be measured, soon after their files have changed, and from time to time.
     pub(super) fn unblock(&mut self) {
+        let now = Instant::now();
         let is_ripe = |run: &Run| {
             let blocked = run.blocked.as_ref();
-            blocked.is_some_and(|blocked| blocked.since.elapsed() >= BLOCKED_LOOK && blocked.stamps != stamps(run))
+            blocked.is_some_and(|it| it.retry <= now || it.look <= now && it.stamps != stamps(run))
         };
         let ripe: Vec<_> = self.runs.iter().filter(|(_, run)| is_ripe(run)).map(|(id, _)| *id).collect();
         if !ripe.is_empty() {
@@ -112,12 +123,16 @@ impl Daemon {
             }
             self.source.rescan();
         }
-        let now = Instant::now();
         for blocked in self.runs.values_mut().filter_map(|run| run.blocked.as_mut()) {
-            if blocked.since.elapsed() >= BLOCKED_LOOK {
-                blocked.since = now;
+            if blocked.look <= now {
+                blocked.look = now + BLOCKED_LOOK;
             }
         }
+    }
+
+    /// When a run that cannot be measured is looked at next.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        self.runs.values().filter_map(|run| run.blocked.as_ref()).map(|blocked| blocked.look).min()
     }
 
     pub(super) fn reload(&mut self) {

@@ -1,0 +1,151 @@
+//! From files that are found to workers that have them.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant, SystemTime};
+
+use tracing::{debug, error};
+
+use super::{Daemon, RETRY, RunPlan};
+use crate::checkpoint::step_and_epoch;
+use crate::event::Skip;
+use crate::journal::{Job, Outcome, Sighting};
+use crate::path::{self, RawPath};
+use crate::watch::scan::{Found, version};
+use crate::watch::source::Rest;
+use crate::watch::worker::Request;
+
+/// How long a checkpoint waits for another of its run that settles what a precision takes.
+const SETTLING: Duration = Duration::from_millis(500);
+
+impl Daemon {
+    /// Takes the next checkpoint from the queue and gives it to a worker; false if there is none to take.
+    pub(super) fn hand_out(&mut self, slot: usize) -> bool {
+        let (mut job, lines) = match self.journal.next(self.now(), self.last_run, self.options.policy) {
+            Ok((Some(job), lines)) => (job, lines),
+            Ok((None, lines)) => {
+                self.send(lines);
+                return false;
+            }
+            Err(error) => {
+                self.stalled(&error);
+                return false;
+            }
+        };
+        self.send(lines);
+        self.last_run = job.run;
+        let Some(version) = version(&job.path) else {
+            self.finish(job, Outcome::Skipped(Skip::Gone));
+            return true;
+        };
+        if version.fingerprint != job.fingerprint {
+            job.fingerprint = version.fingerprint;
+            self.put_back(&job, self.options.settle);
+            return true;
+        }
+        let Some((run, RunPlan { plan, .. })) = self.runs.get(&job.run).and_then(|run| Some((run, run.plan.as_ref()?)))
+        else {
+            // Left from an earlier life, in a directory that is not watched now, or not yet found again.
+            let result = self.journal.put_back(&job, None);
+            return result.map_err(|error| self.stalled(&error)).is_ok();
+        };
+        if job.plan != run.key {
+            // Not seen again yet since the run's settings changed.
+            job.plan.clone_from(&run.key);
+            self.put_back(&job, Duration::ZERO);
+            return true;
+        }
+        let plan = plan.clone();
+        let resolved = self.journal.resolved(job.run, &run.key).unwrap_or_default();
+        let is_open = plan.settings.precision.is_some() && resolved.is_none();
+        if is_open && self.pool.busy().any(|(other, _)| other.run == job.run) {
+            // All of a run are measured on as many images and draws.
+            self.put_back(&job, SETTLING);
+            return true;
+        }
+        let known = self.journal.known_contents(&job).unwrap_or_default();
+        let request = Request { path: RawPath(job.path.clone()), plan, known, resolved };
+        debug!(path = %path::text(&job.path), "handing out");
+        if let Err(error) = self.pool.assign(slot, job.clone(), &request) {
+            error!("{}; trying again in {} s", error.one_line(), RETRY.as_secs());
+            self.put_back(&job, RETRY);
+            self.no_worker_until = Some(Instant::now() + RETRY);
+            return false;
+        }
+        true
+    }
+
+    pub(super) fn put_back(&mut self, job: &Job, wait: Duration) {
+        let is_blocked = self.runs.get(&job.run).is_some_and(|run| run.blocked.is_some());
+        let due = (!is_blocked).then(|| self.now() + wait.as_millis() as i64);
+        if let Err(error) = self.journal.put_back(job, due) {
+            // It stays taken until the next start: look again then.
+            self.missed_news = true;
+            self.stalled(&error);
+        }
+    }
+
+    /// Queues files that were found.
+    pub(super) fn queue(&mut self, found: Vec<(Found, Rest)>) {
+        if found.is_empty() {
+            return;
+        }
+        let now = self.now();
+        let mut rows = Vec::new();
+        for (found, rest) in found {
+            match self.run_of(&found.run) {
+                Ok(run) => {
+                    let is_blocked = self.runs.get(&run).is_some_and(|run| run.blocked.is_some());
+                    let due = (!is_blocked).then(|| now + self.wait(&found, rest).as_millis() as i64);
+                    let key = self.runs.get(&run).map(|run| run.key.clone()).unwrap_or_default();
+                    rows.push((run, found, due, key));
+                }
+                Err(error) => {
+                    self.missed_news = true;
+                    self.stalled(&error);
+                }
+            }
+        }
+        let sightings: Vec<_> = rows.iter().map(|(run, found, due, key)| sighting(*run, found, *due, key)).collect();
+        let result = self.journal.see(&sightings);
+        // Earlier measurements that count again change what the rules see.
+        let is_other = result.as_ref().is_ok_and(|lines| lines.iter().any(|line| line.kind == "skipped"));
+        if !self.journalled(result) {
+            self.missed_news = true;
+        }
+        let runs: BTreeSet<_> = rows.iter().map(|(run, ..)| *run).filter(|_| is_other).collect();
+        for run in runs {
+            let rules = self.rules(run);
+            let result = self.journal.judge(run, rules.as_deref());
+            if self.journalled(result) {
+                self.tell_stops();
+            }
+        }
+    }
+
+    /// How long a file must still be left alone.
+    fn wait(&self, found: &Found, rest: Rest) -> Duration {
+        match rest {
+            Rest::Renamed => Duration::ZERO,
+            // A write in the future says nothing of how long ago it was.
+            Rest::Closed => match SystemTime::now().duration_since(found.version.written) {
+                Ok(age) => self.options.settle.saturating_sub(age),
+                Err(_) => self.options.settle,
+            },
+        }
+    }
+}
+
+fn sighting<'a>(run: i64, found: &'a Found, due: Option<i64>, key: &'a str) -> Sighting<'a> {
+    let (step, epoch) = step_and_epoch(&found.path);
+    let written = found.version.written.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Sighting {
+        run,
+        path: &found.path,
+        fingerprint: &found.version.fingerprint,
+        plan: key,
+        step,
+        epoch,
+        written: i64::try_from(written.as_nanos()).unwrap_or(i64::MAX),
+        due,
+    }
+}

@@ -1,0 +1,152 @@
+//! The journal under what the daemon does to it: runs forgotten with work in hand, settings changed and changed back, files that
+//! go and come.
+
+use std::path::{Path, PathBuf};
+
+use relstab::event::Skip;
+use relstab::journal::{Job, Journal, Line, Outcome, Policy, Sighting};
+use relstab::stop::Rule;
+
+const FILE: &str = "/run/step_1.onnx";
+
+struct Place {
+    folder: tempfile::TempDir,
+    journal: Journal,
+    run: i64,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut journal = Journal::open(&folder.path().join("journal.sqlite")).expect("made");
+        let run = journal.run_id("/run").expect("a run");
+        Self { folder, journal, run }
+    }
+
+    fn see(&mut self, file: &str, fingerprint: &str, plan: &str) -> Vec<&'static str> {
+        let (step, epoch) = (Some(1), None);
+        let path = Path::new(file);
+        let sighting = Sighting { run: self.run, path, fingerprint, plan, step, epoch, written: 0, due: Some(0) };
+        kinds(&self.journal.see(&[sighting]).expect("queued"))
+    }
+
+    fn next(&mut self) -> Option<Job> {
+        self.journal.next(1, 0, Policy::All).expect("read").0
+    }
+
+    fn fail(&mut self, job: &Job, content: &str) -> Vec<&'static str> {
+        let content = Some((content.to_owned(), job.plan.clone()));
+        let outcome = Outcome::Failed { content, reason: "no network".to_owned(), is_finite: false };
+        kinds(&self.journal.finish(job, &outcome, None).expect("written"))
+    }
+
+    /// A version of the file is found and fails.
+    fn see_fail(&mut self, fingerprint: &str, plan: &str, content: &str) -> Vec<&'static str> {
+        self.see(FILE, fingerprint, plan);
+        let job = self.next().expect("due");
+        self.fail(&job, content)
+    }
+}
+
+fn kinds(lines: &[Line]) -> Vec<&'static str> {
+    lines.iter().map(|line| line.kind).collect()
+}
+
+#[test]
+fn what_was_in_hand_when_its_run_was_forgotten_is_nobodys() {
+    let mut place = Place::new();
+    place.see(FILE, "old", "plan");
+    let job = place.next().expect("due");
+    assert!(place.journal.forget("/run").expect("written"));
+    assert_eq!(place.fail(&job, "content"), [""; 0]);
+
+    // Ids are given again.
+    place.run = place.journal.run_id("/run").expect("a run");
+    place.see("/run/other.onnx", "new", "plan");
+    place.journal.put_back(&job, None).expect("written");
+    assert_eq!(place.journal.seen_since(&job).expect("read"), None);
+    let other = place.next().expect("still due");
+    assert_eq!((other.id, other.path.as_path(), other.fingerprint.as_str()), (job.id, Path::new("/run/other.onnx"), "new"));
+    assert_eq!(place.fail(&job, "content"), [""; 0]);
+    assert_eq!(place.fail(&other, "content"), ["failed"]);
+}
+
+#[test]
+fn a_content_that_was_known_before_is_unchanged_whatever_the_worker_knew() {
+    let mut place = Place::new();
+    for version in ["one", "two"] {
+        assert_eq!(place.see_fail(version, "plan", version), ["failed"]);
+    }
+    assert_eq!(place.see_fail("one again", "plan", "one"), ["skipped"]);
+}
+
+#[test]
+fn settings_that_change_while_a_checkpoint_is_in_hand_are_told() {
+    let mut place = Place::new();
+    place.see(FILE, "same", "old");
+    let mut job = place.next().expect("due");
+    assert_eq!(place.journal.seen_since(&job).expect("read"), None);
+    place.see(FILE, "same", "new");
+    let seen = place.journal.seen_since(&job).expect("read").expect("another plan");
+    assert_eq!(seen, ("same".to_owned(), "new".to_owned()));
+    (job.fingerprint, job.plan) = seen;
+    place.journal.put_back(&job, Some(0)).expect("written");
+    assert_eq!(place.next().expect("due").plan, "new");
+}
+
+#[test]
+fn earlier_settings_count_again_when_they_come_back() {
+    let mut place = Place::new();
+    assert_eq!(place.see_fail("file", "first", "content"), ["failed"]);
+    assert_eq!(place.see_fail("file", "tried", "content"), ["failed"]);
+    assert_eq!(place.see(FILE, "file", "first"), ["skipped"]);
+    assert_eq!(place.see(FILE, "file", "first"), [""; 0]);
+    assert_eq!(place.next(), None);
+    assert_eq!(place.see(FILE, "file", "tried"), ["skipped"]);
+}
+
+#[test]
+fn a_checkpoint_that_was_gone_is_queued_when_it_is_back() {
+    let mut place = Place::new();
+    place.see(FILE, "file", "plan");
+    let job = place.next().expect("due");
+    place.journal.finish(&job, &Outcome::Skipped(Skip::Gone), None).expect("written");
+    assert_eq!(place.see(FILE, "file", "plan"), ["checkpoint_seen"]);
+    let again = place.next().expect("due");
+    assert_eq!(again.id, job.id);
+    place.journal.finish(&again, &Outcome::Skipped(Skip::Superseded), None).expect("written");
+    assert_eq!(place.see(FILE, "file", "plan"), [""; 0]);
+    assert_eq!(place.next(), None);
+}
+
+#[test]
+fn rules_that_are_taken_away_no_longer_hold_a_run() {
+    let mut place = Place::new();
+    place.see_fail("file", "plan", "content");
+    let rule: Rule = "monitor=r_f,patience=5".parse().expect("a rule");
+    let lines = place.journal.judge(place.run, Some(&[rule])).expect("judged");
+    assert_eq!(kinds(&lines), ["stop"], "its outputs are not finite");
+    place.journal.judge(place.run, None).expect("judged");
+    let (verdicts, stop) = place.journal.verdicts(place.run).expect("read");
+    assert!(verdicts.len() == 1 && stop.is_some());
+    place.journal.judge(place.run, Some(&[])).expect("judged");
+    let (verdicts, stop) = place.journal.verdicts(place.run).expect("read");
+    assert!(verdicts.is_empty() && stop.is_none());
+}
+
+#[test]
+fn a_database_of_others_is_left_alone() {
+    let place = Place::new();
+    let path: PathBuf = place.folder.path().join("app.db");
+    let db = rusqlite::Connection::open(&path).expect("made");
+    db.execute_batch("CREATE TABLE users (name TEXT)").expect("written");
+    drop(db);
+    let before = std::fs::read(&path).expect("read");
+    for error in [Journal::open(&path).expect_err("refused"), Journal::read(&path).expect_err("refused")] {
+        assert!(error.to_string().contains("another database"), "{error}");
+    }
+    assert_eq!(std::fs::read(&path).expect("read"), before);
+    let empty = place.folder.path().join("empty.db");
+    std::fs::write(&empty, "").expect("written");
+    Journal::read(&empty).expect_err("nothing to read");
+}
