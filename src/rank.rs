@@ -92,16 +92,21 @@ pub struct Place {
     pub index: usize,
 }
 
-/// Places in order of `R_f`, and every pair.
+/// Places in order of `R_f`, and every pair of those that have one; networks without one share the last place.
 ///
 /// # Errors
-/// As [`paired`].
+/// As [`paired`]; `NoValue` if no network has one.
 pub fn ranked(measurements: &[Measurement], level: f64) -> Result<(Vec<Place>, Vec<Pair>)> {
     let r_f = |index: usize| measurements[index].r_f.as_ref().map_or(f64::INFINITY, |r_f| r_f.value);
     let mut order: Vec<_> = (0..measurements.len()).collect();
     order.sort_by(|a, b| r_f(*a).total_cmp(&r_f(*b)));
+    let defined = measurements.iter().filter(|measurement| measurement.r_f.is_some()).count();
     let (mut places, mut pairs) = (Vec::new(), Vec::new());
     for (number, &worse) in order.iter().enumerate() {
+        if (1..=number).contains(&defined) {
+            places.push(Place { rank: defined + 1, index: worse });
+            continue;
+        }
         let mut rank = 1;
         for &better in &order[..number] {
             let comparison = paired(&measurements[worse], &measurements[better], level)?;

@@ -190,3 +190,48 @@ fn networks_are_ranked_and_ties_are_ties() {
     assert_eq!(text.matches("1=").count(), 2, "{text}");
     assert_eq!(run(&[LAST], "text").status.code(), Some(2));
 }
+
+/// The command on the fixtures, with the embedded engine and few passes.
+fn on_fixtures(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_relstab"));
+    let fixed = ["--probe", "images.npz", "--backend", "tract"];
+    let output = command.current_dir(project("tests/fixtures")).args(arguments).args(fixed).output();
+    output.expect("the command runs")
+}
+
+#[test]
+fn a_network_without_an_r_f_is_last_and_costs_only_itself() {
+    let output = on_fixtures(&["compare", "constant.onnx", "plain.onnx", "resnet_dynamo.onnx", "--format", "json"]);
+    let ranking: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(ranking["pairs"].as_array().map(Vec::len), Some(1), "{ranking}");
+    let last = &ranking["models"][2];
+    assert_eq!((&last["rank"], &last["measurement"]["r_f"]), (&Value::from(3), &Value::Null));
+    assert_eq!(on_fixtures(&["compare", "constant.onnx", "constant.onnx"]).status.code(), Some(8));
+}
+
+#[test]
+fn networks_that_are_compared_share_a_precision() {
+    let models = ["plain.onnx", "resnet_dynamo.onnx", "channels_last.onnx"];
+    let precise = |command: &[&str], more: &[&str]| {
+        let output = on_fixtures(&[command, &models, &["--precision", "0.8", "--format", "json"], more].concat());
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let taken = |model: &Value| {
+            let measurement = &model["measurement"];
+            (measurement["probe"]["images"].clone(), measurement["settings"]["draws"].clone())
+        };
+        let all: Vec<_> = report["models"].as_array().expect("models").iter().map(taken).collect();
+        assert!(all.len() == 3 && all.iter().all(|other| *other == all[0]), "{all:?}");
+    };
+    precise(&["compare"], &[]);
+    precise(&["check"], &["--max-rf", "9", "--baseline", "plain.onnx", "--max-regression", "9"]);
+}
+
+#[test]
+fn a_check_whose_report_nobody_reads_still_fails() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_relstab"));
+    command.current_dir(project("models/fashion-mnist-cnn"));
+    command.args(["check", LAST, "--max-rf", "0.01", "--backend", "tract", "--images", "20", "--draws", "1"]);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    assert_eq!(command.stdout(writer).status().expect("the command runs").code(), Some(1));
+}

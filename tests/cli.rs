@@ -355,6 +355,50 @@ fn watching_the_bundled_run_once_predicts_checkpoint_by_checkpoint() {
 }
 
 #[test]
+fn the_configuration_of_the_run_counts_beside_flags_and_in_directories_of_steps() {
+    let (folder, path) = copy_run(&["probe.npz", "relstab.toml", "step=006000.onnx"]);
+    let step = path.join("checkpoint-6000");
+    fs::create_dir(&step).expect("created");
+    fs::copy(path.join("step=006000.onnx"), step.join("model.onnx")).expect("copied");
+    let (model, inner) = (path.join("step=006000.onnx"), step.join("model.onnx"));
+    let r_f = |model: &Path, more: &[&str]| {
+        let output = measure(model.to_str().expect("UTF-8"), &[&["--format", "json"], more].concat());
+        json(&output)["r_f"]["value"].as_f64().expect("defined")
+    };
+    let expected = r_f(&model, &[]);
+    assert!((r_f(&inner, &[]) - expected).abs() < f64::EPSILON);
+    let probe = folder.0.path().join("probe.npz");
+    assert!((r_f(&model, &["--probe", probe.to_str().expect("UTF-8")]) - expected).abs() < f64::EPSILON);
+    folder.file("relstab.toml", "probe = 'probe.npz'\nperturbation = { cutoff = 5, precision = 0.01 }\n");
+    assert!((r_f(&model, &[]) / expected - 1.0).abs() > 1e-3);
+    // A time that is asked for is kept, whatever precision the run wants.
+    let output = measure(model.to_str().expect("UTF-8"), &["--budget", "30s", "--format", "json"]);
+    assert_eq!(json(&output)["probe"]["images"], 40);
+}
+
+#[test]
+fn a_run_that_is_gone_can_still_be_forgotten() {
+    let (folder, path) = copy_run(&["probe.npz", "relstab.toml", "step=000000.onnx"]);
+    let state = Folder::new();
+    let command = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_relstab"));
+        command.current_dir(&path).env("XDG_STATE_HOME", state.0.path()).args(arguments);
+        command
+    };
+    let journal = state.file("journal.sqlite", "");
+    fs::remove_file(&journal).expect("removed");
+    let run = path.canonicalize().expect("there").join("run");
+    fs::create_dir(&run).expect("created");
+    relstab::journal::Journal::open(journal.as_ref())
+        .and_then(|mut journal| journal.run_id(run.to_str().expect("UTF-8")))
+        .expect("a run");
+    fs::remove_dir(&run).expect("removed");
+    command(&["forget", "run", "--journal", &journal]).assert().success();
+    command(&["forget", "run", "--journal", &journal]).assert().code(12);
+    drop(folder);
+}
+
+#[test]
 fn a_bad_checkpoint_costs_only_itself() {
     let (folder, path) = copy_run(&["probe.npz", "relstab.toml", "step=000000.onnx"]);
     folder.file("step=000001.onnx", "not a network");

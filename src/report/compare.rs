@@ -17,7 +17,7 @@ pub fn text(ranking: &Ranking) -> String {
         let rank = ranking.rank(model);
         // The sign of a tie stands behind the column of numbers.
         let rank = if rank.ends_with('=') { rank } else { rank + " " };
-        let r_f = model.measurement.r_f.as_ref().map_or_else(String::new, interval);
+        let r_f = model.measurement.r_f.as_ref().map_or_else(|| "undefined".to_owned(), interval);
         let over = ranking.over_first(model).map_or_else(String::new, ratio);
         text += &format!("{rank:>5} {r_f:<24} {over:<26} {}\n", model.measurement.model.path.display());
     }
