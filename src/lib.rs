@@ -41,6 +41,7 @@ pub mod event;
 pub mod check;
 pub mod rank;
 pub mod measure;
+pub mod evidence;
 pub mod scaling;
 pub mod plan;
 pub mod config;

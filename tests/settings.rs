@@ -18,10 +18,16 @@ fn history(place: &Place) -> Value {
     serde_json::from_slice(&place.ask("history", &["--format", "json"]).stdout).expect("JSON")
 }
 
+fn signal(processes: &[u32], signal: Signal) {
+    for process in processes {
+        send_signal(*process, signal);
+    }
+}
+
 /// Another checkpoint, in the hands of a worker that stands still.
 fn in_hand(place: &Place, daemon: &Daemon, client: &mut Client, name: &str) -> Vec<u32> {
     let workers = daemon.workers();
-    workers.iter().for_each(|worker| send_signal(*worker, Signal::STOP));
+    signal(&workers, Signal::STOP);
     place.rename_in(name, name);
     eventually("it is being measured", || {
         let status = client.ask(&json!({"type": "status"}));
@@ -40,7 +46,7 @@ fn forgetting_a_run_with_a_checkpoint_in_hand_stops_nothing() {
     let workers = in_hand(&place, &daemon, &mut daemon.client(), "step_2.onnx");
     let forgotten = daemon.client().ask(&json!({"type": "forget", "run": place.run_name()}));
     assert_eq!(forgotten["type"], "forgotten");
-    workers.iter().for_each(|worker| send_signal(*worker, Signal::CONT));
+    signal(&workers, Signal::CONT);
     place.rename_in("step_3.onnx", "three");
     events.until(|event| event["type"] == "measured" && name_of(event) == "step_3.onnx");
     eventually("all are measured once more", || history(&place).as_array().map(Vec::len) == Some(3));
@@ -65,7 +71,7 @@ fn settings_that_change_with_a_checkpoint_in_hand_measure_it_anew_and_may_be_cha
     };
     // The first is seen anew while the second is in hand.
     eventually("the reload is heard", || place.log().contains("reading the configuration again"));
-    workers.iter().for_each(|worker| send_signal(*worker, Signal::CONT));
+    signal(&workers, Signal::CONT);
     eventually("both have the new settings", || cutoffs(&place) == [4, 4]);
     let measured = place.outcomes("measured");
 
@@ -117,7 +123,7 @@ fn checkpoints_that_wait_and_go_are_measured_when_they_are_back() {
     events.until(|event| event["type"] == "checkpoint_seen" && name_of(event) == "step_3.onnx");
     let away = place.path().join("away");
     fs::rename(place.run().join("step_3.onnx"), &away).expect("moved");
-    workers.iter().for_each(|worker| send_signal(*worker, Signal::CONT));
+    signal(&workers, Signal::CONT);
     events.until(|event| event["type"] == "skipped" && name_of(event) == "step_3.onnx");
     fs::rename(&away, place.run().join("step_3.onnx")).expect("moved back");
     events.until(|event| event["type"] == "measured" && name_of(event) == "step_3.onnx");

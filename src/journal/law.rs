@@ -9,8 +9,9 @@ use super::history::{COUNTED, measurement};
 use super::{Journal, Writer};
 use crate::error::Result;
 use crate::event::Measurement;
+use crate::evidence::{ErrorOf, of_measurement};
 use crate::measure::{ChosenLaw, predict, predict_anew};
-use crate::predict::evidence::{ErrorOf, Known, of_measurement};
+use crate::predict::calibrate::Known;
 use crate::predict::refit::refitted;
 use crate::predict::{Law, Prediction};
 

@@ -1,8 +1,7 @@
 //! A run's own law, as its known errors arrive.
 
 use super::Law;
-use super::calibrate::{FEWEST, Form, Point, law, prior, samples};
-use super::evidence::Known;
+use super::calibrate::{FEWEST, Form, Known, Point, law, prior, samples};
 
 /// What `base`, or nothing, becomes after these networks of one run, in training order; `None` where they determine no law.
 ///

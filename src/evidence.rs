@@ -4,27 +4,16 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::calibrate::Point;
-use super::table::rows;
-use super::terms::{Term, known};
-use super::{Conditions, is_near_initial};
 use crate::error::{Error, Result};
 use crate::estimate::Estimator;
 use crate::event::Measurement;
 use crate::measure::{conditions, quantities};
 use crate::path;
 use crate::perturb::Interpolation;
-
-/// A network with a known error, and what it was measured at.
-#[derive(Debug, Clone)]
-pub struct Known {
-    /// The network.
-    pub point: Point,
-    /// What it was measured at.
-    pub conditions: Conditions,
-    /// Classes of its data set.
-    pub classes: usize,
-}
+use crate::predict::calibrate::{Known, Point};
+use crate::predict::table::rows;
+use crate::predict::terms::{Term, known};
+use crate::predict::{Conditions, is_near_initial};
 
 /// Which error of a measured network counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
