@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 import socket
+import subprocess
+import sys
 import threading
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import relstab
+import torch
+from relstab.config import prepare
 from relstab.export import metadata_props, write_atomically
 from relstab.torch import Exporter
 from training import Digits, network
@@ -79,6 +84,81 @@ def test_a_lost_daemon_is_found_again(run: Path) -> None:
         listener.join(10)
     assert seqs == sorted(set(seqs))
     assert len(seqs) >= 5
+
+
+def test_settings_leave_what_others_wrote(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    images, given = numpy.zeros((4, 1, 8, 8), numpy.float32), tmp_path / "given.npz"
+    numpy.savez(given, images=images + 1)
+    theirs = {name: name.encode() for name in ("probe.npz", "relstab-probe.npz")}
+    for probe in (images, given):
+        # Settings of their own, in whatever encoding: nothing changes.
+        run = tmp_path / f"theirs_{type(probe).__name__}"
+        run.mkdir()
+        files = theirs | {"relstab.toml": b'probe = "probe.npz" # \xff'}
+        for name, content in files.items():
+            (run / name).write_bytes(content)
+        caplog.clear()
+        prepare(run, probe=probe, mean=[0.5])
+        assert {path.name: path.read_bytes() for path in run.iterdir()} == files
+        assert "kept as it is" in caplog.text
+        # Images of their own and no settings: those given here count, and no file is lost.
+        (run / "relstab.toml").unlink()
+        (run / "relstab-probe.npz").unlink()
+        caplog.clear()
+        prepare(run, probe=probe)
+        assert (run / "probe.npz").read_bytes() == theirs["probe.npz"]
+        assert 'probe = "relstab-probe.npz"' in (run / "relstab.toml").read_text()
+        assert numpy.load(run / "relstab-probe.npz")["images"].mean() == (0 if probe is images else 1)
+        # Later settings replace those written here before, and the images.
+        prepare(run, probe=images + 2)
+        assert numpy.load(run / "relstab-probe.npz")["images"].mean() == 2
+        assert {path.name for path in run.iterdir()} == {*theirs, "relstab.toml"}
+        assert not caplog.records
+
+
+def test_numbers_of_arrays_and_tensors_are_numbers(tmp_path: Path) -> None:
+    rules: Any = [{"patience": numpy.int64(5), "min_delta": numpy.float32(0.5)}, {}]
+    mean: Any = torch.tensor([0.5, 0.25])
+    prepare(tmp_path, mean=mean, std=numpy.full((2, 1, 1), 0.5, numpy.float32), stop=rules)  # type: ignore[arg-type]
+    lines = (tmp_path / "relstab.toml").read_text().splitlines()[1:]
+    expected = ["[preprocess]", "mean = [0.5, 0.25]", "std = [0.5, 0.5]", "[[stop]]", "patience = 5", "min_delta = 0.5"]
+    assert lines == [*expected, "[[stop]]"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mean": 0.5},
+        {"std": [object()]},
+        {"stop": 5},
+        {"stop": "r_f"},
+        {"law": b"cifar10"},
+        {"probe": [[1, 2], [3]]},
+        {"probe": (1, 2, 3)},
+        {"probe": "/no/such/file"},
+    ],
+)
+def test_settings_that_fail_are_a_warning(
+    settings: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    relstab.Monitor(tmp_path / "run", **settings).close()
+    assert [record.message for record in caplog.records if "cannot be prepared" in record.message]
+    # Not even a part of them counts.
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_ranks_that_write_one_file_do_not_meet(tmp_path: Path) -> None:
+    """Each process writes under a name of its own, whatever it writes, and leaves nothing."""
+    given = tmp_path / "given.npz"
+    numpy.savez(given, images=numpy.zeros((400, 1, 32, 32), numpy.float32))
+    write = (
+        "import sys, numpy; from relstab.config import prepare\n"
+        "for k in range(40): prepare(sys.argv[1], probe=sys.argv[2] if k % 2 else numpy.zeros((400, 1, 32, 32)), mean=[0.5])"
+    )
+    command = [sys.executable, "-c", write, str(tmp_path / "run"), str(given)]
+    ranks = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [rank.communicate(timeout=60)[1] for rank in ranks] == ["", ""]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"relstab.toml", "relstab-probe.npz"}
 
 
 def test_a_second_start_uses_the_daemon_that_runs(run: Path) -> None:

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .export import write_atomically
+from .export import opened_atomically, write_atomically
 
 Rule = Mapping[str, str | float | bool]
 
@@ -17,6 +17,8 @@ _log = logging.getLogger("relstab")
 
 _CONFIG = "relstab.toml"
 _MARK = "# Written by relstab.Monitor; remove this line to keep your own."
+#: Not a name that somebody would give to images of their own: what bears it is replaced.
+_PROBE = "relstab-probe"
 
 
 def images_of(example: object, probe: object) -> object:
@@ -34,35 +36,39 @@ def prepare(
     stop: Rule | Sequence[Rule] = (),
 ) -> None:
     """Makes the run's directory and writes `relstab.toml` and the probe images there, as [`Monitor`] is told; a
-    `relstab.toml` that somebody else wrote stays. What fails is a warning."""
+    `relstab.toml` that somebody else wrote stays, and nothing is written beside it. What fails is a warning."""
     folder = Path(run_dir)
-    rules = [stop] if isinstance(stop, Mapping) else list(stop)
-    preprocess = {name: list(value) for name, value in (("mean", mean), ("std", std)) if value is not None}
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        rules = [stop] if isinstance(stop, Mapping) else list(stop)
+        preprocess = {name: list(value) for name, value in (("mean", mean), ("std", std)) if value is not None}
         if probe is not None or preprocess or law is not None or rules:
             _write_config(folder, probe, preprocess, law, rules)
-    except OSError as error:
-        _log.warning("%s cannot be prepared: %s", folder, error)
+    except Exception as error:  # noqa: BLE001 - settings are whatever a training has
+        _log.warning("%s cannot be prepared: %r", folder, error)
 
 
 def _write_config(
     run_dir: Path, probe: object, preprocess: Mapping[str, list[float]], law: str | None, rules: Sequence[Rule]
 ) -> None:
-    lines = [_MARK]
-    if probe is not None:
-        lines.append(f"probe = {json.dumps(_save_probe(run_dir, probe))}")
-    if law is not None:
-        lines.append(f"law = {json.dumps(law)}")
-    if preprocess:
-        lines += ["[preprocess]", *(f"{name} = {json.dumps(value)}" for name, value in preprocess.items())]
-    for rule in rules:
-        lines += ["[[stop]]", *(f"{name} = {json.dumps(value)}" for name, value in rule.items())]
     config = run_dir / _CONFIG
-    if config.exists() and not config.read_text().startswith(_MARK):
+    if config.exists() and not config.read_bytes().startswith(_MARK.encode()):
         _log.warning("%s is kept as it is; the settings given here do not count", config)
         return
-    write_atomically(config, "\n".join(lines).encode() + b"\n")
+    lines = [] if law is None else [f"law = {_toml(law)}"]
+    if preprocess:
+        lines += ["[preprocess]", *(f"{name} = {_toml(value)}" for name, value in preprocess.items())]
+    for rule in rules:
+        lines += ["[[stop]]", *(f"{name} = {_toml(value)}" for name, value in rule.items())]
+    # After everything else that may fail.
+    if probe is not None:
+        lines.insert(0, f"probe = {_toml(_save_probe(run_dir, probe))}")
+    write_atomically(config, "\n".join([_MARK, *lines, ""]).encode())
+
+
+def _toml(value: object) -> str:
+    """A value as TOML has it; NumPy's numbers, and tensors of one, are numbers too."""
+    return json.dumps(value, default=lambda number: number.item())
 
 
 def _save_probe(run_dir: Path, probe: object) -> str:
@@ -70,12 +76,13 @@ def _save_probe(run_dir: Path, probe: object) -> str:
 
     if isinstance(probe, (str, os.PathLike)):
         source = Path(probe)
-        name = "probe" + "".join(source.suffixes)
-        if not (run_dir / name).exists() or not os.path.samefile(source, run_dir / name):
-            shutil.copyfile(source, run_dir / f".{name}.tmp")
-            os.replace(run_dir / f".{name}.tmp", run_dir / name)
-        return name
+        path = run_dir / (_PROBE + "".join(source.suffixes))
+        if not path.exists() or not path.samefile(source):
+            with source.open("rb") as given, opened_atomically(path) as file:
+                shutil.copyfileobj(given, file)
+        return path.name
     images, labels = probe if isinstance(probe, tuple) else (probe, None)
-    save_probe(run_dir / ".probe.tmp", images, labels)
-    os.replace(run_dir / ".probe.tmp", run_dir / "probe.npz")
-    return "probe.npz"
+    path = run_dir / f"{_PROBE}.npz"
+    with opened_atomically(path) as file:
+        save_probe(file, images, labels)
+    return path.name

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from ._command import flags, run
 
@@ -97,13 +97,20 @@ def metadata_props(metadata: Mapping[str, object]) -> bytes:
 
 
 def write_atomically(path: Path, *parts: bytes) -> None:
-    """Writes a file so that it is whole as soon as it is there: temporary name, fsync, rename."""
-    # Not a name that a daemon takes for a checkpoint.
+    """Writes a file so that it is whole as soon as it is there."""
+    with opened_atomically(path) as file:
+        for part in parts:
+            file.write(part)
+
+
+@contextlib.contextmanager
+def opened_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A file to be written that is whole as soon as it is there: temporary name, fsync, rename."""
+    # Not a name that a daemon takes for a checkpoint, and not that of another rank.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            for part in parts:
-                file.write(part)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

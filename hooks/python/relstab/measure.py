@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ._command import Option, flags, run
 from .export import onnx_bytes
@@ -51,16 +51,15 @@ def perturb(images: object, labels: object = None, /, **options: Option) -> Pert
         return Perturbed(**{name: numpy.load(to / f"{name}.npy") for name in Perturbed.__dataclass_fields__})
 
 
-def save_probe(path: Path, images: object, labels: object = None) -> None:
+def save_probe(file: BinaryIO, images: object, labels: object = None) -> None:
     """Writes images, and labels if there are any, as the `.npz` that the command reads."""
     import numpy
 
     arrays = {"images": as_array(images)}
     if labels is not None:
         arrays["labels"] = as_array(labels)
-    with path.open("wb") as file:
-        # numpy.savez has parameters of its own beside the arrays' names.
-        numpy.savez(file, **arrays)  # type: ignore[arg-type]
+    # numpy.savez has parameters of its own beside the arrays' names.
+    numpy.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def as_array(values: object) -> NDArray[Any]:
@@ -89,7 +88,8 @@ def _probe(images: object, labels: object, folder: Path) -> list[str]:
     if isinstance(images, (str, os.PathLike)):
         return [f"--probe={os.fspath(images)}"]
     path = folder / "probe.npz"
-    save_probe(path, images, labels)
+    with path.open("wb") as file:
+        save_probe(file, images, labels)
     return [f"--probe={path}"]
 
 
