@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import relstab
 import torch
 from numpy.typing import NDArray
+from relstab.records import CheckReport
 from torch import Tensor, nn
 from training import Digits, network, train
 
@@ -109,6 +111,22 @@ def test_check_says_what_holds(trained: nn.Module, digits: Digits) -> None:
     assert not untold
     assert untold.error is not None
     assert "name a law" in untold.error
+
+
+def test_fields_that_a_newer_command_adds_are_passed_over(trained: nn.Module, digits: Digits) -> None:
+    def newer(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: newer(item) for name, item in value.items()} | {"added": 1}
+        return [newer(item) for item in value] if isinstance(value, list) else value
+
+    measured = relstab.measure(trained, digits.images, law="cifar10", force_law=True, **SETTINGS)
+    assert measured.prediction is not None
+    assert measured.prediction.law == "cifar10"
+    limit = {"quantity": "r_f", "max": 0.5, "value": 0.25, "low": None, "high": None, "verdict": "holds"}
+    report = {"verdict": "holds", "checks": [limit], "measurement": measured.raw}
+    expected, read = CheckReport.of(report), CheckReport.of(newer(report))
+    assert read.measurement is not None
+    assert replace(read, measurement=replace(read.measurement, raw=measured.raw)) == expected
 
 
 def test_what_cannot_be_measured_says_why(digits: Digits, tmp_path: Path) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import numpy
+    from _typeshed import DataclassInstance
     from numpy.typing import NDArray
 
 Json = dict[str, Any]
+Kind = TypeVar("Kind", bound="DataclassInstance")
+
+
+def _read(kind: type[Kind], record: Json) -> Kind:
+    """Of a record what is known here: a newer command may say more."""
+    return kind(**{known.name: record[known.name] for known in fields(kind)})
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,7 @@ class Estimate:
 
     @classmethod
     def of(cls, record: Json | None) -> Estimate | None:
-        return cls(**{name: record[name] for name in ("value", "low", "high", "level")}) if record else None
+        return _read(cls, record) if record else None
 
 
 @dataclass(frozen=True)
@@ -39,10 +46,7 @@ class Prediction:
 
     @classmethod
     def of(cls, record: Json | None) -> Prediction | None:
-        if record is None:
-            return None
-        names = ("error", "low", "high", "level", "warnings")
-        return cls(law=record["law"]["name"], **{name: record[name] for name in names})
+        return _read(cls, record | {"law": record["law"]["name"]}) if record else None
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ class CheckReport:
         measurement = record["measurement"]
         return cls(
             verdict=record["verdict"],
-            checks=[Check(**check) for check in record["checks"]],
+            checks=[_read(Check, check) for check in record["checks"]],
             error=record.get("error"),
             measurement=Measurement.of(measurement) if measurement else None,
         )
