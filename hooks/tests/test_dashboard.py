@@ -187,7 +187,7 @@ def test_the_unit_and_the_manifest_are_valid(tmp_path: Path) -> None:
     (tmp_path / ".cargo/bin/relstab").symlink_to(str(shutil.which("relstab")))
     unit = tmp_path / "relstab@data-run.service"
     shutil.copy(ROOT / "docs/deploy/relstab@.service", unit)
-    (tmp_path / "runtime/systemd").mkdir(parents=True)
+    Path(os.environ["XDG_RUNTIME_DIR"], "systemd").mkdir()
     environment = os.environ | {"HOME": str(tmp_path), "SYSTEMD_LOG_LEVEL": "warning"}
     command = ["systemd-analyze", "verify", "--user", str(unit)]
     checked = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
