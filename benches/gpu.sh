@@ -15,5 +15,7 @@ fi
 export RELSTAB
 # The command finds ONNX Runtime and NVIDIA's libraries in the environment of this Python.
 VIRTUAL_ENV=$("${PYTHON:-python3}" -c 'import sys; print(sys.prefix)')
+# nvidia-smi numbers GPUs by their bus; so does CUDA then.
+export CUDA_DEVICE_ORDER=PCI_BUS_ID
 export VIRTUAL_ENV PYTHONPATH="$PWD/models${PYTHONPATH:+:$PYTHONPATH}"
 exec "${PYTHON:-python3}" benches/gpu "$@"

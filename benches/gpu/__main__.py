@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -10,8 +11,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +26,21 @@ from bench_networks import NETWORKS, export, made
 
 RELSTAB = os.environ["RELSTAB"]
 PLACES = ("cpu", "provider")
+KINDS = ("float32", "float16")
 HERE = Path(__file__).parent
+
+Command = list[str | Path]
+
+
+def output(*command: str | Path) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
+    if done.returncode != 0:
+        raise RuntimeError(f"exit code {done.returncode}, {done.stderr[-400:]}")
+    return done.stdout
 
 
 def relstab(*arguments: str | Path) -> str:
-    done = subprocess.run([RELSTAB, *arguments], capture_output=True, text=True, check=False, timeout=400)
-    if done.returncode != 0:
-        raise SystemExit(f"relstab {' '.join(map(str, arguments))}: {done.stderr}")
-    return done.stdout
+    return output(RELSTAB, *arguments)
 
 
 def row(what: str, measured: str, wanted: str = "") -> None:
@@ -43,6 +52,7 @@ class Bench:
 
     def __init__(self, provider: str, quick: bool, folder: Path) -> None:
         self.provider, self.folder = provider, folder
+        self.failed = False
         self.device = "cuda" if provider == "cuda" else "cpu"
         self.images, self.draws = (16, 1) if quick else (500, 4)
         self.networks = ["cifar_resnet18"] if quick else ["cifar_resnet18", "resnet50_224"]
@@ -55,9 +65,19 @@ class Bench:
             numpy.save(path, numpy.random.default_rng(0).random((self.images, 3, side, side), numpy.float32))
         return path
 
-    def measure(self, network: Path, side: int, *more: str) -> dict[str, Any]:
-        flags = [f"--images={self.images}", f"--draws={self.draws}", "--backend=onnxruntime", "--format=json"]
-        record: dict[str, Any] = json.loads(relstab("measure", network, "--probe", self.probe(side), *flags, *more))
+    @contextlib.contextmanager
+    def attempt(self, what: str) -> Iterator[None]:
+        """What fails is a row, and the others go on."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever a GPU has in store
+            self.failed = True
+            row(what, f"failed: {' '.join(str(error).split())}")
+
+    def measure(self, network: Path, side: int, *more: str, images: int | None = None) -> dict[str, Any]:
+        size = [f"--images={images or self.images}", f"--draws={self.draws}"]
+        flags = [*size, "--backend=onnxruntime", "--format=json", *more]
+        record: dict[str, Any] = json.loads(relstab("measure", network, "--probe", self.probe(side), *flags))
         return record
 
     def checks(self) -> None:
@@ -73,40 +93,49 @@ class Bench:
             "< 1e-3",
         )
         for half in (False, True):
-            network = export("cifar_resnet18", half)
-            on_cpu = self.measure(network, 32, "--provider=cpu", "--perturb-on=cpu")
-            for place in PLACES:
-                record = self.measure(network, 32, f"--provider={self.provider}", f"--perturb-on={place}")
+            with self.attempt(f"R_f against the CPU, cifar_resnet18, {KINDS[half]}"):
+                self.against_the_cpu(export("cifar_resnet18", half))
+
+    def against_the_cpu(self, network: Path) -> None:
+        # A CPU of few cores takes long.
+        images = min(self.images, 100)
+        on_cpu = self.measure(network, 32, "--provider=cpu", "--perturb-on=cpu", images=images)
+        for place in PLACES:
+            what = f"R_f on {self.provider}, perturbed on {place}, over R_f on the CPU, less 1, {network.stem}"
+            with self.attempt(what):
+                flags = [f"--provider={self.provider}", f"--perturb-on={place}"]
+                record = self.measure(network, 32, *flags, images=images)
                 assert record["backend"]["provider"] == self.provider, record["backend"]
-                what = f"R_f on {self.provider}, perturbed on {place}, over R_f on the CPU, less 1, {network.stem}"
-                row(what, f"{record['r_f']['value'] / on_cpu['r_f']['value'] - 1:.0e}", "")
+                row(what, f"{record['r_f']['value'] / on_cpu['r_f']['value'] - 1:.0e}")
 
     def against_bare_inference(self) -> None:
         for name in self.networks:
-            side = NETWORKS[name][1]
             for half in (False, True):
-                network = export(name, half)
-                record, used = with_memory(
-                    lambda network=network, side=side: self.measure(network, side, f"--provider={self.provider}")
-                )
-                passes, rows = record["timing"]["passes"], record["timing"]["batch"]
-                work = ["--bare", network, *map(str, (side, passes, rows)), f"--provider={self.provider}"]
-                command = [sys.executable, HERE, *work]
-                bare, bare_used = with_memory(lambda command=command: float(subprocess.check_output(command)))
-                ratio = record["timing"]["total_s"] / bare
-                row(
-                    f"measure over bare inference, {network.stem}, {passes} passes by {rows} ({bare:.2f} s bare)",
-                    f"{ratio:.3f}",
-                    "<= 1.10",
-                )
-                for place in PLACES:
-                    other = self.measure(network, side, f"--provider={self.provider}", f"--perturb-on={place}")
-                    ratio = other["timing"]["total_s"] / bare
-                    row(f"the same, all perturbed on {place}", f"{ratio:.3f}", "reported")
-                share = record["timing"]["perturbed_on_provider"] / record["timing"]["passes"]
-                row("share of its passes that it had perturbed on the provider", f"{share:.2f}", "reported")
-                if used and bare_used:
-                    row(f"GPU memory beyond bare inference, {network.stem}", f"{used - bare_used} MiB", "< 300 MB")
+                with self.attempt(f"measure over bare inference, {name}, {KINDS[half]}"):
+                    self.one_against_bare_inference(export(name, half), NETWORKS[name][1], KINDS[half])
+
+    def one_against_bare_inference(self, network: Path, side: int, kind: str) -> None:
+        provider = f"--provider={self.provider}"
+        timing = self.measure(network, side, provider)["timing"]
+        passes, rows = timing["passes"], timing["batch"]
+        numbers = map(str, (side, passes, rows))
+        # A process of its own: PyTorch would bring other CUDA libraries, and take memory.
+        command: Command = [sys.executable, HERE / "bare.py", network, kind, *numbers, self.provider]
+        # ONNX Runtime says more before.
+        bare = float(output(*command).splitlines()[-1])
+        what = f"measure over bare inference, {network.stem}, {passes} passes by {rows} ({bare:.2f} s bare)"
+        row(what, f"{timing['total_s'] / bare:.3f}", "<= 1.10")
+        for place in PLACES:
+            what = f"the same, all perturbed on {place}"
+            with self.attempt(what):
+                other = self.measure(network, side, provider, f"--perturb-on={place}")["timing"]
+                row(what, f"{other['total_s'] / bare:.3f}", "reported")
+        share = timing["perturbed_on_provider"] / passes
+        row("share of its passes that it had perturbed on the provider", f"{share:.2f}", "reported")
+        # Not in the runs that are timed: nvidia-smi takes time, too.
+        used = [memory(lambda: self.measure(network, side, provider)), memory(lambda: output(*command))]
+        if used[0] is not None and used[1] is not None:
+            row(f"GPU memory beyond bare inference, {network.stem}", f"{used[0] - used[1]} MiB", "< 300 MB")
 
     def against_the_public_way(self) -> None:
         name = self.public_network
@@ -128,96 +157,72 @@ class Bench:
 
     def beside_a_training(self) -> None:
         network = export("cifar_resnet18", half=False)
-        alone = self.training(network, None, 1.0)[0]
+        alone = statistics.fmean(json.loads(output(*self.training(network, "alone"))))
         for duty in (1.0, 0.2):
-            together, measured = self.training(network, self.folder / f"run_{duty}", duty)
-            what = f"step of a training over its step alone ({1e3 * alone:.1f} ms), {measured} checkpoints measured, --duty {duty}"
-            row(what, f"{together / alone:.3f}", "reported")
+            with self.attempt(f"step of a training over its step alone, --duty {duty}"):
+                together, measured = self.watched_training(network, duty)
+                what = f"step of a training over its step alone ({1e3 * alone:.1f} ms), {measured} checkpoints measured"
+                row(f"{what}, --duty {duty}", f"{together / alone:.3f}", "reported")
 
-    def training(self, network: Path, run: Path | None, duty: float) -> tuple[float, int]:
-        """Mean time of a step, in seconds, and how many checkpoints were measured meanwhile."""
-        settings = [self.device, str(self.seconds), str(self.batch), network, run or ""]
-        command = [sys.executable, HERE / "training.py", *settings]
-        if run is None:
-            return statistics.fmean(json.loads(subprocess.check_output(command))), 0
+    def training(self, network: Path, name: str) -> Command:
+        """The command of a training, and the empty directory where its checkpoints will be, its last argument."""
+        run = self.folder / f"run_{name}"
         run.mkdir()
-        journal = ["--journal", self.folder / f"{run.name}.sqlite"]
+        settings: Command = [self.device, str(self.seconds), str(self.batch), network, run]
+        return [sys.executable, HERE / "training.py", *settings]
+
+    def watched_training(self, network: Path, duty: float) -> tuple[float, int]:
+        """Mean time of a step, in seconds, and how many checkpoints were measured meanwhile."""
+        command = self.training(network, str(duty))
+        run = command[-1]
+        journal: Command = ["--journal", self.folder / f"{duty}.sqlite"]
         flags = [f"--provider={self.provider}", f"--duty={duty}", f"--images={self.images}", f"--draws={self.draws}"]
-        daemon = [RELSTAB, "watch", run, "--probe", self.probe(32), "--backend=onnxruntime", *journal, *flags]
-        with subprocess.Popen([*daemon, "--until-eof"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as watch:
-            times = json.loads(subprocess.check_output(command))
-            assert watch.stdin is not None
-            watch.stdin.close()
+        daemon: Command = [RELSTAB, "watch", run, "--probe", self.probe(32), "--backend=onnxruntime", "--until-eof"]
+        with subprocess.Popen([*daemon, *journal, *flags], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL):
+            # Afterwards its input is closed, and it ends.
+            times = json.loads(output(*command))
         history = json.loads(relstab("history", run, *journal, "--format=json"))
-        return statistics.fmean(times), sum("measurement" in entry for entry in history)
+        measured = sum("measurement" in entry for entry in history)
+        if not measured:
+            raise RuntimeError("no checkpoint was measured")
+        return statistics.fmean(times), measured
 
 
-def with_memory(work: Any) -> tuple[Any, int | None]:
-    """What `work` gives, and by how much the GPU's used memory rose at most, MiB; `None` without a GPU."""
-    before, peak, done = gpu_memory(), [0], threading.Event()
-
-    def look() -> None:
-        while not done.wait(0.1):
-            peak[0] = max(peak[0], gpu_memory() or 0)
-
-    watcher = threading.Thread(target=look, daemon=True)
-    if before is not None:
-        watcher.start()
-    try:
-        result = work()
-    finally:
-        done.set()
-    return result, None if before is None else peak[0] - before
+def memory(work: Callable[[], object]) -> int | None:
+    """By how much the GPU's used memory rises at most while `work` runs, MiB; `None` where it is not known."""
+    before = gpu_memory()
+    if before is None:
+        return None
+    with ThreadPoolExecutor() as pool:
+        working = pool.submit(work)
+        used = [gpu_memory()]
+        while wait([working], timeout=0.1).not_done:
+            used.append(gpu_memory())
+        working.result()
+    known = [value for value in used if value is not None]
+    return max(known) - before if known else None
 
 
 def nvidia_smi(query: str) -> str | None:
+    """What it says of the GPU that is used: the first of those shown."""
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
+    command = ["nvidia-smi", f"--id={gpu}", f"--query-gpu={query}", "--format=csv,noheader,nounits"]
     try:
-        return subprocess.check_output(
-            ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader,nounits"], text=True
-        ).strip()
+        return subprocess.check_output(command, text=True).strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
 def gpu_memory() -> int | None:
     used = nvidia_smi("memory.used")
-    return None if used is None else int(used.splitlines()[0])
+    return int(used) if used and used.isdigit() else None
 
 
-def bare(network: Path, side: int, passes: int, rows: int, provider: str) -> float:
-    """Seconds for so many images through ONNX Runtime in batches, input and output staying where it computes."""
-    name, device = ("CUDAExecutionProvider", "cuda") if provider == "cuda" else ("CPUExecutionProvider", "cpu")
-    if provider == "cuda":
-        onnxruntime.preload_dlls()
-    options = {"use_tf32": "0"} if provider == "cuda" else {}
-    session = onnxruntime.InferenceSession(network, providers=[(name, options)])
-    kind = numpy.float16 if "float16" in session.get_inputs()[0].type else numpy.float32
-    binding = session.io_binding()
-    binding.bind_ortvalue_input(
-        "images", onnxruntime.OrtValue.ortvalue_from_numpy(numpy.zeros((rows, 3, side, side), kind), device)
-    )
-    binding.bind_output("logits", device)
-    for _ in range(2):
-        session.run_with_iobinding(binding)
-    started = time.perf_counter()
-    batches = -(-passes // rows)
-    for _ in range(batches):
-        session.run_with_iobinding(binding)
-    binding.synchronize_outputs()
-    # The last batch is whole: its share beyond the passes is not counted.
-    return (time.perf_counter() - started) * passes / (rows * batches)
-
-
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--provider", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--quick", action="store_true", help="few images, small networks")
-    parser.add_argument("--bare", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.bare:
-        network, *numbers = arguments.bare
-        print(bare(Path(network), *map(int, numbers), provider=arguments.provider))
-        return
     started = time.perf_counter()
     versions = f"onnxruntime {onnxruntime.__version__}, PyTorch {torch.__version__}, {relstab('--version').strip()}"
     card = nvidia_smi("name,driver_version") or "no GPU"
@@ -227,10 +232,13 @@ def main() -> None:
         bench = Bench(arguments.provider, arguments.quick, Path(folder))
         bench.checks()
         bench.against_bare_inference()
-        bench.against_the_public_way()
-        bench.beside_a_training()
+        with bench.attempt("the public way over relstab"):
+            bench.against_the_public_way()
+        with bench.attempt("step of a training over its step alone"):
+            bench.beside_a_training()
     print(f"\n{time.perf_counter() - started:.0f} s in all")
+    return int(bench.failed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,7 +14,7 @@ from torch import nn
 from bench_networks import NETWORKS
 
 
-def train(device: str, seconds: float, batch: int, run: Path | None, checkpoint: bytes) -> list[float]:
+def train(device: str, seconds: float, batch: int, run: Path, checkpoint: bytes) -> list[float]:
     """Times of the steps after the first few; a checkpoint a tenth of the time, each with a note of its own."""
     torch.manual_seed(0)
     network = NETWORKS["cifar_resnet18"][0]().to(device)
@@ -29,7 +29,7 @@ def train(device: str, seconds: float, batch: int, run: Path | None, checkpoint:
         optimizer.step()
         if device == "cuda":
             torch.cuda.synchronize()
-        if run is not None and last - began > seconds * written / 10:
+        if last - began > seconds * written / 10:
             (run / "temporary").write_bytes(checkpoint + note(str(written)))
             os.replace(run / "temporary", run / f"step_{written:06}.onnx")
             written += 1
@@ -46,6 +46,5 @@ def note(text: str) -> bytes:
 
 
 if __name__ == "__main__":
-    device, seconds, batch, checkpoint, run = sys.argv[1:6]
-    folder = Path(run) if run else None
-    print(json.dumps(train(device, float(seconds), int(batch), folder, Path(checkpoint).read_bytes())))
+    device, seconds, batch, checkpoint, run = sys.argv[1:]
+    print(json.dumps(train(device, float(seconds), int(batch), Path(run), Path(checkpoint).read_bytes())))
