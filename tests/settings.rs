@@ -24,6 +24,15 @@ fn signal(processes: &[u32], signal: Signal) {
     }
 }
 
+/// A daemon that has measured one checkpoint, and what it says.
+fn started(place: &Place) -> (Daemon, Client) {
+    place.rename_in("step_1.onnx", "one");
+    let daemon = Daemon::start(place, &[]);
+    let mut events = Client::subscribed(&daemon, 0);
+    events.next_of("measured");
+    (daemon, events)
+}
+
 /// Another checkpoint, in the hands of a worker that stands still.
 fn in_hand(place: &Place, daemon: &Daemon, client: &mut Client, name: &str) -> Vec<u32> {
     let workers = daemon.workers();
@@ -39,10 +48,7 @@ fn in_hand(place: &Place, daemon: &Daemon, client: &mut Client, name: &str) -> V
 #[test]
 fn forgetting_a_run_with_a_checkpoint_in_hand_stops_nothing() {
     let place = Place::new();
-    place.rename_in("step_1.onnx", "one");
-    let daemon = Daemon::start(&place, &[]);
-    let mut events = Client::subscribed(&daemon, 0);
-    events.next_of("measured");
+    let (daemon, mut events) = started(&place);
     let workers = in_hand(&place, &daemon, &mut daemon.client(), "step_2.onnx");
     let forgotten = daemon.client().ask(&json!({"type": "forget", "run": place.run_name()}));
     assert_eq!(forgotten["type"], "forgotten");
@@ -57,10 +63,7 @@ fn forgetting_a_run_with_a_checkpoint_in_hand_stops_nothing() {
 fn settings_that_change_with_a_checkpoint_in_hand_measure_it_anew_and_may_be_changed_back() {
     let place = Place::new();
     configure(&place, "");
-    place.rename_in("step_1.onnx", "one");
-    let daemon = Daemon::start(&place, &["--images", "20"]);
-    let mut events = Client::subscribed(&daemon, 0);
-    events.next_of("measured");
+    let (daemon, _) = started(&place);
     let workers = in_hand(&place, &daemon, &mut daemon.client(), "step_2.onnx");
     configure(&place, "perturbation = { cutoff = 4 }\n");
     daemon.signal(Signal::HUP);
@@ -114,10 +117,7 @@ fn a_precision_is_the_same_for_all_of_a_run() {
 #[test]
 fn checkpoints_that_wait_and_go_are_measured_when_they_are_back() {
     let place = Place::new();
-    place.rename_in("step_1.onnx", "one");
-    let daemon = Daemon::start(&place, &[]);
-    let mut events = Client::subscribed(&daemon, 0);
-    events.next_of("measured");
+    let (daemon, mut events) = started(&place);
     let workers = in_hand(&place, &daemon, &mut daemon.client(), "step_2.onnx");
     place.rename_in("step_3.onnx", "three");
     events.until(|event| event["type"] == "checkpoint_seen" && name_of(event) == "step_3.onnx");
