@@ -1,5 +1,7 @@
 //! Batches of the size that a network insists on, and of one that memory holds.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::error::{Error, Result};
 
 /// Runs `images` in batches of exactly `batch` rows, padding the last with zeros.
@@ -25,37 +27,37 @@ pub fn of_fixed_size(
     Ok(())
 }
 
-/// Runs a batch of `rows`, or of half as many wherever memory does not hold it, down to a single one.
-pub fn halved<T>(rows: &mut usize, mut run: impl FnMut(usize) -> Result<T>) -> Result<T> {
+/// Runs a batch of `rows`, or of half as many wherever memory does not hold it, down to a single one; that is then the `most` that
+/// it holds.
+pub fn halved<T>(mut rows: usize, most: &AtomicUsize, mut run: impl FnMut(usize) -> Result<T>) -> Result<T> {
     loop {
-        match run(*rows) {
-            Err(error) if *rows > 1 && is_out_of_memory(&error) => *rows /= 2,
+        match run(rows) {
+            Err(error) if rows > 1 && is_out_of_memory(&error) => {
+                rows = rows.div_ceil(2);
+                most.fetch_min(rows, Ordering::Relaxed);
+            }
             outcome => return outcome,
         }
     }
 }
 
-/// Runs `images` in batches of at most `most` rows, which `run` is told too; one that is halved halves all that follow.
+/// Runs `images` in batches of at most `most` rows; one that is halved halves all that follow.
 pub fn within_memory(
-    most: &mut usize,
+    most: &AtomicUsize,
     images: &[f32],
     outputs: &mut [f32],
     row: usize,
     outputs_per_row: usize,
-    mut run: impl FnMut(usize, &[f32], &mut [f32]) -> Result<()>,
+    mut run: impl FnMut(&[f32], &mut [f32]) -> Result<()>,
 ) -> Result<()> {
     let (all, mut done) = (images.len() / row, 0);
     while done < all {
-        let wanted = (all - done).min(*most);
-        let mut rows = wanted;
-        halved(&mut rows, |rows| {
-            if rows < wanted {
-                *most = rows;
-            }
+        let rows = (all - done).min(most.load(Ordering::Relaxed));
+        done += halved(rows, most, |rows| {
             let end = done + rows;
-            run(*most, &images[done * row..end * row], &mut outputs[done * outputs_per_row..end * outputs_per_row])
+            run(&images[done * row..end * row], &mut outputs[done * outputs_per_row..end * outputs_per_row])?;
+            Ok(rows)
         })?;
-        done += rows;
     }
     Ok(())
 }
@@ -80,10 +82,9 @@ fn is_out_of_memory(error: &Error) -> bool {
 mod tests {
     use super::*;
 
-    /// A network of one number for each image, on a machine that holds `room` images.
-    fn run(most: &mut usize, room: usize, images: &[f32]) -> (Result<Vec<f32>>, Vec<usize>) {
-        let (mut outputs, mut tried) = (vec![0.0; images.len()], Vec::new());
-        let outcome = within_memory(most, images, &mut outputs, 1, 1, |_, images, outputs| {
+    /// Doubles images, where there is room for so many; says how many were given.
+    fn double(room: usize, tried: &mut Vec<usize>) -> impl FnMut(&[f32], &mut [f32]) -> Result<()> {
+        move |images, outputs| {
             tried.push(images.len());
             if images.len() > room {
                 let message = format!("Failed to allocate memory for requested buffer of size {}", images.len());
@@ -91,37 +92,44 @@ mod tests {
             }
             outputs.iter_mut().zip(images).for_each(|(output, image)| *output = 2.0 * image);
             Ok(())
-        });
-        (outcome.map(|()| outputs), tried)
+        }
+    }
+
+    fn images(count: usize) -> (Vec<f32>, Vec<f32>) {
+        (0..count).map(|image| (image as f32, 2.0 * image as f32)).unzip()
     }
 
     #[test]
     fn a_batch_that_memory_does_not_hold_is_halved_for_good() {
-        let images: Vec<f32> = (0..20).map(|image| image as f32).collect();
-        let mut most = 64;
-        let (outputs, tried) = run(&mut most, 6, &images);
-        assert_eq!(outputs.expect("in parts"), images.iter().map(|image| 2.0 * image).collect::<Vec<_>>());
+        let (most, mut tried, (images, expected)) = (AtomicUsize::new(64), Vec::new(), images(20));
+        let mut outputs = vec![0.0; 20];
+        within_memory(&most, &images, &mut outputs, 1, 1, double(6, &mut tried)).expect("in parts");
+        assert_eq!(outputs, expected);
         assert_eq!(tried, [20, 10, 5, 5, 5, 5]);
-        assert_eq!(run(&mut most, 6, &images[..7]).1, [5, 2]);
+        tried.clear();
+        within_memory(&most, &images[..7], &mut outputs[..7], 1, 1, double(6, &mut tried)).expect("in parts");
+        assert_eq!(tried, [5, 2]);
     }
 
     #[test]
     fn a_batch_that_is_whole_only_with_rows_of_zeros_is_halved_too() {
-        let (mut most, mut tried, mut outputs) = (usize::MAX, Vec::new(), vec![0.0; 5]);
-        let room = |most: usize, _: &[f32], _: &mut [f32]| {
-            tried.push(most.min(8));
-            let message = "out of memory".to_owned();
-            let error = Error::Engine { path: "net.onnx".into(), engine: "onnxruntime", action: "run", message };
-            if most.min(8) > 2 { Err(error) } else { Ok(()) }
-        };
-        within_memory(&mut most, &[1.0; 5], &mut outputs, 1, 1, room).expect("in parts");
-        assert_eq!((tried, most), (vec![8, 2, 2, 2], 2));
+        for (count, rows, room, expected) in [(5, 8, 2, vec![8, 4, 2, 2, 2]), (63, 63, 40, vec![63, 32, 32])] {
+            let (most, mut tried, (images, doubled)) = (AtomicUsize::new(usize::MAX), Vec::new(), images(count));
+            let mut outputs = vec![0.0; count];
+            halved(rows, &most, |rows| of_fixed_size(rows, &images, &mut outputs, 1, 1, double(room, &mut tried)))
+                .expect("in parts");
+            assert_eq!(outputs, doubled);
+            assert_eq!(most.into_inner(), *tried.last().expect("tried"));
+            assert_eq!(tried, expected);
+        }
     }
 
     #[test]
     fn a_single_image_that_memory_does_not_hold_fails() {
-        let (outcome, tried) = run(&mut 64, 0, &[1.0, 2.0, 3.0]);
+        let mut tried = Vec::new();
+        let outcome =
+            within_memory(&AtomicUsize::new(64), &[1.0, 2.0, 3.0], &mut [0.0; 3], 1, 1, double(0, &mut tried));
         assert!(outcome.expect_err("no room").to_string().contains("Failed to allocate memory"));
-        assert_eq!(tried, [3, 1]);
+        assert_eq!(tried, [3, 2, 1]);
     }
 }

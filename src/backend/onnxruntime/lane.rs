@@ -163,16 +163,13 @@ impl Session for Lane {
         let mut run = |images: &[f32], outputs: &mut [f32]| {
             with_input(network, staging, images, |input| runner.run(input, outputs))
         };
-        if let Some(batch) = network.fixed_batch {
-            return batches::of_fixed_size(batch, images, outputs, size, row, run);
+        let most = &sessions.most;
+        match (network.fixed_batch, *whole_batch) {
+            (Some(rows), _) => batches::of_fixed_size(rows, images, outputs, size, row, run),
+            (None, Some(rows)) => batches::halved(rows.min(most.load(Ordering::Relaxed)), most, |rows| {
+                batches::of_fixed_size(rows, images, outputs, size, row, &mut run)
+            }),
+            (None, None) => batches::within_memory(most, images, outputs, size, row, run),
         }
-        let mut most = sessions.most.load(Ordering::Relaxed);
-        let outcome =
-            batches::within_memory(&mut most, images, outputs, size, row, |most, images, outputs| match whole_batch {
-                Some(rows) => batches::of_fixed_size(most.min(*rows), images, outputs, size, row, &mut run),
-                None => run(images, outputs),
-            });
-        sessions.most.fetch_min(most, Ordering::Relaxed);
-        outcome
     }
 }

@@ -177,22 +177,17 @@ impl FrontSession for FrontLane {
 
     fn run(&mut self, draws: &Draws, deformed: &mut [f32], noisy: &mut [f32]) -> Result<()> {
         let mut bound = std::mem::take(&mut self.batches);
-        let wanted = bound.first().map_or_else(|| self.rows(), |batch| batch.all);
+        let rows = bound.first().map_or_else(|| self.rows(), |batch| batch.all);
         let mut run = |rows: usize| {
             let batches = std::mem::take(&mut bound);
             let mut batches = if batches.is_empty() { self.bind(rows)? } else { batches };
             self.run_batches(&mut batches, draws, [&mut *deformed, &mut *noisy])?;
             Ok(batches)
         };
-        let mut rows = wanted;
-        let batches = match self.runner.network.fixed_batch {
-            Some(rows) => run(rows),
-            None => halved(&mut rows, run),
+        self.batches = match self.runner.network.fixed_batch {
+            Some(rows) => run(rows)?,
+            None => halved(rows, &self.most, run)?,
         };
-        if rows < wanted {
-            self.most.fetch_min(rows, Ordering::Relaxed);
-        }
-        self.batches = batches?;
         Ok(())
     }
 }
