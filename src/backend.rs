@@ -242,6 +242,8 @@ pub struct Lanes {
     pub count: usize,
     /// Images in a batch, at most.
     pub batch: usize,
+    /// Whether batches are best whole, all but the last: an engine may plan anew for each size that it meets.
+    pub whole: bool,
 }
 
 /// One lane's way into the network.

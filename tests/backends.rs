@@ -266,7 +266,7 @@ impl Backend for Rigged {
     }
 
     fn lanes(&self) -> Lanes {
-        Lanes { count: 2, batch: 10 }
+        Lanes { count: 2, batch: 10, whole: false }
     }
 
     fn session(&self, rows: usize) -> Result<Box<dyn Session>> {

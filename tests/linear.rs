@@ -189,8 +189,8 @@ fn threads_and_batches_change_nothing() {
     let probe = ramps(50);
     let mut backend = FixedBackend::linear(SHAPE, weights());
     let mut records = Vec::new();
-    for (count, batch) in [(1, 1), (1, 64), (3, 7), (4, 16)] {
-        backend.lanes = relstab::backend::Lanes { count, batch };
+    for (count, batch, whole) in [(1, 1, false), (1, 64, false), (3, 7, false), (3, 7, true), (4, 16, true)] {
+        backend.lanes = relstab::backend::Lanes { count, batch, whole };
         let mut record =
             measure(&backend, &probe, &settings(50, 3, Estimator::default()), &|_, _| ()).expect("measured");
         (record.timing.total_s, record.timing.perturb_s, record.timing.inference_s) = (0.0, 0.0, 0.0);

@@ -6,7 +6,6 @@ mod staging;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -20,7 +19,6 @@ use ort::session::builder::SessionBuilder;
 use super::batches::halved;
 use super::cuda::lacks;
 use super::graph::{Element, Graph, Input};
-use super::network::Given;
 use super::pool::Pool;
 use super::{
     Backend, Front, Identity, Lanes, Network, Options, PerturbOn, Perturbing, Provider, Runtime, Session, engine_error,
@@ -29,7 +27,7 @@ use super::{
 use crate::error::{Error, Result};
 use crate::perturb::{Interpolation, Perturber};
 use crate::probe::Shape;
-use lane::{Lane, Sessions};
+use lane::{Lane, Sessions, trial};
 use on_provider::OnProvider;
 
 const NAME: &str = "onnxruntime";
@@ -46,10 +44,13 @@ pub(super) struct OnnxRuntime {
 }
 
 /// What sessions are made from.
-struct Source {
+struct Source<'a> {
     runtime: Runtime,
-    path: PathBuf,
+    graph: Graph,
     model: Model,
+    /// Before a trial tells what it gives.
+    network: Network,
+    options: &'a Options,
 }
 
 /// Where sessions compute, how many of them and on how many cores each, and how many lanes share them.
@@ -74,87 +75,90 @@ impl OnnxRuntime {
         options: &Options,
         threads: usize,
     ) -> Result<Self> {
-        let bytes = graph.total_bytes;
+        let (provider, bytes) = (options.provider, graph.total_bytes);
         let model = if !graph.external_data.is_empty() && graph.is_ready() {
             Model::File
         } else {
             Model::Memory(graph.take_bytes())
         };
-        let source = Source { runtime, path: graph.path.clone(), model };
-        let (provider, element) = (options.provider, graph.element);
-        let mut network = Arc::new(Network::new(&graph, (shape, input), None));
-        let on_cpu = || Opened::new(&source, Place::cpu(threads, bytes, shape), &network, element);
+        let network = Network::new(&graph, (shape, input), None);
+        let source = Source { runtime, graph, model, network, options };
+        let on_cpu = || Self::tried(&source, Place::cpu(threads, bytes, shape));
         let wanted = provider == Provider::Cuda || provider == Provider::Auto && source.runtime.has_cuda();
         let on_cuda = wanted.then(|| {
             let lacks = lacks(&source.runtime);
             if !lacks.is_empty() {
                 return Err(format!("it lacks {}", lacks.join("; ")));
             }
-            let place = Place::cuda(options, threads, shape);
-            Opened::new(&source, place, &network, element).map_err(|error| error.to_string())
+            Self::tried(&source, Place::cuda(options, threads, shape)).map_err(|error| error.to_string())
         });
-        let (opened, note) = match on_cuda {
-            None => (on_cpu()?, None),
-            Some(Ok(opened)) => (opened, None),
+        match on_cuda {
+            None => on_cpu(),
+            Some(Ok(loaded)) => Ok(loaded),
             Some(Err(reason)) => {
                 // A network that the CPU refuses too is at fault itself.
-                let opened = on_cpu()?;
+                let mut loaded = on_cpu()?;
                 if provider == Provider::Cuda {
                     let help = "`relstab doctor` tells what CUDA lacks; --provider cpu does without";
                     return Err(Error::Unavailable { what: "provider cuda".to_owned(), reason, help });
                 }
-                (opened, Some(format!("CUDA could not be used, the CPU ran instead: {reason}")))
+                let note = format!("CUDA could not be used, the CPU ran instead: {reason}");
+                Arc::make_mut(&mut loaded.network).warnings.push(note);
+                Ok(loaded)
             }
-        };
-        let Opened { mut place, sessions, rows, given } = opened;
-        let identity = Identity {
-            name: NAME.to_owned(),
-            version: source.runtime.version.clone(),
-            provider: if place.cuda.is_some() { "cuda" } else { "cpu" }.to_owned(),
-            provider_requested: provider,
-        };
-        let settled = Arc::make_mut(&mut network);
-        settled.warnings.extend(note);
-        settled.settle(NAME, &graph.layers, rows, given)?;
+        }
+    }
+
+    /// A network in the sessions of one place. One image, or a batch of the size that it insists on, tells what it gives; where
+    /// batches are whole, each session then runs one before it serves: that warms it, and shows that there is room.
+    fn tried(source: &Source, mut place: Place) -> Result<Self> {
+        let Source { runtime, graph, options, .. } = source;
+        let mut network = source.network.clone();
+        let (element, is_whole) = (graph.element, place.lanes.whole);
+        let mut first = source.session(&place)?;
+        let mut rows = network.fixed_batch.unwrap_or(1);
+        let given = trial(&mut first, &network, element, rows)?;
+        network.settle(NAME, &graph.layers, rows, given)?;
         let bytes = network.tensors().map(|tensor| tensor.coordinates.total()).sum::<usize>() * size_of::<f32>();
         place.lanes.batch = place.lanes.batch.min(OUTPUT_BYTES / bytes.max(1)).max(1);
-        let (runtime, perturb_on) = (source.runtime, options.perturb_on);
-        Ok(Self { network, element, identity, sessions, runtime, place, perturb_on })
-    }
-}
-
-/// The sessions of a network where it is to compute, and what a trial run told of it there.
-struct Opened {
-    place: Place,
-    sessions: Arc<Sessions>,
-    rows: usize,
-    given: Vec<Given>,
-}
-
-impl Opened {
-    fn new(source: &Source, place: Place, network: &Arc<Network>, element: Element) -> Result<Self> {
-        let pool = Pool::new(vec![source.session(&place)?]);
-        let gpu = place.cuda.as_ref().map(|(_, device)| *device);
-        let sessions = Arc::new(Sessions { pool, gpu, most: AtomicUsize::new(usize::MAX) });
-        let mut rows = network.fixed_batch.unwrap_or(if gpu.is_some() { place.lanes.batch } else { 1 });
-        let mut lane = Lane::new(&sessions, network, element, rows)?;
-        let given = if network.fixed_batch.is_none() && gpu.is_some() {
-            // How many images a GPU has room for is found before anything is made for them.
-            let given = halved(&mut rows, |rows| lane.trial(rows))?;
-            sessions.most.store(rows, Ordering::Relaxed);
-            given
-        } else {
-            lane.trial(rows)?
-        };
-        for _ in 1..place.sessions {
-            match source.session(&place) {
-                Ok(session) => sessions.pool.add(session),
+        let most = AtomicUsize::new(usize::MAX);
+        if is_whole && network.fixed_batch.is_none() {
+            rows = halved(place.lanes.batch, &most, |rows| {
+                trial(&mut first, &network, element, rows)?;
+                Ok(rows)
+            })?;
+        }
+        let mut sessions = vec![first];
+        while sessions.len() < place.sessions {
+            let next = source.session(&place).and_then(|mut session| {
+                if is_whole {
+                    trial(&mut session, &network, element, rows)?;
+                }
+                Ok(session)
+            });
+            match next {
+                Ok(session) => sessions.push(session),
                 // A card that others fill may have room for one.
-                Err(_) if place.cuda.is_some() => break,
+                Err(_) if is_whole => break,
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self { place, sessions, rows, given })
+        let identity = Identity {
+            name: NAME.to_owned(),
+            version: runtime.version.clone(),
+            provider: if place.cuda.is_some() { "cuda" } else { "cpu" }.to_owned(),
+            provider_requested: options.provider,
+        };
+        let gpu = place.cuda.as_ref().map(|(_, device)| *device);
+        Ok(Self {
+            network: Arc::new(network),
+            element,
+            identity,
+            sessions: Arc::new(Sessions { pool: Pool::new(sessions), gpu, most }),
+            runtime: runtime.clone(),
+            place,
+            perturb_on: options.perturb_on,
+        })
     }
 }
 
@@ -179,7 +183,7 @@ impl Place {
     fn cpu(threads: usize, weights_bytes: u64, shape: Shape) -> Self {
         let affordable = usize::try_from(WEIGHTS_LIMIT_BYTES / weights_bytes.max(1)).unwrap_or(usize::MAX);
         let count = threads.min(affordable).max(1);
-        let lanes = Lanes { count, batch: batch(BATCH_BYTES, shape) };
+        let lanes = Lanes { count, batch: batch(BATCH_BYTES, shape), whole: false };
         Self { cuda: None, sessions: count, threads_per_session: threads.div_ceil(count), lanes }
     }
 
@@ -197,7 +201,8 @@ impl Place {
             let sessions = GPU_SESSIONS + usize::from(options.perturb_on != PerturbOn::Cpu);
             cuda = cuda.with_memory_limit(usize::try_from(bytes).unwrap_or(usize::MAX) / sessions);
         }
-        let lanes = Lanes { count: threads.clamp(GPU_SESSIONS, GPU_LANES), batch: batch(GPU_BATCH_BYTES, shape) };
+        let count = threads.clamp(GPU_SESSIONS, GPU_LANES);
+        let lanes = Lanes { count, batch: batch(GPU_BATCH_BYTES, shape), whole: true };
         Self { cuda: Some((cuda, device)), sessions: GPU_SESSIONS, threads_per_session: 1, lanes }
     }
 
@@ -218,12 +223,13 @@ fn batch(bytes: usize, shape: Shape) -> usize {
     (bytes / (shape.len() * size_of::<f32>()).max(1)).clamp(1, 64)
 }
 
-impl Source {
+impl Source<'_> {
     fn session(&self, place: &Place) -> Result<OrtSession> {
-        let failed = |error: ort::Error| engine_error(&self.path, NAME, "load", error);
+        let path = &self.graph.path;
+        let failed = |error: ort::Error| engine_error(path, NAME, "load", error);
         let builder = || -> ort::Result<SessionBuilder> {
             let mut builder = place.builder(&self.runtime)?;
-            if let Some(folder) = self.path.parent() {
+            if let Some(folder) = path.parent() {
                 // From memory, ONNX Runtime has no other way to know where external data lies.
                 let key = "session.model_external_initializers_file_folder_path";
                 builder = builder.with_config_entry(key, folder.to_string_lossy())?;
@@ -232,7 +238,7 @@ impl Source {
         };
         let mut builder = builder().map_err(failed)?;
         match &self.model {
-            Model::File => builder.commit_from_file(&self.path),
+            Model::File => builder.commit_from_file(path),
             Model::Memory(bytes) => builder.commit_from_memory(bytes),
         }
         .map_err(failed)
@@ -249,8 +255,8 @@ impl Backend for OnnxRuntime {
     }
 
     fn lanes(&self) -> Lanes {
-        let Lanes { count, batch } = self.place.lanes;
-        Lanes { count, batch: batch.min(self.sessions.most.load(Ordering::Relaxed)) }
+        let lanes = self.place.lanes;
+        Lanes { batch: lanes.batch.min(self.sessions.most.load(Ordering::Relaxed)), ..lanes }
     }
 
     fn session(&self, rows: usize) -> Result<Box<dyn Session>> {

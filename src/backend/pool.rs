@@ -14,11 +14,6 @@ impl<T> Pool<T> {
         Self { idle: Mutex::new(things), freed: Condvar::new() }
     }
 
-    pub fn add(&self, thing: T) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(thing);
-        self.freed.notify_one();
-    }
-
     /// Waits until one is idle; it is so again when what this gives is dropped.
     pub fn hold(&self) -> Held<'_, T> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,7 +50,8 @@ impl<T> DerefMut for Held<'_, T> {
 impl<T> Drop for Held<'_, T> {
     fn drop(&mut self) {
         if let Some(thing) = self.thing.take() {
-            self.pool.add(thing);
+            self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(thing);
+            self.pool.freed.notify_one();
         }
     }
 }

@@ -62,7 +62,7 @@ impl Tract {
             network: Arc::new(network),
             identity,
             element,
-            lanes: Lanes { count: threads.max(1), batch: rows },
+            lanes: Lanes { count: threads.max(1), batch: rows, whole: false },
             plan,
             is_kept: is_kept.into(),
         })

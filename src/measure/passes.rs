@@ -8,7 +8,7 @@ use super::outputs::{Block, Changed, Fault, Outputs};
 use super::scores::Tally;
 use super::way::{Shared, Times, Way};
 use super::work::Work;
-use crate::backend::{Backend, Network, Output};
+use crate::backend::{Backend, Lanes, Network, Output};
 use crate::error::{Error, Result};
 use crate::perturb::{Displacement, Perturber};
 use crate::probe::ProbeSet;
@@ -66,8 +66,7 @@ pub(super) fn run(
         batch: 0,
         note: None,
     };
-    let lanes = network.lanes().count;
-    let sizes = block_sizes(images, lanes, network.lanes().batch);
+    let sizes = block_sizes(images, network.lanes());
     let largest = sizes.iter().copied().max().unwrap_or(1);
     let done = AtomicU64::new(0);
     // A block that a graph failed at goes through again.
@@ -75,7 +74,7 @@ pub(super) fn run(
         |rows: usize| progress((done.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64).min(count), count);
     let shared = Shared { backend: network, probe, perturber, report: &report };
     let jobs = Mutex::new(jobs(&mut passes, &sizes).into_iter());
-    let (times, note) = Work { jobs, shared, largest, lanes, images, draws }.done()?;
+    let (times, note) = Work { jobs, shared, largest, lanes: network.lanes().count, images, draws }.done()?;
     for times in &times {
         passes.times.add(times, 1);
     }
@@ -85,11 +84,11 @@ pub(super) fn run(
     Ok(passes)
 }
 
-/// Splits `images` into blocks of at most `batch`, small enough that no lane is left with much while the others are done. All
-/// but the last have one size: an engine may plan anew for each that it meets.
-fn block_sizes(images: usize, lanes: usize, batch: usize) -> Vec<usize> {
-    let blocks = images.div_ceil(batch).next_multiple_of(lanes).min(images);
-    let size = images.div_ceil(blocks);
+/// Splits `images` into blocks of at most `batch`: whole ones where these are best, else small enough that no lane is left with
+/// much while the others are done. All but the last have one size: an engine may plan anew for each that it meets.
+fn block_sizes(images: usize, Lanes { count, batch, whole }: Lanes) -> Vec<usize> {
+    let blocks = images.div_ceil(batch).next_multiple_of(count).min(images);
+    let size = if whole { batch } else { images.div_ceil(blocks) };
     (0..images).step_by(size).map(|first| size.min(images - first)).collect()
 }
 
@@ -156,16 +155,22 @@ fn finite(network: &Network, probe: &ProbeSet, faults: &[Option<Fault>]) -> Resu
 #[cfg(test)]
 mod tests {
     use super::block_sizes;
+    use crate::backend::Lanes;
 
     #[test]
     fn blocks_have_one_size_within_the_batch() {
-        assert_eq!(block_sizes(500, 2, 64), [63, 63, 63, 63, 63, 63, 63, 59]);
-        assert_eq!(block_sizes(3, 2, 64), [2, 1]);
-        assert_eq!(block_sizes(1, 4, 8), [1]);
-        for (images, lanes, batch) in [(500, 3, 17), (2, 16, 1), (10_000, 2, 3)] {
-            let sizes = block_sizes(images, lanes, batch);
-            assert_eq!(sizes.iter().sum::<usize>(), images);
-            assert!(sizes.iter().all(|size| (1..=batch).contains(size)));
+        let sizes = |images, count, batch, whole| block_sizes(images, Lanes { count, batch, whole });
+        assert_eq!(sizes(500, 2, 64, false), [63, 63, 63, 63, 63, 63, 63, 59]);
+        assert_eq!(sizes(500, 2, 64, true), [64, 64, 64, 64, 64, 64, 64, 52]);
+        assert_eq!(sizes(130, 8, 64, true), [64, 64, 2]);
+        assert_eq!(sizes(3, 2, 64, false), [2, 1]);
+        assert_eq!(sizes(3, 2, 64, true), [3]);
+        assert_eq!(sizes(1, 4, 8, false), [1]);
+        for (images, count, batch) in [(500, 3, 17), (2, 16, 1), (10_000, 2, 3)] {
+            for sizes in [false, true].map(|whole| sizes(images, count, batch, whole)) {
+                assert_eq!(sizes.iter().sum::<usize>(), images);
+                assert!(sizes.iter().all(|size| (1..=batch).contains(size)));
+            }
         }
     }
 }

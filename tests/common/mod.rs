@@ -66,7 +66,7 @@ impl FixedBackend {
             provider: "cpu".to_owned(),
             provider_requested: Provider::Cpu,
         };
-        Self { network, identity, lanes: Lanes { count: 2, batch: 16 }, function, parameters }
+        Self { network, identity, lanes: Lanes { count: 2, batch: 16, whole: false }, function, parameters }
     }
 
     /// `outputs = weights images`, weights `[output, pixel]`.

@@ -17,7 +17,7 @@ use crate::backend::pool::Pool;
 use crate::backend::{Coordinates, Network, Session, batches, engine_error, wrong_outputs};
 use crate::error::Result;
 
-/// The sessions of a network, all made when it is loaded; a lane holds one while a batch runs.
+/// The sessions of a network; a lane holds one while a batch runs.
 pub(super) struct Sessions {
     pub pool: Pool<OrtSession>,
     /// The GPU that they compute on.
@@ -43,40 +43,51 @@ pub(super) struct Runner {
 
 impl Runner {
     pub fn new(sessions: &Arc<Sessions>, network: &Arc<Network>) -> Result<Self> {
-        let outputs = network.tensors().fold(OutputSelector::no_default(), |all, tensor| all.with(&tensor.name));
-        let options = RunOptions::new().map_err(|error| engine_error(&network.path, NAME, "run", error))?;
-        Ok(Self {
-            sessions: Arc::clone(sessions),
-            network: Arc::clone(network),
-            options: options.with_outputs(outputs),
-        })
+        Ok(Self { sessions: Arc::clone(sessions), network: Arc::clone(network), options: measured(network)? })
     }
 
     /// Writes `[row, number]` of a batch as the network takes it.
     pub fn run(&self, input: SessionInputValue, outputs: &mut [f32]) -> Result<()> {
-        let network = &*self.network;
+        let Self { sessions, network, options } = self;
         let row = network.row();
-        let mut outcome = Ok(());
-        self.read(input, |given| {
-            for (index, (tensor, columns)) in network.tensors().zip(network.columns()).enumerate() {
-                let places = outputs.chunks_exact_mut(row).map(|row| &mut row[columns.clone()]);
-                if !gather(&tensor.coordinates, &given[index], places)? {
-                    let found = given[index].shape().num_elements();
-                    outcome = Err(wrong_outputs(&network.path, NAME, tensor, outputs.len() / row, found));
-                }
+        let mut session = sessions.pool.hold();
+        let given = run(&mut session, network, options, input)?;
+        for (index, (tensor, columns)) in network.tensors().zip(network.columns()).enumerate() {
+            let places = outputs.chunks_exact_mut(row).map(|row| &mut row[columns.clone()]);
+            let are_all = gather(&tensor.coordinates, &given[index], places);
+            if !are_all.map_err(|error| engine_error(&network.path, NAME, "run", error))? {
+                let found = given[index].shape().num_elements();
+                return Err(wrong_outputs(&network.path, NAME, tensor, outputs.len() / row, found));
             }
-            Ok(())
-        })?;
-        outcome
+        }
+        Ok(())
     }
+}
 
-    fn read(&self, input: SessionInputValue, read: impl FnOnce(&SessionOutputs) -> ort::Result<()>) -> Result<()> {
-        let failed = |error: ort::Error| engine_error(&self.network.path, NAME, "run", error);
-        let inputs = vec![(self.network.input.as_str(), input)];
-        let mut session = self.sessions.pool.hold();
-        let outputs = session.run_with_options(inputs, &self.options).map_err(failed)?;
-        read(&outputs).map_err(failed)
-    }
+/// Asks for [`Network::tensors`], in their order.
+fn measured(network: &Network) -> Result<RunOptions<HasSelectedOutputs>> {
+    let outputs = network.tensors().fold(OutputSelector::no_default(), |all, tensor| all.with(&tensor.name));
+    let options = RunOptions::new().map_err(|error| engine_error(&network.path, NAME, "run", error))?;
+    Ok(options.with_outputs(outputs))
+}
+
+fn run<'s>(
+    session: &'s mut OrtSession,
+    network: &Network,
+    options: &'s RunOptions<HasSelectedOutputs>,
+    input: SessionInputValue,
+) -> Result<SessionOutputs<'s>> {
+    let inputs = vec![(network.input.as_str(), input)];
+    session.run_with_options(inputs, options).map_err(|error| engine_error(&network.path, NAME, "run", error))
+}
+
+/// Runs a batch of zeros in a session; tells what the network gives.
+pub(super) fn trial(session: &mut OrtSession, network: &Network, element: Element, rows: usize) -> Result<Vec<Given>> {
+    let (zeros, options) = (vec![0.0; rows * network.shape.len()], measured(network)?);
+    with_input(network, &mut Some(Staging::new(element)), &zeros, |input| {
+        let given = run(session, network, &options, input)?;
+        Ok((0..given.len()).map(|index| told(given[index].dtype())).collect())
+    })
 }
 
 /// Runs images that lie in this process.
@@ -97,29 +108,15 @@ impl Lane {
         };
         Ok(Self { runner: Runner::new(sessions, network)?, whole_batch: sessions.whole_batch(rows), staging })
     }
-
-    /// Runs a batch of zeros; tells what the network gives.
-    pub fn trial(&mut self, rows: usize) -> Result<Vec<Given>> {
-        let Self { runner, staging, .. } = self;
-        let zeros = vec![0.0; rows * runner.network.shape.len()];
-        let mut all = Vec::new();
-        with_input(&runner.network, staging, &zeros, |input| {
-            runner.read(input, |given| {
-                all = (0..given.len()).map(|index| told(given[index].dtype())).collect();
-                Ok(())
-            })
-        })?;
-        Ok(all)
-    }
 }
 
 /// Runs with a batch of images in a tensor as the network takes it.
-fn with_input(
+fn with_input<T>(
     network: &Network,
     staging: &mut Option<Staging>,
     images: &[f32],
-    run: impl FnOnce(SessionInputValue) -> Result<()>,
-) -> Result<()> {
+    run: impl FnOnce(SessionInputValue) -> Result<T>,
+) -> Result<T> {
     let failed = |error: ort::Error| engine_error(&network.path, NAME, "run", error);
     let dims = network.input_dims(images.len() / network.shape.len());
     match staging {

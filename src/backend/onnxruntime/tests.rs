@@ -34,6 +34,50 @@ fn counting() -> OnnxRuntime {
     OnnxRuntime::load(runtime, graph, (SHAPE, input), &options, 1).expect("a network")
 }
 
+/// A network that needs four bytes times the rows of a batch to the 24th power: 64 MiB for two rows, 1 PiB for four.
+fn hungry() -> Vec<u8> {
+    let mut graph = Builder::new("hungry");
+    graph.input("images", DataType::Float, &[SHAPE.channels, SHAPE.height, SHAPE.width]);
+    let (first, flat) = (graph.places(&[0]), graph.node("Flatten", &["images"], vec![]));
+    let shape = graph.node("Shape", &["images"], vec![]);
+    let rows = graph.node("Gather", &[&shape, &first], vec![]);
+    let mut powers = vec![rows];
+    for _ in 0..4 {
+        let last = &powers[powers.len() - 1];
+        powers.push(graph.node("Mul", &[last, last], vec![]));
+    }
+    let count = graph.node("Mul", &[&powers[3], &powers[4]], vec![]);
+    let nothing = graph.float(0.0);
+    let nothings = graph.node("Expand", &[&nothing, &count], vec![]);
+    let most = graph.node("ReduceMax", &[&nothings], vec![number("keepdims", 0)]);
+    graph.node("Add", &[&flat, &most], vec![]);
+    graph.output("logits", DataType::Float, &[SHAPE.len()]);
+    graph.file(17)
+}
+
+#[test]
+fn whole_batches_are_halved_until_every_session_holds_one() {
+    let mut graph = Graph::of(Path::new("hungry"), hungry(), None).expect("a network");
+    let input = graph.input_of(SHAPE, None).expect("images fit");
+    let options = Options { provider: Provider::Cpu, ..Options::default() };
+    let source = Source {
+        runtime: runtime(None).expect("ONNX Runtime in the active Python environment"),
+        model: Model::Memory(graph.take_bytes()),
+        network: Network::new(&graph, (SHAPE, input), None),
+        graph,
+        options: &options,
+    };
+    for (whole, expected) in [(false, 4), (true, 2)] {
+        let lanes = Lanes { count: 2, batch: 4, whole };
+        let place = Place { cuda: None, sessions: 2, threads_per_session: 1, lanes };
+        let network = OnnxRuntime::tried(&source, place).expect("a network");
+        assert_eq!(network.lanes(), Lanes { batch: expected, ..lanes });
+        let mut outputs = vec![1.0; 4 * SHAPE.len()];
+        network.session(4).expect("a session").run(&images(4), &mut outputs).expect("in parts");
+        assert_eq!(outputs, images(4));
+    }
+}
+
 fn images(count: usize) -> Vec<f32> {
     (0..count * SHAPE.len()).map(|place| (place / SHAPE.len()) as f32).collect()
 }
