@@ -187,16 +187,14 @@ impl Place {
         Self { cuda: None, sessions: count, threads_per_session: threads.div_ceil(count), lanes }
     }
 
-    /// The arena grows by what is needed, not by doubling, and 32-bit floats are multiplied as such: TensorFloat-32 rounds to
-    /// 10 bits, and changes of outputs are small differences. Every checkpoint is a new session: convolutions are not timed anew
-    /// for each, and for each size of batch.
+    /// The arena grows by what is needed, not by doubling. Every checkpoint is a new session: convolutions are not timed anew for
+    /// each, and for each size of batch.
     fn cuda(options: &Options, threads: usize, shape: Shape) -> Self {
         let device = options.device.unwrap_or(0);
         let mut cuda = CUDA::default()
             .with_device_id(device.into())
             .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
-            .with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic)
-            .with_tf32(false);
+            .with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic);
         if let Some(bytes) = options.gpu_memory {
             let sessions = GPU_SESSIONS + usize::from(options.perturb_on != PerturbOn::Cpu);
             cuda = cuda.with_memory_limit(usize::try_from(bytes).unwrap_or(usize::MAX) / sessions);
@@ -206,13 +204,18 @@ impl Place {
         Self { cuda: Some((cuda, device)), sessions: GPU_SESSIONS, threads_per_session: 1, lanes }
     }
 
-    fn builder(&self, runtime: &Runtime) -> ort::Result<SessionBuilder> {
+    /// For a graph that takes floats of this size. Those of 32 bits are multiplied as such: TensorFloat-32 rounds to 10 bits, and
+    /// changes of outputs are small differences. Where it is off, those of 16 bits do without tensor cores.
+    fn builder(&self, runtime: &Runtime, element: Element) -> ort::Result<SessionBuilder> {
         let mut builder = OrtSession::builder(&runtime.environment)?
             .with_intra_threads(self.threads_per_session)?
             .with_inter_threads(1)?
             .with_log_level(LogLevel::Fatal)?;
         if let Some((cuda, _)) = &self.cuda {
-            builder = builder.with_execution_providers([cuda.clone().build().error_on_failure()])?;
+            let cuda = cuda.clone().with_tf32(matches!(element, Element::Float16 | Element::Bfloat16));
+            // A pattern takes all of a run's memory as one block, on top of what the arena took for the first run in parts.
+            builder =
+                builder.with_memory_pattern(false)?.with_execution_providers([cuda.build().error_on_failure()])?;
         }
         Ok(builder)
     }
@@ -228,7 +231,7 @@ impl Source<'_> {
         let path = &self.graph.path;
         let failed = |error: ort::Error| engine_error(path, NAME, "load", error);
         let builder = || -> ort::Result<SessionBuilder> {
-            let mut builder = place.builder(&self.runtime)?;
+            let mut builder = place.builder(&self.runtime, self.graph.element)?;
             if let Some(folder) = path.parent() {
                 // From memory, ONNX Runtime has no other way to know where external data lies.
                 let key = "session.model_external_initializers_file_folder_path";

@@ -11,6 +11,7 @@ use super::lane::{Runner, Sessions};
 use super::{NAME, OnnxRuntime};
 use crate::backend::batches::halved;
 use crate::backend::front::{DEFORMED, IMAGES, KEYS, NOISY, SPECTRA, graph};
+use crate::backend::graph::Element;
 use crate::backend::{Front, FrontSession, Network, engine_error};
 use crate::error::Result;
 use crate::perturb::{Draws, Perturber};
@@ -31,7 +32,9 @@ impl OnProvider {
     pub fn new(backend: &OnnxRuntime, perturber: &Perturber) -> Result<Self> {
         let failed = |error| engine_error(&backend.network.path, NAME, "load what perturbs images for", error);
         let file = graph(perturber, &backend.network, backend.element);
-        let graph = backend.place.builder(&backend.runtime).and_then(|mut builder| builder.commit_from_memory(&file));
+        // Whatever the network takes, displacements and noises are 32-bit floats.
+        let builder = backend.place.builder(&backend.runtime, Element::Float32);
+        let graph = builder.and_then(|mut builder| builder.commit_from_memory(&file));
         let (device, number) =
             backend.sessions.gpu.map_or((AllocationDevice::CPU, 0), |number| (AllocationDevice::CUDA, number));
         let memory =
