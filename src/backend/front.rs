@@ -1,7 +1,7 @@
 //! Perturbing as an ONNX graph, in front of the network where that computes: what decides a draw crosses the bus, images do not.
 //!
 //! Displacements are products of matrices of sines, `GridSample` reads the image there, and the noise's numbers come from the same
-//! counters as on the CPU. Operators of version 16, each of which ONNX Runtime has on CUDA.
+//! counters as on the CPU. ONNX Runtime has each of these operators on CUDA.
 
 use tract_onnx::pb::tensor_proto::DataType;
 
@@ -22,7 +22,7 @@ pub(super) const DEFORMED: &str = "deformed";
 /// As [`DEFORMED`].
 pub(super) const NOISY: &str = "noisy";
 
-/// The first version with `GridSample`, the one that ONNX Runtime has had on CUDA for longest.
+/// The version of all operators but `GridSample`.
 const OPSET: i64 = 16;
 
 /// From [`IMAGES`], [`SPECTRA`] and [`KEYS`] to [`DEFORMED`] and [`NOISY`], in the order and the precision that the network takes.
@@ -39,7 +39,8 @@ pub(super) fn graph(perturber: &Perturber, network: &Network, element: Element) 
 
     let grid = grid(&mut graph, perturber);
     let reading = vec![word("mode", "bilinear"), word("padding_mode", "border"), number("align_corners", 1)];
-    let deformed = graph.node("GridSample", &[IMAGES, &grid], reading);
+    // Every ONNX Runtime has this one on CUDA; that of ONNX is not there before about 1.25, and would be read on the CPU.
+    let deformed = graph.own_node("GridSample", &[IMAGES, &grid], reading);
     let flat = graph.places(&[-1, shape.len() as i64]);
     let (base, deformed) =
         (graph.node("Reshape", &[IMAGES, &flat], vec![]), graph.node("Reshape", &[&deformed, &flat], vec![]));

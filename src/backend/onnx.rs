@@ -9,6 +9,9 @@ use tract_onnx::pb::{
     ValueInfoProto, type_proto,
 };
 
+/// The domain of ONNX Runtime's own operators, all of version 1.
+const MICROSOFT: &str = "com.microsoft";
+
 /// A graph under construction; tensors that need no name of their own are numbered.
 #[derive(Default)]
 pub(super) struct Builder {
@@ -77,9 +80,21 @@ impl Builder {
         output
     }
 
+    /// The result of a node that is ONNX Runtime's own.
+    pub fn own_node(&mut self, op_type: &str, inputs: &[&str], attributes: Vec<AttributeProto>) -> String {
+        let output = self.node(op_type, inputs, attributes);
+        if let Some(node) = self.graph.node.last_mut() {
+            MICROSOFT.clone_into(&mut node.domain);
+        }
+        output
+    }
+
     /// The file, of operators as they were in version `opset`.
     pub fn file(self, opset: i64) -> Vec<u8> {
-        let opset_import = vec![OperatorSetIdProto { version: opset, ..OperatorSetIdProto::default() }];
+        let mut opset_import = vec![OperatorSetIdProto { version: opset, ..OperatorSetIdProto::default() }];
+        if self.graph.node.iter().any(|node| node.domain == MICROSOFT) {
+            opset_import.push(OperatorSetIdProto { domain: MICROSOFT.to_owned(), version: 1 });
+        }
         ModelProto { ir_version: 8, opset_import, graph: Some(self.graph), ..ModelProto::default() }.encode_to_vec()
     }
 }
