@@ -25,9 +25,13 @@ impl Staging {
 
     /// Memory that the system never moves, if there is some: a GPU copies from it by itself, at the speed of the bus.
     pub fn pinned(element: Element, session: &Session, device: u16) -> Self {
-        let memory =
-            MemoryInfo::new(AllocationDevice::CUDA_PINNED, device.into(), AllocatorType::Device, MemoryType::CPUInput);
-        let allocator = memory.and_then(|memory| Allocator::new(session, memory)).unwrap_or_default();
+        let pinned = |device: u16| {
+            let place = AllocationDevice::CUDA_PINNED;
+            let memory = MemoryInfo::new(place, device.into(), AllocatorType::Device, MemoryType::CPUInput)?;
+            Allocator::new(session, memory)
+        };
+        // Up to ONNX Runtime 1.22 it has number 0, whatever the GPU's.
+        let allocator = pinned(device).or_else(|_| pinned(0)).unwrap_or_default();
         Self { element, allocator, tensor: None }
     }
 
