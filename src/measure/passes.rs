@@ -1,6 +1,5 @@
 //! The forward passes: each lane perturbs a block of images, runs it, and keeps only squared changes of the outputs.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Progress;
@@ -36,7 +35,7 @@ pub(super) struct Passes {
 /// A block of consecutive images and its share of every result.
 pub(super) struct Job<'a> {
     first: usize,
-    rows: usize,
+    pub rows: usize,
     /// Of each layer, then of the output.
     tensors: Vec<Block<'a>>,
     displacements: &'a mut [Displacement],
@@ -73,8 +72,8 @@ pub(super) fn run(
     let report =
         |rows: usize| progress((done.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64).min(count), count);
     let shared = Shared { backend: network, probe, perturber, report: &report };
-    let jobs = Mutex::new(jobs(&mut passes, &sizes).into_iter());
-    let (times, note) = Work { jobs, shared, largest, lanes: network.lanes().count, images, draws }.done()?;
+    let work = Work { shared, largest, lanes: network.lanes().count, images, draws };
+    let (times, note) = work.done(jobs(&mut passes, &sizes))?;
     for times in &times {
         passes.times.add(times, 1);
     }

@@ -38,33 +38,14 @@ pub(super) struct Times {
     pub inference: Duration,
     /// Images that were perturbed where the network computes.
     pub on_provider: u64,
-    /// Seconds of perturbing and of inference for an image, in the quickest draw.
-    least: Option<[f64; 2]>,
 }
 
 impl Times {
-    /// Seconds of perturbing for a draw of an image, where so many lanes do it side by side.
-    pub fn of_perturbing(&self, lanes: usize) -> f64 {
-        self.least.map_or(0.0, |[perturb, _]| perturb / lanes as f64)
-    }
-
-    /// Seconds for a draw of an image: as [`Times::of_perturbing`], and in the network.
-    pub fn of_a_draw(&self, lanes: usize) -> f64 {
-        self.of_perturbing(lanes) + self.least.map_or(f64::INFINITY, |[_, inference]| inference)
-    }
-
     /// Adds those of one lane, or of one of `lanes` side by side.
     pub fn add(&mut self, other: &Self, lanes: u32) {
         self.perturb += other.perturb / lanes;
         self.inference += other.inference / lanes;
         self.on_provider += other.on_provider;
-    }
-
-    fn add_draw(&mut self, perturb: Duration, inference: Duration, images: usize) {
-        self.perturb += perturb;
-        self.inference += inference;
-        let each = [perturb, inference].map(|time| time.as_secs_f64() / images as f64);
-        self.least = Some(self.least.map_or(each, |least| [least[0].min(each[0]), least[1].min(each[1])]));
     }
 }
 
@@ -162,13 +143,11 @@ impl Way for OnCpu<'_> {
             *displacement = perturber.deform(index, draw, image, deformed, &mut self.scratch);
             perturber.noise(index, draw, base, deformed, &mut self.noisy[pixels]);
         }
-        let perturb = started.elapsed();
-        let mut inference = Duration::ZERO;
+        self.times.perturb += started.elapsed();
         for (images, given) in [&self.deformed, &self.noisy].into_iter().zip(&mut *perturbed) {
-            inference += self.runner.run(images, rows, given)?;
+            self.times.inference += self.runner.run(images, rows, given)?;
             report(rows);
         }
-        self.times.add_draw(perturb, inference, rows);
         Ok([&perturbed[0], &perturbed[1]])
     }
 
@@ -231,14 +210,14 @@ impl Way for OnProvider<'_> {
         for (index, displacement) in block.clone().zip(displacements) {
             *displacement = perturber.draw(index as u64, draw, &mut self.draws, &mut self.scratch);
         }
-        let perturb = started.elapsed();
+        self.times.perturb += started.elapsed();
         let started = Instant::now();
         let (rows, numbers) = (block.len(), block.len() * backend.network().row());
         // A block that fails is perturbed elsewhere from its start.
         let before = std::mem::take(&mut self.of_block);
         self.session.run(&self.draws, &mut deformed[..numbers], &mut noisy[..numbers])?;
         self.of_block = before + 2 * rows as u64;
-        self.times.add_draw(perturb, started.elapsed(), rows);
+        self.times.inference += started.elapsed();
         report(2 * rows);
         Ok([deformed, noisy])
     }

@@ -2,8 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-use std::vec::IntoIter;
+use std::time::{Duration, Instant};
 
 use super::passes::Job;
 use super::way::{OnCpu, OnProvider, Shared, Times, Way};
@@ -11,9 +10,8 @@ use crate::backend::{Front, Perturbing};
 use crate::error::{Error, Result};
 use crate::perturb::Displacement;
 
-/// The blocks that are still to be run.
+/// How blocks are run.
 pub(super) struct Work<'a> {
-    pub jobs: Mutex<IntoIter<Job<'a>>>,
     pub shared: Shared<'a>,
     /// Images of the largest block.
     pub largest: usize,
@@ -24,61 +22,55 @@ pub(super) struct Work<'a> {
     pub draws: usize,
 }
 
-/// Blocks that make it worth while to time one perturbed here and one perturbed by a graph.
-const ENOUGH_BLOCKS: usize = 4;
+/// Blocks for each lane of a graph that time it.
+const TIMED_BLOCKS: usize = 2;
+/// Blocks beyond those that time this process, at least, for a graph to be tried: one of two lanes is timed with half of them.
+const ENOUGH_BLOCKS: usize = 8;
 
-impl<'a> Work<'a> {
-    /// Runs them all; gives the times, and what the reader should know.
-    pub fn done(self) -> Result<(Vec<Times>, Option<String>)> {
+impl Work<'_> {
+    /// Runs all blocks; gives the times, and what the reader should know.
+    pub fn done(&self, jobs: Vec<Job>) -> Result<(Vec<Times>, Option<String>)> {
         let Shared { backend, perturber, .. } = self.shared;
         match backend.perturbing(perturber.interpolation()) {
             Perturbing::Front if self.draws > 0 => {
                 let front = self.front()?;
-                Ok((vec![self.rest(front.lanes(), || self.behind(&*front), |_, error| Err(error))?], None))
+                let way = || OnProvider::new(self.shared, &*front, self.largest);
+                Ok((vec![self.run(jobs, front.lanes(), way, |_, error| Err(error))?], None))
             }
-            // A single draw would be timed with all that a graph does once.
-            Perturbing::Quicker(worth) if self.draws > 1 && self.left() >= ENOUGH_BLOCKS => self.by_the_quicker(worth),
-            _ => Ok((vec![self.rest_on_cpu()?], None)),
+            Perturbing::Quicker(worth) if self.draws > 0 && jobs.len() >= self.lanes + ENOUGH_BLOCKS => {
+                self.by_the_quicker(jobs, worth)
+            }
+            _ => Ok((vec![self.on_cpu(jobs)?], None)),
         }
     }
 
-    /// Times the first block perturbed here and the second perturbed by a graph, and gives the others to the quicker way; what a
-    /// graph cannot do is done here, with a note.
-    fn by_the_quicker(&self, worth: Duration) -> Result<(Vec<Times>, Option<String>)> {
-        let first = self.one_on_cpu(self.next().as_mut())?;
-        if first.of_perturbing(self.lanes) * ((self.images * self.draws) as f64) < worth.as_secs_f64() {
-            return Ok((vec![first, self.rest_on_cpu()?], None));
+    /// Times a block for each lane perturbed here; where perturbing is what keeps the network waiting, and that long enough, times
+    /// the next ones behind a graph, and gives the others to the quicker way. What a graph cannot do is done here, with a note.
+    fn by_the_quicker(&self, mut first: Vec<Job>, worth: Duration) -> Result<(Vec<Times>, Option<String>)> {
+        let mut second = first.split_off(self.lanes);
+        let left = rows(&second) as f64 / rows(&first) as f64;
+        let (here, pace_here) = timed(first, |jobs| self.on_cpu(jobs))?;
+        if here.perturb < here.inference || here.perturb.mul_f64(left) < worth {
+            return Ok((vec![here, self.on_cpu(second)?], None));
         }
-        let note = |error: Error| Some(format!("images were perturbed on the CPU: {}", error.one_line()));
+        let note = |error: Error| format!("images were perturbed on the CPU: {}", error.one_line());
         let front = match self.front() {
             Ok(front) => front,
-            Err(error) => return Ok((vec![first, self.rest_on_cpu()?], note(error))),
+            Err(error) => return Ok((vec![here, self.on_cpu(second)?], Some(note(error)))),
         };
-        let mut second = self.next();
-        let tried = self.behind(&*front).and_then(|mut way| {
-            self.one(&mut way, second.as_mut())?;
-            Ok(way.times())
-        });
-        match tried {
-            Ok(second) if second.of_a_draw(front.lanes()) < first.of_a_draw(self.lanes) => {
-                let failed = Mutex::new(None);
-                let recover = |job: &mut Job, error| {
-                    *failed.lock().unwrap_or_else(PoisonError::into_inner) = note(error);
-                    self.one_on_cpu(Some(job))
-                };
-                let rest = self.rest(front.lanes(), || self.behind(&*front), recover)?;
-                Ok((vec![first, second, rest], failed.into_inner().unwrap_or_else(PoisonError::into_inner)))
-            }
-            slower => {
-                // It would keep its memory.
-                drop(front);
-                let (second, note) = match slower {
-                    Ok(second) => (second, None),
-                    Err(error) => (self.one_on_cpu(second.as_mut())?, note(error)),
-                };
-                Ok((vec![first, second, self.rest_on_cpu()?], note))
-            }
-        }
+        let rest = second.split_off(second.len().min(TIMED_BLOCKS * front.lanes()));
+        let failure = Mutex::new(None);
+        let (there, pace_there) = timed(second, |jobs| self.behind(&*front, jobs, &failure))?;
+        let has_failed = failure.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let last = if has_failed || pace_there > pace_here {
+            // It would keep its memory.
+            drop(front);
+            self.on_cpu(rest)?
+        } else {
+            self.behind(&*front, rest, &failure)?
+        };
+        let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok((vec![here, there, last], failure.map(note)))
     }
 
     /// The graph, if it gives of a few images what perturbing them here gives.
@@ -107,32 +99,50 @@ impl<'a> Work<'a> {
         Err(Error::Engine { path: network.path.clone(), engine: "onnxruntime", action: "perturb images for", message })
     }
 
-    fn rest_on_cpu(&self) -> Result<Times> {
-        self.rest(self.lanes, || self.on_cpu(), |_, error| Err(error))
+    /// Runs blocks perturbed here.
+    fn on_cpu(&self, jobs: Vec<Job>) -> Result<Times> {
+        self.run(jobs, self.lanes, || OnCpu::new(self.shared, self.largest), |_, error| Err(error))
     }
 
-    /// Runs all that are left on so many lanes; the times are averages over these. `recover` is for a block that failed.
-    fn rest<W: Way>(
+    /// Runs blocks behind a graph, and those that it fails at perturbed here; keeps the last failure.
+    fn behind(&self, front: &dyn Front, jobs: Vec<Job>, failure: &Mutex<Option<Error>>) -> Result<Times> {
+        let recover = |job: &mut Job, error| {
+            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            let mut way = OnCpu::new(self.shared, self.largest)?;
+            job.run(&mut way, self.shared.backend.network())?;
+            Ok(way.times())
+        };
+        self.run(jobs, front.lanes(), || OnProvider::new(self.shared, front, self.largest), recover)
+    }
+
+    /// Runs blocks on so many lanes; the times are averages over these. `recover` is for a block that failed.
+    fn run<W: Way>(
         &self,
+        jobs: Vec<Job>,
         lanes: usize,
-        way: impl Fn() -> Result<W> + Sync,
+        make: impl Fn() -> Result<W> + Sync,
         recover: impl Fn(&mut Job, Error) -> Result<Times> + Sync,
     ) -> Result<Times> {
-        let failed = AtomicBool::new(false);
+        let network = self.shared.backend.network();
+        let lanes = lanes.min(jobs.len());
+        let (jobs, failed) = (Mutex::new(jobs.into_iter()), AtomicBool::new(false));
+        let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
         let work = || -> Result<Times> {
-            let mut way = way()?;
-            let mut recovered = Times::default();
+            let (mut way, mut times) = (None, Times::default());
             while !failed.load(Ordering::Relaxed) {
-                let Some(mut job) = self.next() else { break };
-                if let Err(error) = self.one(&mut way, Some(&mut job)) {
-                    recovered.add(&recover(&mut job, error)?, 1);
+                let Some(mut job) = next() else { break };
+                let outcome = match &mut way {
+                    Some(way) => job.run(way, network),
+                    none => make().and_then(|way| job.run(none.insert(way), network)),
+                };
+                if let Err(error) = outcome {
+                    times.add(&recover(&mut job, error)?, 1);
                 }
             }
-            recovered.add(&way.times(), 1);
-            Ok(recovered)
+            times.add(&way.map_or_else(Times::default, |way| way.times()), 1);
+            Ok(times)
         };
         let work = || work().inspect_err(|_| failed.store(true, Ordering::Relaxed));
-        let lanes = lanes.min(self.left());
         let times: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..lanes).map(|_| scope.spawn(work)).collect();
             threads
@@ -146,32 +156,18 @@ impl<'a> Work<'a> {
         }
         Ok(total)
     }
+}
 
-    fn one_on_cpu(&self, job: Option<&mut Job>) -> Result<Times> {
-        let mut way = self.on_cpu()?;
-        self.one(&mut way, job)?;
-        Ok(way.times())
-    }
+/// Runs blocks; gives besides how many seconds an image took.
+fn timed(jobs: Vec<Job>, run: impl FnOnce(Vec<Job>) -> Result<Times>) -> Result<(Times, f64)> {
+    let (images, started) = (rows(&jobs), Instant::now());
+    let times = run(jobs)?;
+    Ok((times, started.elapsed().as_secs_f64() / images as f64))
+}
 
-    fn one(&self, way: &mut impl Way, job: Option<&mut Job>) -> Result<()> {
-        job.map_or(Ok(()), |job| job.run(way, self.shared.backend.network()))
-    }
-
-    fn on_cpu(&self) -> Result<OnCpu<'a>> {
-        OnCpu::new(self.shared, self.largest)
-    }
-
-    fn behind(&self, front: &dyn Front) -> Result<OnProvider<'a>> {
-        OnProvider::new(self.shared, front, self.largest)
-    }
-
-    fn next(&self) -> Option<Job<'a>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).next()
-    }
-
-    fn left(&self) -> usize {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
+/// Images of blocks.
+fn rows(jobs: &[Job]) -> usize {
+    jobs.iter().map(|job| job.rows).sum()
 }
 
 fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
