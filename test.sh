@@ -39,4 +39,5 @@ MATURIN_PEP517_ARGS="--profile dev" pip install --force-reinstall --no-deps ./ho
 ruff check .
 ruff format --check .
 mypy --config-file hooks/pyproject.toml hooks
-python -m pytest --quiet hooks/tests
+# A file's tests share what they prepare.
+python -m pytest --quiet --numprocesses 2 --dist loadfile hooks/tests

@@ -187,8 +187,8 @@ impl Place {
         Self { cuda: None, sessions: count, threads_per_session: threads.div_ceil(count), lanes }
     }
 
-    /// The arena grows by what is needed, not by doubling. Every checkpoint is a new session: convolutions are not timed anew for
-    /// each, and for each size of batch.
+    /// The arena grows by what is needed, not by doubling. Every checkpoint is a new session: its convolutions are chosen by the
+    /// quickest heuristics.
     fn cuda(options: &Options, threads: usize, shape: Shape) -> Self {
         let device = options.device.unwrap_or(0);
         let mut cuda = CUDA::default()
