@@ -189,7 +189,7 @@ mod tests {
             ("r_f,error,classes\n0.5,0.1,10\n", "--side"),
             ("[{\"r_f\": 0.5}]", "error"),
             ("[", "JSON"),
-            ("{}", "row 1"),
+            ("{}", "JSON"),
         ] {
             let message = read(text).err().map_or_else(String::new, |error| error.to_string());
             assert!(message.contains(part), "{text}: {message}");

@@ -15,7 +15,7 @@ pub type Named<T> = (String, std::result::Result<T, String>);
 /// `Io` if it cannot be read.
 pub fn rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<Named<T>>> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
-    let rows = if text.trim_start().starts_with('[') { json_rows(&text) } else { csv_rows(&text) };
+    let rows = if text.trim_start().starts_with(['[', '{']) { json_rows(&text) } else { csv_rows(&text) };
     Ok(rows.into_iter().map(|(name, row)| (format!("{}: {name}", path.display()), row)).collect())
 }
 
