@@ -133,7 +133,7 @@ fn fill(place: &Place, run: &str, record: &Measurement, rows: usize) {
         let sighting =
             Sighting { run, path: &path, fingerprint: "x", plan: "x", step, epoch: None, written: 0, due: Some(0) };
         journal.see(&[sighting]).expect("seen");
-        let (job, _) = journal.next(0, 0, Policy::All).expect("read");
+        let (job, _) = journal.next(0, 0, &[], Policy::All).expect("read");
         let mut record = record.clone();
         record.model.sha256 = number.to_string();
         record.metadata.step = step;

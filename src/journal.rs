@@ -9,6 +9,7 @@ mod law;
 mod outcome;
 mod queue;
 mod series;
+mod standing;
 mod verdict;
 
 use std::cell::RefCell;

@@ -31,7 +31,7 @@ impl Place {
     }
 
     fn next(&mut self) -> Option<Job> {
-        self.journal.next(1, 0, Policy::All).expect("read").0
+        self.journal.next(1, 0, &[], Policy::All).expect("read").0
     }
 
     fn fail(&mut self, job: &Job, content: &str) -> Vec<&'static str> {

@@ -229,6 +229,9 @@ impl Gate {
         let count = self.looks.len();
         let mut results = Vec::new();
         for Look { setup, baseline: reference, resolved } in &mut self.looks {
+            if self.baseline.is_none() {
+                *resolved = None;
+            }
             let mut measure = |path: &Path| measure_file(setup, path, resolved);
             let measurement = match measure(model) {
                 Ok(measurement) => measurement,

@@ -37,14 +37,19 @@ pub fn run(
             stream.board = board.and_then(|board| forgiven(EventFile::open(board, &stream.run)));
             for checkpoint in run {
                 seq += 1;
-                if !stream.measure(&checkpoint.path, seq)? {
-                    return Ok(ExitCode::Success);
+                let is_read = stream.measure(&checkpoint.path, seq)?;
+                failed |= stream.failed;
+                if !is_read {
+                    return Ok(code(failed));
                 }
             }
-            failed |= stream.failed;
         }
     }
-    Ok(if failed { ExitCode::SomeFailed } else { ExitCode::Success })
+    Ok(code(failed))
+}
+
+fn code(failed: bool) -> ExitCode {
+    if failed { ExitCode::SomeFailed } else { ExitCode::Success }
 }
 
 /// The checkpoints of one run, measured and printed one after another.

@@ -148,10 +148,12 @@ impl Journal {
     /// # Errors
     /// `Journal` if it cannot be read.
     pub fn figures(&self, run: i64) -> Result<Figures> {
-        let latest = "SELECT step, r_f, d_f, g_f, predicted_error, val_error, probe_error,
-                      json_extract(body, '$.measurement.timing.total_s')
-                      FROM checkpoints AS c LEFT JOIN events ON events.seq = c.outcome
-                      WHERE c.run = ?1 AND state = 1 ORDER BY step DESC, epoch DESC, written DESC LIMIT 1";
+        let latest = format!(
+            "SELECT step, r_f, d_f, g_f, predicted_error, val_error, probe_error,
+             json_extract(body, '$.measurement.timing.total_s')
+             FROM checkpoints AS c LEFT JOIN events ON events.seq = c.outcome
+             WHERE c.run = ?1 AND state = 1 AND {COUNTED} ORDER BY step DESC, epoch DESC, written DESC LIMIT 1"
+        );
         let oldest = "SELECT min(written) FROM checkpoints WHERE run = ?1 AND state = 0";
         self.reading(|db| {
             let figures = |row: &Row| {
@@ -167,7 +169,7 @@ impl Journal {
                     lag_seconds: 0.0,
                 })
             };
-            let found = db.prepare_cached(latest)?.query_row([run], figures).optional()?.unwrap_or_default();
+            let found = db.prepare_cached(&latest)?.query_row([run], figures).optional()?.unwrap_or_default();
             let oldest: Option<i64> = db.prepare_cached(oldest)?.query_row([run], |row| row.get(0))?;
             let now = jiff::Timestamp::now().as_nanosecond() as f64;
             let lag = oldest.map_or(0.0, |oldest| (now - oldest as f64) / 1e9);

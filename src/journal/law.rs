@@ -85,6 +85,15 @@ pub(super) fn refit(tx: &Writer, run: i64) -> rusqlite::Result<()> {
     law.write(tx, run)
 }
 
+/// As [`refit`], whether or not enough errors are new: what is known of them changed.
+pub(super) fn refit_all(tx: &Writer, run: i64) -> rusqlite::Result<()> {
+    let mut law = RunLaw::read(tx, run)?;
+    if law.refit && law.refit(&known(tx, run)?) {
+        law.apply(tx, run)?;
+    }
+    law.write(tx, run)
+}
+
 /// Has the run's present law predict a checkpoint: since that was taken the run may have been given another, or made its own.
 pub(super) fn predict_by_present(tx: &Writer, run: i64, record: &mut Measurement) -> rusqlite::Result<()> {
     predict_anew(record, RunLaw::read(tx, run)?.present().as_ref());

@@ -1,10 +1,8 @@
 //! What became of a checkpoint: exactly one outcome for each content under the same measuring settings.
 
-use std::path::Path;
+use rusqlite::{OptionalExtension as _, params};
 
-use rusqlite::{OptionalExtension as _, Row, params};
-
-use super::history::State;
+use super::history::measurement;
 use super::law::{keep_prediction, predict_by_present, refit};
 use super::queue::{Job, waits};
 use super::series::place;
@@ -85,8 +83,10 @@ impl Journal {
                 (Outcome::Failed { content, reason, is_finite }, _) => {
                     failed(tx, job, content.clone(), reason, *is_finite)?;
                 }
-                // Of a run that was forgotten and came back: it waits to be measured.
-                (Outcome::Unchanged { .. }, _) => {}
+                // What was known is forgotten, or tried again: it is measured.
+                (Outcome::Unchanged { .. }, _) => {
+                    tx.prepare_cached("UPDATE checkpoints SET due = 0 WHERE id = ?1")?.execute([job.id])?;
+                }
                 (Outcome::Skipped(reason), _) => return skip(tx, job, *reason),
             }
             judge_run(tx, job.run, rules)
@@ -109,15 +109,22 @@ impl Journal {
         })
     }
 
-    /// The images and draws that the precision of plan `key` came to in this run.
+    /// The images and draws that the precision of plan `key` came to in this run, be it before other settings were tried.
     ///
     /// # Errors
     /// `Journal` if it cannot be read.
     pub fn resolved(&self, run: i64, key: &str) -> Result<Option<Resolved>> {
-        let sql = "SELECT resolved FROM runs WHERE id = ?1 AND resolved_for = ?2";
-        let text: Option<String> =
-            self.reading(|db| db.prepare_cached(sql)?.query_row(params![run, key], |row| row.get(0)).optional())?;
-        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+        let settled = "SELECT resolved FROM runs WHERE id = ?1 AND resolved_for = ?2";
+        let measured = "SELECT body FROM checkpoints AS c JOIN events ON events.seq = c.outcome
+                        WHERE c.run = ?1 AND plan = ?2 AND state = 1 AND r_f IS NOT NULL LIMIT 1";
+        let read = |sql| -> Result<Option<String>> {
+            self.reading(|db| db.prepare_cached(sql)?.query_row(params![run, key], |row| row.get(0)).optional())
+        };
+        if let Some(text) = read(settled)? {
+            return Ok(serde_json::from_str(&text).ok());
+        }
+        let record = read(measured)?.and_then(|body| measurement(&body));
+        Ok(record.map(|record| Resolved { images: record.probe.images, draws: record.settings.draws }))
     }
 
     /// Keeps what a precision came to.
@@ -267,21 +274,6 @@ fn unchanged(tx: &Writer, job: &Job, content: &str, settings: &str) -> rusqlite:
         Some((id, step, 1)) => place(tx, (job.run, &job.path), id, step),
         _ => Ok(()),
     }
-}
-
-/// The measured or failed checkpoint `id` stands for its file again, if another does now.
-pub(super) fn stand_again(tx: &Writer, run: i64, file: &Path, id: i64) -> rusqlite::Result<()> {
-    let newer = "SELECT 1 FROM checkpoints AS other JOIN checkpoints AS own ON own.id = ?3
-                 WHERE other.run = ?1 AND other.path = ?2 AND other.state IN (1, 3) AND own.state IN (1, 3)
-                 AND other.current > own.current";
-    if !tx.prepare_cached(newer)?.exists(params![run, path::text(file), id])? {
-        return Ok(());
-    }
-    let seq = tx.append(run, &Kind::Skipped { path: file.to_owned(), reason: Skip::Unchanged })?;
-    let sql = "UPDATE checkpoints SET current = ?2 WHERE id = ?1 RETURNING step, state";
-    let row = |row: &Row| Ok((row.get(0)?, row.get::<_, i64>(1)?));
-    let (step, state) = tx.prepare_cached(sql)?.query_row(params![id, seq], row)?;
-    if state == State::Measured as i64 { place(tx, (run, file), id, step) } else { Ok(()) }
 }
 
 fn is_known(tx: &Writer, job: &Job, content: &str, settings: &str) -> rusqlite::Result<bool> {

@@ -12,7 +12,9 @@ use crate::event::{Kind, Skip};
 use crate::path;
 
 const PENDING: i64 = State::Pending as i64;
+const MEASURED: i64 = State::Measured as i64;
 const SKIPPED: i64 = State::Skipped as i64;
+const FAILED: i64 = State::Failed as i64;
 /// Handed to a worker: no longer due.
 const TAKEN: i64 = i64::MAX;
 /// Waits until the run can be measured at all.
@@ -118,17 +120,21 @@ impl Journal {
         Ok(lines)
     }
 
-    /// The next checkpoint that is due, of the run after `after` in turn; what the policy passes over is skipped.
+    /// The next checkpoint that is due, of the run after `after` in turn, and of none that is `held`; what the policy passes
+    /// over is skipped.
     ///
     /// # Errors
     /// `Journal` if it cannot be written.
-    pub fn next(&mut self, now: i64, after: i64, policy: Policy) -> Result<(Option<Job>, Vec<Line>)> {
+    pub fn next(&mut self, now: i64, after: i64, held: &[i64], policy: Policy) -> Result<(Option<Job>, Vec<Line>)> {
+        let sql = format!(
+            "SELECT run FROM checkpoints WHERE state = 0 AND run > ?1 AND run NOT IN ({}) ORDER BY run LIMIT 1",
+            listed(held)
+        );
         self.write("take a checkpoint from", |tx| {
             let mut run = after;
             let mut is_wrapped = false;
-            let sql = "SELECT run FROM checkpoints WHERE state = 0 AND run > ?1 ORDER BY run LIMIT 1";
             loop {
-                let found: Option<i64> = tx.prepare_cached(sql)?.query_row([run], |row| row.get(0)).optional()?;
+                let found: Option<i64> = tx.prepare_cached(&sql)?.query_row([run], |row| row.get(0)).optional()?;
                 match found {
                     Some(found) if !is_wrapped || found <= after => run = found,
                     _ if is_wrapped => return Ok(None),
@@ -146,13 +152,14 @@ impl Journal {
         })
     }
 
-    /// When the next checkpoint falls due, milliseconds of the daemon's clock.
+    /// When the next checkpoint of a run that is not `held` falls due, milliseconds of the daemon's clock.
     ///
     /// # Errors
     /// `Journal` if it cannot be read.
-    pub fn next_due(&self) -> Result<Option<i64>> {
-        let sql = "SELECT min(due) FROM checkpoints WHERE state = 0 AND due < ?1";
-        self.reading(|db| db.prepare_cached(sql)?.query_row([BLOCKED], |row| row.get(0)))
+    pub fn next_due(&self, held: &[i64]) -> Result<Option<i64>> {
+        let sql =
+            format!("SELECT min(due) FROM checkpoints WHERE state = 0 AND due < ?1 AND run NOT IN ({})", listed(held));
+        self.reading(|db| db.prepare_cached(&sql)?.query_row([BLOCKED], |row| row.get(0)))
     }
 
     /// Puts a checkpoint back: `due` as in [`Sighting`]; what else the job knows is kept with it.
@@ -219,8 +226,10 @@ fn listed(ids: &[i64]) -> String {
 fn see(tx: &Writer, new: &Sighting) -> rusqlite::Result<()> {
     let text = path::text(new.path);
     let due = new.due.unwrap_or(BLOCKED);
+    // Without a plan nothing is known of what it would say of a version that was measured.
     let known = "SELECT id, state, due, reason FROM checkpoints
-                 WHERE run = ?1 AND path = ?2 AND fingerprint = ?3 AND plan = ?4";
+                 WHERE run = ?1 AND path = ?2 AND fingerprint = ?3 AND (plan = ?4 OR (?4 = '' AND state <> 0))
+                 ORDER BY state DESC LIMIT 1";
     let row =
         |row: &Row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get::<_, i64>(2)?, row.get::<_, Option<String>>(3)?));
     let found =
@@ -242,8 +251,8 @@ fn see(tx: &Writer, new: &Sighting) -> rusqlite::Result<()> {
             tx.prepare_cached(sql)?.execute(params![id, due])?;
             return seen();
         }
-        // Settings that were tried meanwhile, or another content, count no more.
-        Some((id, ..)) => return super::outcome::stand_again(tx, new.run, new.path, id),
+        Some((id, MEASURED | FAILED, ..)) => return super::standing::stand(tx, new.run, new.path, id),
+        Some(_) => return Ok(()),
     }
     let changed =
         "UPDATE checkpoints SET fingerprint = ?3, plan = ?4, written = ?5, failures = 0, unfinished_since = NULL,

@@ -310,7 +310,7 @@ impl Daemon {
         if let Some(until) = self.stall.or(self.no_worker_until) {
             earlier(until);
         } else if self.pool.free().is_some()
-            && let Ok(Some(due)) = self.journal.next_due()
+            && let Ok(Some(due)) = self.journal.next_due(&self.held())
         {
             earlier(self.began + Duration::from_millis(due.max(0) as u64));
         }

@@ -18,6 +18,11 @@ const UNFINISHED_LOOK: Duration = Duration::from_secs(10);
 
 impl Daemon {
     pub(super) fn done(&mut self, mut job: Job, reply: Reply) {
+        if let (Some(run), Reply::Measured { .. } | Reply::Known { .. } | Reply::Failed { .. }) =
+            (self.runs.get_mut(&job.run), &reply)
+        {
+            run.complaint = None;
+        }
         match reply {
             Reply::Taken => {}
             Reply::Measured { settings, measurement, resolved } => {
@@ -53,7 +58,9 @@ impl Daemon {
                 }
             }
             Reply::Unusable { reason } => {
-                self.block(job.run, reason);
+                if self.is_by_other_settings(&job).is_none() {
+                    self.block(job.run, reason);
+                }
                 self.put_back(&job, Duration::ZERO);
             }
         }
@@ -78,13 +85,14 @@ impl Daemon {
         }
         // Seen to change since it was taken, or its run's settings: what was measured may be the old content, or by the old ones.
         let is_content = !matches!(outcome, Outcome::Skipped(_));
-        match self.journal.seen_since(&job) {
-            Ok(Some((fingerprint, plan))) if is_content => {
-                (job.fingerprint, job.plan) = (fingerprint, plan);
-                self.put_back(&job, self.options.settle);
-                return;
-            }
-            _ => {}
+        let seen = match self.journal.seen_since(&job) {
+            Ok(Some(seen)) => Some(seen),
+            _ => self.is_by_other_settings(&job).map(|key| (job.fingerprint.clone(), key)),
+        };
+        if let Some((fingerprint, plan)) = seen.filter(|_| is_content) {
+            (job.fingerprint, job.plan) = (fingerprint, plan);
+            self.put_back(&job, self.options.settle);
+            return;
         }
         let rules = self.rules(job.run);
         let result = self.journal.finish(&job, &outcome, rules.as_deref());
@@ -129,6 +137,12 @@ impl Daemon {
             }
         }
         info!("the journal can be written again");
+    }
+
+    /// The key of the run's settings, if they are others now than those that a checkpoint was taken under.
+    fn is_by_other_settings(&self, job: &Job) -> Option<String> {
+        let key = &self.runs.get(&job.run)?.key;
+        (!key.is_empty() && *key != job.plan).then(|| key.clone())
     }
 
     /// What a run is judged by; `None` while that is not known.

@@ -1,6 +1,5 @@
 //! From files that are found to workers that have them.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, error};
@@ -14,13 +13,11 @@ use crate::watch::scan::{Found, version};
 use crate::watch::source::Rest;
 use crate::watch::worker::Request;
 
-/// How long a checkpoint waits for another of its run that settles what a precision takes.
-const SETTLING: Duration = Duration::from_millis(500);
-
 impl Daemon {
     /// Takes the next checkpoint from the queue and gives it to a worker; false if there is none to take.
     pub(super) fn hand_out(&mut self, slot: usize) -> bool {
-        let (mut job, lines) = match self.journal.next(self.now(), self.last_run, self.options.policy) {
+        let held = self.held();
+        let (mut job, lines) = match self.journal.next(self.now(), self.last_run, &held, self.options.policy) {
             Ok((Some(job), lines)) => (job, lines),
             Ok((None, lines)) => {
                 self.send(lines);
@@ -56,12 +53,6 @@ impl Daemon {
         }
         let plan = plan.clone();
         let resolved = self.journal.resolved(job.run, &run.key).unwrap_or_default();
-        let is_open = plan.settings.precision.is_some() && resolved.is_none();
-        if is_open && self.pool.busy().any(|(other, _)| other.run == job.run) {
-            // All of a run are measured on as many images and draws.
-            self.put_back(&job, SETTLING);
-            return true;
-        }
         let known = self.journal.known_contents(&job).unwrap_or_default();
         let request = Request { path: RawPath(job.path.clone()), plan, known, resolved };
         debug!(path = %path::text(&job.path), "handing out");
@@ -72,6 +63,16 @@ impl Daemon {
             return false;
         }
         true
+    }
+
+    /// Runs whose checkpoint in hand settles what their precision takes: all of a run are measured on as many images and draws.
+    pub(super) fn held(&self) -> Vec<i64> {
+        let is_open = |id: i64| {
+            let run = self.runs.get(&id)?;
+            run.plan.as_ref()?.plan.settings.precision?;
+            self.journal.resolved(id, &run.key).ok()?.is_none().then_some(id)
+        };
+        self.pool.busy().filter_map(|(job, _)| is_open(job.run)).collect()
     }
 
     pub(super) fn put_back(&mut self, job: &Job, wait: Duration) {
@@ -107,18 +108,8 @@ impl Daemon {
         }
         let sightings: Vec<_> = rows.iter().map(|(run, found, due, key)| sighting(*run, found, *due, key)).collect();
         let result = self.journal.see(&sightings);
-        // Earlier measurements that count again change what the rules see.
-        let is_other = result.as_ref().is_ok_and(|lines| lines.iter().any(|line| line.kind == "skipped"));
         if !self.journalled(result) {
             self.missed_news = true;
-        }
-        let runs: BTreeSet<_> = rows.iter().map(|(run, ..)| *run).filter(|_| is_other).collect();
-        for run in runs {
-            let rules = self.rules(run);
-            let result = self.journal.judge(run, rules.as_deref());
-            if self.journalled(result) {
-                self.tell_stops();
-            }
         }
     }
 

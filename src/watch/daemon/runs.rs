@@ -22,17 +22,18 @@ pub(super) struct Run {
     pub path: PathBuf,
     /// None while the run cannot be planned.
     pub plan: Option<RunPlan>,
-    /// Key of the plan with the probe file as it is.
+    /// Key of the plan with the probe file as it is, or as it was last; empty where there was none yet.
     pub key: String,
     pub blocked: Option<Blocked>,
     /// The reason that was logged last.
-    complaint: Option<String>,
+    pub complaint: Option<String>,
 }
 
 impl Run {
-    fn new(path: PathBuf, plan: Option<RunPlan>, complaint: Option<String>) -> Self {
-        let key = plan.as_ref().map(|RunPlan { plan, .. }| plan.key(&file_stamp(&plan.probe.0).unwrap_or_default()));
-        Self { path, plan, key: key.unwrap_or_default(), blocked: None, complaint }
+    fn new(path: PathBuf, plan: Option<RunPlan>, before: Option<Self>) -> Self {
+        let key = plan.as_ref().and_then(|RunPlan { plan, .. }| Some(plan.key(&file_stamp(&plan.probe.0)?)));
+        let (last, complaint) = before.map(|run| (run.key, run.complaint)).unwrap_or_default();
+        Self { path, plan, key: key.unwrap_or(last), blocked: None, complaint }
     }
 
     fn law(&self) -> Option<ChosenLaw> {
@@ -71,28 +72,32 @@ impl Daemon {
         (self.planner)(run, root.map_or(run, PathBuf::as_path))
     }
 
-    /// Lets a run be measured by its plan, or holds it back if there is none.
-    pub(super) fn settle_plan(&mut self, id: i64, path: PathBuf, plan: Result<RunPlan>) {
+    /// Lets a run be measured by its plan, or holds it back if there is none; gives whether its measuring settings changed.
+    pub(super) fn settle_plan(&mut self, id: i64, path: PathBuf, plan: Result<RunPlan>) -> bool {
         let (plan, reason) = match plan {
             Ok(plan) => (Some(plan), None),
             Err(error) => (None, Some(error.one_line())),
         };
-        let complaint = self.runs.remove(&id).and_then(|run| run.complaint);
-        let run = Run::new(path, plan, complaint);
-        let law = run.law();
+        let before = self.runs.remove(&id);
+        let last = before.as_ref().map(|run| run.key.clone());
+        let run = Run::new(path, plan, before);
+        let (law, key) = (run.law(), run.key.clone());
+        let is_other = last.as_ref() != Some(&key);
         let refit = run.plan.as_ref().is_some_and(|plan| plan.refit);
         self.runs.insert(id, run);
         if let Some(reason) = reason {
             self.block(id, reason);
-            return;
+            return is_other;
         }
         let rules = self.rules(id);
         let result = self.journal.set_blocked(id, false);
+        let result = result.and_then(|()| if key.is_empty() { Ok(()) } else { self.journal.set_plan(id, &key) });
         let result = result.and_then(|()| self.journal.set_law(id, law.as_ref(), refit));
         let result = result.and_then(|()| self.journal.judge(id, rules.as_deref()));
         if self.journalled(result) {
             self.tell_stops();
         }
+        is_other
     }
 
     pub(super) fn block(&mut self, id: i64, reason: String) {
@@ -117,10 +122,8 @@ impl Daemon {
             blocked.is_some_and(|it| it.retry <= now || it.look <= now && it.stamps != stamps(run))
         };
         let ripe: Vec<_> = self.runs.iter().filter(|(_, run)| is_ripe(run)).map(|(id, _)| *id).collect();
-        if !ripe.is_empty() {
-            for id in ripe {
-                self.replan(id);
-            }
+        // What was seen under other settings is seen anew.
+        if ripe.into_iter().fold(false, |is_other, id| self.replan(id) | is_other) {
             self.source.rescan();
         }
         for blocked in self.runs.values_mut().filter_map(|run| run.blocked.as_mut()) {
@@ -144,10 +147,11 @@ impl Daemon {
         self.source.rescan();
     }
 
-    pub(super) fn replan(&mut self, id: i64) {
-        let Some(run) = self.runs.get(&id) else { return };
+    /// As [`Daemon::settle_plan`], by the configuration as it is now.
+    fn replan(&mut self, id: i64) -> bool {
+        let Some(run) = self.runs.get(&id) else { return false };
         let (path, plan) = (run.path.clone(), self.plan(&run.path));
-        self.settle_plan(id, path, plan);
+        self.settle_plan(id, path, plan)
     }
 }
 
