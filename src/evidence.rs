@@ -46,7 +46,7 @@ pub fn of_measurements(measured: &[(String, Measurement)], of: Option<ErrorOf>) 
     (known, left_out)
 }
 
-/// A measured network of `run`; `None` if its error is not known, or it is not trained yet.
+/// A measured network of `run`; `None` if its error is not known or 0, which has no logarithm, or it is not trained yet.
 #[must_use]
 pub fn of_measurement(run: &str, record: &Measurement, of: ErrorOf) -> Option<Known> {
     let error = match of {
@@ -58,7 +58,7 @@ pub fn of_measurement(run: &str, record: &Measurement, of: ErrorOf) -> Option<Kn
         label: path::text(&record.model.path),
         run: Some(run.to_owned()),
         quantities: quantities(record),
-        error: error.filter(|_| is_trained)?,
+        error: error.filter(|error| is_trained && *error > 0.0)?,
     };
     Some(Known { point, conditions: conditions(record), classes: record.model.outputs })
 }

@@ -73,6 +73,8 @@ impl Default for Settings {
     }
 }
 
+/// Changes of outputs that are kept, at most.
+const MOST_BYTES: u128 = 64 << 30;
 /// More draws than this no longer narrow the interval: image sampling dominates.
 const MAX_DRAWS: u32 = 16;
 /// Doubling the draws must narrow the interval at least this much to be worth going on.
@@ -171,6 +173,11 @@ fn validate(network: &dyn Backend, probe: &ProbeSet, settings: &Settings) -> Res
     let network = network.network();
     if settings.draws == 0 {
         return Err(Error::setting("--draws", "1 or more", 0));
+    }
+    let changes = probe.len().min(settings.images) as u128 * 2 * u128::from(settings.draws) * network.row() as u128;
+    if changes * size_of::<f32>() as u128 > MOST_BYTES {
+        let expected = format!("fewer, for changes of {} outputs by so many images take memory", network.row());
+        return Err(Error::setting("--draws", expected, settings.draws));
     }
     if settings.images < 2 {
         return Err(Error::setting("--images", "2 or more (R_f compares images)", settings.images));

@@ -74,7 +74,8 @@ pub struct Rule {
     pub divergence_threshold: Option<f64>,
     /// NaN or infinite outputs, or an undefined monitor, stop the run at once.
     pub check_finite: bool,
-    /// An improvement counts only if the paired bootstrap interval of this level says so (`r_f` and `predicted_error`).
+    /// An improvement counts only if the paired bootstrap interval of `R_f` at this level says so (`r_f`, and `predicted_error` by a
+    /// law on `R_f`).
     pub confidence: Option<f64>,
 }
 
@@ -259,9 +260,13 @@ pub fn judge(rule: &Rule, history: &[Point], compare: Compare) -> Verdict {
         }
         let is_improvement = best.is_none_or(|(id, than)| {
             rule.is_better(value, than)
-                && rule.confidence.and_then(|level| compare(point.id, id, level)).is_none_or(|paired| match rule.mode {
-                    Mode::Min => paired.high < 0.0,
-                    Mode::Max => paired.low > 0.0,
+                && rule.confidence.and_then(|level| compare(point.id, id, level)).is_none_or(|paired| {
+                    match (rule.monitor, rule.mode) {
+                        // A law may fall with R_f: what it says is surely another where R_f surely is.
+                        (Monitor::PredictedError, _) => paired.is_different(),
+                        (_, Mode::Min) => paired.high < 0.0,
+                        (_, Mode::Max) => paired.low > 0.0,
+                    }
                 })
         });
         if is_improvement {
@@ -371,6 +376,19 @@ mod tests {
         let values = history(&[1.0, 0.9, 0.8]);
         assert!(judge(&rule("patience=2,confidence=0.95"), &values, &confirmed(0.1)).stop.is_some());
         assert!(judge(&rule("patience=2,confidence=0.95"), &values, &confirmed(-0.1)).stop.is_none());
+    }
+
+    #[test]
+    fn a_predicted_error_is_surely_lower_where_r_f_is_surely_another() {
+        let mut values = history(&[1.0, 1.1, 1.2]);
+        for (point, error) in values.iter_mut().zip([0.5, 0.4, 0.3]) {
+            point.predicted_error = Some(error);
+        }
+        let rule = rule("monitor=predicted_error,patience=2,confidence=0.95");
+        let paired =
+            |low: f64| move |_: i64, _: i64, level: f64| Some(Comparison { log_ratio: 0.1, low, high: 0.2, level });
+        assert!(judge(&rule, &values, &paired(0.05)).stop.is_none());
+        assert!(judge(&rule, &values, &paired(-0.05)).stop.is_some());
     }
 
     #[test]

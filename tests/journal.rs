@@ -109,6 +109,35 @@ fn earlier_settings_count_again_when_they_come_back() {
 }
 
 #[test]
+fn settings_that_come_back_count_at_once_and_what_was_in_hand_under_others_is_nobodys() {
+    let mut place = Place::new();
+    assert_eq!(place.see_fail("file", "first", "content"), ["failed"]);
+    assert_eq!(place.see_fail("file", "tried", "content"), ["failed"]);
+    place.journal.set_plan(place.run, "first").expect("written");
+    assert_eq!(place.see(FILE, "file", "first"), [""; 0]);
+    place.journal.set_plan(place.run, "third").expect("written");
+    place.see(FILE, "file", "third");
+    let job = place.next().expect("due");
+    place.journal.set_plan(place.run, "first").expect("written");
+    assert_eq!(place.see(FILE, "file", "first"), [""; 0]);
+    assert_eq!(place.fail(&job, "content"), [""; 0]);
+    assert_eq!(place.next(), None);
+    // Without a plan nothing is measured anew.
+    assert_eq!(place.see(FILE, "file", ""), [""; 0]);
+    assert_eq!(place.see(FILE, "another", ""), ["checkpoint_seen"]);
+}
+
+#[test]
+fn a_run_that_is_held_is_passed_over() {
+    let mut place = Place::new();
+    place.see(FILE, "file", "plan");
+    assert_eq!(place.journal.next(1, 0, &[place.run], Policy::All).expect("read").0, None);
+    assert_eq!(place.journal.next_due(&[place.run]).expect("read"), None);
+    assert_eq!(place.journal.next_due(&[]).expect("read"), Some(0));
+    assert!(place.next().is_some());
+}
+
+#[test]
 fn a_checkpoint_that_was_gone_is_queued_when_it_is_back() {
     let mut place = Place::new();
     place.see(FILE, "file", "plan");

@@ -244,6 +244,22 @@ def test_sizes_and_splits_that_are_mixed_are_refused(network: Path, tmp_path: Pa
     assert measured(network, folder, "--preprocess", "resize=32x32", "--images", "121")["probe"]["images"] == 121
 
 
+def test_pickled_arrays_that_are_no_rows_of_planes_are_refused(network: Path, tmp_path: Path) -> None:
+    rows = PLANES.reshape(COUNT, -1)
+    others = {
+        "32, 32, 3": numpy.ascontiguousarray(PLANES.transpose(0, 2, 3, 1)),
+        "C's order": numpy.asfortranarray(rows),
+    }
+    for word, data in others.items():
+        content = {"data": data, "labels": [int(label) for label in LABELS]}
+        for protocol in (2, 4):
+            (tmp_path / "test_batch").write_bytes(pickle.dumps(content, protocol=protocol))
+            command = ["relstab", "measure", str(network), "--probe", str(tmp_path / "test_batch")]
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert result.returncode == 3
+            assert word in result.stderr, result.stderr
+
+
 def test_files_of_another_colour_are_converted_and_that_is_said(network: Path, tmp_path: Path) -> None:
     folder = image_folder(tmp_path)
     for path in folder.glob("*/*.png"):

@@ -224,10 +224,11 @@ impl Gate {
         Ok(checked)
     }
 
-    /// Measures with more draws until the comparison is decided; the limits count at the last of them.
+    /// Measures with more draws until everything is decided, the comparison for good; the limits count at the last of them.
     fn results(&mut self, model: &Path, kept: &mut Option<Measurement>) -> Result<Vec<Result<crate::check::Check>>> {
         let count = self.looks.len();
         let mut results = Vec::new();
+        let mut decided = None;
         for Look { setup, baseline: reference, resolved } in &mut self.looks {
             if self.baseline.is_none() {
                 *resolved = None;
@@ -242,11 +243,17 @@ impl Gate {
                 if let (None, Source::Network(path)) = (&*reference, source) {
                     *reference = Some(measure(path)?);
                 }
-                let against = reference.iter();
-                results.extend(against.map(|baseline| regression(&measurement, baseline, *max, (*confidence, count))));
+                let compare = |baseline| regression(&measurement, baseline, *max, (*confidence, count));
+                match decided.take().or_else(|| reference.as_ref().map(compare)) {
+                    Some(Ok(check)) => {
+                        decided = (check.verdict != Verdict::Inconclusive).then(|| Ok(check.clone()));
+                        results.push(Ok(check));
+                    }
+                    other => results.extend(other),
+                }
             }
             *kept = Some(measurement);
-            if !matches!(results.last(), Some(Ok(last)) if last.verdict == Verdict::Inconclusive) {
+            if !results.iter().any(|result| matches!(result, Ok(check) if check.verdict == Verdict::Inconclusive)) {
                 break;
             }
         }

@@ -229,7 +229,7 @@ fn see(tx: &Writer, new: &Sighting) -> rusqlite::Result<()> {
     // Without a plan nothing is known of what it would say of a version that was measured.
     let known = "SELECT id, state, due, reason FROM checkpoints
                  WHERE run = ?1 AND path = ?2 AND fingerprint = ?3 AND (plan = ?4 OR (?4 = '' AND state <> 0))
-                 ORDER BY state DESC LIMIT 1";
+                 ORDER BY current DESC LIMIT 1";
     let row =
         |row: &Row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get::<_, i64>(2)?, row.get::<_, Option<String>>(3)?));
     let found =

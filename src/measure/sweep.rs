@@ -128,7 +128,7 @@ fn natural_temperatures(cutoff: u32, side: f64, count: u16) -> Vec<f64> {
 
 /// Measures a network at each point of `grid`, otherwise as `settings` say; a precision is settled by the first point.
 ///
-/// A law speaks only of the points that it was fitted at, however firmly it was chosen.
+/// A law speaks only of the points that it was fitted at, even if it was named for this sweep, unless it is forced.
 ///
 /// # Errors
 /// As [`measure()`] for what concerns all points. A point that fails alone says so and costs only itself; if all fail, the

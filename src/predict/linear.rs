@@ -153,19 +153,25 @@ fn with_one(x: &[f64]) -> DVector<f64> {
     DVector::from_iterator(x.len() + 1, std::iter::once(1.0).chain(x.iter().copied()))
 }
 
+/// From here on Student's distribution is the normal one to five digits, and its inverse is no longer found.
+const MOST_DEGREES: f64 = 1e5;
+
 impl Student {
+    fn standard(&self) -> Option<StudentsT> {
+        StudentsT::new(0.0, 1.0, self.degrees.min(MOST_DEGREES)).ok()
+    }
+
     /// Half the width of the interval that holds the number with probability `level`.
     #[must_use]
     pub fn half_width(&self, level: f64) -> Option<f64> {
-        let student = StudentsT::new(0.0, 1.0, self.degrees).ok()?;
-        Some(student.inverse_cdf(f64::midpoint(1.0, level)) * self.scale)
+        Some(self.standard()?.inverse_cdf(f64::midpoint(1.0, level)) * self.scale)
     }
 
     /// The probability that it lies at least as far from the centre as `y`.
     #[must_use]
     pub fn beyond(&self, y: f64) -> f64 {
         let distance = (y - self.mean).abs() / self.scale;
-        StudentsT::new(0.0, 1.0, self.degrees).map_or(f64::NAN, |student| 2.0 * student.sf(distance))
+        self.standard().map_or(f64::NAN, |student| 2.0 * student.sf(distance))
     }
 }
 

@@ -2,23 +2,25 @@
 
 use super::Law;
 use super::calibrate::{FEWEST, Form, Known, Point, law, prior, samples};
+use super::terms::logs;
 
 /// What `base`, or nothing, becomes after these networks of one run, in training order; `None` where they determine no law.
 ///
-/// Networks of other settings than the last one's are left out, and so are errors that have no logarithm.
+/// Networks of other settings than the last one's are left out, and so are those of which a quantity or the error has no logarithm.
 #[must_use]
 pub fn refitted(known: &[Known], base: Option<&Law>) -> Option<Law> {
     let last = known.last()?;
     let base = base.filter(|law| law.conditions().difference(&last.conditions).is_none());
+    let form = base.map_or(Form::RF, Form::of);
     let is_usable = |known: &&Known| {
         let is_alike = last.conditions.difference(&known.conditions).is_none() && last.classes == known.classes;
-        is_alike && known.point.error > 0.0 && known.point.error <= 1.0
+        let has_logarithms = logs(form.terms(), &known.point.quantities).is_some();
+        is_alike && has_logarithms && known.point.error > 0.0 && known.point.error <= 1.0
     };
     let points: Vec<Point> = known.iter().filter(is_usable).map(|known| known.point.clone()).collect();
     if points.is_empty() || (base.is_none() && points.len() < FEWEST) {
         return None;
     }
-    let form = base.map_or(Form::RF, Form::of);
     let line = base.map_or_else(|| form.vague(), prior).updated(&samples(form.terms(), &points)?);
     line.fit()?.noise()?;
     let name = base.map_or_else(|| "run".to_owned(), |law| format!("{}+run", law.name));

@@ -50,3 +50,11 @@ fn an_unknown_law_names_those_there_are() {
     let error = Law::preset("imagenet").expect_err("no such law").to_string();
     assert!(error.contains("fashionmnist-c3"), "{error}");
 }
+
+#[test]
+fn a_law_that_does_not_say_its_points_has_the_normal_spread() {
+    let law = Law { points: None, sd_log: Some(0.3), ..Law::preset("cifar10").expect("a preset") };
+    let prediction = law.predict(&r_f(0.1), &Quantities::new()).expect("R_f");
+    let factor = (prediction.high.expect("a spread") / prediction.error).ln() / 0.3;
+    assert!((1.9..2.1).contains(&factor), "{factor}");
+}

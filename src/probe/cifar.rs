@@ -53,13 +53,15 @@ pub fn pickled(path: &Path) -> Result<Raw> {
     let damaged = |found: String| Error::probe(path, "a batch of CIFAR as Python pickled it", found);
     let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
     let batch = Pickle::parse(&bytes).ok_or_else(|| damaged("a damaged pickle, or one of other objects".to_owned()))?;
-    let pixels = batch.array("data").ok_or_else(|| damaged("no array of bytes named data".to_owned()))?;
+    let found = || damaged("no array of bytes in C's order named data".to_owned());
+    let (sizes, pixels) = batch.array("data").ok_or_else(found)?;
     let labels = batch.numbers("labels").or_else(|| batch.numbers("fine_labels"));
     let labels = labels.ok_or_else(|| damaged("no numbers named labels or fine_labels".to_owned()))?;
     let labels: Option<Vec<u32>> = labels.into_iter().map(|label| u32::try_from(label).ok()).collect();
     let labels = labels.ok_or_else(|| damaged("labels below 0".to_owned()))?;
-    if Some(pixels.len()) != labels.len().checked_mul(IMAGE) {
-        return Err(damaged(format!("{} labels for {} bytes of images", labels.len(), pixels.len())));
+    if sizes != [labels.len() as i64, IMAGE as i64] || Some(pixels.len()) != labels.len().checked_mul(IMAGE) {
+        let found = format!("{} labels for an array {sizes:?} of {} bytes", labels.len(), pixels.len());
+        return Err(damaged(found));
     }
     Ok(raw(pixels.to_vec(), labels))
 }

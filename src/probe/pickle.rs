@@ -37,19 +37,25 @@ impl<'a> Pickle<'a> {
         Some(Self { values: machine.values, root })
     }
 
-    /// The bytes in the state of the object of this name in the dictionary.
-    pub fn array(&self, name: &str) -> Option<&[u8]> {
+    /// Sizes and bytes of the array of this name in the dictionary, if they are in C's order: its state is a version, the sizes, the
+    /// type, whether they are in Fortran's order, and the bytes.
+    pub fn array(&self, name: &str) -> Option<(Vec<i64>, &[u8])> {
         let Value::Object(state) = self.entry(name)? else { return None };
-        self.sequence(&self.values[*state as usize])?.find_map(|value| match value {
-            Value::Bytes(bytes) => Some(&**bytes),
+        let state: Vec<_> = self.sequence(&self.values[*state as usize])?.collect();
+        match *state.as_slice() {
+            [_, sizes, _, Value::Other, Value::Bytes(bytes)] => Some((self.all_numbers(sizes)?, &**bytes)),
             _ => None,
-        })
+        }
     }
 
     /// The list of numbers of this name in the dictionary.
     pub fn numbers(&self, name: &str) -> Option<Vec<i64>> {
+        self.all_numbers(self.entry(name)?)
+    }
+
+    fn all_numbers(&self, value: &Value) -> Option<Vec<i64>> {
         let number = |value: &Value| if let Value::Number(number) = value { Some(*number) } else { None };
-        self.sequence(self.entry(name)?)?.map(number).collect()
+        self.sequence(value)?.map(number).collect()
     }
 
     fn entry(&self, name: &str) -> Option<&Value<'a>> {
@@ -92,8 +98,9 @@ impl<'a> Machine<'a> {
             0x30 => drop(self.last(1)?),
             0x31 => drop(self.since_mark()?),
             0x32 => self.stack.push(*self.stack.last()?),
-            // NONE, NEWTRUE, NEWFALSE, BINFLOAT
-            0x4e | 0x88 | 0x89 => self.stack.push(OTHER),
+            // NONE, NEWFALSE, NEWTRUE, BINFLOAT
+            0x4e | 0x89 => self.stack.push(OTHER),
+            0x88 => self.add(Value::Number(1)),
             0x47 => self.skip(8).map(|()| self.stack.push(OTHER))?,
             // BININT1, BININT2, BININT, LONG1
             0x4b => self.integer(1)?,

@@ -100,6 +100,7 @@ fn conditions(record: &Measurement) -> Conditions {
         ("interpolation", own(settings.interpolation.to_string())),
         ("draws", own(settings.draws.to_string())),
         ("seed", own(settings.seed.to_string())),
+        ("noise by", own(settings.noise.to_string())),
         ("estimator", own(settings.estimator.to_string())),
         ("backend", Text::words(&format!("{} {}", backend.name, backend.version))),
         ("provider", Text::words(&format!("{} (asked for: {})", backend.provider, backend.provider_requested))),
