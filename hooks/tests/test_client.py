@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import subprocess
 import sys
 import threading
+import time
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,34 @@ def test_events_are_replayed_and_requests_answered(run: Path) -> None:
         monitor.annotate(step=1, val_error=0.125)
         assert next(events)["val_error"] == 0.125
         monitor.close()
+
+
+def test_an_error_told_just_before_the_end_is_kept(run: Path) -> None:
+    others = set(threading.enumerate())
+    with relstab.start(run, **DAEMON):
+        monitor = relstab.Monitor(run)
+        for error in (0.5, 0.25, 0.125):
+            monitor.annotate(step=1, val_error=error)
+        monitor.close()
+        assert set(threading.enumerate()) <= others
+        next(event for event in relstab.Client.of(run).events([run], since=0) if event["type"] == "measured")
+    command = [sys.executable, "-m", "relstab", "history", run, "--format=json"]
+    (entry,) = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert entry["measurement"]["metadata"]["val_error"] == 0.125
+
+
+def test_closing_does_not_wait_long_for_a_daemon_that_is_not_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    others = set(threading.enumerate())
+    monitor = relstab.Monitor(tmp_path / "run")
+    monitor.annotate(step=1, val_error=0.5)
+    begun = time.monotonic()
+    monitor.close()
+    assert time.monotonic() - begun < 15
+    assert set(threading.enumerate()) <= others
+    monitor.annotate(step=2, val_error=0.5)
+    assert ["are lost" in caplog.text, "is lost" in caplog.text] == [True, True]
 
 
 def test_a_lost_daemon_is_found_again(run: Path) -> None:

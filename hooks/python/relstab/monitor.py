@@ -31,6 +31,7 @@ _log = logging.getLogger("relstab")
 _PENDING = 2
 #: A daemon that was never there is missed after about this long, and after twice that for certain.
 _PATIENCE_S = 5.0
+_RETRY_S = 0.5
 
 
 class Monitor:
@@ -141,10 +142,11 @@ class Monitor:
     def close(self, timeout: float = 30.0) -> None:
         """Writes what is pending and lets go of the daemon; also done when the program ends."""
         atexit.unregister(self.close)
+        end = time.monotonic() + timeout
         if self._writer:
             self._writer.close(timeout)
         if self._listener:
-            self._listener.close()
+            self._listener.close(max(0.0, end - time.monotonic()))
         self.log()
 
     def __enter__(self) -> Self:
@@ -273,18 +275,29 @@ class _Listener:
     def __init__(self, run_dir: Path, address: str | None, state: _State) -> None:
         self._run_dir, self._address, self._state = run_dir, address, state
         self._closed = threading.Event()
-        self._annotations: queue.Queue[tuple[int, float]] = queue.Queue()
+        #: When closing began.
+        self._closing: float | None = None
+        self._annotations: queue.Queue[tuple[int, float] | None] = queue.Queue()
         self._teller: threading.Thread | None = None
         self._thread = threading.Thread(target=self._run, name="relstab-listener", daemon=True)
         self._thread.start()
 
     def annotate(self, step: int, val_error: float) -> None:
+        if self._closing is not None:
+            self._state.warn("an error that is told after the monitor was closed is lost")
+            return
         self._annotations.put((step, val_error))
         if self._teller is None:
             self._teller = threading.Thread(target=self._tell, name="relstab-annotations", daemon=True)
             self._teller.start()
 
-    def close(self) -> None:
+    def close(self, timeout: float) -> None:
+        if self._closing is None:
+            self._closing = time.monotonic()
+            self._annotations.put(None)
+        # The last error is often told just before: it goes out first.
+        if self._teller is not None:
+            self._teller.join(timeout)
         self._closed.set()
         self._thread.join(5.0)
 
@@ -292,16 +305,24 @@ class _Listener:
         return Client(self._address or socket_of(self._run_dir))
 
     def _tell(self) -> None:
-        while not self._closed.is_set():
-            step, val_error = self._annotations.get()
-            while not self._closed.is_set():
+        while (annotation := self._annotations.get()) is not None:
+            step, val_error = annotation
+            while True:
                 try:
-                    self._client().annotate(self._run_dir, step=step, val_error=val_error)
+                    self._client().annotate(self._run_dir, step=int(step), val_error=float(val_error))
                     break
-                except (OSError, RuntimeError):
-                    self._closed.wait(1.0)
+                except (OSError, RuntimeError) as error:
+                    # Closing waits for a daemon that is slow, not for long for one that is not there.
+                    begun = self._closing
+                    gives_up = begun is not None and time.monotonic() > begun + _PATIENCE_S
+                    if gives_up or self._closed.wait(_RETRY_S):
+                        self._state.warn(f"errors that no daemon could be told are lost: {error}")
+                        return
                 except ValueError as error:
                     self._state.warn(f"the daemon refused an error: {error}")
+                    break
+                except Exception as error:  # noqa: BLE001 - whatever a training takes for a number
+                    self._state.warn(f"an error could not be told: {_short(error)}")
                     break
 
     def _run(self) -> None:
