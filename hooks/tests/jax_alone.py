@@ -220,6 +220,27 @@ def test_weights_of_any_function_go_into_one_trace(
     assert not list((tmp_path / "run").glob("*.onnx"))
 
 
+def test_what_cannot_be_exported_is_tried_once(
+    data: Arrays, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    def refused(*_: object) -> Any:
+        tries.append(1)
+        raise NotImplementedError("no such operator")
+
+    monkeypatch.setattr(relstab.jax, "_export", refused)
+    forward = lambda weights, images: images.reshape(images.shape[0], -1) @ weights  # noqa: E731
+    with Monitor(tmp_path / "run", probe=data.probe, forward=forward) as monitor:
+        for step in range(3):
+            assert monitor.checkpoint(numpy.ones((64, 10), numpy.float32), step=step) is None
+        assert len(tries) == 1
+        # Another network may do better.
+        monitor.checkpoint(numpy.ones((64, 9), numpy.float32), step=3)
+        assert len(tries) == 2
+    assert caplog.text.count("no such operator") == 1
+
+
 def test_two_processes_stop_at_one_step(tmp_path: Path) -> None:
     environment = {**os.environ, "RUN": str(tmp_path / "run"), "COORDINATOR": f"127.0.0.1:{free_port()}"}
     command = [sys.executable, str(Path(__file__))]

@@ -17,6 +17,7 @@ import onnx
 import pytest
 import relstab
 import torch
+from relstab.export import difference
 from relstab.torch import Exporter, Monitor
 from test_measure import r_f, torch_forward
 from torch import nn
@@ -189,19 +190,115 @@ def test_a_graph_that_folds_its_weights_is_exported_whole(
 
 
 def test_an_export_that_fails_is_one_warning(
-    digits: Digits, tmp_path: Path, caplog: pytest.LogCaptureFixture, undisturbed: list[str]
+    digits: Digits,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    undisturbed: list[str],
 ) -> None:
     class Unexportable(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return images.sum(dim=(1, 2, 3)).unsqueeze(1) if images.sum().item() > 0 else images[:, 0, 0]
 
+    import relstab.torch
+
+    exports = []
+    export = relstab.torch._export
+
+    def counted(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+        exports.append(module)
+        return export(module, example)
+
+    monkeypatch.setattr(relstab.torch, "_export", counted)
     monitor = Monitor(tmp_path / "run", probe=digits.probe)
     model = Unexportable().train()
     assert [monitor.checkpoint(model, step=step) for step in range(3)] == [None] * 3
+    assert len(exports) == 1, "a try takes long, and ends alike"
     assert model.training
     assert sum("no export" in record.message for record in caplog.records) == 1
     assert train(digits, 6, lambda *_: bool(monitor.checkpoint(model, step=9))) == undisturbed
     monitor.close()
+
+
+def test_a_graph_that_is_not_the_network_is_traced_once(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
+    import relstab.torch
+
+    exports = []
+    export = relstab.torch._export
+
+    def another(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+        exports.append(module)
+        return export(nn.Sequential(module, nn.ReLU()).eval(), example)
+
+    monkeypatch.setattr(relstab.torch, "_export", another)
+    exporter, model = Exporter(digits.images), network()
+    with pytest.raises(ValueError, match="differ"):
+        exporter.snapshot(model)()
+    with pytest.raises(RuntimeError, match="differ"):
+        exporter.snapshot(model)
+    assert len(exports) == 1
+
+
+def test_memory_that_was_short_may_be_there_again(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
+    import relstab.torch
+
+    export = relstab.torch._export
+
+    def short(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+        try:
+            raise torch.OutOfMemoryError("out of memory")
+        except torch.OutOfMemoryError as error:
+            raise RuntimeError("the exporter failed") from error
+
+    exporter, model = Exporter(digits.images), network()
+    monkeypatch.setattr(relstab.torch, "_export", short)
+    with pytest.raises(RuntimeError, match="exporter failed"):
+        exporter.snapshot(model)
+    monkeypatch.setattr(relstab.torch, "_export", export)
+    assert exporter.snapshot(model)()
+
+
+class Adapted(nn.Linear):
+    """As LoRA's: in evaluation the adapter is a part of the weight."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.down = nn.Parameter(torch.randn(2, inputs) / 3)
+        self.up = nn.Parameter(torch.zeros(outputs, 2))
+        self.is_merged = False
+
+    def train(self, mode: bool = True) -> Adapted:
+        super().train(mode)
+        if self.is_merged == mode:
+            self.weight.data += (-1 if mode else 1) * self.up.data @ self.down.data
+            self.is_merged = not mode
+        return self
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        adapter = 0 if self.is_merged else nn.functional.linear(images, self.up @ self.down)
+        return super().forward(images) + adapter
+
+
+def test_modules_that_do_more_than_change_their_mode_are_as_they_were(digits: Digits) -> None:
+    torch.manual_seed(0)
+    trained, frozen = Adapted(64, 10), Adapted(10, 10)
+    model = nn.Sequential(nn.Flatten(), trained, nn.Sequential(nn.Dropout(), frozen)).train()
+    exporter = Exporter(digits.images)
+    for _ in range(2):
+        # The adapter is nothing at first, and then something: it counts.
+        frozen.eval()
+        state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        exported = exporter.snapshot(model)()
+        assert [part.training for part in model.modules()] == [True, True, True, True, True, False]
+        assert [trained.is_merged, frozen.is_merged] == [False, True]
+        assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+        model.eval()
+        with torch.no_grad():
+            logits = model(digits.images[:4]).numpy()
+        assert difference(exported, digits.images[:4].numpy(), logits, layout="nchw") < 1e-3
+        model.train()
+        for part in (trained, frozen):
+            part.up.data.normal_()
 
 
 def test_only_every_so_many_checkpoints(tmp_path: Path, digits: Digits) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Outputs of an exported network may differ from the framework's by this share of the largest output: TF32 does.
 TOLERANCE = 1e-2
+#: Networks known not to export; a program has few, unless each step makes another.
+_REMEMBERED = 8
 
 
 class Exporter(Protocol):
@@ -61,6 +63,28 @@ def difference(network: bytes, images: NDArray[Any], expected: NDArray[Any], *, 
         logits = numpy.load(path / "logits.npy")
     scale = max(float(abs(expected).max()), 1e-12)
     return float(abs(logits - expected.reshape(logits.shape)).max()) / scale
+
+
+class Failures:
+    """Networks whose export failed: another try would hold up the training as long, and end alike."""
+
+    def __init__(self) -> None:
+        self._reasons: list[tuple[object, str]] = []
+
+    def recall(self, network: object) -> None:
+        """Raises what was noted of a network; `network`: whatever tells it from others."""
+        for known, reason in self._reasons:
+            if known == network:
+                raise RuntimeError(reason)
+
+    def note(self, network: object, error: BaseException) -> None:
+        """Unless memory or disk was short, which may pass."""
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, (MemoryError, OSError)) or "out of memory" in str(cause).lower():
+                return
+            cause = cause.__cause__ or cause.__context__
+        self._reasons = [*self._reasons[1 - _REMEMBERED :], (network, f"{type(error).__name__}: {error}")]
 
 
 @contextlib.contextmanager

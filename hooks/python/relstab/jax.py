@@ -76,11 +76,13 @@ class Exporter:
     def __init__(self, images: object, forward: Forward | None = None) -> None:
         self._images, self._forward = images, forward
         self._trace: _Trace | None = None
+        self._failures = export.Failures()
 
     def snapshot(self, model: Any) -> Callable[[], bytes]:
         leaves, structure, rebuild = _taken_apart(model)
         weights = {index: _copied(leaf) for index, leaf in enumerate(leaves) if _is_weight(leaf)}
         kind = (structure, {index: array.shape for index, array in weights.items()})
+        self._failures.recall(kind)
         trace = self._trace
         if trace is None or trace.kind != kind:
             forward = self._forward or _called(model)
@@ -90,7 +92,11 @@ class Exporter:
                 parts = [replaced.get(index, leaf) for index, leaf in enumerate(leaves)]
                 return jax.tree.leaves(forward(rebuild(parts), images))[0]
 
-            trace = self._trace = _Trace(kind, logits, weights, examples(self._images, _TRIED))
+            try:
+                trace = self._trace = _Trace(kind, logits, weights, examples(self._images, _TRIED))
+            except Exception as error:
+                self._failures.note(kind, error)
+                raise
         return lambda: trace.filled(weights)
 
 

@@ -73,14 +73,31 @@ class Exporter:
     def __init__(self, images: object, *, layout: str | None = "nchw") -> None:
         self._images, self._layout = images, layout
         self._trace: _Trace | None = None
+        self._failures = export.Failures()
 
     def snapshot(self, model: nn.Module) -> Callable[[], bytes]:
         module = unwrapped(model)
-        weights = {name: _copied(tensor) for name, tensor in _tensors(module).items()}
-        trace = self._trace
-        if trace is None or not trace.fits(module, weights):
-            trace = self._trace = _Trace(module, weights, self._example(module), self._layout)
-        return lambda: trace.filled(weights)
+        described = (repr(module), _kinds(_tensors(module)))
+        self._failures.recall(described)
+        with _evaluated(module):
+            weights = {name: _copied(tensor) for name, tensor in _tensors(module).items()}
+            trace = self._trace
+            if trace is None or not trace.fits(module, weights):
+                try:
+                    trace = self._trace = _Trace(module, weights, self._example(module), self._layout)
+                except Exception as error:
+                    self._failures.note(described, error)
+                    raise
+        return lambda: self._filled(trace, weights, described)
+
+    def _filled(self, trace: _Trace, weights: Mapping[str, Tensor], described: object) -> bytes:
+        is_tried = trace.is_tried
+        try:
+            return trace.filled(weights)
+        except Exception as error:
+            if not is_tried:
+                self._failures.note(described, error)
+            raise
 
     def _example(self, module: nn.Module) -> Tensor:
         images = torch.from_numpy(examples(self._images, _TRIED))
@@ -89,7 +106,7 @@ class Exporter:
 
 
 class _Trace:
-    """An ONNX graph of a network, and which of its initialisers are the network's own tensors."""
+    """An ONNX graph of a network in evaluation mode, and which of its initialisers are the network's own tensors."""
 
     def __init__(self, module: nn.Module, weights: Mapping[str, Tensor], example: Tensor, layout: str | None) -> None:
         self._layout = layout
@@ -99,7 +116,7 @@ class _Trace:
         if any(tensor.is_floating_point() and tensor.dtype != torch.float32 for tensor in module.parameters()):
             # Engines lack many an operator in half precision.
             module = copy.deepcopy(module).float()
-        with _undisturbed(module):
+        with _undisturbed():
             self._network = _export(module, example)
             on_device = {name: tensor.to(example.device) for name, tensor in other.items()}
             expected = torch.func.functional_call(module, on_device, (example,), tie_weights=False)
@@ -118,6 +135,11 @@ class _Trace:
         self._is_replaceable = True
         #: The weights that the graph was traced with, until it is known to take others.
         self._own: Mapping[str, Tensor] | None = weights
+
+    @property
+    def is_tried(self) -> bool:
+        """Whether the graph is known to be the network."""
+        return self._trial is None
 
     def fits(self, module: nn.Module, weights: Mapping[str, Tensor]) -> bool:
         """Whether these weights may go into this graph."""
@@ -176,20 +198,49 @@ def _changed(tensor: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def _undisturbed(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients or autocast; modes and random numbers are afterwards as they were."""
+def _evaluated(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode; modes, and weights that a module changes with its mode, are afterwards as they were."""
     modes = {part: part.training for part in module.modules()}
-    has_cuda = torch.cuda.is_initialized()
-    devices = range(torch.cuda.device_count()) if has_cuda else []
+    if not any(modes.values()):
+        yield
+        return
+    # Such as LoRA's, which go into the weights they adapt: taken out again they leave rounding errors.
+    is_plain = all(getattr(part.train, "__func__", None) is nn.Module.train for part in modes)
+    kept = {} if is_plain else {name: tensor.detach().to("cpu", copy=True) for name, tensor in _tensors(module).items()}
     try:
         module.eval()
-        with random_numbers_kept(), torch.random.fork_rng(devices), torch.no_grad(), contextlib.ExitStack() as stack:
-            for kind in ("cpu", "cuda") if has_cuda else ("cpu",):
-                stack.enter_context(torch.autocast(kind, enabled=False))
-            yield
+        yield
     finally:
-        for part, training in modes.items():
-            part.training = training
+        try:
+            if not is_plain:
+                # Outermost first, as `train` goes: a part is asked after all that may ask it, too.
+                module.train(modes[module])
+                for part, training in modes.items():
+                    if part.training != training:
+                        part.train(training)
+                _restore(module, kept)
+        finally:
+            for part, training in modes.items():
+                part.training = training
+
+
+def _restore(module: nn.Module, kept: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, tensor in _tensors(module).items():
+            before = kept.get(name)
+            if before is not None and before.shape == tensor.shape and not torch.equal(before, tensor.detach().cpu()):
+                tensor.copy_(before)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Without gradients or autocast; random numbers are afterwards as they were."""
+    has_cuda = torch.cuda.is_initialized()
+    devices = range(torch.cuda.device_count()) if has_cuda else []
+    with random_numbers_kept(), torch.random.fork_rng(devices), torch.no_grad(), contextlib.ExitStack() as stack:
+        for kind in ("cpu", "cuda") if has_cuda else ("cpu",):
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
