@@ -46,6 +46,11 @@ def environment() -> dict[str, str]:
     return {**os.environ, "VIRTUAL_ENV": sys.prefix}
 
 
+def is_first_rank() -> bool:
+    """Whether this process is the only one of a training, or the first, as launchers tell it."""
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+
+
 def flags(options: Mapping[str, Option]) -> list[str]:
     """`force_law=True, mean=[0.5, 0.5]` as `--force-law --mean=0.5,0.5`; `None` and `False` are left out."""
     arguments = []

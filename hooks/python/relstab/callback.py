@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ._command import is_first_rank
 from .config import Rule, images_of, prepare
 from .monitor import Monitor
 
@@ -14,7 +15,8 @@ _log = logging.getLogger("relstab")
 
 
 class Settings:
-    """Settings of a callback, written into the run's directory at once, so that `relstab.start` may follow.
+    """Settings of a callback, written into the run's directory at once, so that `relstab.start` may follow; of
+    several ranks the first does it.
 
     `val_error`: the name of a logged metric that is an error (a fraction), or a function of all of them, such as
     `lambda metrics: 1 - metrics["val_accuracy"]`. The others are those of [`Monitor`]; `example`: a few input images to
@@ -35,7 +37,8 @@ class Settings:
         stop: Rule | Sequence[Rule] = (),
     ) -> None:
         super().__init__()
-        prepare(run_dir, probe=probe, mean=mean, std=std, law=law, stop=stop)
+        if is_first_rank():
+            prepare(run_dir, probe=probe, mean=mean, std=std, law=law, stop=stop)
         self._run_dir, self._every, self._val_error = run_dir, every, val_error
         self._example = images_of(example, probe)
         #: That of the present training, or of the last one.

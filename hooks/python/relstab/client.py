@@ -72,7 +72,8 @@ class Client:
     ) -> Iterator[Event]:
         """Events after number `since` (0: all there are; None: from now on), with no gap and no repeat.
 
-        A lost connection is made again, at growing intervals, unless `reconnect` is off; ends when `closed` is set.
+        A lost connection is made again, at growing intervals, unless `reconnect` is off; a refusal is raised
+        as it is, for it would come again. Ends when `closed` is set.
         """
         closed = closed or threading.Event()
         wait = _FIRST_WAIT_S
@@ -82,7 +83,7 @@ class Client:
                     wait = _FIRST_WAIT_S
                     since = event["seq"]
                     yield event
-            except (OSError, ValueError):
+            except OSError:
                 if not reconnect:
                     raise
             if not reconnect:

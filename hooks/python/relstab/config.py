@@ -76,13 +76,31 @@ def _save_probe(run_dir: Path, probe: object) -> str:
 
     if isinstance(probe, (str, os.PathLike)):
         source = Path(probe)
-        path = run_dir / (_PROBE + "".join(source.suffixes))
-        if not path.exists() or not path.samefile(source):
-            with source.open("rb") as given, opened_atomically(path) as file:
-                shutil.copyfileobj(given, file)
-        return path.name
+        labels = next((file for file in map(source.with_name, _labels_names(source.name)) if file.is_file()), None)
+        if labels is None:
+            name = _PROBE + "".join(source.suffixes)
+        else:
+            # A name that tells that of the labels, too.
+            name = source.name if source.name.startswith(_PROBE) else f"{_PROBE}-{source.name}"
+            _copy(labels, run_dir / _labels_names(name)[0])
+        _copy(source, run_dir / name)
+        return name
     images, labels = probe if isinstance(probe, tuple) else (probe, None)
     path = run_dir / f"{_PROBE}.npz"
     with opened_atomically(path) as file:
         save_probe(file, images, labels)
     return path.name
+
+
+def _labels_names(name: str) -> list[str]:
+    """Where the command looks for the labels of an IDX file, in its order: `t10k-labels-idx1-ubyte` for
+    `t10k-images-idx3-ubyte`, zipped or not."""
+    labels = name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
+    plain = labels.removesuffix(".gz")
+    return [] if labels == name else [labels, f"{plain}.gz", plain]
+
+
+def _copy(source: Path, path: Path) -> None:
+    if not path.exists() or not path.samefile(source):
+        with source.open("rb") as given, opened_atomically(path) as file:
+            shutil.copyfileobj(given, file)

@@ -10,7 +10,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ._command import Option, RelstabError, environment, find, flags
+from ._command import Option, RelstabError, environment, find, flags, is_first_rank
 from .client import Client, Event
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def start(run_dir: str | os.PathLike[str], *, wait: float = 10.0, **options: Opt
     training only the first starts one.
     """
     process = None
-    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) != "0":
+    if not is_first_rank():
         return Daemon(None, None)
     try:
         os.makedirs(run_dir, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import secrets
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -131,13 +132,15 @@ def write_atomically(path: Path, *parts: bytes) -> None:
 def opened_atomically(path: Path) -> Iterator[BinaryIO]:
     """A file to be written that is whole as soon as it is there: temporary name, fsync, rename."""
     # Not a name that a daemon takes for a checkpoint, and not that of another rank.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
+    # Not a process id: containers that share a folder may share those. Not `mkstemp`: others may read the file.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    with temporary.open("xb") as file:
+        try:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+            file.close()
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise

@@ -34,7 +34,8 @@ class Callback(Settings, lightning.Callback):
         epoch = trainer.current_epoch + 1
         error = self.known_error(trainer.callback_metrics)
         self.monitor.checkpoint(pl_module, step=trainer.global_step, epoch=epoch, val_error=error)
-        trainer.should_stop = trainer.should_stop or self.monitor.should_stop()
+        # Asked on every rank, whatever the trainer knows there: the ranks answer together.
+        trainer.should_stop = self.monitor.should_stop() or trainer.should_stop
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         if self.monitor is not None and stage == "fit":
