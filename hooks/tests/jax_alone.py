@@ -230,7 +230,7 @@ def test_what_cannot_be_exported_is_tried_once(
         raise NotImplementedError("no such operator")
 
     monkeypatch.setattr(relstab.jax, "_export", refused)
-    forward = lambda weights, images: images.reshape(images.shape[0], -1) @ weights  # noqa: E731
+    forward = lambda weights, images: images.reshape(images.shape[0], -1) @ weights
     with Monitor(tmp_path / "run", probe=data.probe, forward=forward) as monitor:
         for step in range(3):
             assert monitor.checkpoint(numpy.ones((64, 10), numpy.float32), step=step) is None

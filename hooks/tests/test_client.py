@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -17,8 +19,9 @@ import numpy
 import pytest
 import relstab
 import torch
+from relstab.callback import Settings
 from relstab.config import prepare
-from relstab.export import metadata_props, write_atomically
+from relstab.export import metadata_props, opened_atomically, write_atomically
 from relstab.torch import Exporter
 from training import Digits, network
 
@@ -114,6 +117,93 @@ def test_a_lost_daemon_is_found_again(run: Path) -> None:
         listener.join(10)
     assert seqs == sorted(set(seqs))
     assert len(seqs) >= 5
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ([{"type": "hello", "protocol": 2}], "protocol 2"),
+        ([{"type": "hello", "protocol": 1}, {"type": "error", "reason": "no such run"}], "no such run"),
+    ],
+)
+def test_a_refusal_is_no_lost_connection(lines: list[dict[str, Any]], complaint: str) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        connections = []
+
+        def serve() -> None:
+            # The first connection is lost, which is no refusal.
+            listener.accept()[0].close()
+            connection, _ = listener.accept()
+            connection.sendall("".join(json.dumps(line) + "\n" for line in lines).encode())
+            connections.append(connection)
+
+        daemon = threading.Thread(target=serve)
+        daemon.start()
+        closed = threading.Event()
+        # Should it try for ever, then not here.
+        timer = threading.Timer(10, closed.set)
+        timer.start()
+        with pytest.raises(ValueError, match=complaint):
+            next(relstab.Client(f"127.0.0.1:{listener.getsockname()[1]}").events(closed=closed))
+        timer.cancel()
+        daemon.join(10)
+        connections[0].close()
+
+
+@pytest.mark.parametrize("zipped", ["", ".gz"])
+def test_labels_beside_a_probe_go_with_it(zipped: str, tmp_path: Path, digits: Digits) -> None:
+    def idx(name: str, values: Any) -> Path:
+        sizes = b"".join(size.to_bytes(4, "big") for size in values.shape)
+        content = bytes([0, 0, 8, values.ndim]) + sizes + values.tobytes()
+        path = tmp_path / (name + zipped)
+        path.write_bytes(gzip.compress(content) if zipped else content)
+        return path
+
+    images = (digits.images[:60, 0].numpy() * 255).astype(numpy.uint8)
+    labels = idx("t10k-labels.idx1-ubyte", digits.labels[:60].numpy().astype(numpy.uint8))
+    probe, run = idx("t10k-images.idx3-ubyte", images), tmp_path / "run"
+    model = Exporter(digits.images).snapshot(network())()
+
+    def prepared(given: Path) -> tuple[Path, float | None]:
+        prepare(run, probe=given)
+        (line,) = (run / "relstab.toml").read_text().splitlines()[1:]
+        copy = run / json.loads(line.removeprefix("probe = "))
+        return copy, relstab.measure(model, copy, images=60, draws=1, backend="tract").probe_error
+
+    expected = relstab.measure(model, probe, images=60, draws=1, backend="tract").probe_error
+    assert expected is not None
+    copy, error = prepared(probe)
+    assert error == expected
+    assert prepared(copy) == (copy, expected)
+    assert len(list(run.iterdir())) == 3
+    # Without labels those of before do not count.
+    labels.unlink()
+    assert prepared(probe)[1] is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions as of POSIX")
+def test_files_have_ordinary_permissions_and_names_of_their_own(tmp_path: Path) -> None:
+    path, ordinary = tmp_path / "file", tmp_path / "ordinary"
+    ordinary.touch()
+    with opened_atomically(path) as first, opened_atomically(path) as second:
+        first.write(b"first")
+        second.write(b"second")
+        assert first.name != second.name
+        assert all(Path(file.name).name.startswith(".") and file.name.endswith(".tmp") for file in (first, second))
+    assert path.read_bytes() == b"first"
+    assert path.stat().st_mode == ordinary.stat().st_mode
+    with pytest.raises(KeyError), opened_atomically(path):
+        raise KeyError
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_only_the_first_rank_prepares_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        Settings(tmp_path / rank, mean=[0.5])
+    assert [(tmp_path / rank).exists() for rank in ("1", "0")] == [False, True]
 
 
 def test_settings_leave_what_others_wrote(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -100,6 +100,25 @@ def test_without_a_daemon_the_losses_are_the_same(digits: Digits, tmp_path: Path
     assert len(list((tmp_path / "run").glob("step=*.onnx"))) == 6
 
 
+def test_every_rank_asks_whether_to_stop(digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def should_stop(_: object) -> bool:
+        asked.append(1)
+        return False
+
+    monkeypatch.setattr(relstab.torch.Monitor, "should_stop", should_stop)
+
+    class Stopped(lightning.Callback):
+        """One rank's trainer may know of a reason before the others."""
+
+        def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+            trainer.should_stop = True
+
+    fit(digits, tmp_path, [Stopped(), Callback(tmp_path / "run", probe=digits.probe)])
+    assert len(asked) == 1
+
+
 @pytest.fixture
 def measured_run(digits: Digits, tmp_path: Path) -> Any:
     """Hands two checkpoints to a daemon, with a logger."""

@@ -107,7 +107,11 @@ def test_nothing_that_happens_to_the_daemon_reaches_the_training(
     monitor.close()
     for daemon in daemons:
         daemon.stop()
-    assert not [record for record in caplog.records if record.levelno > logging.WARNING]
+    # Of a daemon that is not there, if that lasts, and of a disk that is slower than this training.
+    expected = ("no daemon listens for", "checkpoints come faster than they can be written")
+    messages = [record.getMessage() for record in caplog.records if record.name == "relstab"]
+    assert not [message for message in messages if not message.startswith(expected)]
+    assert len(messages) <= 2 * len(expected), "each monitor says it once"
 
 
 def test_a_full_disk_is_one_warning(tmp_path: Path, undisturbed: list[str]) -> None:
