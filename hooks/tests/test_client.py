@@ -74,7 +74,7 @@ def test_an_error_told_just_before_the_end_is_kept(run: Path) -> None:
         monitor.close()
         assert set(threading.enumerate()) <= others
         next(event for event in relstab.Client.of(run).events([run], since=0) if event["type"] == "measured")
-    command = [sys.executable, "-m", "relstab", "history", run, "--format=json"]
+    command = [sys.executable, "-m", "relstab", "history", str(run), "--format=json"]
     (entry,) = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     assert entry["measurement"]["metadata"]["val_error"] == 0.125
 
