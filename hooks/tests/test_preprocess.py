@@ -113,6 +113,28 @@ def test_transformers(photographs: Path, tmp_path: Path, name: str) -> None:
     steps = {"do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
     kind, size, rest = TRANSFORMERS[name]
     config = {"image_processor_type": f"{kind}ImageProcessor", "size": size, **steps, **rest}
+    assert_as_transformers(photographs, tmp_path, config)
+
+
+#: Files of the older form: a type of another name, and a number for a size.
+OLDER: dict[str, dict[str, Any]] = {
+    "ConvNext": {"size": 224, **SHARE, **IMAGENET},
+    "PoolFormer": {"size": 224, **BICUBIC, **IMAGENET},
+    "Levit": {"size": 224, "do_center_crop": True, **IMAGENET},
+    "DeiT": {"size": 256, "do_center_crop": True, "crop_size": 224, **BICUBIC, **IMAGENET},
+    "ViT": {"size": 224, **HALF},
+    "MobileViT": {"size": 288, "do_normalize": False, "image_std": [1.0, 1.0, 1.0]},
+}
+
+
+@pytest.mark.parametrize("kind", OLDER)
+def test_transformers_older(photographs: Path, tmp_path: Path, kind: str) -> None:
+    steps = {"do_resize": True, "do_normalize": True}
+    config = {"feature_extractor_type": f"{kind}FeatureExtractor", **steps, **OLDER[kind]}
+    assert_as_transformers(photographs, tmp_path, config)
+
+
+def assert_as_transformers(photographs: Path, tmp_path: Path, config: dict[str, Any]) -> None:
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
     processor = AutoImageProcessor.from_pretrained(tmp_path)
 
