@@ -32,6 +32,21 @@ def undisturbed(digits: Digits) -> list[str]:
     return train(digits, 6, lambda *_: False)
 
 
+def exports_of(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
+    """Networks that are traced from now on."""
+    import relstab.torch
+
+    exports: list[nn.Module] = []
+    export = relstab.torch._export
+
+    def counted(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+        exports.append(module)
+        return export(module, example)
+
+    monkeypatch.setattr(relstab.torch, "_export", counted)
+    return exports
+
+
 def test_every_checkpoint_comes_back_and_a_rule_stops(digits: Digits, tmp_path: Path) -> None:
     run, models = tmp_path / "run", {}
     logged: list[tuple[dict[str, float], int]] = []
@@ -135,16 +150,7 @@ def test_a_full_disk_is_one_warning(tmp_path: Path, undisturbed: list[str]) -> N
 
 
 def test_weights_are_replaced_in_one_trace(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
-    import relstab.torch
-
-    exports = []
-    export = relstab.torch._export
-
-    def counted(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
-        exports.append(module)
-        return export(module, example)
-
-    monkeypatch.setattr(relstab.torch, "_export", counted)
+    exports = exports_of(monkeypatch)
     exporter, model = Exporter(digits.images), network()
     made = []
 
@@ -204,16 +210,7 @@ def test_an_export_that_fails_is_one_warning(
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return images.sum(dim=(1, 2, 3)).unsqueeze(1) if images.sum().item() > 0 else images[:, 0, 0]
 
-    import relstab.torch
-
-    exports = []
-    export = relstab.torch._export
-
-    def counted(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
-        exports.append(module)
-        return export(module, example)
-
-    monkeypatch.setattr(relstab.torch, "_export", counted)
+    exports = exports_of(monkeypatch)
     monitor = Monitor(tmp_path / "run", probe=digits.probe)
     model = Unexportable().train()
     assert [monitor.checkpoint(model, step=step) for step in range(3)] == [None] * 3
