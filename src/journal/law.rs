@@ -73,25 +73,14 @@ impl Journal {
 
 /// Takes the known errors of a run into its law, and predicts all of it by the new version.
 pub(super) fn refit(tx: &Writer, run: i64) -> rusqlite::Result<()> {
-    let mut law = RunLaw::read(tx, run)?;
-    let count = count_known(tx, run)?;
-    if !law.refit || !law.is_due(count) {
-        return Ok(());
-    }
-    law.known = count;
-    if law.refit(&known(tx, run)?) {
-        law.apply(tx, run)?;
-    }
-    law.write(tx, run)
+    let (law, count) = (RunLaw::read(tx, run)?, count_known(tx, run)?);
+    if law.refit && law.is_due(count) { law.take_in(tx, run, count) } else { Ok(()) }
 }
 
 /// As [`refit`], whether or not enough errors are new: what is known of them changed.
 pub(super) fn refit_all(tx: &Writer, run: i64) -> rusqlite::Result<()> {
-    let mut law = RunLaw::read(tx, run)?;
-    if law.refit && law.refit(&known(tx, run)?) {
-        law.apply(tx, run)?;
-    }
-    law.write(tx, run)
+    let law = RunLaw::read(tx, run)?;
+    if law.refit { law.take_in(tx, run, count_known(tx, run)?) } else { Ok(()) }
 }
 
 /// Has the run's present law predict a checkpoint: since that was taken the run may have been given another, or made its own.
@@ -141,6 +130,15 @@ fn count_known(tx: &Writer, run: i64) -> rusqlite::Result<u32> {
 impl RunLaw {
     fn is_due(&self, known: u32) -> bool {
         known <= EACH || known - known / 20 >= self.known
+    }
+
+    /// Counts the run's known errors, so many, and predicts all of it anew if that changes anything.
+    fn take_in(mut self, tx: &Writer, run: i64, count: u32) -> rusqlite::Result<()> {
+        self.known = count;
+        if self.refit(&known(tx, run)?) {
+            self.apply(tx, run)?;
+        }
+        self.write(tx, run)
     }
 
     /// Gives whether anything changed.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rusqlite::{Row, params};
+use rusqlite::{Row, ToSql, params};
 use serde::Serialize;
 
 use super::{Journal, Writer};
@@ -133,14 +133,15 @@ fn rounded(value: f64) -> f64 {
 /// Gives the checkpoint its place in the run's series: that of the content that counted for its step, or a new one.
 pub(super) fn place(tx: &Writer, (run, file): (i64, &Path), id: i64, step: Option<i64>) -> rusqlite::Result<()> {
     // Each found by its own index: by stride it would be the whole run.
-    let twins = match step {
-        Some(_) => "step = ?3 AND ?4 IS NOT NULL",
-        None => "step IS ?3 AND path = ?4",
+    let text = path::text(file);
+    let (twins, of): (_, &dyn ToSql) = match &step {
+        Some(step) => ("step = ?3", step),
+        None => ("step IS NULL AND path = ?3", &text),
     };
     let twins = format!(
         "UPDATE checkpoints SET stride = NULL WHERE run = ?1 AND +state = 1 AND id <> ?2 AND +stride IS NOT NULL AND {twins}"
     );
-    tx.prepare_cached(&twins)?.execute(params![run, id, step, path::text(file)])?;
+    tx.prepare_cached(&twins)?.execute(params![run, id, of])?;
     let number = "(SELECT count FROM counts WHERE run = ?1 AND state = 1)";
     let place = format!("UPDATE checkpoints SET stride = {number} & -{number} WHERE id = ?2 AND stride IS NULL");
     tx.prepare_cached(&place)?.execute(params![run, id]).map(|_| ())
