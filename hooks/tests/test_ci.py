@@ -107,6 +107,11 @@ def test_descriptions_are_valid(tmp_path: Path) -> None:
     assert manifest.returncode == 0, manifest.stdout
     shell = run(["shellcheck", "hooks/ci/check.sh", "test.sh"], PROJECT)
     assert shell.returncode == 0, shell.stdout
+    workflows = sorted((PROJECT / ".github/workflows").glob("*.yml"))
+    done = run([*check, "vendor.github-workflows", *workflows], PROJECT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    images = run(["hadolint", *sorted((PROJECT / "docs/deploy").glob("Dockerfile*"))], PROJECT)
+    assert images.returncode == 0, images.stdout
     blocks = (PROJECT / "docs/check.md").read_text().split("```yaml\n")[1:]
     gitlab = next(block.split("```")[0] for block in blocks if block.startswith("relstab:"))
     path = tmp_path / "gitlab-ci.yml"
