@@ -3,41 +3,61 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
+# The last lines say what took how long.
+took=()
+step() {
+    local name=$1 began=$SECONDS
+    shift
+    "$@"
+    took+=("$(printf '%5d s  %s' $((SECONDS - began)) "$name")")
+}
+trap 'kill "${fetching:-}" 2>/dev/null; printf "%s\n" "${took[@]}"; printf "%5d s  in all\n" "$SECONDS"' EXIT
+
 venv=.venv
-if ! [ -x "$venv/bin/pip" ]; then
+pip() { "$venv/bin/pip" --quiet --disable-pip-version-check "$@"; }
+make_environment() {
+    [ -x "$venv/bin/pip" ] && return
     if ! python3 -m venv "$venv"; then
         # Debian splits venv off from Python.
         echo "test.sh: installing python3-venv" >&2
         apt-get update -qq && apt-get install -y -qq python3-venv
         python3 -m venv "$venv"
     fi
-fi
-pip() { "$venv/bin/pip" --quiet --disable-pip-version-check "$@"; }
-pip install --requirement tests/requirements.txt
+}
+# What pages, service files and clients are tested with, from Debian.
+install_tools() {
+    local packages=() tool
+    for tool in chromium promtool:prometheus systemd-analyze:systemd node:nodejs; do
+        command -v "${tool%:*}" >/dev/null || packages+=("${tool#*:}")
+    done
+    [ ${#packages[@]} -eq 0 ] && return
+    echo "test.sh: installing ${packages[*]}" >&2
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+}
+# Downloads beside compiling: the compiler leaves one of two cores idle for minutes.
+fetch() {
+    install_tools
+    pip install --requirement hooks/tests/requirements.txt
+}
+make_environment
+fetch &
+fetching=$!
+
 # The tests find ONNX Runtime as users do: in the active Python environment.
 export VIRTUAL_ENV="$PWD/$venv" PATH="$PWD/$venv/bin:$PATH"
 unset ORT_DYLIB_PATH CONDA_PREFIX
 
-cargo fmt --check
-cargo clippy --locked --all-targets -- --deny warnings
-RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --quiet
-cargo test --locked "$@"
-
-# What pages, service files and clients are tested with, from Debian.
-packages=()
-for tool in chromium promtool:prometheus systemd-analyze:systemd node:nodejs; do
-    command -v "${tool%:*}" >/dev/null || packages+=("${tool#*:}")
-done
-if [ ${#packages[@]} -gt 0 ]; then
-    echo "test.sh: installing ${packages[*]}" >&2
-    apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
-fi
+step "format" cargo fmt --check
+step "lints" cargo clippy --locked --all-targets -- --deny warnings
+step "documentation" env RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --quiet
+step "compiling the tests" cargo test --locked --no-run --quiet
+step "waiting for Python packages and tools" wait "$fetching"
+step "Rust tests" cargo test --locked "$@"
 
 # The Python package, with the command as it was just built.
-pip install --requirement hooks/tests/requirements.txt
-MATURIN_PEP517_ARGS="--profile dev" pip install --force-reinstall --no-deps ./hooks
-ruff check .
-ruff format --check .
-mypy --config-file hooks/pyproject.toml hooks
+step "wheel" env MATURIN_PEP517_ARGS="--profile dev" "$venv/bin/pip" --quiet install --force-reinstall --no-deps ./hooks
+step "Python lints" ruff check .
+step "Python format" ruff format --check .
+step "Python types" mypy --config-file hooks/pyproject.toml hooks
 # A file's tests share what they prepare.
-python -m pytest --quiet --numprocesses 2 --dist loadfile hooks/tests
+step "Python tests" python -m pytest --quiet --numprocesses 2 --dist loadfile hooks/tests
