@@ -6,6 +6,7 @@
 mod direction;
 mod field;
 mod gaussian;
+mod lanes;
 mod modes;
 mod noise;
 mod random;
