@@ -2,6 +2,7 @@
 //!
 //! [`measure`] is what every command and the daemon call.
 
+mod job;
 pub mod layers;
 mod outputs;
 mod passes;
