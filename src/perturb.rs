@@ -13,6 +13,8 @@ mod random;
 mod remap;
 mod settings;
 mod simd;
+#[cfg(test)]
+mod tests;
 
 use crate::error::Result;
 use crate::probe::Shape;
