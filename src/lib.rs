@@ -46,6 +46,7 @@ pub mod scaling;
 pub mod plan;
 pub mod config;
 pub mod journal;
+pub mod state;
 pub mod watch;
 
 pub mod report;

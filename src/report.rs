@@ -1,5 +1,6 @@
 //! Measurements for people to read.
 
+pub mod array;
 pub mod check;
 pub mod compare;
 pub mod conditions;

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::measure::with_progress;
-use super::setup::Shared;
-use super::{Format, print, print_json};
+use super::flags::Shared;
+use super::terminal::{Format, print, print_json, with_progress};
 use crate::backend::{self, Driver, Provider, Runtime, candidates, runtime};
 use crate::checkpoint::Metadata;
 use crate::error::{ExitCode, Result};
