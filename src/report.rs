@@ -4,6 +4,7 @@ pub mod array;
 pub mod check;
 pub mod compare;
 pub mod conditions;
+pub mod doctor;
 pub mod document;
 pub mod figure;
 pub mod file;
