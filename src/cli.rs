@@ -5,28 +5,28 @@ mod calibrate;
 mod check;
 mod compare;
 mod doctor;
+mod flags;
 mod gallery;
 mod layers;
 mod logits;
 mod measure;
 mod once;
 mod perturb;
+mod plan;
 mod report;
 mod runs;
 mod scaling;
-mod setup;
 mod sources;
-mod state;
 mod sweep;
+mod terminal;
 mod watch;
 
-use std::io::{self, Write as _};
 use std::process::ExitCode as ProcessExit;
-use std::time::Duration;
 
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::error::{Error, ExitCode, Result};
+use crate::error::ExitCode;
+use terminal::{complain, print, print_json};
 
 /// Tells from an exported network alone, without labels, how well it will do.
 ///
@@ -99,17 +99,6 @@ enum Command {
     },
 }
 
-/// How results are printed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, strum::Display)]
-#[strum(serialize_all = "lowercase")]
-enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs.
-    Json,
-}
-
 const EXIT_CODES: &str = "Exit codes:
   0  measured; check: holds           8  R_f is undefined; check: no such value
   1  check: falls short               9  no law fits, or none applies
@@ -162,40 +151,6 @@ pub fn main() -> ProcessExit {
         error.exit_code()
     });
     ProcessExit::from(code as u8)
-}
-
-/// A time as people write it.
-fn duration(text: &str) -> std::result::Result<Duration, String> {
-    let duration: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
-    Duration::try_from(duration).map_err(|_| "expected a time such as 500ms, 2s or 1m".to_owned())
-}
-
-/// A line for people on standard error; that nobody reads it is no failure.
-fn complain(kind: &str, text: &str) {
-    let _ = writeln!(io::stderr(), "{kind}: {text}");
-}
-
-/// Prints to standard output.
-fn print(text: &str) -> Result<()> {
-    is_read(text).map(|_| ())
-}
-
-/// As [`print`]; gives whether anybody still reads: one who has gone away, as `head` does, has read enough.
-fn is_read(text: &str) -> Result<bool> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        result => result.map(|()| true).map_err(Error::io("standard output".as_ref(), "write")),
-    }
-}
-
-fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    print(&line(serde_json::to_string_pretty(value))?)
-}
-
-fn line(json: serde_json::Result<String>) -> Result<String> {
-    let text = json.map_err(|error| Error::io("standard output".as_ref(), "write")(error.into()))?;
-    Ok(text + "\n")
 }
 
 #[cfg(test)]

@@ -44,8 +44,10 @@ pub mod measure;
 pub mod evidence;
 pub mod scaling;
 pub mod plan;
+pub mod doctor;
 pub mod config;
 pub mod journal;
+pub mod state;
 pub mod watch;
 
 pub mod report;

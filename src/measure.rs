@@ -2,81 +2,36 @@
 //!
 //! [`measure`] is what every command and the daemon call.
 
+mod job;
 pub mod layers;
 mod outputs;
 mod passes;
 mod preview;
 mod record;
 mod scores;
+mod settings;
 pub mod sweep;
 mod way;
 mod work;
 
 pub use preview::{Answer, Cost, Preview, Range, preview};
 pub use record::{axes_text, conditions, errors_disagree, predict, predict_anew, quantities};
+pub use settings::{ChosenLaw, Settings};
 
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
-
 use crate::backend::{Backend, Network};
 use crate::error::{Error, Result};
-use crate::estimate::Estimator;
 use crate::event::Measurement;
 use crate::perturb::{Deformation, Perturber};
-use crate::predict::{Conditions, Law};
+use crate::predict::Conditions;
 use crate::probe::ProbeSet;
 pub use crate::probe::Progress;
-use layers::Layer;
-
-/// What to measure and how.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Settings {
-    /// Images to use, the first of the probe set's order; all of them if it holds fewer.
-    pub images: usize,
-    /// Deformations, and noises, of each image.
-    pub draws: u32,
-    /// The deformations.
-    pub deformation: Deformation,
-    /// The reading in the headline.
-    pub estimator: Estimator,
-    /// Seed of everything random.
-    pub seed: u64,
-    /// Wanted relative half-width of the 95% interval of `R_f`: takes more images, then more draws, until it holds.
-    pub precision: Option<f64>,
-    /// The law that predicts the test error.
-    pub law: Option<ChosenLaw>,
-}
-
-/// A law and how firmly it was chosen.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ChosenLaw {
-    /// The law.
-    pub law: Law,
-    /// Named by the user for this measurement: a difference in settings is an error; otherwise it is a warning.
-    pub explicit: bool,
-    /// Apply it whatever the settings.
-    pub force: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            images: 500,
-            draws: 4,
-            deformation: Deformation::default(),
-            estimator: Estimator::default(),
-            seed: 0,
-            precision: None,
-            law: None,
-        }
-    }
-}
+use passes::Passes;
+use settings::MAX_DRAWS;
 
 /// Changes of outputs that are kept, at most.
 const MOST_BYTES: u128 = 64 << 30;
-/// More draws than this no longer narrow the interval: image sampling dominates.
-const MAX_DRAWS: u32 = 16;
 /// Doubling the draws must narrow the interval at least this much to be worth going on.
 const WORTHWHILE: f64 = 0.95;
 
@@ -95,16 +50,17 @@ pub fn measure(
     settings: &Settings,
     progress: Progress,
 ) -> Result<Measurement> {
-    Ok(run(network, probe, settings, progress)?.1)
+    Ok(run(network, probe, settings, progress, |_, _, _| Ok(()))?.1)
 }
 
-/// As [`measure`], and the layers that the network gives besides its output, from the same passes.
-fn run(
+/// As [`measure`], and what `besides` makes of the same passes, their images and the settings they came to.
+fn run<T>(
     network: &dyn Backend,
     probe: &ProbeSet,
     settings: &Settings,
     progress: Progress,
-) -> Result<(Vec<Layer>, Measurement)> {
+    besides: impl FnOnce(&Passes, &ProbeSet, &Settings) -> Result<T>,
+) -> Result<(T, Measurement)> {
     let started = Instant::now();
     validate(network, probe, settings)?;
     let perturber = Perturber::new(probe.shape(), &settings.deformation, settings.seed)?;
@@ -152,10 +108,9 @@ fn run(
                 ));
             }
         }
-        let given = network.network().layers.iter().zip(&passes.layers);
-        let inner = given.map(|(tensor, outputs)| Layer::inner(tensor, outputs, &set, &used)).collect::<Result<_>>()?;
+        let besides = besides(&passes, &set, &used)?;
         let parts = record::Parts { network, probe: &set, settings: &used, perturber: &perturber, passes, stabilities };
-        return Ok((inner, parts.into_measurement(&law, warnings, started)));
+        return Ok((besides, parts.into_measurement(&law, warnings, started)));
     }
 }
 

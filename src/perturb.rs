@@ -6,12 +6,15 @@
 mod direction;
 mod field;
 mod gaussian;
+mod lanes;
 mod modes;
 mod noise;
 mod random;
 mod remap;
 mod settings;
 mod simd;
+#[cfg(test)]
+mod tests;
 
 use crate::error::Result;
 use crate::probe::Shape;

@@ -179,29 +179,6 @@ impl Conditions {
 }
 
 impl Law {
-    /// The preset called `name`, else the law that the user saved under it.
-    ///
-    /// # Errors
-    /// `Law` naming the laws if there is none of that name; as [`saved::Folder::read`] for one that cannot be read.
-    pub fn named(name: &str) -> Result<Self> {
-        if let Ok(law) = Self::preset(name) {
-            return Ok(law);
-        }
-        let folder = saved::Folder::of_user()?;
-        match folder.read(name)? {
-            Some(saved) => Ok(saved.law),
-            None => Err(unknown(name, folder.names()?)),
-        }
-    }
-
-    /// The preset called `name`.
-    ///
-    /// # Errors
-    /// `Law` naming the presets if there is none of that name.
-    pub fn preset(name: &str) -> Result<Self> {
-        presets().into_iter().find(|law| law.name == name).ok_or_else(|| unknown(name, Vec::new()))
-    }
-
     /// Checks the numbers of a law that a user wrote down.
     ///
     /// # Errors
@@ -333,11 +310,6 @@ impl Law {
         let factor = |(term, exponent): (&Term, f64)| format!(" {}^{exponent:.3}", term.factor());
         format!("error = {:.3}{}", self.a, self.terms.iter().zip(exponents).map(factor).collect::<String>())
     }
-}
-
-fn unknown(name: &str, saved: Vec<String>) -> Error {
-    let names: Vec<_> = presets().into_iter().map(|law| law.name).chain(saved).collect();
-    Error::Law { name: name.to_owned(), reason: format!("no such law; there are {}", names.join(", ")) }
 }
 
 /// Whether `R_f` still lies where training begins (about 1), so that no law speaks of it.

@@ -6,8 +6,6 @@ mod files;
 mod geometry;
 mod presets;
 
-use std::path::Path;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -47,34 +45,6 @@ pub struct Preprocess {
 }
 
 impl Preprocess {
-    /// A preset's name, a Hugging Face `preprocessor_config.json`, a timm `config.json`, or `key=value` pairs such as
-    /// `resize=256,crop=224,resample=bicubic,color=rgb,rescale=1`.
-    ///
-    /// # Errors
-    /// `Setting` for a name that is not known, `Io` for a file that cannot be read.
-    pub fn named(text: &str) -> Result<Self> {
-        if let Some(preset) = presets::preset(text) {
-            return Ok(preset);
-        }
-        if text.contains('=') {
-            return Self::of_pairs(text);
-        }
-        let path = Path::new(text);
-        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) || path.exists() {
-            return Self::read(path);
-        }
-        let expected = format!("a preset ({}), a .json file or key=value pairs", names().join(", "));
-        Err(Error::setting("--preprocess", expected, text))
-    }
-
-    /// Reads a Hugging Face `preprocessor_config.json` or a timm `config.json`.
-    ///
-    /// # Errors
-    /// `Io` for a file that cannot be read, `Setting` for one of another kind, or with steps that are not known here.
-    pub fn read(path: &Path) -> Result<Self> {
-        files::read(path)
-    }
-
     fn of_pairs(text: &str) -> Result<Self> {
         let mut preprocess = Self::default();
         for pair in text.split(',') {

@@ -3,6 +3,7 @@
 //! A new format is one file in this module and one line in `formats`.
 
 mod cifar;
+mod contents;
 mod decode;
 mod folder;
 mod formats;
@@ -96,15 +97,6 @@ struct Images {
 }
 
 impl ProbeSet {
-    /// Reads images of any of the formats, and chooses some in a seeded order of which every beginning is stratified by label.
-    ///
-    /// # Errors
-    /// As [`Source::open`], [`Source::set`] and [`ProbeSet::prepared`].
-    pub fn open(path: &Path, options: &Options) -> Result<Self> {
-        let set = Source::open(path, options)?.set(&options.preprocess.geometry(), &|_, _| ())?;
-        set.prepared(&options.preprocess)
-    }
-
     /// A set in memory, `[image, channel, y, x]`, in the order given.
     ///
     /// # Errors

@@ -1,8 +1,10 @@
 //! Measurements for people to read.
 
+pub mod array;
 pub mod check;
 pub mod compare;
 pub mod conditions;
+pub mod doctor;
 pub mod document;
 pub mod figure;
 pub mod file;

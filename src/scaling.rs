@@ -1,6 +1,7 @@
 //! How stabilities go with the size of the training set: power laws `Q = A P^-beta`, one for each group of networks.
 
 pub mod evidence;
+mod network;
 mod power_law;
 
 use std::collections::BTreeMap;
@@ -13,14 +14,12 @@ use crate::estimate::Estimate;
 use crate::predict::linear::{Linear, Sample};
 use crate::predict::terms::Term;
 use evidence::{Evidence, Reason};
+pub use network::{Measured, Network, QUANTITIES};
 use power_law::{FEWEST_SIZES, interval, sizes};
 pub use power_law::{LEVEL, PowerLaw};
 
 /// The version of [`Scaling`].
 pub const SCHEMA: &str = "relstab.scaling/1";
-/// What is fitted.
-pub const QUANTITIES: [Term; 3] = [Term::RF, Term::DF, Term::GF];
-
 /// Networks of several training-set sizes, and the power laws of their stabilities.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Scaling {
@@ -34,40 +33,6 @@ pub struct Scaling {
     pub means: Vec<Mean>,
     /// How many networks were left out, and by which rule.
     pub left_out: BTreeMap<Reason, usize>,
-}
-
-/// A trained network.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Network {
-    /// Names it to people.
-    pub label: String,
-    /// The table it comes from, or that it was measured.
-    pub source: String,
-    /// Whose law it belongs to.
-    pub group: String,
-    /// Size of its training set.
-    pub train_size: f64,
-    /// `R_f`, `D_f` and `G_f`, as far as they are known.
-    pub values: BTreeMap<Term, Measured>,
-    #[serde(skip)]
-    replicates: Option<Replicates>,
-}
-
-/// A value with its interval over probe images, if that is known.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Measured {
-    /// The value.
-    pub value: f64,
-    /// Both ends of its interval.
-    pub interval: Option<(f64, f64)>,
-}
-
-/// Replicates of log `R_f`, over resamples that networks on the same probe images share.
-#[derive(Debug, Clone, PartialEq)]
-struct Replicates {
-    /// Probe images and seed.
-    over: (String, u64),
-    log_r_f: Vec<f32>,
 }
 
 /// A power law of one quantity in one group.
@@ -219,6 +184,7 @@ fn means(laws: &[Law]) -> Vec<Mean> {
 
 #[cfg(test)]
 mod tests {
+    use super::network::Replicates;
     use super::*;
 
     /// Networks of a group at P = 100, 200, 400, with these logarithms of `R_f` and of its replicates.

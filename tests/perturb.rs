@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use relstab::perturb::{
     Coefficients, Deformation, Interpolation, Perturber, Purpose, Size, fill_normal, modes, stream, temperature,
-    temperature_range, typical_displacement,
+    temperature_range,
 };
 use relstab::probe::Shape;
 
@@ -368,53 +368,4 @@ fn maps_fold_as_often_as_published() {
         assert!((at_most - 0.33).abs() < 0.08, "cutoff {cutoff}: {at_most}");
     }
     assert!(share(3, Size::Delta(0.5)) < 0.01);
-}
-
-#[test]
-fn settings_outside_their_domain_are_named() {
-    let usable = shape(3, 32, 32);
-    let name = |shape, deformation: Deformation| match Perturber::new(shape, &deformation, 0) {
-        Err(relstab::error::Error::Setting { name, .. }) => name,
-        other => panic!("{deformation:?} gave {other:?}"),
-    };
-    for cutoff in [0, 1, u32::MAX] {
-        assert_eq!(name(usable, Deformation { cutoff, ..Deformation::default() }), "cutoff");
-    }
-    for value in [0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, f64::MIN_POSITIVE] {
-        assert_eq!(name(usable, Deformation { size: Size::Delta(value), ..Deformation::default() }), "delta");
-    }
-    for value in [0.0, -1.0, f64::NAN, f64::INFINITY, f64::MAX] {
-        assert_eq!(
-            name(usable, Deformation { size: Size::Temperature(value), ..Deformation::default() }),
-            "temperature"
-        );
-    }
-    for (channels, height, width) in [(0, 8, 8), (1, 1, 8), (1, 8, 1), (3, 0, 0), (usize::MAX, 8, 8), (1, 8, 1 << 40)] {
-        assert_eq!(name(shape(channels, height, width), Deformation::default()), "image");
-    }
-}
-
-#[test]
-fn unusual_settings_warn_with_numbers() {
-    let warnings = |cutoff, size| {
-        let settings = settings(cutoff, size, Interpolation::Bilinear);
-        Perturber::new(shape(3, 32, 32), &settings, 0).unwrap().warnings()
-    };
-    assert!(warnings(3, Size::Delta(1.0)).is_empty());
-    assert!(warnings(3, Size::Delta(0.5)).is_empty());
-    assert!(warnings(3, Size::Temperature(temperature_range(3, 32.0).1)).is_empty());
-    for (cutoff, delta, words) in [(3, 0.4, "below"), (3, 4.0, "above"), (15, 1.0, "above"), (21, 1.0, "2n/pi = 20.4")]
-    {
-        let found = warnings(cutoff, Size::Delta(delta));
-        assert!(found.len() == 1 && found[0].contains(words), "{found:?}");
-    }
-}
-
-#[test]
-fn non_square_images_use_the_mean_square_side() {
-    let shape = shape(1, 24, 60);
-    let n = f64::midpoint(24.0 * 24.0, 60.0 * 60.0).sqrt();
-    assert!((shape.side() - n).abs() < 1e-12);
-    let perturber = perturber(shape, 3, 1.0, Interpolation::Bilinear);
-    assert!((typical_displacement(3, perturber.temperature(), n) - 1.0).abs() < 1e-12);
 }

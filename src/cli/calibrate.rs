@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::setup::Shared;
+use super::flags::Shared;
 use super::sources::measured;
-use super::{Format, complain, print, print_json};
+use super::terminal::{Format, complain, print, print_json};
 use crate::config::Config;
 use crate::error::{Error, ExitCode, Result};
 use crate::evidence::{ErrorOf, Unsaid, differences, of_measurements, of_table};

@@ -6,9 +6,8 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::measure::measure_file;
-use super::setup::Shared;
-use super::{Format, print, print_json};
+use super::flags::Shared;
+use super::terminal::{Format, measure_file, print, print_json};
 use crate::check::{Checked, Limit, Quantity, Report, Verdict, check, looks, regression};
 use crate::error::{Error, ExitCode, Reach, Result};
 use crate::event::Measurement;

@@ -3,9 +3,8 @@
 
 use std::path::PathBuf;
 
-use super::measure::measure_file;
-use super::setup::Shared;
-use super::{Format, print, print_json};
+use super::flags::Shared;
+use super::terminal::{Format, measure_file, print, print_json};
 use crate::error::{ExitCode, Result};
 use crate::rank::Ranking;
 use crate::report;

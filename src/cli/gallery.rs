@@ -2,21 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use image::RgbImage;
-
-use super::measure::with_progress;
-use super::setup::Shared;
+use super::flags::Shared;
+use super::terminal::with_progress;
 use crate::config::Config;
 use crate::error::{Error, ExitCode, Result};
 use crate::gallery::Gallery;
 use crate::perturb::{Deformation, Perturber, Size, temperature_range, typical_displacement};
-use crate::plan::Setup;
 use crate::report::figure::{self, Format};
 use crate::report::file;
-use crate::report::gallery::{Sheet, html, picture};
-
-/// As many images tell how deformations look.
-const SHOWN: usize = 2;
+use crate::report::gallery::{SHOWN, Sheet, html};
 
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("file").required(true).multiple(true).args(["html", "png"])))]
@@ -70,13 +64,6 @@ fn gallery(args: &Args) -> Result<Gallery> {
     let chosen = setup.perturber(probe.shape())?;
     let others = others(args, &chosen, &deformation)?;
     Gallery::new(&probe, chosen, others, args.show, setup.draws())
-}
-
-/// The first images that a measurement of the network at `model` uses, as one picture.
-pub fn of_network(setup: &Setup, model: &Path) -> Result<RgbImage> {
-    let probe = setup.probe_for(&setup.read(model)?, &|_, _| ())?;
-    let gallery = Gallery::new(&probe, setup.perturber(probe.shape())?, Vec::new(), SHOWN, setup.draws())?;
-    picture(&gallery).map_err(Error::io(model, "draw the images of"))
 }
 
 /// Every other pair of a cutoff and a delta, in their order.

@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::measure::with_progress;
-use super::setup::Shared;
-use super::{complain, print, print_json};
+use super::flags::Shared;
+use super::terminal::{self, complain, print, print_json, with_progress};
 use crate::backend::Selection;
 use crate::error::{Error, ExitCode, Result};
 use crate::report::figure::layers::panels;
@@ -41,8 +40,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let opened = with_progress(|progress| setup.open_layers(model, &selection, progress))?;
     let found = with_progress(|progress| opened.layers(progress))?;
     match args.shared.format {
-        super::Format::Text => print(&text(&found))?,
-        super::Format::Json => print_json(&found)?,
+        terminal::Format::Text => print(&text(&found))?,
+        terminal::Format::Json => print_json(&found)?,
     }
     let undefined =
         || found.measurement.undefined.as_ref().map(|undefined| undefined.reason.clone()).unwrap_or_default();

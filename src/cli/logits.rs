@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::measure::with_progress;
-use super::perturb::Array;
-use super::setup::Shared;
-use super::{Format, print, print_json};
+use super::flags::Shared;
+use super::terminal::{Format, print, print_json, with_progress};
 use crate::config::Config;
 use crate::error::{ExitCode, Result};
+use crate::report::array::Array;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

@@ -1,17 +1,12 @@
 //! `relstab measure`: one network, once.
 
-use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use super::setup::Shared;
-use super::{Format, complain, print, print_json};
+use super::flags::Shared;
+use super::terminal::{Format, complain, print, print_json, with_progress};
 use crate::error::{ExitCode, Result};
-use crate::event::Measurement;
-use crate::measure::{Preview, Progress};
-use crate::plan::{Resolved, Setup};
+use crate::measure::Preview;
 use crate::report;
 
 #[derive(Debug, clap::Args)]
@@ -23,7 +18,7 @@ pub struct Args {
     #[arg(long)]
     replicates: bool,
     /// Take no longer than this: fewer draws, then fewer images
-    #[arg(long, value_name = "TIME", value_parser = super::duration, conflicts_with = "precision")]
+    #[arg(long, value_name = "TIME", value_parser = super::flags::duration, conflicts_with = "precision")]
     budget: Option<Duration>,
     /// Print what the network sees and what the measurement would take, and make none
     #[arg(long)]
@@ -66,35 +61,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// What a network sees, in the format asked for.
-pub(super) fn print_preview(preview: &Preview, format: Format) -> Result<ExitCode> {
+fn print_preview(preview: &Preview, format: Format) -> Result<ExitCode> {
     match format {
         Format::Text => print(&report::preview::text(preview))?,
         Format::Json => print_json(preview)?,
     }
     Ok(ExitCode::Success)
-}
-
-/// Reads and measures one network behind a bar; `resolved` as in [`Setup::measure`].
-pub(super) fn measure_file(setup: &Setup, path: &Path, resolved: &mut Option<Resolved>) -> Result<Measurement> {
-    with_progress(|progress| setup.measure(setup.read(path)?, resolved, progress))
-}
-
-/// Runs `work` behind a bar on a terminal, behind nothing in a pipe.
-pub(super) fn with_progress<T>(work: impl FnOnce(Progress) -> T) -> T {
-    let bar = progress_bar();
-    let result = work(&|done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-    });
-    bar.finish_and_clear();
-    result
-}
-
-fn progress_bar() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} images, {eta} left");
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5));
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

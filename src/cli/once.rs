@@ -2,15 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::gallery;
-use super::measure::measure_file;
-use super::setup::Shared;
-use super::{Format, complain, is_read, line, print};
+use super::flags::Shared;
+use super::terminal::{Format, complain, is_read, line, measure_file, print};
 use crate::error::{Error, ExitCode, Reach, Result};
 use crate::event::{Event, Kind};
 use crate::path;
 use crate::plan::{Resolved, Setup};
 use crate::report;
+use crate::report::gallery::of_network;
 use crate::report::tensorboard::record::Record;
 use crate::report::tensorboard::{self, EventFile, scalars};
 use crate::watch::scan::{Search, checkpoints};
@@ -129,7 +128,7 @@ impl Stream {
             self.board = None;
         } else if self.measured == 1 {
             let path = &measurement.model.path;
-            let picture = gallery::of_network(&self.setup, path);
+            let picture = of_network(&self.setup, path);
             forgiven(picture.and_then(|picture| tell(tensorboard::gallery(&picture, path)?)));
         }
     }

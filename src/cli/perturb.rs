@@ -1,20 +1,17 @@
 //! `relstab perturb`: the images that a measurement shows a network, to look at or to feed to something else.
 
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
-use npyz::{AutoSerialize, NpyWriter, WriterBuilder as _};
 use serde_json::json;
 
-use super::measure::with_progress;
-use super::setup::Shared;
-use super::{Format, print, print_json};
+use super::flags::Shared;
+use super::terminal::{Format, print, print_json, with_progress};
 use crate::config::Config;
 use crate::error::{Error, ExitCode, Result};
 use crate::path;
 use crate::plan::Setup;
 use crate::probe::ProbeSet;
+use crate::report::array::Array;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -73,32 +70,4 @@ fn write(setup: &Setup, probe: &ProbeSet, folder: &Path) -> Result<()> {
     deformed_images.finish()?;
     noisy_images.finish()?;
     index.finish()
-}
-
-/// A `.npy` file that is written from front to back.
-pub(super) struct Array<T: AutoSerialize> {
-    path: PathBuf,
-    writer: NpyWriter<T, BufWriter<File>>,
-}
-
-impl<T: AutoSerialize + Copy> Array<T> {
-    pub(super) fn create(path: PathBuf, dims: &[u64]) -> Result<Self> {
-        let open = || {
-            let file = BufWriter::with_capacity(1 << 20, File::create(&path)?);
-            npyz::WriteOptions::new().default_dtype().shape(dims).writer(file).begin_nd()
-        };
-        match open() {
-            Ok(writer) => Ok(Self { path, writer }),
-            Err(error) => Err(Error::io(&path, "write")(error)),
-        }
-    }
-
-    pub(super) fn extend(&mut self, values: &[T]) -> Result<()> {
-        self.writer.extend(values.iter().copied()).map_err(Error::io(&self.path, "write"))
-    }
-
-    pub(super) fn finish(self) -> Result<()> {
-        let Self { path, writer } = self;
-        writer.finish().map_err(Error::io(&path, "write"))
-    }
 }

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::print;
-use super::state::find;
+use super::terminal::print;
 use crate::error::{Error, ExitCode, Result};
 use crate::event::MEASUREMENT_SCHEMA;
 use crate::measure::{layers as layered, sweep as sweeps};
@@ -16,6 +15,7 @@ use crate::report::figure::{self, Figure, Format};
 use crate::report::run::Run;
 use crate::report::{check, compare, file, layers, markdown, measurement, page, run, scaling, sweep};
 use crate::scaling as scalings;
+use crate::state::find;
 use crate::{check as checks, path, rank};
 
 #[derive(Debug, clap::Args)]

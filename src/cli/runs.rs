@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::state::{Known, find, journal_of, live_socket, socket_of};
-use super::{Format, complain, print, print_json};
+use super::terminal::{Format, complain, print, print_json};
 use crate::error::{Error, ExitCode, Result};
 use crate::journal::{Entry, Filter, Journal, Lock, State};
 use crate::report;
+use crate::state::{Known, find, journal_of, live_socket, socket_of};
 
 #[derive(Debug, clap::Args)]
 pub struct Run {
@@ -78,7 +78,7 @@ pub struct Wait {
     #[arg(long)]
     step: Option<u64>,
     /// Give up after this long
-    #[arg(long, value_name = "TIME", value_parser = super::duration)]
+    #[arg(long, value_name = "TIME", value_parser = super::flags::duration)]
     timeout: Option<Duration>,
 }
 

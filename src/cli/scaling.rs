@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::setup::Shared;
+use super::flags::Shared;
 use super::sources::measured;
-use super::{Format, print, print_json};
+use super::terminal::{Format, print, print_json};
 use crate::backend::read_metadata;
 use crate::config::Config;
 use crate::error::{Error, ExitCode, Result};

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use super::complain;
-use super::measure::measure_file;
-use super::setup::Shared;
-use super::state::find;
+use super::flags::Shared;
+use super::terminal::{complain, measure_file};
 use crate::error::{Error, Reach, Result};
 use crate::event::Measurement;
 use crate::journal::{Entry, Filter};
 use crate::path;
+use crate::state::find;
 use crate::watch::scan::{Found, Search, checkpoints};
 
 /// Each network of the directory `source` with its run; where no journal knows it, those are measured that `choose` takes

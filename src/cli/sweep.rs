@@ -3,9 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::measure::with_progress;
-use super::setup::{Deforming, Shared};
-use super::{complain, print, print_json};
+use super::flags::{Deforming, Shared};
+use super::terminal::{self, complain, print, print_json, with_progress};
 use crate::config::Perturbation;
 use crate::error::{Error, ExitCode, Result};
 use crate::measure::sweep::{Grid, Point, Sizes, Sweep};
@@ -68,8 +67,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let opened = with_progress(|progress| setup.open(model, progress))?;
     let sweep = with_progress(|progress| opened.sweep(&grid, progress))?;
     match args.shared.format {
-        super::Format::Text => print(&text(&sweep))?,
-        super::Format::Json => print_json(&sweep)?,
+        terminal::Format::Text => print(&text(&sweep))?,
+        terminal::Format::Json => print_json(&sweep)?,
     }
     if let Some((path, format)) = figure {
         let reason = || sweep.points.iter().find_map(Point::untold).unwrap_or_default();

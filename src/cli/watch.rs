@@ -13,13 +13,16 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::setup::Shared;
-use super::{Format, gallery, once, state};
+use super::flags::Shared;
+use super::once;
+use super::terminal::Format;
 use crate::error::{Error, ExitCode, Result};
 use crate::event::{Event, Kind};
 use crate::journal::{Journal, Line, Lock, Policy};
 use crate::report;
+use crate::report::gallery::of_network;
 use crate::serve::{Board, Curator, Feed, Http, Hub, Listeners, SocketFile};
+use crate::state;
 use crate::stop::Rule;
 use crate::watch::daemon::{self, Channels, Message, Options, Planner};
 use crate::watch::pool::Limits;
@@ -56,10 +59,10 @@ pub struct Args {
 #[command(next_help_heading = "Daemon")]
 struct Daemon {
     /// A closed file must have been left alone for this long; one that is renamed into place need not
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = super::duration)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = super::flags::duration)]
     settle: Duration,
     /// A file that is not a whole network for this long has failed
-    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = super::duration)]
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = super::flags::duration)]
     give_up: Duration,
     /// Which checkpoints are measured: all, latest (older ones are skipped), every:N
     #[arg(long, value_name = "POLICY", default_value = "all")]
@@ -68,10 +71,10 @@ struct Daemon {
     #[arg(long, value_name = "N", default_value = "1")]
     workers: NonZeroUsize,
     /// A worker without work ends after this long; with 0s it gives back the GPU, or memory, after each checkpoint
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = super::duration)]
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = super::flags::duration)]
     worker_idle: Duration,
     /// One measurement may take this long, rests included
-    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = super::duration)]
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = super::flags::duration)]
     timeout: Duration,
     /// A worker may grow to this size, such as 4GiB
     #[arg(long, value_name = "SIZE")]
@@ -227,7 +230,7 @@ fn curator(args: &Args, roots: &[PathBuf]) -> Curator {
     let (planner, roots) = (planner(args), roots.to_vec());
     Box::new(move |run, model| {
         let root = roots.iter().find(|root| run.starts_with(root)).map_or(run, PathBuf::as_path);
-        gallery::of_network(&planner(run, root)?.plan.load()?, model)
+        of_network(&planner(run, root)?.plan.load()?, model)
     })
 }
 

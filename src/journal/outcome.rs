@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::history::measurement;
 use super::law::{keep_prediction, predict_by_present, refit};
-use super::queue::{Job, waits};
+use super::queue::{Job, skip, waits};
 use super::series::place;
 use super::verdict::judge_run;
 use super::{Journal, Line, Writer};
@@ -248,12 +248,6 @@ fn failed(
     )?
     .execute(params![job.id, content, settings, seq, reason, is_finite])
     .map(|_| ())
-}
-
-pub(super) fn skip(tx: &Writer, job: &Job, reason: Skip) -> rusqlite::Result<()> {
-    let seq = tx.append(job.run, &Kind::Skipped { path: job.path.clone(), reason })?;
-    let sql = "UPDATE checkpoints SET state = 2, outcome = ?2, current = ?2, reason = ?3 WHERE id = ?1";
-    tx.prepare_cached(sql)?.execute(params![job.id, seq, reason.to_string()]).map(|_| ())
 }
 
 /// The earlier row of this content stands for it again; it is the newest, and its file is known by its new version.

@@ -305,7 +305,7 @@ fn pick(tx: &Writer, run: i64, now: i64, policy: Policy) -> rusqlite::Result<Opt
         Policy::Latest => {
             let Some((latest, _)) = one(&last)? else { return Ok(None) };
             while let Some((job, _)) = one(&first)?.filter(|(job, _)| job.id != latest.id) {
-                super::outcome::skip(tx, &job, Skip::Superseded)?;
+                skip(tx, &job, Skip::Superseded)?;
             }
             let measured = "SELECT step, epoch, written FROM checkpoints WHERE run = ?1 AND state = 1
                             ORDER BY step DESC, epoch DESC, written DESC LIMIT 1";
@@ -313,7 +313,7 @@ fn pick(tx: &Writer, run: i64, now: i64, policy: Policy) -> rusqlite::Result<Opt
             let newest: Option<(Option<i64>, Option<f64>, i64)> =
                 tx.prepare_cached(measured)?.query_row([run], order).optional()?;
             if newest.is_some_and(|newest| latest.order < newest) {
-                super::outcome::skip(tx, &latest, Skip::Superseded)?;
+                skip(tx, &latest, Skip::Superseded)?;
                 return Ok(None);
             }
             Ok(Some(latest))
@@ -324,11 +324,18 @@ fn pick(tx: &Writer, run: i64, now: i64, policy: Policy) -> rusqlite::Result<Opt
                 if rank % i64::from(n) == 0 {
                     return Ok(Some(job));
                 }
-                super::outcome::skip(tx, &job, Skip::Policy)?;
+                skip(tx, &job, Skip::Policy)?;
             }
             Ok(None)
         }
     }
+}
+
+/// Writes down that a checkpoint will not be measured.
+pub(super) fn skip(tx: &Writer, job: &Job, reason: Skip) -> rusqlite::Result<()> {
+    let seq = tx.append(job.run, &Kind::Skipped { path: job.path.clone(), reason })?;
+    let sql = "UPDATE checkpoints SET state = 2, outcome = ?2, current = ?2, reason = ?3 WHERE id = ?1";
+    tx.prepare_cached(sql)?.execute(params![job.id, seq, reason.to_string()]).map(|_| ())
 }
 
 /// The checkpoint's place among those of its run that the policy has looked at.

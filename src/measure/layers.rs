@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::outputs::Outputs;
 use super::record::{readings, statistics, undefined};
-use super::{MAX_DRAWS, Progress, Settings, run};
+use super::settings::{MAX_DRAWS, Settings};
+use super::{Progress, run};
 use crate::backend::{Backend, Network, Output};
 use crate::error::Result;
 use crate::estimate::{Estimate, Stability};
@@ -52,7 +53,7 @@ pub struct Layer {
 }
 
 impl Layers {
-    pub(super) fn new(network: &Network, inner: Vec<Layer>, measurement: Measurement) -> Self {
+    fn new(network: &Network, inner: Vec<Layer>, measurement: Measurement) -> Self {
         let output = Layer {
             r_f: measurement.r_f,
             undefined: measurement.undefined.clone(),
@@ -86,7 +87,7 @@ impl Layer {
     }
 
     /// A layer before the output, which may be sound where this is NaN or infinite.
-    pub(super) fn inner(tensor: &Output, outputs: &Outputs, probe: &ProbeSet, settings: &Settings) -> Result<Self> {
+    fn inner(tensor: &Output, outputs: &Outputs, probe: &ProbeSet, settings: &Settings) -> Result<Self> {
         let layer = Self::of(tensor);
         let faults = outputs.faults.iter().flatten().count();
         if faults > 0 {
@@ -111,8 +112,12 @@ impl Layer {
 /// # Errors
 /// As [`measure`](super::measure). A layer that is not finite, or does not move under noise, is no error: the record says why.
 pub fn layers(network: &dyn Backend, probe: &ProbeSet, settings: &Settings, progress: Progress) -> Result<Layers> {
-    let (inner, measurement) = run(network, probe, settings, progress)?;
-    Ok(Layers::new(network.network(), inner, measurement))
+    let opened = network.network();
+    let (inner, measurement) = run(network, probe, settings, progress, |passes, probe, settings| {
+        let given = opened.layers.iter().zip(&passes.layers);
+        given.map(|(tensor, outputs)| Layer::inner(tensor, outputs, probe, settings)).collect()
+    })?;
+    Ok(Layers::new(opened, inner, measurement))
 }
 
 /// Memory that the changes of all layers may take.

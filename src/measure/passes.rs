@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Progress;
-use super::outputs::{Block, Changed, Fault, Outputs};
+use super::job::Job;
+use super::outputs::{Fault, Outputs};
 use super::scores::Tally;
-use super::way::{Shared, Times, Way};
+use super::way::{Shared, Times};
 use super::work::Work;
 use crate::backend::{Backend, Lanes, Network, Output};
 use crate::error::{Error, Result};
@@ -30,16 +31,6 @@ pub(super) struct Passes {
     pub batch: usize,
     /// What the reader should know.
     pub note: Option<String>,
-}
-
-/// A block of consecutive images and its share of every result.
-pub(super) struct Job<'a> {
-    first: usize,
-    pub rows: usize,
-    /// Of each layer, then of the output.
-    tensors: Vec<Block<'a>>,
-    displacements: &'a mut [Displacement],
-    tallies: &'a mut [Tally],
 }
 
 /// Runs `1 + 2 draws` passes over every image of the probe set, on all lanes of the network.
@@ -109,34 +100,6 @@ fn jobs<'a>(passes: &'a mut Passes, sizes: &[usize]) -> Vec<Job<'a>> {
         first += rows;
     }
     jobs
-}
-
-impl Job<'_> {
-    pub fn run(&mut self, way: &mut impl Way, network: &Network) -> Result<()> {
-        let (rows, draws) = (self.rows, self.displacements.len() / self.rows);
-        let (row, output) = (network.row(), network.row() - network.outputs());
-        let given = way.clean(self.first..self.first + rows)?;
-        for (tensor, columns) in self.tensors.iter_mut().zip(network.columns()) {
-            tensor.keep_clean(given.chunks_exact(row).take(rows).map(|row| &row[columns.clone()]));
-        }
-        for (tally, row) in self.tallies.iter_mut().zip(given.chunks_exact(row)) {
-            *tally = Tally::clean(&row[output..]);
-        }
-        for draw in 0..draws {
-            let displacements = self.displacements.iter_mut().skip(draw).step_by(draws);
-            let perturbed = way.draw(draw as u64, displacements)?;
-            for (given, kind) in perturbed.into_iter().zip([Changed::Deformed, Changed::Noisy]) {
-                for (tensor, columns) in self.tensors.iter_mut().zip(network.columns()) {
-                    let rows = given.chunks_exact(row).take(rows).map(|row| &row[columns.clone()]);
-                    tensor.keep_changes(kind, rows, (draw, draws));
-                }
-                for (tally, row) in self.tallies.iter_mut().zip(given.chunks_exact(row)) {
-                    tally.add(kind, &row[output..]);
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 fn finite(network: &Network, probe: &ProbeSet, faults: &[Option<Fault>]) -> Result<()> {

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::outputs::Outputs;
 use super::passes::Passes;
 use super::scores::scores;
-use super::{ChosenLaw, Settings};
+use super::settings::{ChosenLaw, Settings};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::estimate::{self, Estimate, Estimator, Resampling, Responses, Stabilities, Stability, stabilities};

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::passes::Job;
+use super::job::Job;
 use super::way::{OnCpu, OnProvider, Shared, Times, Way};
 use crate::backend::{Front, Perturbing};
 use crate::error::{Error, Result};

@@ -4,12 +4,9 @@
     reason = "the loops must be compiled again for the vector instructions of their caller"
 )]
 
+use super::lanes::{LANES, sum_of_squares};
 use super::modes::{Coefficients, Mode, modes, sine};
-use super::noise::sum_of_squares;
 use crate::probe::Shape;
-
-/// Pixels handled together: eight `f32` fill a 256-bit register.
-pub(super) const LANES: usize = 8;
 
 /// What one deformation did to the pixel grid.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

@@ -9,7 +9,7 @@
     reason = "the loops must be compiled again for the vector instructions of their caller"
 )]
 
-use super::field::LANES;
+use super::lanes::LANES;
 use super::remap::{Cells, for_each_row};
 use crate::probe::Shape;
 

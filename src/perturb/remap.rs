@@ -4,7 +4,7 @@
     reason = "the loops must be compiled again for the vector instructions of their caller"
 )]
 
-use super::field::LANES;
+use super::lanes::LANES;
 use crate::probe::Shape;
 
 /// Where the pixels of one row are read: the pixel above and to the left, and the fractions of a pixel beyond it.

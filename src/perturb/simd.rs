@@ -6,8 +6,9 @@
 use super::direction::fill_direction;
 use super::field::{Displacement, Field, Sines, measure};
 use super::gaussian::{Window, gaussian};
+use super::lanes::{squared_distance, sum_of_squares};
 use super::modes::Coefficients;
-use super::noise::{add_scaled, squared_distance, sum_of_squares};
+use super::noise::add_scaled;
 use super::remap::{Cells, bilinear};
 use crate::probe::Shape;
 
@@ -80,7 +81,7 @@ mod avx2 {
         _mm256_setr_pd, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_sub_ps,
     };
 
-    use crate::perturb::field::LANES;
+    use crate::perturb::lanes::LANES;
     use crate::perturb::remap::{Cells, for_each_row};
     use crate::probe::Shape;
 

@@ -2,6 +2,7 @@
 
 mod candidates;
 mod left_out;
+mod points;
 #[cfg(test)]
 mod tests;
 
@@ -10,26 +11,15 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::linear::{Fit, Linear, Sample};
-use super::terms::{Quantities, Term, logs};
+use super::linear::{Fit, Linear};
+use super::terms::Term;
 use super::{Conditions, INFORMATIVE, Law};
 use crate::error::{Error, Result};
 pub use candidates::{Candidate, Form};
 use left_out::{Group, Residual, rank_correlation, residuals, summary};
 pub use left_out::{LEVEL, LeftOut};
-
-/// A network with a known error.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Point {
-    /// Names it to people.
-    pub label: String,
-    /// The training it comes from.
-    pub run: Option<String>,
-    /// What was measured of it.
-    pub quantities: Quantities,
-    /// Its error, a fraction.
-    pub error: f64,
-}
+pub(super) use points::samples;
+pub use points::{FEWEST, Point};
 
 /// A network with a known error, and what it was measured at.
 #[derive(Debug, Clone)]
@@ -92,8 +82,6 @@ pub enum Verdict {
     Not,
 }
 
-/// Fewer points give no verdict.
-pub const FEWEST: usize = 5;
 /// Fewer runs are too few to judge by.
 const FEWEST_RUNS: usize = 3;
 /// How often a set of points without outliers has one flagged.
@@ -119,11 +107,6 @@ pub fn prior(law: &Law) -> Linear {
         let known = [(law.a.ln(), variance / SCALE_OF_HEIGHT.powi(2)), (law.b, variance / SCALE_OF_SLOPE.powi(2))];
         Linear::prior(&known, variance, DEGREES)
     })
-}
-
-/// Points as a line sees them; `None` if one of them lacks a term.
-pub(super) fn samples(terms: &[Term], points: &[Point]) -> Option<Vec<Sample>> {
-    points.iter().map(|point| Some((logs(terms, &point.quantities)?, point.error.ln()))).collect()
 }
 
 /// Fits and judges a law, from `prior` on if there is one; without a `form` the prior's, or the best on points left out.

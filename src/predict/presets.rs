@@ -2,6 +2,7 @@
 
 use super::Law;
 use super::terms::Term;
+use crate::error::{Error, Result};
 use crate::estimate::Estimator;
 use crate::perturb::Interpolation;
 
@@ -39,6 +40,22 @@ pub fn presets() -> Vec<Law> {
     }
     laws.extend(zoo());
     laws
+}
+
+impl Law {
+    /// The preset called `name`.
+    ///
+    /// # Errors
+    /// `Law` naming the presets if there is none of that name.
+    pub fn preset(name: &str) -> Result<Self> {
+        presets().into_iter().find(|law| law.name == name).ok_or_else(|| unknown(name, Vec::new()))
+    }
+}
+
+/// There is no law called `name` among the presets and those that are `saved`.
+pub(super) fn unknown(name: &str, saved: Vec<String>) -> Error {
+    let names: Vec<_> = presets().into_iter().map(|law| law.name).chain(saved).collect();
+    Error::Law { name: name.to_owned(), reason: format!("no such law; there are {}", names.join(", ")) }
 }
 
 /// Fits to the training zoo, made by `models/zoo/fit.py`.

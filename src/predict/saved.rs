@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
+use super::Law;
 use super::calibrate::Calibration;
-use super::{Law, presets};
+use super::presets::{presets, unknown};
 use crate::error::{Error, Result};
 use crate::path;
 
@@ -26,6 +27,23 @@ pub struct Saved {
     pub law: Law,
     /// The points it was fitted on and what they say about it.
     pub calibration: Calibration,
+}
+
+impl Law {
+    /// The preset called `name`, else the law that the user saved under it.
+    ///
+    /// # Errors
+    /// `Law` naming the laws if there is none of that name; as [`Folder::read`] for one that cannot be read.
+    pub fn named(name: &str) -> Result<Self> {
+        if let Ok(law) = Self::preset(name) {
+            return Ok(law);
+        }
+        let folder = Folder::of_user()?;
+        match folder.read(name)? {
+            Some(saved) => Ok(saved.law),
+            None => Err(unknown(name, folder.names()?)),
+        }
+    }
 }
 
 /// Where saved laws lie.

@@ -10,12 +10,18 @@ use serde_json::{Map, Value};
 use super::{Color, Extent, Geometry, Preprocess, Resample, Resize, Rounding};
 use crate::error::{Error, Result};
 
-pub fn read(path: &Path) -> Result<Preprocess> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
-    parse(&text).map_err(|reason| {
-        let expected = "a Hugging Face preprocessor_config.json or a timm config.json";
-        Error::setting("--preprocess", expected, format!("{}: {reason}", path.display()))
-    })
+impl Preprocess {
+    /// Reads a Hugging Face `preprocessor_config.json` or a timm `config.json`.
+    ///
+    /// # Errors
+    /// `Io` for a file that cannot be read, `Setting` for one of another kind, or with steps that are not known here.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
+        parse(&text).map_err(|reason| {
+            let expected = "a Hugging Face preprocessor_config.json or a timm config.json";
+            Error::setting("--preprocess", expected, format!("{}: {reason}", path.display()))
+        })
+    }
 }
 
 fn parse(text: &str) -> std::result::Result<Preprocess, String> {

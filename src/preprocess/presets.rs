@@ -1,6 +1,9 @@
 //! Preprocessing by name, as published with the weights or usual for the data set.
 
+use std::path::Path;
+
 use super::{Extent, Geometry, Preprocess, Resample, Resize};
+use crate::error::{Error, Result};
 
 struct Preset {
     name: &'static str,
@@ -49,7 +52,29 @@ pub fn names() -> Vec<&'static str> {
     PRESETS.iter().map(|preset| preset.name).collect()
 }
 
-pub fn preset(name: &str) -> Option<Preprocess> {
+impl Preprocess {
+    /// A preset's name, a Hugging Face `preprocessor_config.json`, a timm `config.json`, or `key=value` pairs such as
+    /// `resize=256,crop=224,resample=bicubic,color=rgb,rescale=1`.
+    ///
+    /// # Errors
+    /// `Setting` for a name that is not known, `Io` for a file that cannot be read.
+    pub fn named(text: &str) -> Result<Self> {
+        if let Some(preset) = preset(text) {
+            return Ok(preset);
+        }
+        if text.contains('=') {
+            return Self::of_pairs(text);
+        }
+        let path = Path::new(text);
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) || path.exists() {
+            return Self::read(path);
+        }
+        let expected = format!("a preset ({}), a .json file or key=value pairs", names().join(", "));
+        Err(Error::setting("--preprocess", expected, text))
+    }
+}
+
+fn preset(name: &str) -> Option<Preprocess> {
     let Preset { geometry, mean, std, .. } = PRESETS.iter().find(|preset| preset.name == name)?;
     let geometry = geometry.map_or_else(Geometry::default, |(shorter, side, resample)| Geometry {
         resize: Some(Resize::Shorter(shorter)),

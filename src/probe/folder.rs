@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
 
-use super::source::{Catalogue, Encoded};
+use super::contents::{Catalogue, Encoded};
 use crate::error::{Error, Result};
 use crate::path;
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufReader, Read as _};
 use std::path::Path;
 
-use super::source::Contents;
+use super::contents::Contents;
 use super::{cifar, folder, idx, npy, npz, parquet, webdataset};
 use crate::error::{Error, Result};
 

@@ -14,8 +14,8 @@ use parquet::file::reader::Length as _;
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::SchemaDescriptor;
 
+use super::contents::{Catalogue, Encoded};
 use super::pages::Pages;
-use super::source::{Catalogue, Encoded};
 use crate::error::{Error, Result};
 
 const IMAGES: [&str; 4] = ["image.bytes", "img.bytes", "image", "img"];

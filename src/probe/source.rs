@@ -5,34 +5,12 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::contents::{Catalogue, Contents, Encoded};
 use super::decode::decode;
 use super::raw::{Pixels, Raw};
 use super::{Options, ProbeSet, Progress, formats, order};
 use crate::error::{Error, Result};
 use crate::preprocess::{Bitmap, Color, Geometry};
-
-/// What a format with encoded images gives.
-pub struct Catalogue {
-    pub images: Box<dyn Encoded>,
-    pub count: usize,
-    pub labels: Option<Vec<u32>>,
-    pub notes: Vec<String>,
-}
-
-/// Images that lie encoded in files.
-pub trait Encoded: Send + Sync {
-    /// What to call one to the user.
-    fn name(&self, index: usize) -> String;
-
-    /// The files of some of them, each with the reason if it cannot be read.
-    fn read(&self, indices: &[usize]) -> Vec<std::result::Result<Vec<u8>, String>>;
-}
-
-/// What a format gives.
-pub enum Contents {
-    Array(Raw),
-    Encoded(Catalogue),
-}
 
 /// A probe set's source, opened, ordered and named; its images are made by [`Source::set`].
 pub struct Source {
@@ -52,6 +30,17 @@ const MOST: usize = 10_000;
 const BATCH: usize = 256;
 /// Undecodable images named in a note.
 const NAMED: usize = 3;
+
+impl ProbeSet {
+    /// Reads images of any of the formats, and chooses some in a seeded order of which every beginning is stratified by label.
+    ///
+    /// # Errors
+    /// As [`Source::open`], [`Source::set`] and [`ProbeSet::prepared`].
+    pub fn open(path: &Path, options: &Options) -> Result<Self> {
+        let set = Source::open(path, options)?.set(&options.preprocess.geometry(), &|_, _| ())?;
+        set.prepared(&options.preprocess)
+    }
+}
 
 impl Source {
     /// Opens a file or folder of images and chooses images in a seeded order of which every beginning is stratified by label.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tar::{Archive, EntryType};
 
+use super::contents::{Catalogue, Encoded};
 use super::folder::has_image_name;
-use super::source::{Catalogue, Encoded};
 use crate::error::{Error, Result};
 
 /// A class is a number in text.

@@ -1,6 +1,7 @@
 //! Static figures, for papers and pages: what is drawn through [`plotters`] becomes SVG or PNG here and nowhere else.
 
 pub mod axis;
+pub mod curve;
 mod key;
 pub mod layers;
 pub mod panels;
@@ -35,8 +36,14 @@ pub const PALETTE: [RGBColor; 6] = [
 pub const WIDTH: u32 = 1000;
 /// Height of text in pixels: 8 points of that column.
 pub const TEXT: f64 = 34.0;
+/// Pixels left of a panel, where its labels stand, and right of it.
+pub const BESIDE: u32 = 130;
+/// As [`BESIDE`].
+pub const RIGHT: u32 = 40;
 /// Width of lines in pixels.
 pub const LINE: u32 = 3;
+/// Colour of text.
+pub const INK: RGBColor = RGBColor(0, 0, 0);
 /// The family of all text: PNG has the glyphs of Ubuntu Light, SVG those of its reader's sans-serif.
 pub const FONT: &str = "sans-serif";
 

@@ -4,7 +4,7 @@ mod page;
 mod sheet;
 
 pub use page::html;
-pub use sheet::Sheet;
+pub use sheet::{SHOWN, Sheet, of_network, picture};
 
 use std::f64::consts::PI;
 
@@ -12,7 +12,7 @@ use image::{Rgb, RgbImage};
 
 use super::figure::axis::{Unit, label};
 use super::figure::panels::Panels;
-use super::figure::{PALETTE, phase, raster};
+use super::figure::{PALETTE, phase};
 use super::{percent, significant};
 use crate::gallery::{Gallery, Mesh, PICTURES, Setting, View};
 use crate::perturb::{Perturber, temperature_range, typical_displacement};
@@ -20,14 +20,6 @@ use crate::probe::Shape;
 
 /// What the pictures of a row are.
 const HEADINGS: [&str; PICTURES] = ["original", "deformed", "noise", "difference", "mesh"];
-
-/// A gallery as one picture, with everything that its page shows; for what takes pictures, such as a training's logger.
-///
-/// # Errors
-/// What it cannot be drawn for.
-pub fn picture(gallery: &Gallery) -> std::io::Result<RgbImage> {
-    raster(&Sheet::new(gallery))
-}
 
 /// The mesh of a view, enlarged: blue lines, and orange where it folds.
 fn mesh(shape: Shape, view: &View, enlarged: usize) -> RgbImage {

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Measured, Network, QUANTITIES, Replicates};
+use super::network::{Measured, Network, QUANTITIES, Replicates};
 use crate::error::{Error, Result};
 use crate::estimate::{Estimate, Estimator};
 use crate::event::Measurement;

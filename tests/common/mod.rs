@@ -1,6 +1,7 @@
 //! Shared by the tests: networks in closed form, and the files that come with the project.
 #![allow(dead_code, reason = "each test crate uses its share")]
 
+pub mod command;
 pub mod daemon;
 pub mod http;
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::predict::terms::Quantities;
 
 /// Points of a line with these deviations of log error, at `R_f` = 0.1, 0.2, 0.4, ...
 fn points(deviations: &[f64]) -> Vec<Point> {

@@ -5,8 +5,8 @@ use plotters::prelude::DrawingBackend;
 use plotters::style::IntoTextStyle as _;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::panels::{BESIDE, Curve, INK, Look, MARK, RIGHT};
-use super::{Area, Drawn, FONT, TEXT, WIDTH};
+use super::curve::{Curve, Look, MARK};
+use super::{Area, BESIDE, Drawn, FONT, INK, RIGHT, TEXT, WIDTH};
 
 /// Pixels: of a row, between entries, between a mark and its name, of a line's sample.
 const ROW: u32 = 60;
@@ -32,14 +32,14 @@ struct Entry<'a> {
 impl<'a> Key<'a> {
     /// The title, then the named curves; the only curve of a panel needs no sample, and beside a title no name.
     pub fn new(title: &'a str, curves: &'a [Curve]) -> Self {
-        let named: Vec<_> = curves.iter().filter(|curve| !curve.name().is_empty()).collect();
+        let named: Vec<_> = curves.iter().filter(|curve| !curve.name.is_empty()).collect();
         let sampled = named.len() > 1;
         let mut texts = Vec::new();
         if !title.is_empty() {
             texts.push((title, None));
         }
         if sampled || title.is_empty() {
-            texts.extend(named.iter().map(|curve| (curve.name(), sampled.then_some(*curve))));
+            texts.extend(named.iter().map(|curve| (curve.name.as_str(), sampled.then_some(*curve))));
         }
         let (mut left, mut row) = (BESIDE as i32, 0);
         let mut entries = Vec::new();
@@ -66,10 +66,10 @@ impl<'a> Key<'a> {
             let (mut left, middle) = (*left, (row * ROW + ROW / 2) as i32 + 4);
             if let Some(curve) = curve {
                 let width = sample(curve);
-                if curve.look().has_line() {
+                if curve.look.has_line() {
                     area.draw(&PathElement::new([(left, middle), (left + width, middle)], curve.stroke()))?;
                 }
-                if curve.look() != Look::Plain {
+                if curve.look != Look::Plain {
                     area.draw(&curve.mark((left + width / 2, middle), MARK))?;
                 }
                 left += width + GAP;
@@ -82,13 +82,13 @@ impl<'a> Key<'a> {
 
 /// Width of a curve's sample, in pixels.
 fn sample(curve: &Curve) -> i32 {
-    if curve.look().has_line() { SAMPLE } else { 2 * MARK }
+    if curve.look.has_line() { SAMPLE } else { 2 * MARK }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::figure::panels::Point;
+    use crate::report::figure::curve::Point;
 
     #[test]
     fn names_that_do_not_fit_begin_a_row() {

@@ -1,7 +1,8 @@
 //! A network's figure layer by layer: `R_f`, `D_f` and `G_f` over depth.
 
 use super::axis::{Scale, Unit};
-use super::panels::{Curve, Look, Panel, Panels, Point};
+use super::curve::{Curve, Look, Point};
+use super::panels::{Panel, Panels};
 use crate::estimate::Estimate;
 use crate::measure::layers::{Layer, Layers};
 

@@ -1,26 +1,22 @@
 //! Panels of curves below each other on a common axis: how a figure shows values over training, depth, size or any other setting.
 
 use plotters::chart::{ChartBuilder, LabelAreaPosition};
-use plotters::element::{Circle, Cross, DynElement, IntoDynElement as _, PathElement, Polygon};
+use plotters::element::{PathElement, Polygon};
 use plotters::prelude::{DrawingBackend, RGBColor, TRANSPARENT};
 use plotters::style::{Color as _, IntoTextStyle as _, ShapeStyle};
 
 use super::axis::{Axis, Scale, Unit};
+use super::curve::{Curve, Look, MARK, Point};
 use super::key::Key;
-use super::{Area, Drawn, FONT, Figure, LINE, PALETTE, TEXT, WIDTH};
+use super::{Area, BESIDE, Drawn, FONT, Figure, INK, LINE, RIGHT, TEXT, WIDTH};
 
 const GRID: RGBColor = RGBColor(215, 215, 215);
 const AXIS: RGBColor = RGBColor(70, 70, 70);
-pub(super) const INK: RGBColor = RGBColor(0, 0, 0);
-/// Pixels of a mark.
-pub(super) const MARK: i32 = 8;
 /// With more points than this, marks would hide each other: lines go without, others are small.
 const MOST_MARKS: usize = 60;
-/// Pixels: of a panel without its key, of the axis below the last, of the labels beside.
+/// Pixels: of a panel without its key, of the axis below the last.
 const PANEL: u32 = 370;
 const BELOW: u32 = 96;
-pub(super) const BESIDE: u32 = 130;
-pub(super) const RIGHT: u32 = 40;
 
 /// Panels on one horizontal axis; values are on logarithmic axes of their own.
 #[derive(Debug)]
@@ -36,69 +32,6 @@ pub struct Panel {
     title: String,
     unit: Unit,
     curves: Vec<Curve>,
-}
-
-/// Points that belong together.
-#[derive(Debug)]
-pub struct Curve {
-    name: String,
-    look: Look,
-    colour: RGBColor,
-    points: Vec<Point>,
-}
-
-/// A place on a curve; `None` where nothing is known, which parts a line.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Point {
-    /// Along the common axis.
-    pub x: f64,
-    /// The value.
-    pub y: Option<f64>,
-    /// The ends of its interval.
-    pub band: Option<(f64, f64)>,
-}
-
-/// How a curve is drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
-    /// A line through dots, intervals as a band.
-    Line,
-    /// A line alone, such as a fit, intervals as a band.
-    Plain,
-    /// Dots, intervals as bars.
-    Dot,
-    /// Crosses, intervals as bars.
-    Cross,
-    /// Rings, intervals as bars.
-    Ring,
-}
-
-impl Point {
-    /// A value with its interval.
-    #[must_use]
-    pub fn new(x: f64, y: Option<f64>, band: Option<(f64, f64)>) -> Self {
-        Self { x, y, band }
-    }
-
-    /// Without what has no place on a logarithmic axis.
-    fn positive(self) -> Self {
-        let is_positive = |value: &f64| value.is_finite() && *value > 0.0;
-        let band = self.band.filter(|(low, high)| is_positive(low) && is_positive(high));
-        Self { y: self.y.filter(is_positive), band, ..self }
-    }
-}
-
-impl Curve {
-    /// A curve in colour number `colour` of the palette; without a name it is not in the key.
-    #[must_use]
-    pub fn new(name: impl Into<String>, look: Look, colour: usize, points: impl IntoIterator<Item = Point>) -> Self {
-        let points = points.into_iter().map(Point::positive).collect();
-        Self { name: name.into(), look, colour: PALETTE[colour % PALETTE.len()], points }
-    }
-
-    fn is_known(&self) -> bool {
-        self.points.iter().any(|point| point.y.is_some())
-    }
 }
 
 impl Panel {
@@ -209,38 +142,6 @@ impl Panel {
             point.y.into_iter().chain(ends)
         });
         Axis::around(values, Scale::Log, self.unit, 0.06)
-    }
-}
-
-impl Look {
-    pub(super) fn has_line(self) -> bool {
-        matches!(self, Self::Line | Self::Plain)
-    }
-}
-
-impl Curve {
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub(super) fn look(&self) -> Look {
-        self.look
-    }
-
-    pub(super) fn stroke(&self) -> ShapeStyle {
-        self.colour.stroke_width(LINE)
-    }
-
-    pub(super) fn mark<B: DrawingBackend, C: Clone + 'static>(&self, at: C, size: i32) -> DynElement<'static, B, C>
-    where
-        Circle<C, i32>: plotters::element::Drawable<B>,
-        Cross<C, i32>: plotters::element::Drawable<B>,
-    {
-        match self.look {
-            Look::Line | Look::Plain | Look::Dot => Circle::new(at, size - 3, self.colour.filled()).into_dyn(),
-            Look::Cross => Cross::new(at, size, self.stroke()).into_dyn(),
-            Look::Ring => Circle::new(at, size, self.stroke()).into_dyn(),
-        }
     }
 }
 

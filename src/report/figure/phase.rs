@@ -3,7 +3,8 @@
 use std::f64::consts::PI;
 
 use super::axis::{Scale, Unit, label};
-use super::panels::{Curve, Look, Panel, Panels, Point};
+use super::curve::{Curve, Look, Point};
+use super::panels::{Panel, Panels};
 use crate::perturb::{temperature, temperature_range};
 
 /// Numbers of colours: of the natural range, what is shown, what was chosen, and lines of constant delta.

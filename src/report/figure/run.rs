@@ -1,7 +1,8 @@
 //! A run's figure: `R_f`, errors, `D_f` and `G_f` over training, each with its interval.
 
 use super::axis::{Scale, Unit};
-use super::panels::{Curve, Look, Panel, Panels, Point};
+use super::curve::{Curve, Look, Point};
+use super::panels::{Panel, Panels};
 use crate::journal::Series;
 
 /// What is known of a run; `None` if that is nothing.

@@ -2,7 +2,8 @@
 
 use super::PALETTE;
 use super::axis::{Scale, Unit};
-use super::panels::{Curve, Look, Panel, Panels, Point};
+use super::curve::{Curve, Look, Point};
+use super::panels::{Panel, Panels};
 use crate::predict::terms::Term;
 use crate::scaling::{LEVEL, Law, Network, QUANTITIES, Scaling};
 

@@ -1,7 +1,8 @@
 //! A sweep's figure: `R_f`, `D_f` and `G_f` over the size of the deformations, a curve for each cutoff.
 
 use super::axis::{Scale, Unit};
-use super::panels::{Curve, Look, Panel, Panels, Point};
+use super::curve::{Curve, Look, Point};
+use super::panels::{Panel, Panels};
 use crate::estimate::Estimate;
 use crate::event::Measurement;
 use crate::measure::sweep::{self, Sweep};

@@ -1,5 +1,7 @@
 //! A gallery as one picture: the phase space, then a row of pictures for each image and setting.
 
+use std::path::Path;
+
 use image::RgbImage;
 use image::imageops::{FilterType, resize};
 use plotters::element::{BitMapElement, Text};
@@ -8,10 +10,12 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{IntoTextStyle as _, TextStyle};
 
 use super::{HEADINGS, advice, how_shown, mesh, name, phase_space, told};
+use crate::error::{Error, Result};
 use crate::gallery::{Exhibit, Gallery, Setting, View};
+use crate::plan::Setup;
 use crate::report::document::visible;
 use crate::report::figure::panels::Panels;
-use crate::report::figure::{Area, Drawn, FONT, Figure, WIDTH};
+use crate::report::figure::{Area, Drawn, FONT, Figure, WIDTH, raster};
 
 /// Pixels: between pictures, around everything, of a line of text, of its letters.
 const GAP: u32 = 8;
@@ -20,6 +24,27 @@ const LINE: u32 = 28;
 const LETTERS: f64 = 20.0;
 /// As many letters as fit on a line of a figure's width.
 const LETTERS_A_LINE: usize = 115;
+
+/// A gallery as one picture, with everything that its page shows; for what takes pictures, such as a training's logger.
+///
+/// # Errors
+/// What it cannot be drawn for.
+pub fn picture(gallery: &Gallery) -> std::io::Result<RgbImage> {
+    raster(&Sheet::new(gallery))
+}
+
+/// The first images that a measurement of the network at `model` uses, as one picture.
+///
+/// # Errors
+/// As [`Setup::probe_for`] and [`Gallery::new`], and `Io` where it cannot be drawn.
+pub fn of_network(setup: &Setup, model: &Path) -> Result<RgbImage> {
+    let probe = setup.probe_for(&setup.read(model)?, &|_, _| ())?;
+    let gallery = Gallery::new(&probe, setup.perturber(probe.shape())?, Vec::new(), SHOWN, setup.draws())?;
+    picture(&gallery).map_err(Error::io(model, "draw the images of"))
+}
+
+/// As many images tell how deformations look.
+pub const SHOWN: usize = 2;
 
 /// What is to be drawn.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Where the daemon keeps its journal and its socket, and how other commands find them.
+//! Where the daemon keeps its journal and its socket, and how others find them.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,9 @@ use crate::path;
 const JOURNAL: &str = "journal.sqlite";
 
 /// The journal of a daemon that watches these directories.
+///
+/// # Errors
+/// `Setting` where there is no home directory to keep it in.
 pub fn journal_of(roots: &[PathBuf]) -> Result<PathBuf> {
     let mut names: Vec<_> = roots.iter().map(|root| path::to_bytes(root)).collect();
     names.sort();
@@ -21,6 +24,7 @@ pub fn journal_of(roots: &[PathBuf]) -> Result<PathBuf> {
 }
 
 /// The socket of the daemon that writes `journal`: its path is short, whatever the journal's.
+#[must_use]
 pub fn socket_of(journal: &Path) -> PathBuf {
     let journal = std::path::absolute(journal).unwrap_or_else(|_| journal.to_owned());
     let hash = hex::encode(&Sha256::digest(path::to_bytes(&journal))[..8]);
@@ -35,14 +39,21 @@ fn state_folder() -> Result<PathBuf> {
 }
 
 /// A run and the journal that knows it.
+#[derive(Debug)]
 pub struct Known {
+    /// The journal, for reading.
     pub journal: Journal,
+    /// The run's canonical path.
     pub run: String,
+    /// Its number in the journal.
     pub id: i64,
 }
 
 /// Finds the run of directory `run`: in the journal that is named, else in the one that a running daemon writes, else in
 /// the one written last.
+///
+/// # Errors
+/// `UnknownRun` if none knows it, `Journal` if the one that is named cannot be read.
 pub fn find(run: &Path, named: Option<&Path>) -> Result<Known> {
     // One that is deleted is found by its name.
     let run = run.canonicalize().or_else(|_| std::path::absolute(run)).unwrap_or_else(|_| run.to_owned());
@@ -73,6 +84,7 @@ pub fn find(run: &Path, named: Option<&Path>) -> Result<Known> {
 }
 
 /// The socket of the daemon that writes `journal` now, if one does.
+#[must_use]
 pub fn live_socket(journal: &Path) -> Option<PathBuf> {
     let note: Value = serde_json::from_str(&journal::holder(journal)?).ok()?;
     note["socket"].as_str().map(PathBuf::from)

@@ -1,0 +1,144 @@
+//! The flags that every measuring command shares.
+#![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use super::terminal::Format;
+use crate::backend::{Engine, PerturbOn, Provider};
+use crate::config::Perturbation;
+use crate::error::{Error, Result};
+use crate::estimate::Estimator;
+use crate::perturb::{Deformation, Interpolation, Size};
+use crate::probe::{Layout, Shape};
+
+/// Flags shared by every command that measures, those of deformations among them; each overrides `relstab.toml`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Shared<D: Deforming = One> {
+    /// Probe images: a folder of images (one sub-folder a class, or flat), .npy, .npz (arrays `images` and `labels`), IDX, CIFAR
+    /// batches, Hugging Face Parquet, WebDataset tar; a folder of shards
+    #[arg(long, value_name = "SRC")]
+    pub probe: Option<PathBuf>,
+    /// Images to draw from the probe set, by class where it has labels [default: 500]
+    #[arg(long, value_name = "N")]
+    pub images: Option<usize>,
+    /// Deformations, and noises, of each image [default: 4]
+    #[arg(long, value_name = "N")]
+    pub draws: Option<u32>,
+    #[command(flatten)]
+    pub deforming: D,
+    /// How deformed images are read [default: bilinear]
+    #[arg(long, value_enum)]
+    pub interpolation: Option<Interpolation>,
+    /// Reading of "typical" in the headline [default: coordinate_median]
+    #[arg(long, value_enum)]
+    pub estimator: Option<Estimator>,
+    /// Take more images, then more draws, until the 95% interval of R_f has this relative half-width
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    pub precision: Option<f64>,
+    /// Seed of everything random [default: 0]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Order of the probe set's axes, where it cannot be told from the sizes
+    #[arg(long, value_enum)]
+    pub layout: Option<Layout>,
+    /// Channels, height and width, where the probe set holds each image as one row
+    #[arg(long, value_name = "CxHxW")]
+    pub image_shape: Option<Shape>,
+    /// Images that cannot be decoded to pass over [default: 0]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub max_bad: usize,
+    /// What the training did to its images: a preset (imagenet, cifar10, ...), a preprocessor_config.json of Hugging Face or
+    /// config.json of timm, or resize=256,crop=224,resample=bicubic,color=rgb,rescale=1
+    #[arg(long, value_name = "NAME|FILE")]
+    pub preprocess: Option<String>,
+    /// Mean to subtract, one value or one for each channel, for pixels in [0, 1]
+    #[arg(long, value_name = "M,...", value_delimiter = ',', allow_negative_numbers = true)]
+    pub mean: Option<Vec<f32>>,
+    /// Standard deviation to divide by, one value or one for each channel
+    #[arg(long, value_name = "S,...", value_delimiter = ',', allow_negative_numbers = true)]
+    pub std: Option<Vec<f32>>,
+    /// Law that predicts the test error: a preset (cifar10, fashionmnist-c3, ...) or one that calibrate saved
+    #[arg(long, value_name = "NAME")]
+    pub law: Option<String>,
+    /// Apply the law whatever the settings it was fitted at
+    #[arg(long)]
+    pub force_law: bool,
+    /// Engine that runs the network
+    #[arg(long, value_enum, default_value_t = Engine::Auto)]
+    pub backend: Engine,
+    /// Where ONNX Runtime computes
+    #[arg(long, value_enum, default_value_t = Provider::Auto)]
+    pub provider: Provider,
+    /// Which of the GPUs that CUDA_VISIBLE_DEVICES shows [default: 0]
+    #[arg(long, value_name = "N")]
+    pub device: Option<u16>,
+    /// GPU memory for weights and activations, such as 2GiB; batches that it does not hold are halved
+    #[arg(long, value_name = "SIZE")]
+    pub gpu_memory_limit: Option<ByteSize>,
+    /// Where images are perturbed: on a GPU where that is quicker, here, or by a graph in front of the network
+    #[arg(long, value_enum, default_value_t = PerturbOn::Auto)]
+    pub perturb_on: PerturbOn,
+    /// The ONNX Runtime library, or the folder it lies in
+    #[arg(long, value_name = "PATH")]
+    pub onnxruntime: Option<PathBuf>,
+    /// Output to measure [default: the first that may be class logits]
+    #[arg(long, value_name = "NAME")]
+    pub output: Option<String>,
+    /// Order of the network's axes, where its input does not tell
+    #[arg(long, value_enum)]
+    pub input_layout: Option<Layout>,
+    /// Cores to use [default: all]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// Flags of how smoothly and how far images are deformed.
+pub trait Deforming: clap::Args {
+    /// `default`, with the cutoff and the size that these flags and `relstab.toml` say.
+    fn over(&self, file: &Perturbation, default: Deformation) -> Result<Deformation>;
+}
+
+/// The flags of commands that measure at one cutoff and size.
+#[derive(Debug, Clone, clap::Args)]
+pub struct One {
+    /// Cutoff of the deformations, in half-waves: larger is rougher [default: 3]
+    #[arg(long, value_name = "C")]
+    cutoff: Option<u32>,
+    /// Typical displacement, pixels [default: 1.0]
+    #[arg(long, value_name = "PIXELS", conflicts_with = "temperature", allow_negative_numbers = true)]
+    delta: Option<f64>,
+    /// Temperature of the deformations, instead of --delta
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    temperature: Option<f64>,
+}
+
+impl Deforming for One {
+    fn over(&self, file: &Perturbation, default: Deformation) -> Result<Deformation> {
+        let size = match (self.delta, self.temperature) {
+            (None, None) => (file.delta, file.temperature),
+            given => given,
+        };
+        let size = match size {
+            (Some(_), Some(_)) => {
+                return Err(Error::setting("relstab.toml: [perturbation]", "delta or temperature", "both"));
+            }
+            (Some(delta), None) => Size::Delta(delta),
+            (None, Some(temperature)) => Size::Temperature(temperature),
+            (None, None) => default.size,
+        };
+        Ok(Deformation { cutoff: self.cutoff.or(file.cutoff).unwrap_or(default.cutoff), size, ..default })
+    }
+}
+
+/// A time as people write it.
+pub fn duration(text: &str) -> std::result::Result<Duration, String> {
+    let duration: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    Duration::try_from(duration).map_err(|_| "expected a time such as 500ms, 2s or 1m".to_owned())
+}

@@ -1,0 +1,76 @@
+//! What people and programs see of a command: results, complaints, and how far it is.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::error::{Error, Result};
+use crate::event::Measurement;
+use crate::measure::Progress;
+use crate::plan::{Resolved, Setup};
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, strum::Display)]
+#[strum(serialize_all = "lowercase")]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// A line for people on standard error; that nobody reads it is no failure.
+pub fn complain(kind: &str, text: &str) {
+    let _ = writeln!(io::stderr(), "{kind}: {text}");
+}
+
+/// Prints to standard output.
+pub fn print(text: &str) -> Result<()> {
+    is_read(text).map(|_| ())
+}
+
+/// As [`print`]; gives whether anybody still reads: one who has gone away, as `head` does, has read enough.
+pub fn is_read(text: &str) -> Result<bool> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        result => result.map(|()| true).map_err(Error::io("standard output".as_ref(), "write")),
+    }
+}
+
+pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    print(&line(serde_json::to_string_pretty(value))?)
+}
+
+pub fn line(json: serde_json::Result<String>) -> Result<String> {
+    let text = json.map_err(|error| Error::io("standard output".as_ref(), "write")(error.into()))?;
+    Ok(text + "\n")
+}
+
+/// Reads and measures one network behind a bar; `resolved` as in [`Setup::measure`].
+pub fn measure_file(setup: &Setup, path: &Path, resolved: &mut Option<Resolved>) -> Result<Measurement> {
+    with_progress(|progress| setup.measure(setup.read(path)?, resolved, progress))
+}
+
+/// Runs `work` behind a bar on a terminal, behind nothing in a pipe.
+pub fn with_progress<T>(work: impl FnOnce(Progress) -> T) -> T {
+    let bar = progress_bar();
+    let result = work(&|done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    result
+}
+
+fn progress_bar() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} images, {eta} left");
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5));
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

@@ -1,0 +1,53 @@
+//! What is here to measure with, as people read it.
+
+use crate::backend::Driver;
+use crate::checkpoint::Metadata;
+use crate::doctor::{Diagnosis, Inspection, Tried};
+
+/// A diagnosis on lines of its own, then what is said of a network.
+#[must_use]
+pub fn text(found: &Diagnosis) -> String {
+    let mut lines = vec![format!("relstab {}, {} cores", found.relstab, found.cores)];
+    match (&found.onnxruntime, &found.onnxruntime_missing) {
+        (Some(library), _) => {
+            lines.push(format!("onnxruntime  {}", library.version));
+            lines.push(format!("             {} (found by: {})", library.path.display(), library.found_by));
+            for Tried { provider, difference, failure } in &library.providers {
+                let agrees = || format!("computes what tract does, to {:.0e}", difference.unwrap_or_default());
+                lines.push(format!("             {provider}: {}", failure.clone().unwrap_or_else(agrees)));
+            }
+        }
+        (None, Some(reason)) => lines.push(format!("onnxruntime  not usable: {reason}")),
+        (None, None) => {}
+    }
+    for candidate in found.candidates.iter().skip(1) {
+        lines.push(format!("             also there: {candidate}"));
+    }
+    lines.push(format!("tract        {}, embedded", found.tract));
+    match &found.driver {
+        None => lines.push("gpu          no driver".to_owned()),
+        Some(Driver { version, cuda: (major, minor), gpus }) => {
+            lines.push(format!("gpu          driver {version}, for CUDA {major}.{minor} and older"));
+            lines.extend(gpus.iter().map(|gpu| format!("             {gpu}")));
+        }
+    }
+    for missing in &found.cuda_missing {
+        lines.push(format!("cuda lacks   {missing}"));
+    }
+    let used = if found.onnxruntime.is_some() { "onnxruntime" } else { "tract" };
+    lines.push(format!("--backend auto uses {used}"));
+    let mut text = lines.join("\n") + "\n";
+    if let Some(Inspection { model, input, outputs, metadata, preview }) = &found.network {
+        text += &format!("\n{}\n  {:<16} {input}\n", model.display(), "input");
+        for output in outputs {
+            text += &format!("  {:<16} {output}\n", "has output");
+        }
+        if let Ok(said) = serde_json::to_string(metadata)
+            && *metadata != Metadata::default()
+        {
+            text += &format!("  {:<16} {said}\n", "says of itself");
+        }
+        text += &super::preview::text(preview);
+    }
+    text
+}
