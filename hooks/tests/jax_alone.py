@@ -16,6 +16,7 @@ import numpy
 import optax
 import pytest
 import relstab
+import relstab.jax
 from daemons import DAEMON, SETTINGS, Unlucky, assert_measured, history
 from flax import linen, nnx
 from jax.experimental import multihost_utils
@@ -158,8 +159,6 @@ class Linen(linen.Module):
 def test_weights_of_any_function_go_into_one_trace(
     data: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    import relstab.jax
-
     traces = []
     export = relstab.jax._export
 

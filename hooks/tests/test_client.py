@@ -19,13 +19,12 @@ import numpy
 import pytest
 import relstab
 import torch
+from daemons import DAEMON, history
 from relstab.callback import Settings
 from relstab.config import prepare
-from relstab.export import metadata_props, opened_atomically, write_atomically
+from relstab.files import metadata_props, opened_atomically, write_atomically
 from relstab.torch import Exporter
 from training import Digits, network
-
-DAEMON: dict[str, Any] = {"images": 60, "draws": 1, "backend": "tract"}
 
 
 def free_port() -> int:
@@ -74,8 +73,7 @@ def test_an_error_told_just_before_the_end_is_kept(run: Path) -> None:
         monitor.close()
         assert set(threading.enumerate()) <= others
         next(event for event in relstab.Client.of(run).events([run], since=0) if event["type"] == "measured")
-    command = [sys.executable, "-m", "relstab", "history", str(run), "--format=json"]
-    (entry,) = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    (entry,) = history(run)
     assert entry["measurement"]["metadata"]["val_error"] == 0.125
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import islice
@@ -214,8 +215,13 @@ def pytorch(
     return build
 
 
-def quantized(path: Path) -> Forward:
-    """ONNX Runtime's static INT8, QuantizeLinear and DequantizeLinear around each layer."""
+def quantized(path: Path, reduce_range: bool = True) -> Forward:
+    """ONNX Runtime's static INT8, QuantizeLinear and DequantizeLinear around each layer.
+
+    Weights of 7 bits: processors with AVX2 and without VNNI add pairs of products of 8 bits in 16 bits, where weights of 8
+    bits overflow (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html). The fused kernels of
+    ONNX Runtime then compute another network than the file holds.
+    """
     onnxruntime: Any = import_module("onnxruntime")
     quantization: Any = import_module("onnxruntime.quantization")
     floats = path.with_name("float.onnx")
@@ -226,8 +232,13 @@ def quantized(path: Path) -> Forward:
         reader(quantization.CalibrationDataReader, IMAGES[:64]),
         quant_format=quantization.QuantFormat.QDQ,
         per_channel=True,
+        reduce_range=reduce_range,
     )
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    settings = onnxruntime.SessionOptions()
+    if not reduce_range:
+        # As the file says: the fused kernels come with the extended optimisations.
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
     return lambda images: numpy.asarray(session.run(None, {"images": images})[0])
 
 
@@ -244,6 +255,8 @@ CASES: dict[str, Case] = {
     "jax2onnx": Case(jax2onnx, alone=("flax", "jax2onnx")),
     "scikit_learn": Case(scikit_learn, images=digits()),
     "quantized": Case(quantized),
+    # Which fused kernels overflow depends on the processor: what ONNX Runtime makes of this one is not asserted.
+    "quantized_8_bits": Case(partial(quantized, reduce_range=False), backends=("tract",)),
     "float16": Case(pytorch(lambda: Convolutions().half(), torch.float16), backends=("onnxruntime",)),
     "bfloat16": Case(pytorch(Within, torch.bfloat16), backends=("onnxruntime",)),
     "float64": Case(pytorch(lambda: fully_connected().double(), torch.float64), backends=("onnxruntime",)),

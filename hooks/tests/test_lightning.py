@@ -13,6 +13,7 @@ import relstab
 import relstab.torch
 import torch
 import wandb
+from daemons import DAEMON
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from relstab.lightning import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -21,7 +22,6 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.tensorboard import SummaryWriter
 from training import TRAINED, Digits, network
 
-DAEMON: dict[str, Any] = {"images": 60, "draws": 1, "backend": "tract"}
 # A law for these settings is none that anybody fitted: it is only to be applied.
 LAW: dict[str, Any] = {"law": "cifar10", "force_law": True}
 

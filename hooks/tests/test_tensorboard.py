@@ -9,6 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from daemons import history
 from serving import BUNDLED, CHECKPOINTS, bundled_run, eventually, serving
 from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 from tensorboard.util.tensor_util import make_ndarray
@@ -45,11 +46,6 @@ def told(board: Path, run: str) -> dict[str, list[tuple[int, float, float]]]:
     for tag in accumulator.Tags()["scalars"]:
         points[tag] += [(event.step, event.value, event.wall_time) for event in accumulator.Scalars(tag)]
     return points
-
-
-def history(folder: Path) -> list[dict[str, Any]]:
-    command = ["relstab", "history", str(folder), "--format", "json"]
-    return list(json.loads(subprocess.run(command, capture_output=True, check=True).stdout))
 
 
 def single(number: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -16,8 +15,10 @@ import numpy
 import onnx
 import pytest
 import relstab
+import relstab.torch
 import torch
-from relstab.export import difference
+from daemons import history
+from relstab.exporter import difference
 from relstab.torch import Exporter, Monitor
 from test_measure import r_f, torch_forward
 from torch import nn
@@ -34,8 +35,6 @@ def undisturbed(digits: Digits) -> list[str]:
 
 def exports_of(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
     """Networks that are traced from now on."""
-    import relstab.torch
-
     exports: list[nn.Module] = []
     export = relstab.torch._export
 
@@ -67,18 +66,14 @@ def test_every_checkpoint_comes_back_and_a_rule_stops(digits: Digits, tmp_path: 
         assert 3 <= len(models) < 40
         assert monitor.best is not None
         assert "did not improve" in (monitor.stop_reason or "")
-        history = json.loads(
-            subprocess.run(
-                [sys.executable, "-m", "relstab", "history", run, "--format=json"], check=True, capture_output=True
-            ).stdout
-        )
-        assert [entry["state"] for entry in history] == ["measured"] * len(models)
+        entries = history(run)
+        assert [entry["state"] for entry in entries] == ["measured"] * len(models)
         assert len(logged) == len(models)
         monitor.close()
 
     # The numbers in the journal are those of PyTorch's own passes.
     perturbed = relstab.perturb(*digits.probe, images=120, draws=2)
-    for entry in history:
+    for entry in entries:
         model = network()
         model.load_state_dict(models[entry["path"]])
         measured = entry["measurement"]["r_f"]["value"]
@@ -174,8 +169,6 @@ def test_weights_are_replaced_in_one_trace(digits: Digits, monkeypatch: pytest.M
 def test_a_graph_that_folds_its_weights_is_exported_whole(
     digits: Digits, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import relstab.torch
-
     def optimised(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
         shapes = ({0: torch.export.Dim("batch", min=1)},)
         program = torch.onnx.export(module, (example,), dynamo=True, dynamic_shapes=shapes, verbose=False)
@@ -222,8 +215,6 @@ def test_an_export_that_fails_is_one_warning(
 
 
 def test_a_graph_that_is_not_the_network_is_traced_once(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
-    import relstab.torch
-
     exports = []
     export = relstab.torch._export
 
@@ -241,8 +232,6 @@ def test_a_graph_that_is_not_the_network_is_traced_once(digits: Digits, monkeypa
 
 
 def test_memory_that_was_short_may_be_there_again(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
-    import relstab.torch
-
     export = relstab.torch._export
 
     def short(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:

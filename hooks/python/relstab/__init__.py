@@ -3,7 +3,8 @@
 from ._command import RelstabError
 from .client import Client
 from .daemon import Daemon, start
-from .export import Exporter
+from .exporter import Exporter
+from .files import exports
 from .measure import check, measure, perturb
 from .monitor import Monitor
 from .records import Check, CheckReport, Estimate, Measurement, Perturbed, Prediction
@@ -25,3 +26,12 @@ __all__ = [
     "perturb",
     "start",
 ]
+
+
+def _torch(model: object, images: object) -> bytes:
+    from .torch import Exporter
+
+    return Exporter(images).snapshot(model)()  # type: ignore[arg-type]
+
+
+exports["torch.nn.modules.module.Module"] = _torch

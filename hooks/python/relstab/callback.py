@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ._command import is_first_rank
-from .config import Rule, images_of, prepare
+from .config import prepare
+from .images import images_of
 from .monitor import Monitor
 
 _log = logging.getLogger("relstab")
@@ -31,14 +32,11 @@ class Settings:
         every: int = 1,
         probe: object = None,
         example: object = None,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
-        law: str | None = None,
-        stop: Rule | Sequence[Rule] = (),
+        **settings: Any,
     ) -> None:
         super().__init__()
         if is_first_rank():
-            prepare(run_dir, probe=probe, mean=mean, std=std, law=law, stop=stop)
+            prepare(run_dir, probe=probe, **settings)
         self._run_dir, self._every, self._val_error = run_dir, every, val_error
         self._example = images_of(example, probe)
         #: That of the present training, or of the last one.

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ._command import run
@@ -124,25 +123,19 @@ class _Connection:
     def __init__(self, address: str, timeout: float) -> None:
         self.timeout = timeout
         self.rest = b""
-        if "/" in address:
-            self.socket = socket.socket(socket.AF_UNIX)
-            self.socket.settimeout(timeout)
-            try:
-                self.socket.connect(address)
-            except OSError:
-                self.socket.close()
-                raise
-        else:
-            host, _, port = address.rpartition(":")
-            self.socket = socket.create_connection((host, int(port)), timeout)
+        is_unix = "/" in address
+        host, _, port = address.rpartition(":")
+        self.socket = socket.socket(socket.AF_UNIX) if is_unix else socket.create_connection((host, int(port)), timeout)
         try:
+            self.socket.settimeout(timeout)
+            if is_unix:
+                self.socket.connect(address)
             self.hello = next(self.lines())
+            if (protocol := self.hello.get("protocol")) != 1:
+                raise ValueError(f"protocol {protocol} where 1 was expected: update the relstab package")
         except BaseException:
             self.socket.close()
             raise
-        if self.hello.get("protocol") != 1:
-            self.socket.close()
-            raise ValueError(f"protocol {self.hello.get('protocol')} where 1 was expected: update the relstab package")
 
     def send(self, request: Event) -> None:
         self.socket.sendall(json.dumps(request).encode() + b"\n")
@@ -175,7 +168,5 @@ class _Connection:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.socket.close()

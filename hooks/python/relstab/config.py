@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .export import opened_atomically, write_atomically
+from .files import write_atomically
+from .images import put_probe
 
 Rule = Mapping[str, str | float | bool]
 
@@ -17,13 +17,6 @@ _log = logging.getLogger("relstab")
 
 _CONFIG = "relstab.toml"
 _MARK = "# Written by relstab.Monitor; remove this line to keep your own."
-#: Not a name that somebody would give to images of their own: what bears it is replaced.
-_PROBE = "relstab-probe"
-
-
-def images_of(example: object, probe: object) -> object:
-    """The images to trace a network with: `example`, else those of `probe`."""
-    return example if example is not None else (probe[0] if isinstance(probe, tuple) else probe)
 
 
 def prepare(
@@ -62,45 +55,10 @@ def _write_config(
         lines += ["[[stop]]", *(f"{name} = {_toml(value)}" for name, value in rule.items())]
     # After everything else that may fail.
     if probe is not None:
-        lines.insert(0, f"probe = {_toml(_save_probe(run_dir, probe))}")
+        lines.insert(0, f"probe = {_toml(put_probe(run_dir, probe))}")
     write_atomically(config, "\n".join([_MARK, *lines, ""]).encode())
 
 
 def _toml(value: object) -> str:
     """A value as TOML has it; NumPy's numbers, and tensors of one, are numbers too."""
     return json.dumps(value, default=lambda number: number.item())
-
-
-def _save_probe(run_dir: Path, probe: object) -> str:
-    from .measure import save_probe
-
-    if isinstance(probe, (str, os.PathLike)):
-        source = Path(probe)
-        labels = next((file for file in map(source.with_name, _labels_names(source.name)) if file.is_file()), None)
-        if labels is None:
-            name = _PROBE + "".join(source.suffixes)
-        else:
-            # A name that tells that of the labels, too.
-            name = source.name if source.name.startswith(_PROBE) else f"{_PROBE}-{source.name}"
-            _copy(labels, run_dir / _labels_names(name)[0])
-        _copy(source, run_dir / name)
-        return name
-    images, labels = probe if isinstance(probe, tuple) else (probe, None)
-    path = run_dir / f"{_PROBE}.npz"
-    with opened_atomically(path) as file:
-        save_probe(file, images, labels)
-    return path.name
-
-
-def _labels_names(name: str) -> list[str]:
-    """Where the command looks for the labels of an IDX file, in its order: `t10k-labels-idx1-ubyte` for
-    `t10k-images-idx3-ubyte`, zipped or not."""
-    labels = name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
-    plain = labels.removesuffix(".gz")
-    return [] if labels == name else [labels, f"{plain}.gz", plain]
-
-
-def _copy(source: Path, path: Path) -> None:
-    if not path.exists() or not path.samefile(source):
-        with source.open("rb") as given, opened_atomically(path) as file:
-            shutil.copyfileobj(given, file)

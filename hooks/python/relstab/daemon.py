@@ -7,7 +7,6 @@ import logging
 import os
 import subprocess
 import time
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ._command import Option, RelstabError, environment, find, flags, is_first_rank
@@ -52,9 +51,7 @@ class Daemon:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 

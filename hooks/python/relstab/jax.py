@@ -24,18 +24,14 @@ from jax.experimental import multihost_utils
 from jax.extend.core import jaxpr_as_fun
 from numpy.typing import NDArray
 
-from . import export, monitor
-from .config import images_of
-from .export import TOLERANCE, difference, random_numbers_kept
-from .measure import examples
+from . import exporter, monitor
+from .exporter import Failures, examples, hold_to, random_numbers_kept
+from .images import images_of
 
 _log = logging.getLogger("relstab")
 
 #: `forward(model, images)` gives logits, as in evaluation.
 Forward = Callable[[Any, Any], Any]
-
-#: Images that the export is tried on.
-_TRIED = 4
 
 
 class Monitor(monitor.Monitor):
@@ -53,7 +49,7 @@ class Monitor(monitor.Monitor):
         forward: Forward | None = None,
         example: object = None,
         probe: object = None,
-        exporter: export.Exporter | None = None,
+        exporter: exporter.Exporter | None = None,
         **settings: Any,
     ) -> None:
         exporter = exporter or Exporter(images_of(example, probe), forward)
@@ -76,13 +72,12 @@ class Exporter:
     def __init__(self, images: object, forward: Forward | None = None) -> None:
         self._images, self._forward = images, forward
         self._trace: _Trace | None = None
-        self._failures = export.Failures()
+        self._failures = Failures()
 
     def snapshot(self, model: Any) -> Callable[[], bytes]:
         leaves, structure, rebuild = _taken_apart(model)
         weights = {index: _copied(leaf) for index, leaf in enumerate(leaves) if _is_weight(leaf)}
         kind = (structure, {index: array.shape for index, array in weights.items()})
-        self._failures.recall(kind)
         trace = self._trace
         if trace is None or trace.kind != kind:
             forward = self._forward or _called(model)
@@ -92,11 +87,8 @@ class Exporter:
                 parts = [replaced.get(index, leaf) for index, leaf in enumerate(leaves)]
                 return jax.tree.leaves(forward(rebuild(parts), images))[0]
 
-            try:
-                trace = self._trace = _Trace(kind, logits, weights, examples(self._images, _TRIED))
-            except Exception as error:
-                self._failures.note(kind, error)
-                raise
+            with self._failures.trying(kind):
+                trace = self._trace = _Trace(kind, logits, weights, examples(self._images))
         return lambda: trace.filled(weights)
 
 
@@ -129,9 +121,7 @@ class _Trace:
             slot.raw_data = array.tobytes()
         network = bytes(self._network.SerializeToString())
         if self._trial is not None:
-            found = difference(network, *self._trial)
-            if found > TOLERANCE:
-                raise ValueError(f"the exported network's outputs differ from JAX's by {found:.1%}")
+            hold_to(network, *self._trial, "JAX")
             self._trial = None
         return network
 

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from .callback import Settings
-from .export import Exporter
+from .exporter import Exporter
 from .monitor import Monitor
 
 

@@ -13,12 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .client import Client, socket_of
 from .config import Rule, prepare
-from .export import Exporter, metadata_props, onnx_bytes, write_atomically
+from .exporter import Exporter
+from .files import metadata_props, onnx_bytes, write_atomically
 from .loggers import Sink, sink
 from .records import Measurement
 
@@ -152,9 +152,7 @@ class Monitor:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def log(self) -> None:

@@ -18,19 +18,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from . import export, monitor
+from . import exporter, monitor
 from ._command import RelstabError
-from .config import images_of
-from .export import TOLERANCE, difference, random_numbers_kept
-from .measure import examples
+from .exporter import Failures, examples, hold_to, random_numbers_kept
+from .images import images_of
 
 if TYPE_CHECKING:
     import onnx
 
 _log = logging.getLogger("relstab")
-
-#: Images that the export is tried on.
-_TRIED = 4
 
 
 class Monitor(monitor.Monitor):
@@ -46,7 +42,7 @@ class Monitor(monitor.Monitor):
         *,
         example: object = None,
         probe: object = None,
-        exporter: export.Exporter | None = None,
+        exporter: exporter.Exporter | None = None,
         **settings: Any,
     ) -> None:
         exporter = exporter or Exporter(images_of(example, probe))
@@ -73,34 +69,24 @@ class Exporter:
     def __init__(self, images: object, *, layout: str | None = "nchw") -> None:
         self._images, self._layout = images, layout
         self._trace: _Trace | None = None
-        self._failures = export.Failures()
+        self._failures = Failures()
 
     def snapshot(self, model: nn.Module) -> Callable[[], bytes]:
         module = unwrapped(model)
         described = (repr(module), _kinds(_tensors(module)))
-        self._failures.recall(described)
-        with _evaluated(module):
+        with self._failures.trying(described), _evaluated(module):
             weights = {name: _copied(tensor) for name, tensor in _tensors(module).items()}
             trace = self._trace
             if trace is None or not trace.fits(module, weights):
-                try:
-                    trace = self._trace = _Trace(module, weights, self._example(module), self._layout)
-                except Exception as error:
-                    self._failures.note(described, error)
-                    raise
+                trace = self._trace = _Trace(module, weights, self._example(module), self._layout)
         return lambda: self._filled(trace, weights, described)
 
     def _filled(self, trace: _Trace, weights: Mapping[str, Tensor], described: object) -> bytes:
-        is_tried = trace.is_tried
-        try:
+        with contextlib.nullcontext() if trace.is_tried else self._failures.trying(described):
             return trace.filled(weights)
-        except Exception as error:
-            if not is_tried:
-                self._failures.note(described, error)
-            raise
 
     def _example(self, module: nn.Module) -> Tensor:
-        images = torch.from_numpy(examples(self._images, _TRIED))
+        images = torch.from_numpy(examples(self._images))
         like = next((tensor for tensor in module.parameters() if tensor.is_floating_point()), images)
         return images.to(like.device)
 
@@ -161,15 +147,13 @@ class _Trace:
 
     def _try(self, other: Mapping[str, Tensor], example: Tensor, expected: Tensor, plain: Tensor) -> None:
         as_traced = self._network.SerializeToString()
-        with contextlib.suppress(RelstabError):
-            if difference(self._fill(other), example.numpy(), expected.numpy(), layout=self._layout) <= TOLERANCE:
-                self._own = None
-                return
+        with contextlib.suppress(RelstabError, ValueError):
+            hold_to(self._fill(other), example.numpy(), expected.numpy(), "PyTorch", layout=self._layout)
+            self._own = None
+            return
         self._network.ParseFromString(as_traced)
         self._slots, self._is_replaceable = [], False
-        found = difference(as_traced, example.numpy(), plain.numpy(), layout=self._layout)
-        if found > TOLERANCE:
-            raise ValueError(f"the exported network's outputs differ from PyTorch's by {found:.1%}")
+        hold_to(as_traced, example.numpy(), plain.numpy(), "PyTorch", layout=self._layout)
         _log.warning("weights cannot be replaced in the exported graph: every checkpoint is a whole export")
 
 
