@@ -4,40 +4,36 @@
     python models/zoo --small --relstab target/release/relstab     # two CPU cores, hours in pieces
     python models/zoo --full --relstab target/release/relstab      # a GPU
     python models/zoo --long --relstab target/release/relstab      # for stop rules: long trainings, many checkpoints
+    python models/zoo --paper --relstab target/release/relstab     # the paper's regime: trained to the end (paper.py)
 
-results.csv (long.csv for --long) says what is done: a training whose rows it holds is not done again, one that was interrupted starts over.
-Several processes may run side by side.
+results.csv (long.csv for --long, paper.csv for --paper) says what is done: a training whose rows it holds is not done again. One that
+was interrupted starts over, with --paper from its last epoch. Several processes may run side by side.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import csv
-import fcntl
 import itertools
-import json
-import math
-import os
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import data as datasets
 import networks
+import paper
+import table
 from export import Exporter
+from table import Row
+from tensors import Tensors, error
 
 HERE = Path(__file__).parent
 # Cutoff and typical displacement in pixels; c = 15 folds at delta 1.
 SETTINGS = ((3, 1.0), (5, 1.0), (15, 0.5))
-ESTIMATORS = ("coordinate_median", "median", "mean")
 # Average confidence, and agreement of the predicted class with that of the clean image.
 SCORES = (
     *("confidence_clean", "confidence_deformed", "confidence_noisy"),
@@ -45,13 +41,11 @@ SCORES = (
 )
 FIELDS = [
     *("architecture", "data_set", "size", "train_size", "seed", "step", "epoch", "parameters", "error"),
-    *("cutoff", "delta", "interpolation", "images", "draws"),
-    *("r_f", "low", "high"),
-    *(f"{quantity}_{estimator}" for estimator in ESTIMATORS for quantity in ("r_f", "d_f", "g_f")),
+    *table.SETTINGS,
+    *table.READINGS,
     *SCORES,
-    *("displacement_rms_px", "folded_share", "near_initial", "backend", "relstab"),
+    *table.WORKINGS,
 ]
-Row = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -109,33 +103,6 @@ class Training:
         """Whether a row of the results belongs to this training."""
         mine = (self.data_set, self.architecture, str(self.train_size), str(self.seed), self.size.name)
         return mine == tuple(row[key] for key in ("data_set", "architecture", "train_size", "seed", "size"))
-
-
-class Tensors:
-    """A data set on the device, normalised batch by batch."""
-
-    def __init__(self, data: datasets.DataSet, device: str) -> None:
-        self.data, self.device = data, device
-        self.mean, self.std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (data.mean, data.std))
-        self.train, self.test = (
-            (torch.tensor(x).to(device), torch.tensor(y).to(device)) for x, y in (data.train, data.test)
-        )
-
-    def normalised(self, images: Tensor) -> Tensor:
-        return (images.float() / 255 - self.mean) / self.std
-
-
-@torch.no_grad()
-def error(network: nn.Module, tensors: Tensors, count: int) -> float:
-    """Share of the first `count` test images that are misclassified."""
-    network.eval()
-    images, labels = tensors.test[0][:count], tensors.test[1][:count]
-    wrong = sum(
-        int((network(tensors.normalised(x)).argmax(1) != y).sum().item())
-        for x, y in zip(torch.split(images, 500), torch.split(labels, 500), strict=True)
-    )
-    network.train()
-    return wrong / len(labels)
 
 
 def steps_to_export(total: int, per_epoch: int, size: Size) -> set[int]:
@@ -202,90 +169,32 @@ def train(job: Training, tensors: Tensors, folder: Path) -> list[Path]:
     return files
 
 
-def measure(relstab: list[str], file: Path, probe: Path, size: Size) -> Iterator[Row]:
-    """One row for each of the settings."""
-    for cutoff, delta in size.settings:
-        flags = ["--probe", str(probe), "--images", "500", "--draws", str(size.draws), "--format", "json"]
-        flags += ["--cutoff", str(cutoff), "--delta", str(delta), "--law", "cifar10", "--force-law"]
-        done = subprocess.run([*relstab, "measure", str(file), *flags], check=False, capture_output=True, text=True)
-        if done.returncode not in (0, 8):  # 8: R_f is undefined, which the record says
-            raise RuntimeError(f"{file}: {done.stderr}")
-        yield row(json.loads(done.stdout), size, relstab_version(relstab))
-
-
-def row(record: dict[str, Any], size: Size, version: str) -> Row:
-    """What is kept of a measurement's record."""
-    about, r_f, settings = record["metadata"], record["r_f"] or {}, record["settings"]
-    values: dict[str, object] = {
-        **{key: about.get(key, "") for key in ("architecture", "data_set", "train_size", "seed", "step", "epoch")},
-        "parameters": about["parameters"],
-        "size": size.name,
-        "error": about["val_error"],
-        **{key: settings[key] for key in ("cutoff", "delta", "interpolation")},
-        "images": record["probe"]["images"],
-        "draws": settings["draws"],
-        **{name: r_f.get(key, "") for name, key in (("r_f", "value"), ("low", "low"), ("high", "high"))},
-        "displacement_rms_px": record["displacement_rms_px"],
-        "folded_share": record["folded_share"],
-        "near_initial": int(record["prediction"] is None),
-        "backend": record["backend"]["name"],
-        "relstab": version,
-    }
-    for estimator, quantity in itertools.product(ESTIMATORS, ("r_f", "d_f", "g_f")):
-        values[f"{quantity}_{estimator}"] = (record["estimators"][estimator][quantity] or {}).get("value", "")
-    for name in SCORES:
-        group, kind = name.split("_")
-        values[name] = record["scores"][group][kind]
-    return {key: written(value) for key, value in values.items()}
-
-
-def measure_all(relstab: list[str], files: list[Path], probe: Path, size: Size) -> list[Row]:
-    return [row for file in files for row in measure(relstab, file, probe, size)]
-
-
-def written(value: object) -> str:
-    """Numbers with six significant digits."""
-    return f"{value:.6g}" if isinstance(value, float) and math.isfinite(value) else str(value)
-
-
-def relstab_version(relstab: list[str]) -> str:
-    return subprocess.run([*relstab, "--version"], check=True, capture_output=True, text=True).stdout.split()[-1]
-
-
-@contextlib.contextmanager
-def locked(path: Path, wait: bool) -> Iterator[bool]:
-    """Whether the lock was had; it ends with the process at the latest."""
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-
-
-def read_results(path: Path) -> list[Row]:
-    if not path.exists():
-        return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+def measure(relstab: list[str], files: list[Path], probe: Path, size: Size) -> Iterator[Row]:
+    """A row for each file and setting."""
+    version = table.version_of(relstab)
+    for file, (cutoff, delta) in itertools.product(files, size.settings):
+        flags = ("--probe", str(probe), "--draws", str(size.draws), "--cutoff", str(cutoff), "--delta", str(delta))
+        record = table.measure(relstab, file, *flags)
+        about = record["metadata"]
+        values = {
+            **{key: about.get(key, "") for key in ("architecture", "data_set", "train_size", "seed", "step", "epoch")},
+            "parameters": about["parameters"],
+            "size": size.name,
+            "error": about["val_error"],
+            **table.measured(record, version),
+        }
+        yield {key: table.written(values[key]) for key in FIELDS}
 
 
 def add_results(path: Path, job: Training, new: list[Row]) -> None:
-    """All rows of a training at once, in a file that is always whole and sorted."""
-    with locked(path.with_suffix(".lock"), wait=True):
-        rows = [row for row in read_results(path) if not job.owns(row)] + new
-        texts = ("size", "data_set", "architecture")
-        numbers = ("train_size", "seed", "step", "cutoff")
-        rows.sort(key=lambda row: (*(row[key] for key in texts), *(int(row[key]) for key in numbers)))
-        temporary = path.with_suffix(".tmp")
-        with open(temporary, "w", newline="") as file:
-            table = csv.DictWriter(file, FIELDS, lineterminator="\n")
-            table.writeheader()
-            table.writerows(rows)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
+    """Puts a training's rows into the table."""
+    texts = ("size", "data_set", "architecture")
+    numbers = ("train_size", "seed", "step", "cutoff")
+
+    def key(row: Row) -> tuple[str | int, ...]:
+        return (*(row[key] for key in texts), *(int(row[key]) for key in numbers))
+
+    table.replace(path, FIELDS, job.owns, new, key)
 
 
 def jobs(size: Size, only: list[str], seeds: tuple[int, ...]) -> Iterator[Training]:
@@ -304,23 +213,35 @@ def main() -> None:
     which.add_argument("--small", action="store_true", help="narrow networks and few images, for two CPU cores")
     which.add_argument("--full", action="store_true", help="the architectures as they are, for a GPU")
     which.add_argument("--long", action="store_true", help="as --small, but long trainings with many checkpoints")
+    which.add_argument("--paper", action="store_true", help="the paper's regime: all images, trained to the end")
     parser.add_argument("--cifar10", type=Path, default=Path("cifar10"), help="folder of its Parquet or batch files")
     parser.add_argument(
         "--fashion-mnist", type=Path, default=Path("/usr/share/datasets/fashion-mnist"), help="folder of its IDX files"
     )
     parser.add_argument("--relstab", nargs="+", default=["relstab"], help="the command")
-    parser.add_argument("--out", type=Path, default=HERE.parent / "build" / "zoo", help="folder for networks")
+    parser.add_argument(
+        "--out", type=Path, help=f"folder for networks: {HERE.parent / 'build' / 'zoo'}, with --paper {paper.STATE}"
+    )
     parser.add_argument("--results", type=Path, help="the table, instead of the size's own")
     parser.add_argument("--only", nargs="*", default=[], help="architectures, data sets or training-set sizes")
     parser.add_argument("--seeds", type=int, nargs="*", help="seeds instead of the size's own")
     parser.add_argument("--seen", type=int, help="images seen in each training, to try the script")
     parser.add_argument("--remeasure", action="store_true", help="measure the networks of earlier trainings again")
+    own = parser.add_argument_group("with --paper")
+    own.add_argument("--originals", type=Path, help="a second probe set, of images that were not JPEG")
+    own.add_argument("--epoch-share", type=float, default=0.5, help="share of the planned epochs (0.5)")
+    part = own.add_mutually_exclusive_group()
+    part.add_argument("--train-only", action="store_true", help="measure nothing")
+    part.add_argument("--measure-only", action="store_true", help="train nothing")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.paper:
+        paper.run(arguments)
+        return
     device = "cuda" if arguments.full and torch.cuda.is_available() else "cpu"
     size = SMALL if arguments.small else FULL if arguments.full else LONG
-    results = arguments.results or size.results
+    results, out = arguments.results or size.results, arguments.out or HERE.parent / "build" / "zoo"
     seeds = tuple(arguments.seeds) if arguments.seeds is not None else size.seeds
     loaders = {
         "cifar10": lambda: datasets.cifar10(arguments.cifar10),
@@ -328,27 +249,27 @@ def main() -> None:
     }
     loaded: dict[str, Tensors] = {}
     for job in jobs(size, arguments.only, seeds):
-        folder = arguments.out / size.name / job.name
+        folder = out / size.name / job.name
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / "lock", wait=False) as is_mine:
-            is_done = any(job.owns(row) for row in read_results(results))
+        with table.locked(folder / "lock", wait=False) as is_mine:
+            is_done = any(job.owns(row) for row in table.read(results))
             if not is_mine or is_done != arguments.remeasure:
                 continue
-            probe = arguments.out / f"{job.data_set}.npz"
+            probe = out / f"{job.data_set}.npz"
             if arguments.remeasure:
                 files = sorted(folder.glob("*.onnx"))
-                add_results(results, job, measure_all(arguments.relstab, files, probe, size))
+                add_results(results, job, list(measure(arguments.relstab, files, probe, size)))
                 print(f"{job.name}: {len(files)} networks measured again", flush=True)
                 continue
             if job.data_set not in loaded:
                 loaded[job.data_set] = Tensors(loaders[job.data_set](), device)
-                datasets.write_probe(arguments.out / f"{job.data_set}.npz", loaded[job.data_set].data)
+                datasets.write_probe(out / f"{job.data_set}.npz", loaded[job.data_set].data)
             if arguments.seen:
                 job = Training(job.data_set, job.architecture, job.train_size, arguments.seen, job.seed, size)
             for old in folder.glob("*.onnx"):
                 old.unlink()
             files = train(job, loaded[job.data_set], folder)
-            add_results(results, job, measure_all(arguments.relstab, files, probe, size))
+            add_results(results, job, list(measure(arguments.relstab, files, probe, size)))
             print(f"{job.name}: {len(files)} networks measured", flush=True)
 
 

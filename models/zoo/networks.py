@@ -177,8 +177,12 @@ ARCHITECTURES: dict[str, Maker] = {
 
 
 def make(name: str, inputs: int, side: int, width: float) -> nn.Module:
-    """A network with He-normal weights and no biases, so that the deep ones without batch norm train at all."""
-    network = ARCHITECTURES[name](inputs, side, width)
+    """An architecture at its start."""
+    return initialised(ARCHITECTURES[name](inputs, side, width))
+
+
+def initialised(network: nn.Module) -> nn.Module:
+    """He-normal weights and no biases, so that the deep ones without batch norm train at all."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

@@ -1,0 +1,82 @@
+"""The zoo in the paper's regime: a training that was killed ends as if it had not been, and what is done stays."""
+
+from __future__ import annotations
+
+import multiprocessing
+import runpy
+import sys
+import time
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ZOO = Path(__file__).parents[2] / "models" / "zoo"
+# Imports PyTorch once, for all processes.
+SERVER = multiprocessing.get_context("forkserver")
+
+
+@pytest.fixture
+def cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A few images of noise; no class of the test images is among those to learn, so that networks stay at chance."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "cifar10"
+    folder.mkdir()
+    for name in [*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"]:
+        records = rng.integers(0, 256, (60, 3073), dtype=np.uint8)
+        records[:, 0] = records[:, 0] % 5 + 5 * (name == "test_batch")
+        records.tofile(folder / f"{name}.bin")
+    monkeypatch.syspath_prepend(str(ZOO))
+    SERVER.set_forkserver_preload(["paper"])
+    return folder
+
+
+def zoo(log: Path, *arguments: object) -> None:
+    """What `python models/zoo` does with these arguments; what it prints goes to a file."""
+    sys.argv = ["zoo", *map(str, arguments)]
+    with log.open("w", buffering=1) as file, redirect_stdout(file):
+        runpy.run_path(str(ZOO), run_name="__main__")
+
+
+def test_a_killed_training_ends_with_the_same_rows(cifar10: Path, tmp_path: Path) -> None:
+    def start(name: str, *more: object) -> tuple[multiprocessing.process.BaseProcess, Path, Path]:
+        log, table = tmp_path / f"{name}.log", tmp_path / f"{name.split('-')[0]}.csv"
+        where = ("--cifar10", cifar10, "--out", tmp_path / table.stem, "--results", table)
+        what = ("--paper", "--epoch-share", 0.05, "--only", "lenet-5-epochs-seed-0")
+        process = SERVER.Process(target=zoo, args=(log, *what, *where, *more))
+        process.start()
+        return process, log, table
+
+    def run(name: str) -> tuple[str, Path]:
+        process, log, table = start(name)
+        process.join()
+        assert process.exitcode == 0, log.read_text()
+        return log.read_text(), table
+
+    straight, expected = run("straight")
+
+    process, log, _ = start("killed", "--train-only")
+    while process.is_alive() and "epoch 2 of 5 at 0.03" not in (log.read_text() if log.exists() else ""):
+        time.sleep(0.005)
+    process.kill()
+    process.join()
+    folder = tmp_path / "killed" / "lenet-5-epochs-seed-0"
+    assert (folder / "state.pt").exists() and not (folder / "done.json").exists()
+
+    resumed, found = run("killed-resumed")
+    assert "epoch 1 of 5 at 0.1:" in straight and "epoch 1 of 5 at 0.1:" not in resumed
+    assert found.read_text() == expected.read_text()
+    header, *lines = (line.split(",") for line in found.read_text().splitlines())
+    rows = [dict(zip(header, line, strict=True)) for line in lines]
+    assert {(row["rate"], row["rates_left_at_chance"], row["epochs"]) for row in rows} == {("0.01", "0.1 0.03", "5")}
+    assert {row["cutoff"] for row in rows if row["is_last"] == "1"} == {"3", "5"}
+    assert {row["step"] for row in rows} >= {"0", "1", "15"}
+
+    def files() -> dict[Path, tuple[bytes, int]]:
+        kept = [found, *folder.glob("*.onnx"), folder / "done.json"]
+        return {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in kept}
+
+    before = files()
+    again, _ = run("killed-again")
+    assert (again, files()) == ("", before)

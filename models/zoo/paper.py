@@ -1,0 +1,202 @@
+"""The paper's regime: CIFAR-10, all images, crop and flip, SGD with a cosine, trained to the end.
+
+Trainings are resumed where they stopped; `paper.csv` gets the rows of those that are done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+import data as datasets
+import networks
+import table
+from resumable import Plan, Run
+from table import Row
+from tensors import Tensors
+
+RESULTS = Path(__file__).parent / "paper.csv"
+STATE = Path.home() / ".cache" / "relstab-zoo"
+STD = (0.2023, 0.1994, 0.2010)  # what the authors divide by
+SETTINGS = (("3", "1"), ("5", "1"))  # cutoff, typical displacement in pixels
+DRAWS = "4"
+FIELDS = [
+    *("architecture", "width", "parameters", "data_set", "train_size", "augmentation", "seed"),
+    *("optimiser", "rate", "rates_left_at_chance", "epochs", "epochs_planned"),
+    *("step", "epoch", "is_best", "is_last", "error", "probe"),
+    *table.SETTINGS,
+    *table.READINGS,
+]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An architecture and how it is trained."""
+
+    architecture: str
+    width: float
+    # Of a training that has the machine to itself.
+    epochs: int
+    has_norm: bool = False
+    # Layers of weights of a fully connected network of 64 units.
+    layers: int = 0
+
+    def make(self) -> nn.Module:
+        if self.layers:
+            return networks.initialised(networks.fully_connected(self.layers - 1, 3, 32, self.width))
+        return networks.make(self.architecture, 3, 32, self.width)
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        return (1e-3,) if self.layers else (0.1,) if self.has_norm else (0.1, 0.03, 0.01)
+
+
+# The cheapest first.
+RECIPES = (
+    *(Recipe(f"fc{n}", 1 / 8, 100, layers=n) for n in (2, 4, 6)),
+    Recipe("lenet", 1, 100),
+    Recipe("alexnet", 1 / 2, 60),
+    Recipe("vgg11", 1 / 4, 60),
+    Recipe("vgg11_bn", 1 / 4, 60, has_norm=True),
+    Recipe("vgg16", 1 / 4, 50),
+    Recipe("vgg16_bn", 1 / 4, 50, has_norm=True),
+    Recipe("vgg19", 1 / 4, 45),
+    Recipe("vgg19_bn", 1 / 4, 45, has_norm=True),
+    Recipe("resnet18", 1 / 4, 35, has_norm=True),
+    Recipe("efficientnet_b0", 1 / 4, 35, has_norm=True),
+    Recipe("resnet34", 1 / 4, 20, has_norm=True),
+    Recipe("resnet50", 1 / 4, 13, has_norm=True),
+)
+WITHOUT_AUGMENTATION = ("lenet", "vgg11_bn", "resnet18")
+
+
+@dataclass(frozen=True)
+class Training:
+    """One network to train."""
+
+    recipe: Recipe
+    is_augmented: bool
+    epochs: int
+    seed: int = 0
+
+    @property
+    def augmentation(self) -> str:
+        return "crop-flip" if self.is_augmented else "none"
+
+    @property
+    def name(self) -> str:
+        kind = "" if self.is_augmented else "-plain"
+        return f"{self.recipe.architecture}{kind}-{self.epochs}-epochs-seed-{self.seed}"
+
+    @property
+    def plan(self) -> Plan:
+        recipe = self.recipe
+        is_sgd = not recipe.layers
+        properties = {
+            "architecture": recipe.architecture,
+            "width": recipe.width,
+            "data_set": "cifar10",
+            "augmentation": self.augmentation,
+            "seed": self.seed,
+            "optimiser": "sgd" if is_sgd else "adam",
+            "epochs": self.epochs,
+            "epochs_planned": recipe.epochs,
+        }
+        return Plan(recipe.make, self.epochs, self.is_augmented, self.seed, recipe.rates, is_sgd, properties)
+
+    def owns(self, row: Row) -> bool:
+        """Whether a row of the results belongs to this training."""
+        mine = (self.recipe.architecture, self.augmentation, str(self.epochs), str(self.seed))
+        return mine == tuple(row[key] for key in ("architecture", "augmentation", "epochs", "seed"))
+
+
+def trainings(share: float, only: list[str]) -> Iterator[Training]:
+    """Every training, those without augmentation last."""
+    chosen = [(recipe, True) for recipe in RECIPES]
+    chosen += [(recipe, False) for recipe in RECIPES if recipe.architecture in WITHOUT_AUGMENTATION]
+    for recipe, is_augmented in chosen:
+        job = Training(recipe, is_augmented, max(1, int(recipe.epochs * share)))
+        if not only or recipe.architecture in only or job.name in only:
+            yield job
+
+
+def measure(relstab: list[str], job: Training, folder: Path, probes: dict[str, Path]) -> list[Row]:
+    """A row for each export, probe set and setting."""
+    done = json.loads((folder / "done.json").read_text())
+    version = table.version_of(relstab)
+    rows = []
+    for file in sorted(folder.glob("step=*.onnx")):
+        for probe, source in probes.items():
+            for cutoff, delta in SETTINGS:
+                flags = ("--probe", str(source), "--draws", DRAWS, "--cutoff", cutoff, "--delta", delta)
+                record = table.measure(relstab, file, *flags)
+                rows.append(row(record, done, probe, version))
+    print(f"{job.name}: {len(rows)} measurements", flush=True)
+    return rows
+
+
+def row(record: dict[str, Any], done: dict[str, Any], probe: str, version: str) -> Row:
+    """What is kept of a measurement's record."""
+    about = record["metadata"]
+    values = {
+        **{key: about[key] for key in FIELDS if key in about},
+        "rate": done["rate"],
+        "rates_left_at_chance": " ".join(map(str, done["rates_left_at_chance"])),
+        "is_best": int(about["step"] == done["best_step"]),
+        "is_last": int(about["step"] == done["last_step"]),
+        "error": about["val_error"],
+        "probe": probe,
+        **table.measured(record, version),
+    }
+    return {key: table.written(value) for key, value in values.items()}
+
+
+def add(results: Path, job: Training, new: list[Row]) -> None:
+    """Puts a training's rows into the table; the scores are those that records hold."""
+    scores = {key: None for row in [*table.read(results), *new] for key in row if key not in FIELDS}
+    fields = FIELDS + [key for key in scores if key not in table.WORKINGS] + list(table.WORKINGS)
+
+    def key(row: Row) -> tuple[Any, ...]:
+        return (row["architecture"], row["augmentation"], *(int(row[k]) for k in ("epochs", "seed", "step"))) + (
+            row["probe"],
+            int(row["cutoff"]),
+        )
+
+    table.replace(results, fields, job.owns, new, key)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Trains what is not trained and measures what is not measured."""
+    results, state = arguments.results or RESULTS, arguments.out or STATE
+    state.mkdir(parents=True, exist_ok=True)
+
+    @functools.cache
+    def tensors() -> Tensors:
+        return Tensors(dataclasses.replace(datasets.cifar10(arguments.cifar10), std=STD), "cpu")
+
+    probe = state / "cifar10.npz"
+    if not probe.exists():
+        datasets.write_probe(probe, tensors().data)
+    probes = {"jpeg": probe}
+    if arguments.originals:
+        probes["original"] = arguments.originals
+    for job in trainings(arguments.epoch_share, arguments.only):
+        folder = state / job.name
+        folder.mkdir(exist_ok=True)
+        with table.locked(folder / "lock", wait=False) as is_mine:
+            if not is_mine:
+                continue
+            if not (folder / "done.json").exists() and not arguments.measure_only:
+                Run(job.plan, tensors(), folder).finish()
+            is_trained = (folder / "done.json").exists()
+            is_measured = any(job.owns(row) for row in table.read(results))
+            if is_trained and not arguments.train_only and (arguments.remeasure or not is_measured):
+                add(results, job, measure(arguments.relstab, job, folder, probes))

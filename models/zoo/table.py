@@ -1,0 +1,97 @@
+"""Measurements by the command, and the tables of their rows: always whole and sorted, whoever else writes."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import fcntl
+import itertools
+import json
+import math
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ESTIMATORS = ("coordinate_median", "median", "mean")
+SETTINGS = ("cutoff", "delta", "interpolation", "images", "draws")
+READINGS = ("r_f", "low", "high", *(f"{q}_{e}" for e in ESTIMATORS for q in ("r_f", "d_f", "g_f")))
+WORKINGS = ("displacement_rms_px", "folded_share", "near_initial", "backend", "relstab")
+Row = dict[str, str]
+
+
+def measure(relstab: list[str], file: Path, *flags: str) -> dict[str, Any]:
+    """The record of one measurement of 500 images."""
+    common = ("--images", "500", "--format", "json", "--law", "cifar10", "--force-law")
+    done = subprocess.run(
+        [*relstab, "measure", str(file), *common, *flags], check=False, capture_output=True, text=True
+    )
+    if done.returncode not in (0, 8):  # 8: R_f is undefined, which the record says
+        raise RuntimeError(f"{file}: {done.stderr}")
+    record: dict[str, Any] = json.loads(done.stdout)
+    return record
+
+
+def measured(record: dict[str, Any], version: str) -> dict[str, object]:
+    """What is kept of a record: settings, readings, scores and workings."""
+    r_f, settings = record["r_f"] or {}, record["settings"]
+    values: dict[str, object] = {
+        **{key: settings[key] for key in ("cutoff", "delta", "interpolation", "draws")},
+        "images": record["probe"]["images"],
+        **{name: r_f.get(key, "") for name, key in (("r_f", "value"), ("low", "low"), ("high", "high"))},
+        "displacement_rms_px": record["displacement_rms_px"],
+        "folded_share": record["folded_share"],
+        "near_initial": int(record["prediction"] is None),
+        "backend": record["backend"]["name"],
+        "relstab": version,
+    }
+    for estimator, quantity in itertools.product(ESTIMATORS, ("r_f", "d_f", "g_f")):
+        values[f"{quantity}_{estimator}"] = (record["estimators"][estimator][quantity] or {}).get("value", "")
+    for group, kinds in record["scores"].items():
+        values.update({f"{group}_{kind}": value for kind, value in kinds.items()})
+    return values
+
+
+def written(value: object) -> str:
+    """Numbers with six significant digits."""
+    return f"{value:.6g}" if isinstance(value, float) and math.isfinite(value) else str(value)
+
+
+def version_of(relstab: list[str]) -> str:
+    return subprocess.run([*relstab, "--version"], check=True, capture_output=True, text=True).stdout.split()[-1]
+
+
+@contextlib.contextmanager
+def locked(path: Path, wait: bool) -> Iterator[bool]:
+    """Whether the lock was had; it ends with the process at the latest."""
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def read(path: Path) -> list[Row]:
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def replace(
+    path: Path, fields: list[str], owns: Callable[[Row], bool], new: list[Row], key: Callable[[Row], Any]
+) -> None:
+    """Puts the new rows in the place of those that are owned, all at once."""
+    with locked(path.with_suffix(".lock"), wait=True):
+        rows = sorted([row for row in read(path) if not owns(row)] + new, key=key)
+        temporary = path.with_suffix(".tmp")
+        with open(temporary, "w", newline="") as file:
+            table = csv.DictWriter(file, fields, restval="", lineterminator="\n")
+            table.writeheader()
+            table.writerows(rows)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
