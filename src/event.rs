@@ -2,6 +2,10 @@
 //!
 //! Fields may be added, never renamed. [`schema`] makes the JSON Schema kept in `docs/`.
 
+mod answers;
+
+pub use answers::{Answers, Saved};
+
 use std::path::PathBuf;
 
 use schemars::JsonSchema;

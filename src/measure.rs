@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::{Backend, Network};
 use crate::error::{Error, Result};
 use crate::estimate::Estimator;
-use crate::event::Measurement;
+use crate::event::{Answers, Measurement};
 use crate::perturb::{Deformation, Perturber};
 use crate::predict::{Conditions, Law};
 use crate::probe::ProbeSet;
@@ -95,16 +95,32 @@ pub fn measure(
     settings: &Settings,
     progress: Progress,
 ) -> Result<Measurement> {
-    Ok(run(network, probe, settings, progress)?.1)
+    Ok(run(network, probe, settings, progress)?.measurement)
 }
 
-/// As [`measure`], and the layers that the network gives besides its output, from the same passes.
-fn run(
+/// As [`measure`], with what the network answered.
+///
+/// # Errors
+/// As [`measure`].
+pub fn measure_with_answers(
     network: &dyn Backend,
     probe: &ProbeSet,
     settings: &Settings,
     progress: Progress,
-) -> Result<(Vec<Layer>, Measurement)> {
+) -> Result<(Measurement, Answers)> {
+    let Measured { measurement, answers, .. } = run(network, probe, settings, progress)?;
+    Ok((measurement, answers))
+}
+
+/// All that the same passes tell.
+struct Measured {
+    /// Layers that the network gives besides its output.
+    layers: Vec<Layer>,
+    measurement: Measurement,
+    answers: Answers,
+}
+
+fn run(network: &dyn Backend, probe: &ProbeSet, settings: &Settings, progress: Progress) -> Result<Measured> {
     let started = Instant::now();
     validate(network, probe, settings)?;
     let perturber = Perturber::new(probe.shape(), &settings.deformation, settings.seed)?;
@@ -153,9 +169,10 @@ fn run(
             }
         }
         let given = network.network().layers.iter().zip(&passes.layers);
-        let inner = given.map(|(tensor, outputs)| Layer::inner(tensor, outputs, &set, &used)).collect::<Result<_>>()?;
+        let layers = given.map(|(tensor, outputs)| Layer::inner(tensor, outputs, &set, &used)).collect::<Result<_>>()?;
         let parts = record::Parts { network, probe: &set, settings: &used, perturber: &perturber, passes, stabilities };
-        return Ok((inner, parts.into_measurement(&law, warnings, started)));
+        let (measurement, answers) = parts.into_measurement(&law, warnings, started);
+        return Ok(Measured { layers, measurement, answers });
     }
 }
 

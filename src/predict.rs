@@ -279,6 +279,12 @@ impl Law {
         })
     }
 
+    /// Whether its predictions have intervals.
+    #[must_use]
+    pub fn has_interval(&self) -> bool {
+        self.posterior.is_some() || self.sd_log.is_some()
+    }
+
     /// The spread of a law that is known by its numbers alone, about the error it predicts.
     fn spread(&self) -> Option<Student> {
         let points = f64::from(self.points.unwrap_or(u32::MAX)).max(3.0);

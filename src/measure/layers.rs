@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::outputs::Outputs;
 use super::record::{readings, statistics, undefined};
-use super::{MAX_DRAWS, Progress, Settings, run};
+use super::{MAX_DRAWS, Measured, Progress, Settings, run};
 use crate::backend::{Backend, Network, Output};
 use crate::error::Result;
 use crate::estimate::{Estimate, Stability};
@@ -111,7 +111,7 @@ impl Layer {
 /// # Errors
 /// As [`measure`](super::measure). A layer that is not finite, or does not move under noise, is no error: the record says why.
 pub fn layers(network: &dyn Backend, probe: &ProbeSet, settings: &Settings, progress: Progress) -> Result<Layers> {
-    let (inner, measurement) = run(network, probe, settings, progress)?;
+    let Measured { layers: inner, measurement, .. } = run(network, probe, settings, progress)?;
     Ok(Layers::new(network.network(), inner, measurement))
 }
 

@@ -12,7 +12,7 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::estimate::{self, Estimate, Estimator, Resampling, Responses, Stabilities, Stability, stabilities};
 use crate::event::{
-    MEASUREMENT_SCHEMA, Measurement, Model, Probe, Reading, Readings, Settings as SettingsRecord, Timing, Undefined,
+    Answers, MEASUREMENT_SCHEMA, Measurement, Model, Probe, Reading, Readings, Settings as SettingsRecord, Timing, Undefined,
 };
 use crate::perturb::{Generator, Perturber};
 use crate::predict::terms::{Quantities, Term, known};
@@ -155,7 +155,7 @@ pub(super) struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    pub fn into_measurement(self, law: &Applicable, notes: Vec<String>, started: Instant) -> Measurement {
+    pub fn into_measurement(self, law: &Applicable, notes: Vec<String>, started: Instant) -> (Measurement, Answers) {
         let network = self.network.network();
         let headline = self.stabilities.get(self.settings.estimator);
         let mut warnings = network.warnings.clone();
@@ -236,7 +236,8 @@ impl Parts<'_> {
             warnings,
         };
         settle_prediction(&mut measurement, law);
-        measurement
+        let labels = self.probe.labels().map(<[u32]>::to_vec);
+        (measurement, Answers::new(self.passes.output.clean, network.outputs(), is_classifier, labels))
     }
 }
 
