@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ExitCode, Result};
-use crate::event::Measurement;
+use crate::event::{Code, Measurement, Severity};
 use crate::predict::NO_PREDICTION;
 
 /// Level of the interval of the error on the probe images.
@@ -131,6 +131,9 @@ pub struct Checked {
     /// How it compares with the baseline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub against: Option<Against>,
+    /// Codes of what may be wrong with it without failing it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed: Vec<Code>,
     /// Why something could not be told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -157,6 +160,22 @@ pub struct Report {
     pub false_alarms: Option<f64>,
     /// In the order given.
     pub models: Vec<Checked>,
+}
+
+impl Checked {
+    /// Whether what was measured cannot be right, for a reason that is not allowed.
+    #[must_use]
+    pub fn is_wrong(&self) -> bool {
+        let findings = self.measurement.iter().flat_map(|record| &record.findings);
+        findings.into_iter().any(|found| found.severity == Severity::Wrong && !self.allowed.contains(&found.code))
+    }
+
+    /// Whether anything about it is doubtful, or wrong and allowed.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        let findings = self.measurement.iter().flat_map(|record| &record.findings);
+        findings.into_iter().any(|found| found.severity == Severity::Doubt)
+    }
 }
 
 impl Report {

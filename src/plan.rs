@@ -9,10 +9,10 @@ use sha2::{Digest, Sha256};
 
 use crate::backend::{self, Backend, Model, Selection};
 use crate::error::{Error, Result};
-use crate::event::{Answers, Measurement};
+use crate::event::{Answers, Finding, Measurement};
 use crate::measure::layers::{Layers, affordable, layers};
 use crate::measure::sweep::{Grid, Sweep, sweep};
-use crate::measure::{ChosenLaw, Preview, Progress, Settings, logits, measure_with_answers, preview};
+use crate::measure::{ChosenLaw, Preview, Progress, Settings, diagnose, logits, measure_with_answers, preview};
 use crate::path::RawPath;
 use crate::perturb::{Generator, Perturber};
 use crate::preprocess::{Color, Geometry, Preprocess};
@@ -302,6 +302,14 @@ impl Opened {
     /// As [`preview()`].
     pub fn preview(&self, progress: Progress) -> Result<Preview> {
         preview(&*self.backend, &self.probe, &self.settings, progress)
+    }
+
+    /// What findings say of the network before it is measured.
+    ///
+    /// # Errors
+    /// As [`diagnose()`].
+    pub fn diagnose(&self, progress: Progress) -> Result<Vec<Finding>> {
+        diagnose(&*self.backend, &self.probe, &self.settings, progress)
     }
 
     /// The network's outputs on the probe images, `[image, output]`, and how many outputs there are.

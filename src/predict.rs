@@ -140,8 +140,6 @@ pub struct LawSummary {
     pub source: String,
 }
 
-/// `R_f` of a network before training lies within this factor of 1.
-const INITIAL_FACTOR: f64 = 1.25;
 /// A delta this close counts as the law's own.
 const DELTA_TOLERANCE: f64 = 0.02;
 /// A law whose interval spans more than this factor either way says nothing useful.
@@ -149,6 +147,14 @@ const USELESS_FACTOR: f64 = 4.0;
 
 /// A law that explains less of the variance says so with each prediction.
 const INFORMATIVE: f64 = 0.5;
+
+impl LawSummary {
+    /// Whether the daemon made it from the errors of the run it predicts.
+    #[must_use]
+    pub fn is_of_run(&self) -> bool {
+        self.name == "run" || self.name.ends_with("+run")
+    }
+}
 
 impl Conditions {
     /// How those of a measurement differ, in words; `None` where they agree.
@@ -344,10 +350,4 @@ impl Law {
 fn unknown(name: &str, saved: Vec<String>) -> Error {
     let names: Vec<_> = presets().into_iter().map(|law| law.name).chain(saved).collect();
     Error::Law { name: name.to_owned(), reason: format!("no such law; there are {}", names.join(", ")) }
-}
-
-/// Whether `R_f` still lies where training begins (about 1), so that no law speaks of it.
-#[must_use]
-pub fn is_near_initial(r_f: &Estimate) -> bool {
-    r_f.value.ln().abs() <= INITIAL_FACTOR.ln() || (r_f.low..=r_f.high).contains(&1.0)
 }

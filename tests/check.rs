@@ -147,7 +147,8 @@ fn a_worse_network_is_caught_and_a_saved_baseline_is_as_good() {
     }
     std::fs::write(saved, "{\"schema\":").expect("written");
     assert_eq!(check(&[LAST], &["--baseline", saved, "--max-regression", "5%"]).0, Some(2));
-    for bad in [&["--min-agreement", "5%"][..], &["--max-regression", "5%"], &["--max-rf", "1", "--confidence", "0.2"]] {
+    for bad in [&["--min-agreement", "5%"][..], &["--max-regression", "5%"], &["--max-rf", "1", "--confidence", "0.2"]]
+    {
         assert_eq!(check(&[LAST], bad).0, Some(2), "{bad:?}");
     }
     assert_eq!(check(&[LAST], &["--baseline", LAST, "--max-regression", "-5%"]).0, Some(2));

@@ -113,7 +113,8 @@ fn broken_networks_are_caught_without_labels() {
             assert_eq!((code, &report["verdict"]), (Some(1), &Value::from("falls_short")), "{report}");
         }
     }
-    let (code, report) = check(&fixture("fashion_int8_qoperator.onnx"), &[&probe[..], &["--min-agreement", "90%"]].concat());
+    let (code, report) =
+        check(&fixture("fashion_int8_qoperator.onnx"), &[&probe[..], &["--min-agreement", "90%"]].concat());
     assert_eq!((code, &report["verdict"]), (Some(0), &Value::from("holds")), "{report}");
     assert!(report["models"][0]["against"]["error"].is_null());
     // Without labels a limit must be named, and one that needs them cannot be told.

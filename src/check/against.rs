@@ -170,7 +170,8 @@ fn change(new: &Answers, base: &Answers, level: f64) -> std::result::Result<Esti
         mean.iter_mut().zip(row).for_each(|(mean, value)| *mean += f64::from(*value) / images as f64);
     }
     let pairs = base.clean.chunks_exact(base.outputs).zip(new.clean.chunks_exact(new.outputs)).take(images);
-    let distances = pairs.map(|(base, new)| (squared(base, new.iter().copied().map(f64::from)), squared(base, mean.iter().copied())));
+    let distances = pairs
+        .map(|(base, new)| (squared(base, new.iter().copied().map(f64::from)), squared(base, mean.iter().copied())));
     let (moved, spread): (Vec<f64>, Vec<f64>) = distances.unzip();
     let n = images as f64;
     // Over all pairs of different images, |f(x) - f(z)|^2 is on average twice the variance.
@@ -235,6 +236,8 @@ mod tests {
         let found = Outputs::new(&unlabelled, &base, 0.9, 0.01).expect("one source");
         assert!(found.error.is_none() && found.missing[0].contains("no labels"), "{:?}", found.missing);
         let beyond = Answers { labels: Some(vec![0, 2]), ..base.clone() };
-        assert!(Outputs::new(&beyond, &base, 0.9, 0.01).expect("one source").missing[0].contains("beyond the 2 outputs"));
+        assert!(
+            Outputs::new(&beyond, &base, 0.9, 0.01).expect("one source").missing[0].contains("beyond the 2 outputs")
+        );
     }
 }

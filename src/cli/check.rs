@@ -13,7 +13,7 @@ use super::setup::Shared;
 use super::{Format, print, print_json};
 use crate::check::{Checked, Quantity, Report, Verdict};
 use crate::error::{Error, ExitCode, Result};
-use crate::event::Saved;
+use crate::event::{Code, Saved};
 use crate::path;
 use crate::predict::Law;
 use crate::report::check::{annotations, junit, markdown, text};
@@ -29,9 +29,12 @@ pub struct Args {
     limits: Limits,
     #[command(flatten)]
     comparison: Comparison,
-    /// Exit code 1 where a limit lies inside an interval, too
+    /// Exit code 1 where a limit lies inside an interval and where anything is doubtful, too
     #[arg(long)]
     strict: bool,
+    /// A kind of finding that is wrong and does not fail the check, such as near_chance
+    #[arg(long, value_name = "CODE", value_parser = allowed)]
+    allow: Vec<Code>,
     /// Write a JUnit report
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -59,7 +62,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         has_interval(setup.law().map(|chosen| &chosen.law))?;
     }
     let baseline = baseline(args, setup.has_labels())?;
-    let mut gate = Gate::new(setup, limits, baseline);
+    let mut gate = Gate::new(setup, limits, baseline, args.allow.clone());
     let mut models = Vec::new();
     for model in &args.models {
         let (checked, answers) = gate.checked(model)?;
@@ -74,17 +77,25 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let report = Report::new(models, name, false_alarms);
     tell(args, &report)?;
     let fails = if args.strict { Verdict::Inconclusive } else { Verdict::FallsShort };
-    if report.verdict >= Some(fails) {
+    let is_doubtful = args.strict && report.models.iter().any(Checked::is_doubtful);
+    if report.verdict >= Some(fails) || is_doubtful {
         return Ok(ExitCode::FallsShort);
     }
     let untold = report.models.iter().map(|model| model.code).find(|code| *code != ExitCode::Success);
     Ok(untold.unwrap_or(ExitCode::Success))
 }
 
+fn allowed(text: &str) -> std::result::Result<Code, String> {
+    let failing: Vec<_> = Code::failing().collect();
+    let names = || failing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    failing.iter().copied().find(|code| code.to_string() == text).ok_or_else(|| format!("expected one of {}", names()))
+}
+
 /// Refuses a limit that nothing could ever fail.
 fn has_interval(law: Option<&Law>) -> Result<()> {
     let Some(law) = law.filter(|law| !law.has_interval()) else { return Ok(()) };
-    let expected = "a law with an interval, such as fashionmnist-c3 or one that relstab calibrate saves, or another limit";
+    let expected =
+        "a law with an interval, such as fashionmnist-c3 or one that relstab calibrate saves, or another limit";
     Err(Error::setting("--max-predicted-error", expected, format!("law {}, whose spread is unknown", law.name)))
 }
 

@@ -35,6 +35,41 @@ impl Answers {
         Self { source: String::new(), outputs, classes, clean, labels }
     }
 
+    /// Average probability of the predicted class after the softmax; `None` for a single output, or without classes.
+    #[must_use]
+    pub fn confidence(&self) -> Option<f64> {
+        if self.outputs < 2 || self.classes.is_empty() {
+            return None;
+        }
+        let rows = self.clean.chunks_exact(self.outputs).zip(&self.classes);
+        let confidence = |(row, class): (&[f32], &u32)| {
+            let largest = row[*class as usize];
+            1.0 / row.iter().map(|value| f64::from(value - largest).exp()).sum::<f64>()
+        };
+        let count = self.clean.len() / self.outputs;
+        Some(rows.map(confidence).sum::<f64>() / count.max(1) as f64)
+    }
+
+    /// How much an answer says of which image it was: the entropy of the average answer, less the average entropy of an answer, over
+    /// the logarithm of the number of classes. 0 where all images get one answer, 1 where each is sure and all classes are met.
+    #[must_use]
+    pub fn information(&self) -> Option<f64> {
+        if self.outputs < 2 || self.classes.is_empty() {
+            return None;
+        }
+        let (mut average, mut each) = (vec![0.0_f64; self.outputs], 0.0);
+        let count = (self.clean.len() / self.outputs) as f64;
+        for row in self.clean.chunks_exact(self.outputs) {
+            let largest = row.iter().copied().fold(f32::MIN, f32::max);
+            let exps: Vec<f64> = row.iter().map(|value| f64::from(value - largest).exp()).collect();
+            let sum: f64 = exps.iter().sum();
+            let shares = exps.iter().map(|exp| exp / sum);
+            each += entropy(shares.clone()) / count;
+            average.iter_mut().zip(shares).for_each(|(average, share)| *average += share / count);
+        }
+        Some((entropy(average.into_iter()) - each) / (self.outputs as f64).ln())
+    }
+
     /// Which of the images are answered wrongly; `None` where the output tells no classes, or fewer than there are labels.
     #[must_use]
     pub fn wrong(&self, labels: &[u32]) -> Option<Vec<bool>> {
@@ -42,6 +77,10 @@ impl Answers {
         let fit = !self.classes.is_empty() && labels.iter().all(|label| (*label as usize) < classes);
         fit.then(|| self.classes.iter().zip(labels).map(|(class, label)| class != label).collect())
     }
+}
+
+fn entropy(shares: impl Iterator<Item = f64>) -> f64 {
+    -shares.filter(|share| *share > 0.0).map(|share| share * share.ln()).sum::<f64>()
 }
 
 /// The largest output of each image, the first of equals; of one output, whether it speaks for the second of two classes.

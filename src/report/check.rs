@@ -7,7 +7,7 @@ use super::document::{Block, Document, Line, Table, Text, Tone, columns};
 use super::{markdown, percent, significant};
 use crate::check::{Bound, Check, Checked, Limit, Quantity, Report, Rise, Verdict};
 use crate::estimate::Estimate;
-use crate::event::Measurement;
+use crate::event::{Finding, Measurement, Severity};
 
 /// For people on a terminal.
 #[must_use]
@@ -23,6 +23,7 @@ pub fn text(report: &Report) -> String {
         for (name, found) in beside(model) {
             text += &format!("  {name:<16} {found}\n");
         }
+        text += &super::findings(&concerns(model));
         if let Some(error) = &model.error {
             text += &format!("  {error}\n");
         }
@@ -31,6 +32,13 @@ pub fn text(report: &Report) -> String {
         text += &format!("{words}\n");
     }
     text
+}
+
+/// What is wrong or doubtful about a network.
+fn concerns(model: &Checked) -> Vec<Finding> {
+    let mut told = model.measurement.as_ref().map(Measurement::told).unwrap_or_default();
+    told.retain(|finding| finding.severity > Severity::Note);
+    told
 }
 
 /// What a network and its baseline come to, a line each.
@@ -101,7 +109,9 @@ fn comparison(report: &Report) -> Vec<Block> {
         .models
         .iter()
         .flat_map(|model| {
-            beside(model).into_iter().map(|(name, found)| vec![Text::name(&model.path), name.into(), Text::words(&found)])
+            beside(model)
+                .into_iter()
+                .map(|(name, found)| vec![Text::name(&model.path), name.into(), Text::words(&found)])
         })
         .collect();
     if rows.is_empty() {
@@ -124,6 +134,17 @@ fn verdicts(report: &Report) -> Block {
                 bound(&check.limit).into(),
                 Text::Verdict(tone(check.verdict), check.verdict.to_string()),
             ]);
+        }
+        for finding in concerns(model) {
+            let is_allowed = model.allowed.contains(&finding.code);
+            let (tone, verdict) = match finding.severity {
+                Severity::Wrong if is_allowed => (Tone::Unsure, "wrong, allowed"),
+                Severity::Wrong => (Tone::Bad, "wrong"),
+                _ => (Tone::Unsure, "doubt"),
+            };
+            let verdict = Text::Verdict(tone, verdict.to_owned());
+            let (code, text) = (finding.code.to_string(), Text::words(&finding.text));
+            rows.push(vec![Text::name(&model.path), code.into(), text, "".into(), verdict]);
         }
         if let Some(error) = &model.error {
             let untold = Text::Verdict(Tone::Unsure, "could not tell".to_owned());
@@ -148,11 +169,13 @@ pub fn junit(report: &Report) -> Result<String, String> {
                 Verdict::Inconclusive => TestCaseStatus::skipped(),
                 Verdict::FallsShort => TestCaseStatus::non_success(NonSuccessKind::Failure),
             };
-            suite.add_test_case(case(
-                &test_name(&check.limit),
-                status,
-                &sentence(check),
-            ));
+            suite.add_test_case(case(&test_name(&check.limit), status, &sentence(check)));
+        }
+        for Finding { code, severity, text, help } in concerns(model) {
+            let fails = severity == Severity::Wrong && !model.allowed.contains(&code);
+            let failed = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            let status = if fails { failed } else { TestCaseStatus::skipped() };
+            suite.add_test_case(case(&format!("finding {code}"), status, &format!("{text} ({help})")));
         }
         let lines = beside(model);
         if !lines.is_empty() {
@@ -194,6 +217,11 @@ pub fn annotations(report: &Report) -> String {
                 Verdict::FallsShort => "error",
             };
             text += &format!("::{level} title=relstab check::{}: {}\n", escape(&model.path), escape(&sentence(check)));
+        }
+        for Finding { code, severity, text: what, .. } in concerns(model) {
+            let fails = severity == Severity::Wrong && !model.allowed.contains(&code);
+            let (level, path) = (if fails { "error" } else { "warning" }, escape(&model.path));
+            text += &format!("::{level} title=relstab check::{path}: {} ({code})\n", escape(&what));
         }
         if let Some(error) = &model.error {
             text += &format!("::error title=relstab check::{}: {}\n", escape(&model.path), escape(error));

@@ -8,7 +8,7 @@ use super::limits::MAX_RISE;
 use crate::check::{Against, Bound, Check, Checked, Limit, Quantity, Verdict, check, look_level, looks, regression};
 use crate::cli::measure::with_progress;
 use crate::error::{Error, ExitCode, Reach, Result};
-use crate::event::{Answers, Measurement, Saved};
+use crate::event::{Answers, Code, Measurement, Saved};
 use crate::path;
 use crate::plan::{Resolved, Setup};
 
@@ -96,10 +96,12 @@ pub(super) struct Gate {
     baseline: Option<Baseline>,
     looks: Vec<Look>,
     limits: Vec<Limit>,
+    /// Codes of findings that do not fail a network.
+    allowed: Vec<Code>,
 }
 
 impl Gate {
-    pub fn new(setup: Setup, limits: Vec<Limit>, baseline: Option<Baseline>) -> Self {
+    pub fn new(setup: Setup, limits: Vec<Limit>, baseline: Option<Baseline>, allowed: Vec<Code>) -> Self {
         let looks = match &baseline {
             Some(Baseline { source: Source::Saved(saved), .. }) => {
                 let Measurement { probe, settings, .. } = &saved.measurement;
@@ -113,7 +115,7 @@ impl Gate {
             }
             _ => vec![Look { setup, baseline: None, resolved: None }],
         };
-        Self { baseline, looks, limits }
+        Self { baseline, looks, limits, allowed }
     }
 
     /// A network that cannot be measured costs only itself; its answers are for --save-baseline.
@@ -125,6 +127,7 @@ impl Gate {
             verdict: None,
             checks: Vec::new(),
             against: found.against,
+            allowed: self.allowed.clone(),
             error: None,
             code: ExitCode::Success,
             measurement: None,
@@ -143,6 +146,9 @@ impl Gate {
         checked.verdict = checked.checks.iter().map(|check| check.verdict).max();
         let (measurement, answers) = found.measured.unzip();
         checked.measurement = measurement;
+        if checked.is_wrong() {
+            checked.verdict = Some(Verdict::FallsShort);
+        }
         Ok((checked, answers))
     }
 
