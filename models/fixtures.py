@@ -13,9 +13,11 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import Tensor, nn
 
 FOLDER = Path(__file__).parent.parent / "tests" / "fixtures"
+BUNDLED = Path(__file__).parent / "fashion-mnist-cnn"
 CHANNELS, SIDE, CLASSES = 3, 32, 10
 Dims = list[int | str | None]
 
@@ -255,6 +257,27 @@ def endless() -> list[onnx.NodeProto]:
     return [*first, node("Loop", "steps go begin", "logits", body=body)]
 
 
+class Calibration(CalibrationDataReader):
+    """Images of the bundled probe set, which tell the ranges of activations."""
+
+    def __init__(self) -> None:
+        images = np.load(BUNDLED / "probe.npz")["images"][:200].reshape(-1, 1, 28, 28)
+        scaled = (images.astype(np.float32) / 255 - 0.2860) / 0.3530
+        self.batches = iter(np.split(scaled, 4))
+
+    def get_next(self) -> dict[str, Any] | None:
+        batch = next(self.batches, None)
+        return None if batch is None else {"images": batch}
+
+
+def quantised() -> None:
+    """The last checkpoint of the bundled run with 8-bit weights and activations, in both of ONNX's spellings."""
+    for kind in (QuantFormat.QOperator, QuantFormat.QDQ):
+        path = str(FOLDER / f"fashion_int8_{kind.name.lower()}.onnx")
+        options: dict[str, Any] = {"activation_type": QuantType.QInt8, "weight_type": QuantType.QInt8}
+        quantize_static(str(BUNDLED / "step=006000.onnx"), path, Calibration(), quant_format=kind, **options)
+
+
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     export("resnet_dynamo.onnx", None, dynamo=True, external_data=False)
@@ -263,6 +286,7 @@ def main() -> None:
     export("resnet_fixed_1.onnx", 1, dynamo=True, external_data=False)
     export("resnet_fixed_4.onnx", 4, dynamo=False)
     by_hand()
+    quantised()
     images = np.random.default_rng(0).integers(0, 256, (40, CHANNELS, 8, 8), np.uint8)
     smooth = images.repeat(4, axis=2).repeat(4, axis=3)
     np.savez_compressed(FOLDER / "images.npz", images=smooth, labels=np.arange(40) % CLASSES)

@@ -1,20 +1,21 @@
 //! Whether measured networks hold to limits, and how two of them compare: pure functions over records.
 
+mod against;
+mod paired;
+pub mod shares;
+
+pub use against::{Against, Rise};
+pub use paired::{look_level, looks, paired, regression, regression_verdict};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use statrs::distribution::{Beta, ContinuousCDF as _};
 
 use crate::error::{Error, ExitCode, Result};
-use crate::estimate::{Comparison, compare};
-use crate::event::Measurement;
+use crate::event::{Code, Measurement, Severity};
 use crate::predict::NO_PREDICTION;
 
 /// Level of the interval of the error on the probe images.
 const LEVEL: f64 = 0.95;
-/// Two `R_f` this close on the log scale are equal: exports of one network differ by rounding.
-const EQUAL: f64 = 1e-3;
-/// The most times that a baseline is compared with before the verdict.
-const MOST_LOOKS: usize = 4;
 
 /// The version of [`Report`].
 pub const SCHEMA: &str = "relstab.check/1";
@@ -44,15 +45,35 @@ pub enum Quantity {
     /// `R_f` over that of the baseline, less one.
     #[strum(serialize = "regression")]
     Regression,
+    /// Error on the labelled probe images, less that of the baseline.
+    #[strum(serialize = "error rise")]
+    ErrorRise,
+    /// Share of probe images that the baseline gives the same class.
+    #[strum(serialize = "agreement")]
+    Agreement,
+    /// How far outputs lie from the baseline's, relative to how far those lie apart.
+    #[strum(serialize = "change")]
+    Change,
 }
 
-/// The most that a quantity may be.
+/// How large or small a quantity may be.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Limit {
     /// The quantity.
     pub quantity: Quantity,
-    /// Its largest value that is still good.
-    pub max: f64,
+    /// What it is held to.
+    #[serde(flatten)]
+    pub bound: Bound,
+}
+
+/// The last value that is still good.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound {
+    /// Larger ones are bad.
+    Max(f64),
+    /// Smaller ones are bad.
+    Min(f64),
 }
 
 /// What an interval says of a limit; the worse, the greater.
@@ -71,10 +92,12 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    fn of(low: Option<f64>, high: Option<f64>, max: f64) -> Self {
-        match (low, high) {
-            (Some(low), _) if low > max => Self::FallsShort,
-            (_, Some(high)) if high <= max => Self::Holds,
+    fn of(low: Option<f64>, high: Option<f64>, bound: Bound) -> Self {
+        match (low, high, bound) {
+            (Some(low), _, Bound::Max(max)) if low > max => Self::FallsShort,
+            (_, Some(high), Bound::Max(max)) if high <= max => Self::Holds,
+            (_, Some(high), Bound::Min(min)) if high < min => Self::FallsShort,
+            (Some(low), _, Bound::Min(min)) if low >= min => Self::Holds,
             _ => Self::Inconclusive,
         }
     }
@@ -105,6 +128,12 @@ pub struct Checked {
     pub verdict: Option<Verdict>,
     /// Each limit.
     pub checks: Vec<Check>,
+    /// How it compares with the baseline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<Against>,
+    /// Codes of what may be wrong with it without failing it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed: Vec<Code>,
     /// Why something could not be told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -125,16 +154,36 @@ pub struct Report {
     /// What the networks were compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
+    /// The most probable that any network exactly at its limits fails by its comparison with the baseline, over all networks
+    /// and limits together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub false_alarms: Option<f64>,
     /// In the order given.
     pub models: Vec<Checked>,
+}
+
+impl Checked {
+    /// Whether what was measured cannot be right, for a reason that is not allowed.
+    #[must_use]
+    pub fn is_wrong(&self) -> bool {
+        let findings = self.measurement.iter().flat_map(|record| &record.findings);
+        findings.into_iter().any(|found| found.severity == Severity::Wrong && !self.allowed.contains(&found.code))
+    }
+
+    /// Whether anything about it is doubtful, or wrong and allowed.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        let findings = self.measurement.iter().flat_map(|record| &record.findings);
+        findings.into_iter().any(|found| found.severity == Severity::Doubt)
+    }
 }
 
 impl Report {
     /// Sums up what was found.
     #[must_use]
-    pub fn new(models: Vec<Checked>, baseline: Option<String>) -> Self {
+    pub fn new(models: Vec<Checked>, baseline: Option<String>, false_alarms: Option<f64>) -> Self {
         let verdict = models.iter().filter_map(|model| model.verdict).max();
-        Self { schema: SCHEMA.to_owned(), verdict, baseline, models }
+        Self { schema: SCHEMA.to_owned(), verdict, baseline, false_alarms, models }
     }
 }
 
@@ -145,81 +194,7 @@ impl Report {
 pub fn check(measurement: &Measurement, limit: Limit) -> Result<Check> {
     let (value, low, high) =
         interval(measurement, limit.quantity).ok_or_else(|| no_value(measurement, limit.quantity))?;
-    Ok(Check { limit, value, low, high, verdict: Verdict::of(low, high, limit.max) })
-}
-
-/// Holds the rise of `R_f` over that of `baseline` to `max`, by the paired replicates of both, at one of `looks` looks:
-/// whoever is at the limit fails with probability 1 - `confidence` at most over all looks (Bonferroni).
-///
-/// # Errors
-/// `NoValue` where an `R_f` is undefined, `Setting` where the two do not pair.
-pub fn regression(
-    measurement: &Measurement,
-    baseline: &Measurement,
-    max: f64,
-    (confidence, looks): (f64, usize),
-) -> Result<Check> {
-    let Comparison { log_ratio, low, high, .. } = paired(measurement, baseline, look_level(confidence, looks))?;
-    let limit = Limit { quantity: Quantity::Regression, max };
-    let verdict = regression_verdict(low, high, max);
-    Ok(Check { limit, value: log_ratio.exp_m1(), low: Some(low.exp_m1()), high: Some(high.exp_m1()), verdict })
-}
-
-/// Level of the two-sided interval at each of `looks` looks, either side of which is a one-sided test.
-#[must_use]
-pub fn look_level(confidence: f64, looks: usize) -> f64 {
-    1.0 - 2.0 * (1.0 - confidence) / looks as f64
-}
-
-/// What the ends of an interval of the log ratio of two `R_f` say of a rise by `max` at most.
-#[must_use]
-pub fn regression_verdict(low: f64, high: f64, max: f64) -> Verdict {
-    Verdict::of(Some(low), Some(high), max.ln_1p() + EQUAL)
-}
-
-/// The numbers of draws at which a baseline is compared with: doubled up to `draws`, so that clear cases are short.
-#[must_use]
-pub fn looks(draws: u32) -> Vec<u32> {
-    let mut looks: Vec<_> =
-        std::iter::successors(Some(draws), |draws| (*draws > 1).then_some(draws / 2)).take(MOST_LOOKS).collect();
-    looks.reverse();
-    looks
-}
-
-/// Compares `log R_f` of two measurements on the same images and draws; first less second.
-///
-/// # Errors
-/// `NoValue` where an `R_f` is undefined, `Setting` where images, settings or replicates do not pair.
-pub fn paired(first: &Measurement, second: &Measurement, level: f64) -> Result<Comparison> {
-    if let Some((what, here, there)) = difference(first, second) {
-        let expected = format!("a measurement with {what} {here}");
-        return Err(Error::setting("baseline", expected, format!("{there} in {}", second.model.path.display())));
-    }
-    let logs = |m: &Measurement| {
-        let r_f = m.r_f.as_ref().ok_or_else(|| no_value(m, Quantity::RF))?;
-        Ok((r_f.value.ln(), m.replicates_log_r_f.clone().unwrap_or_default()))
-    };
-    let (first, second): ((f64, Vec<f32>), (f64, Vec<f32>)) = (logs(first)?, logs(second)?);
-    compare((first.0, &first.1), (second.0, &second.1), level)
-}
-
-/// What keeps two measurements from being paired: its name, and what it is in each.
-fn difference(first: &Measurement, second: &Measurement) -> Option<(&'static str, String, String)> {
-    let facts = |m: &Measurement| {
-        let settings = &m.settings;
-        [
-            ("the probe images of hash", m.probe.sha256.clone()),
-            ("cutoff", settings.cutoff.to_string()),
-            ("temperature", format!("{:.6e}", settings.temperature)),
-            ("interpolation", settings.interpolation.to_string()),
-            ("draws", settings.draws.to_string()),
-            ("seed", settings.seed.to_string()),
-            ("noise by", settings.noise.to_string()),
-            ("estimator", settings.estimator.to_string()),
-        ]
-    };
-    let pairs = facts(first).into_iter().zip(facts(second));
-    pairs.map(|((name, here), (_, there))| (name, here, there)).find(|(_, here, there)| here != there)
+    Ok(Check { limit, value, low, high, verdict: Verdict::of(low, high, limit.bound) })
 }
 
 fn interval(measurement: &Measurement, quantity: Quantity) -> Option<(f64, Option<f64>, Option<f64>)> {
@@ -233,22 +208,12 @@ fn interval(measurement: &Measurement, quantity: Quantity) -> Option<(f64, Optio
         }
         Quantity::ProbeError => {
             let error = measurement.probe_error?;
-            let (low, high) = share_interval(error, measurement.probe.images);
+            let (low, high) = shares::share_interval(error, measurement.probe.images, LEVEL);
             return Some((error, Some(low), Some(high)));
         }
-        Quantity::Regression => return None,
+        Quantity::Regression | Quantity::ErrorRise | Quantity::Agreement | Quantity::Change => return None,
     };
     estimate.as_ref().map(|estimate| (estimate.value, Some(estimate.low), Some(estimate.high)))
-}
-
-/// Jeffreys' interval of a share of `n`.
-fn share_interval(share: f64, n: usize) -> (f64, f64) {
-    let (wrong, right) = (share * n as f64, (1.0 - share) * n as f64);
-    let Ok(beta) = Beta::new(wrong + 0.5, right + 0.5) else { return (0.0, 1.0) };
-    let tail = (1.0 - LEVEL) / 2.0;
-    let low = if wrong < 0.5 { 0.0 } else { beta.inverse_cdf(tail) };
-    let high = if right < 0.5 { 1.0 } else { beta.inverse_cdf(1.0 - tail) };
-    (low, high)
 }
 
 fn no_value(measurement: &Measurement, quantity: Quantity) -> Error {
@@ -258,7 +223,9 @@ fn no_value(measurement: &Measurement, quantity: Quantity) -> Error {
             measurement.warnings.iter().find(|warning| warning.starts_with(NO_PREDICTION)).cloned()
         }
         Quantity::ProbeError => Some("the probe set has no labels".to_owned()),
-        Quantity::Regression => Some("it needs a baseline".to_owned()),
+        Quantity::Regression | Quantity::ErrorRise | Quantity::Agreement | Quantity::Change => {
+            Some("it needs a baseline".to_owned())
+        }
         Quantity::RF | Quantity::DF | Quantity::GF => undefined(),
     };
     let reason = reason.unwrap_or_else(|| "undefined".to_owned());
@@ -270,24 +237,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_has_its_jeffreys_interval() {
-        // Reference: scipy.stats.beta.ppf([0.025, 0.975], 10.5, 90.5).
-        let (low, high) = share_interval(0.1, 100);
-        assert!((low - 0.052_585).abs() < 1e-5 && (high - 0.170_124).abs() < 1e-5, "{low} {high}");
-        assert!(share_interval(0.0, 50).0 <= 0.0 && share_interval(1.0, 50).1 >= 1.0);
-    }
-
-    #[test]
-    fn looks_double_up_to_the_draws() {
-        assert_eq!(looks(1), [1]);
-        assert_eq!(looks(4), [1, 2, 4]);
-        assert_eq!(looks(6), [1, 3, 6]);
-        assert_eq!(looks(16), [2, 4, 8, 16]);
-    }
-
-    #[test]
     fn the_worst_verdict_is_the_greatest() {
         let verdicts = [Verdict::FallsShort, Verdict::Holds, Verdict::Inconclusive];
         assert_eq!(verdicts.iter().max(), Some(&Verdict::FallsShort));
+    }
+
+    #[test]
+    fn an_interval_is_held_to_a_largest_or_a_least_value() {
+        let of = |low, high, bound| Verdict::of(Some(low), Some(high), bound);
+        assert_eq!(of(0.1, 0.2, Bound::Max(0.2)), Verdict::Holds);
+        assert_eq!(of(0.1, 0.2, Bound::Max(0.15)), Verdict::Inconclusive);
+        assert_eq!(of(0.1, 0.2, Bound::Max(0.05)), Verdict::FallsShort);
+        assert_eq!(of(0.1, 0.2, Bound::Min(0.1)), Verdict::Holds);
+        assert_eq!(of(0.1, 0.2, Bound::Min(0.15)), Verdict::Inconclusive);
+        assert_eq!(of(0.1, 0.2, Bound::Min(0.3)), Verdict::FallsShort);
+        let limit = Limit { quantity: Quantity::Agreement, bound: Bound::Min(0.97) };
+        let text = serde_json::to_string(&limit).expect("JSON");
+        assert_eq!(text, r#"{"quantity":"agreement","min":0.97}"#);
+        assert_eq!(serde_json::from_str::<Limit>(&text).expect("a limit"), limit);
     }
 }

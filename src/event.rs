@@ -2,6 +2,12 @@
 //!
 //! Fields may be added, never renamed. [`schema`] makes the JSON Schema kept in `docs/`.
 
+mod answers;
+mod finding;
+
+pub use answers::{Answers, Saved};
+pub use finding::{Code, Finding, Severity, worst};
+
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -60,8 +66,26 @@ pub struct Measurement {
     pub metadata: Metadata,
     /// Where the time went.
     pub timing: Timing,
-    /// What the reader should know.
+    /// What is wrong, doubtful or worth knowing; absent in records of earlier versions.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+    /// The same in words alone.
     pub warnings: Vec<String>,
+}
+
+impl Measurement {
+    /// All that is to be told of it, the worst first: findings, and what else it and its law say.
+    #[must_use]
+    pub fn told(&self) -> Vec<Finding> {
+        let mut told = self.findings.clone();
+        for text in self.warnings.iter().chain(self.prediction.iter().flat_map(|prediction| &prediction.warnings)) {
+            if told.iter().all(|finding| finding.text != *text) {
+                told.push(Finding::new(Code::Other, text.clone()));
+            }
+        }
+        told.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        told
+    }
 }
 
 /// A network's file.

@@ -6,14 +6,14 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::estimate::Estimator;
-use crate::event::Measurement;
+use crate::event::{Code, Measurement};
 use crate::measure::{conditions, quantities};
 use crate::path;
 use crate::perturb::Interpolation;
+use crate::predict::Conditions;
 use crate::predict::calibrate::{Known, Point};
 use crate::predict::table::rows;
 use crate::predict::terms::{Term, known};
-use crate::predict::{Conditions, is_near_initial};
 
 /// Which error of a measured network counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -53,7 +53,9 @@ pub fn of_measurement(run: &str, record: &Measurement, of: ErrorOf) -> Option<Kn
         ErrorOf::ValError => record.metadata.val_error,
         ErrorOf::ProbeError => record.probe_error,
     };
-    let is_trained = !record.metadata.is_initial() && !is_near_initial(record.r_f.as_ref()?);
+    let is_trained = !record.metadata.is_initial()
+        && record.r_f.is_some()
+        && record.findings.iter().all(|finding| finding.code != Code::Untrained);
     let point = Point {
         label: path::text(&record.model.path),
         run: Some(run.to_owned()),

@@ -40,6 +40,7 @@ pub mod stop;
 pub mod event;
 pub mod check;
 pub mod rank;
+pub mod findings;
 pub mod measure;
 pub mod evidence;
 pub mod scaling;

@@ -4,6 +4,7 @@
 
 mod job;
 pub mod layers;
+mod facts;
 mod outputs;
 mod passes;
 mod preview;
@@ -15,14 +16,15 @@ mod way;
 mod work;
 
 pub use preview::{Answer, Cost, Preview, Range, preview};
-pub use record::{axes_text, conditions, errors_disagree, predict, predict_anew, quantities};
+pub use record::{axes_text, conditions, predict, predict_anew, quantities};
 pub use settings::{ChosenLaw, Settings};
 
 use std::time::Instant;
 
 use crate::backend::{Backend, Network};
 use crate::error::{Error, Result};
-use crate::event::Measurement;
+use crate::event::{Answers, Code, Finding, Measurement};
+use crate::findings;
 use crate::perturb::{Deformation, Perturber};
 use crate::predict::Conditions;
 use crate::probe::ProbeSet;
@@ -50,7 +52,29 @@ pub fn measure(
     settings: &Settings,
     progress: Progress,
 ) -> Result<Measurement> {
-    Ok(run(network, probe, settings, progress, |_, _, _| Ok(()))?.1)
+    Ok(run(network, probe, settings, progress, |_, _, _| Ok(()))?.measurement)
+}
+
+/// As [`measure`], with what the network answered.
+///
+/// # Errors
+/// As [`measure`].
+pub fn measure_with_answers(
+    network: &dyn Backend,
+    probe: &ProbeSet,
+    settings: &Settings,
+    progress: Progress,
+) -> Result<(Measurement, Answers)> {
+    let Measured { measurement, answers, .. } = run(network, probe, settings, progress, |_, _, _| Ok(()))?;
+    Ok((measurement, answers))
+}
+
+/// All that the same passes tell.
+struct Measured<T> {
+    /// What a caller made of the passes besides.
+    besides: T,
+    measurement: Measurement,
+    answers: Answers,
 }
 
 /// As [`measure`], and what `besides` makes of the same passes, their images and the settings they came to.
@@ -60,7 +84,7 @@ fn run<T>(
     settings: &Settings,
     progress: Progress,
     besides: impl FnOnce(&Passes, &ProbeSet, &Settings) -> Result<T>,
-) -> Result<(T, Measurement)> {
+) -> Result<Measured<T>> {
     let started = Instant::now();
     validate(network, probe, settings)?;
     let perturber = Perturber::new(probe.shape(), &settings.deformation, settings.seed)?;
@@ -75,18 +99,17 @@ fn run<T>(
 
     let mut used = settings.clone();
     used.images = settings.images.min(probe.len());
-    let mut warnings = Vec::new();
+    let mut notes = Vec::new();
     if probe.len() < settings.images {
-        warnings.push(format!(
-            "the probe set holds {} images, fewer than the {} asked for",
-            probe.len(),
-            settings.images
+        notes.push(Finding::new(
+            Code::Images,
+            format!("the probe set holds {} images, fewer than the {} asked for", probe.len(), settings.images),
         ));
     }
     let mut last_width = f64::INFINITY;
     loop {
         let set = probe.prefix(used.images);
-        let passes = passes::run(network, &set, &perturber, used.draws, progress)?;
+        let mut passes = passes::run(network, &set, &perturber, used.draws, progress)?;
         let stabilities = record::statistics(&passes.output, passes.draws, &set, settings.seed)?;
         if let (Some(target), Ok(r_f)) = (settings.precision, stabilities.get(settings.estimator).r_f.as_ref()) {
             let width = r_f.relative_half_width();
@@ -102,16 +125,46 @@ fn run<T>(
                 continue;
             }
             if width > target {
-                warnings.push(format!(
+                let text = format!(
                     "precision {target} not reached: {width:.3} with all {} images and {} draws, and more draws do not help",
                     used.images, used.draws
-                ));
+                );
+                notes.push(Finding::new(Code::Perturbation, text));
             }
         }
         let besides = besides(&passes, &set, &used)?;
+        let answers = answers(network.network(), &set, std::mem::take(&mut passes.output.clean));
         let parts = record::Parts { network, probe: &set, settings: &used, perturber: &perturber, passes, stabilities };
-        return Ok((besides, parts.into_measurement(&law, warnings, started)));
+        let measurement = parts.into_measurement(&law, notes, &answers, started)?;
+        return Ok(Measured { besides, measurement, answers });
     }
+}
+
+/// What findings say of a network before it is measured: of clean images alone, and of other preprocessings in any case.
+///
+/// # Errors
+/// As [`measure`].
+pub fn diagnose(
+    network: &dyn Backend,
+    probe: &ProbeSet,
+    settings: &Settings,
+    progress: Progress,
+) -> Result<Vec<Finding>> {
+    validate(network, probe, settings)?;
+    let set = probe.prefix(settings.images);
+    let perturber = Perturber::new(probe.shape(), &settings.deformation, settings.seed)?;
+    let clean = passes::run(network, &set, &perturber, 0, progress)?.output.clean;
+    let answers = answers(network.network(), &set, clean);
+    let facts = facts::gather(network, &set, &perturber, &answers)?;
+    let mut findings = record::notices(network.network(), &set, &perturber);
+    findings.extend(findings::of_network(&facts, &answers));
+    findings.extend(facts::preprocessing(network, &set, &perturber, (&facts.images, &answers))?);
+    Ok(findings)
+}
+
+fn answers(network: &Network, probe: &ProbeSet, clean: Vec<f32>) -> Answers {
+    let are_classes = network.output.coordinates.are_classes();
+    Answers::new(clean, network.outputs(), are_classes, probe.labels().map(<[u32]>::to_vec))
 }
 
 /// A network's outputs on a probe set, `[image, output]`.

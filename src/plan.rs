@@ -9,10 +9,10 @@ use sha2::{Digest, Sha256};
 
 use crate::backend::{self, Backend, Model, Selection};
 use crate::error::{Error, Result};
-use crate::event::Measurement;
+use crate::event::{Answers, Finding, Measurement};
 use crate::measure::layers::{Layers, affordable, layers};
 use crate::measure::sweep::{Grid, Sweep, sweep};
-use crate::measure::{Preview, Progress, Settings, logits, measure, preview};
+use crate::measure::{ChosenLaw, Preview, Progress, Settings, diagnose, logits, measure_with_answers, preview};
 use crate::path::RawPath;
 use crate::perturb::{Generator, Perturber};
 use crate::preprocess::{Color, Geometry, Preprocess};
@@ -134,7 +134,8 @@ impl Setup {
     pub fn open(&self, model: Model, progress: Progress) -> Result<Opened> {
         let probe = self.probe_for(&model, progress)?;
         let backend = backend::load(model, probe.shape(), &self.plan.backend)?;
-        Ok(Opened { backend, probe, settings: self.plan.settings.clone() })
+        let source = self.source.id().to_owned();
+        Ok(Opened { backend, probe, source, settings: self.plan.settings.clone() })
     }
 
     /// As [`Setup::open`], to measure layers besides the output.
@@ -220,6 +221,18 @@ impl Setup {
         Perturber::new(shape, &self.plan.settings.deformation, self.plan.settings.seed)
     }
 
+    /// Whether the probe images have labels.
+    #[must_use]
+    pub fn has_labels(&self) -> bool {
+        self.source.has_labels()
+    }
+
+    /// The law that predicts.
+    #[must_use]
+    pub fn law(&self) -> Option<&ChosenLaw> {
+        self.plan.settings.law.as_ref()
+    }
+
     /// Deformations of each image.
     #[must_use]
     pub fn draws(&self) -> u32 {
@@ -231,6 +244,8 @@ impl Setup {
 pub struct Opened {
     backend: Box<dyn Backend>,
     probe: ProbeSet,
+    /// Names the images as they lie in their files.
+    source: String,
     /// What the plan says; a caller with less time may ask for less.
     pub settings: Settings,
 }
@@ -239,18 +254,30 @@ impl Opened {
     /// Measures; `resolved` is what an earlier network of the run settled and is settled here if there was none.
     ///
     /// # Errors
-    /// As [`measure()`].
+    /// As [`crate::measure::measure`].
     pub fn measure(&self, resolved: &mut Option<Resolved>, progress: Progress) -> Result<Measurement> {
+        Ok(self.measure_with_answers(resolved, progress)?.0)
+    }
+
+    /// As [`Opened::measure`], with what the network answered.
+    ///
+    /// # Errors
+    /// As [`measure_with_answers()`].
+    pub fn measure_with_answers(
+        &self,
+        resolved: &mut Option<Resolved>,
+        progress: Progress,
+    ) -> Result<(Measurement, Answers)> {
         let mut settings = self.settings.clone();
         if let (Some(resolved), Some(_)) = (*resolved, settings.precision) {
             (settings.images, settings.draws, settings.precision) = (resolved.images, resolved.draws, None);
         }
-        let measurement = measure(&*self.backend, &self.probe, &settings, progress)?;
+        let (measurement, answers) = measure_with_answers(&*self.backend, &self.probe, &settings, progress)?;
         // What an undefined R_f came to says nothing of the others.
         if settings.precision.is_some() && measurement.r_f.is_some() {
             *resolved = Some(Resolved { images: measurement.probe.images, draws: measurement.settings.draws });
         }
-        Ok(measurement)
+        Ok((measurement, Answers { source: self.source.clone(), ..answers }))
     }
 
     /// Measures at every point of a grid of deformations, in place of the plan's.
@@ -275,6 +302,14 @@ impl Opened {
     /// As [`preview()`].
     pub fn preview(&self, progress: Progress) -> Result<Preview> {
         preview(&*self.backend, &self.probe, &self.settings, progress)
+    }
+
+    /// What findings say of the network before it is measured.
+    ///
+    /// # Errors
+    /// As [`diagnose()`].
+    pub fn diagnose(&self, progress: Progress) -> Result<Vec<Finding>> {
+        diagnose(&*self.backend, &self.probe, &self.settings, progress)
     }
 
     /// The network's outputs on the probe images, `[image, output]`, and how many outputs there are.

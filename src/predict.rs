@@ -140,8 +140,6 @@ pub struct LawSummary {
     pub source: String,
 }
 
-/// `R_f` of a network before training lies within this factor of 1.
-const INITIAL_FACTOR: f64 = 1.25;
 /// A delta this close counts as the law's own.
 const DELTA_TOLERANCE: f64 = 0.02;
 /// A law whose interval spans more than this factor either way says nothing useful.
@@ -149,6 +147,14 @@ const USELESS_FACTOR: f64 = 4.0;
 
 /// A law that explains less of the variance says so with each prediction.
 const INFORMATIVE: f64 = 0.5;
+
+impl LawSummary {
+    /// Whether the daemon made it from the errors of the run it predicts.
+    #[must_use]
+    pub fn is_of_run(&self) -> bool {
+        self.name == "run" || self.name.ends_with("+run")
+    }
+}
 
 impl Conditions {
     /// How those of a measurement differ, in words; `None` where they agree.
@@ -256,6 +262,12 @@ impl Law {
         })
     }
 
+    /// Whether its predictions have intervals.
+    #[must_use]
+    pub fn has_interval(&self) -> bool {
+        self.posterior.is_some() || self.sd_log.is_some()
+    }
+
     /// The spread of a law that is known by its numbers alone, about the error it predicts.
     fn spread(&self) -> Option<Student> {
         let points = f64::from(self.points.unwrap_or(u32::MAX)).max(3.0);
@@ -310,10 +322,4 @@ impl Law {
         let factor = |(term, exponent): (&Term, f64)| format!(" {}^{exponent:.3}", term.factor());
         format!("error = {:.3}{}", self.a, self.terms.iter().zip(exponents).map(factor).collect::<String>())
     }
-}
-
-/// Whether `R_f` still lies where training begins (about 1), so that no law speaks of it.
-#[must_use]
-pub fn is_near_initial(r_f: &Estimate) -> bool {
-    r_f.value.ln().abs() <= INITIAL_FACTOR.ln() || (r_f.low..=r_f.high).contains(&1.0)
 }

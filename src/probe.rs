@@ -61,9 +61,6 @@ pub struct Normalisation {
     pub std: Vec<f32>,
 }
 
-/// No network is trained on values as large as this.
-const FAR: f32 = 20.0;
-
 /// A non-empty set of finite images of one shape, with labels if there are any; clones share the pixels.
 #[derive(Debug, Clone)]
 pub struct ProbeSet {
@@ -340,28 +337,10 @@ impl ProbeSet {
         self.normalisation.as_ref()
     }
 
-    /// What looks like a mistake.
+    /// What the user should know of how they were read.
     #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.notes.clone();
-        let largest = self.images.pixels.largest() * self.unit();
-        if let Some(Normalisation { mean, std }) = &self.normalisation {
-            if mean.iter().zip(std).any(|(mean, std)| ((largest - mean) / std).abs() > FAR) {
-                warnings.push(format!(
-                    "normalised, the probe images have values beyond {FAR}: are they 0 to 255, or is the mean for other units?"
-                ));
-            }
-        } else if largest > FAR {
-            warnings.push(
-                "the probe images have values beyond 20 and nothing normalises them: are they 0 to 255?".to_owned(),
-            );
-        } else if self.images.pixels.is_bytes() {
-            warnings.push(
-                "no normalisation: the network gets pixels in [0, 1]; name the training's with --mean and --std if it had one"
-                    .to_owned(),
-            );
-        }
-        warnings
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 }
 

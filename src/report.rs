@@ -24,7 +24,7 @@ pub mod tensorboard;
 use std::fmt::Write as _;
 
 use crate::estimate::Estimate;
-use crate::event::Measurement;
+use crate::event::{Code, Finding, Measurement, Severity};
 use crate::predict::Prediction;
 
 /// A measurement at a glance: values with intervals and units, then what to know about them.
@@ -59,7 +59,7 @@ pub fn text(measurement: &Measurement) -> String {
     if let Some(prediction) = &m.prediction {
         row(
             "predicted error",
-            predicted(prediction),
+            predicted_of(m).unwrap_or_default(),
             format!("law {}: {}", prediction.law.name, prediction.law.source),
         );
     }
@@ -73,8 +73,34 @@ pub fn text(measurement: &Measurement) -> String {
     row("displacement", displacement, format!("{} of maps fold", percent(m.folded_share)));
     let rate = 1e6 * m.timing.total_s / m.timing.passes as f64;
     row("time", format!("{:.1} s", m.timing.total_s), format!("{} passes, {rate:.0} us each", m.timing.passes));
-    for warning in m.warnings.iter().chain(m.prediction.iter().flat_map(|prediction| &prediction.warnings)) {
-        let _ = writeln!(text, "  note: {warning}");
+    text += &findings(&m.told());
+    text
+}
+
+/// Findings, a line each, with what to do about those that are more than a note.
+#[must_use]
+pub fn findings(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for Finding { code, severity, text: what, help } in findings {
+        let _ = match severity {
+            Severity::Note => writeln!(text, "  note: {what}"),
+            _ if help.is_empty() => writeln!(text, "  {severity}: {what} ({code})"),
+            _ => writeln!(text, "  {severity}: {what} ({code})\n    {help}"),
+        };
+    }
+    text
+}
+
+/// Codes of what is wrong or doubtful, for the end of a line; empty where nothing is.
+fn marks(measurement: &Measurement) -> String {
+    let told = measurement.told();
+    let mut text = String::new();
+    for severity in [Severity::Wrong, Severity::Doubt] {
+        let mut codes: Vec<_> = told.iter().filter(|f| f.severity == severity).map(|f| f.code.to_string()).collect();
+        codes.dedup();
+        if !codes.is_empty() {
+            let _ = write!(text, "  {severity}: {}", codes.join(", "));
+        }
     }
     text
 }
@@ -111,14 +137,15 @@ pub fn line(measurement: &Measurement) -> String {
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let name = m.model.path.file_stem().unwrap_or_default().to_string_lossy();
     format!(
-        "{:>7} {:>7}  {:<24} {:<24} {:>7} {:>9} {:>9}\n",
+        "{:>7} {:>7}  {:<24} {:<24} {:>7} {:>9} {:>9}{}\n",
         m.metadata.step.map_or_else(|| name.into_owned(), |step| step.to_string()),
         or_dash(m.metadata.epoch.map(significant)),
         m.r_f.as_ref().map_or_else(|| "undefined".to_owned(), interval),
-        or_dash(m.prediction.as_ref().map(predicted)),
+        or_dash(predicted_of(m)),
         or_dash(m.metadata.val_error.map(percent)),
         or_dash(m.d_f.as_ref().map(|d_f| significant(d_f.value))),
         or_dash(m.g_f.as_ref().map(|g_f| significant(g_f.value))),
+        marks(m),
     )
 }
 
@@ -126,6 +153,13 @@ pub fn line(measurement: &Measurement) -> String {
 #[must_use]
 pub fn interval(estimate: &Estimate) -> String {
     format!("{} [{}, {}]", significant(estimate.value), significant(estimate.low), significant(estimate.high))
+}
+
+/// The predicted error of a measurement, marked where its law was fitted on it.
+fn predicted_of(measurement: &Measurement) -> Option<String> {
+    let is_fit = measurement.findings.iter().any(|finding| finding.code == Code::FittedOnIt);
+    let mark = if is_fit { " fit" } else { "" };
+    measurement.prediction.as_ref().map(|prediction| predicted(prediction) + mark)
 }
 
 /// A predicted error, with its interval where the law has one.

@@ -28,7 +28,7 @@ const LAST: &str = "step=006000.onnx";
 #[test]
 fn a_network_falls_short_only_with_its_whole_interval() {
     let (code, report) =
-        check(&[LAST], &["--max-rf", "0.5", "--max-predicted-error", "0.2", "--max-probe-error", "0.3"]);
+        check(&[LAST], &["--max-rf", "0.5", "--max-predicted-error", "20%", "--max-probe-error", "0.3"]);
     assert_eq!((code, &report["verdict"]), (Some(0), &Value::from("holds")), "{report}");
     assert_eq!(report["models"][0]["checks"].as_array().map(Vec::len), Some(3));
 
@@ -53,16 +53,19 @@ fn what_cannot_be_told_is_neither_good_nor_bad() {
     assert_eq!(check(&[FIRST], &["--max-predicted-error", "0.5", "--max-rf", "0.1"]).0, Some(1));
     let (code, report) = check(&["relstab.toml", LAST], &["--max-rf", "0.5"]);
     assert_eq!((code, &report["models"][1]["verdict"]), (Some(4), &Value::from("holds")));
-    for bad in [&["--max-rf", "-1"][..], &["--max-rf", "nan"], &[]] {
+    let bare = &["--max-probe-error", "8"];
+    for bad in [&["--max-rf", "-1"][..], &["--max-rf", "nan"], bare, &["--max-predicted-error", "1"], &[]] {
         assert_eq!(check(&[LAST], bad).0, Some(2), "{bad:?}");
     }
 }
 
 #[test]
-fn an_interval_that_a_law_lacks_decides_nothing() {
-    let law = ["--law", "cifar10", "--force-law", "--max-predicted-error", "0.001"];
-    let (code, report) = check(&[LAST], &law);
-    assert_eq!((code, &report["verdict"]), (Some(0), &Value::from("inconclusive")), "{report}");
+fn a_limit_on_a_prediction_without_an_interval_is_refused() {
+    let law = ["--law", "cifar10", "--force-law", "--max-predicted-error", "10%"];
+    let output = relstab(&[&["check", LAST], &law[..]].concat());
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{complaint}");
+    assert!(complaint.contains("cifar10") && complaint.contains("interval"), "{complaint}");
 }
 
 #[test]
@@ -144,7 +147,8 @@ fn a_worse_network_is_caught_and_a_saved_baseline_is_as_good() {
     }
     std::fs::write(saved, "{\"schema\":").expect("written");
     assert_eq!(check(&[LAST], &["--baseline", saved, "--max-regression", "5%"]).0, Some(2));
-    for bad in [&["--baseline", LAST][..], &["--max-regression", "5%"], &["--max-rf", "1", "--confidence", "0.2"]] {
+    for bad in [&["--min-agreement", "5%"][..], &["--max-regression", "5%"], &["--max-rf", "1", "--confidence", "0.2"]]
+    {
         assert_eq!(check(&[LAST], bad).0, Some(2), "{bad:?}");
     }
     assert_eq!(check(&[LAST], &["--baseline", LAST, "--max-regression", "-5%"]).0, Some(2));

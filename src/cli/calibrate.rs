@@ -131,10 +131,7 @@ fn fit(args: &Fit) -> Result<ExitCode> {
         Format::Json => print_json(&saved)?,
         Format::Text => {
             let left = (left_out > 0).then(|| {
-                format!(
-                    "{} left out: no known error above 0, not trained yet, or R_f near 1\n",
-                    counted(left_out, "network")
-                )
+                format!("{} left out: no known error above 0, or not trained yet\n", counted(left_out, "network"))
             });
             print(&(report::law::text(&saved) + &left.unwrap_or_default()))?;
         }

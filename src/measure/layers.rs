@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::outputs::Outputs;
 use super::record::{readings, statistics, undefined};
 use super::settings::{MAX_DRAWS, Settings};
-use super::{Progress, run};
+use super::{Measured, Progress, run};
 use crate::backend::{Backend, Network, Output};
 use crate::error::Result;
 use crate::estimate::{Estimate, Stability};
@@ -113,10 +113,11 @@ impl Layer {
 /// As [`measure`](super::measure). A layer that is not finite, or does not move under noise, is no error: the record says why.
 pub fn layers(network: &dyn Backend, probe: &ProbeSet, settings: &Settings, progress: Progress) -> Result<Layers> {
     let opened = network.network();
-    let (inner, measurement) = run(network, probe, settings, progress, |passes, probe, settings| {
+    let measured = run(network, probe, settings, progress, |passes, probe, settings| {
         let given = opened.layers.iter().zip(&passes.layers);
         given.map(|(tensor, outputs)| Layer::inner(tensor, outputs, probe, settings)).collect()
     })?;
+    let Measured { besides: inner, measurement, .. } = measured;
     Ok(Layers::new(opened, inner, measurement))
 }
 

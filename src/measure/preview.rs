@@ -4,11 +4,14 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::facts;
 use super::passes::{self, Passes};
-use super::record::probe_error;
+use super::record::notices;
 use super::{Progress, Settings, validate};
 use crate::backend::{Backend, Identity};
 use crate::error::{Error, Result};
+use crate::event::Finding;
+use crate::findings;
 use crate::perturb::Perturber;
 use crate::probe::{Layout, ProbeSet};
 use crate::process;
@@ -36,7 +39,9 @@ pub struct Preview {
     pub backend: Identity,
     /// What the measurement would take.
     pub cost: Cost,
-    /// What the reader should know.
+    /// What is wrong, doubtful or worth knowing.
+    pub findings: Vec<Finding>,
+    /// The same in words alone.
     pub warnings: Vec<String>,
 }
 
@@ -105,11 +110,10 @@ pub fn preview(network: &dyn Backend, probe: &ProbeSet, settings: &Settings, pro
     let count = count(images, draws);
     // Outputs of every pass are kept as squared changes, 4 bytes each.
     let bytes = process::resident(std::process::id()).map_or(0, |now| now + 4 * count * described.outputs() as u64);
-    let mut warnings = described.warnings.clone();
-    warnings.extend(probe.warnings());
-    warnings.extend(perturber.warnings());
-    let (error, doubt) = if is_classifier { probe_error(&few, &passes) } else { (None, None) };
-    warnings.extend(doubt);
+    let answered = super::answers(described, &few, passes.output.clean.clone());
+    let facts = facts::gather(network, &few, &perturber, &answered)?;
+    let mut findings = notices(described, &few, &perturber);
+    findings.extend(findings::of_network(&facts, &answered));
     let shape = probe.shape();
     Ok(Preview {
         output: described.output.name.clone(),
@@ -118,11 +122,12 @@ pub fn preview(network: &dyn Backend, probe: &ProbeSet, settings: &Settings, pro
         shape: [shape.channels, shape.height, shape.width],
         channels: ranges(&few),
         predictions: if is_classifier { answers(&few, &passes) } else { Vec::new() },
-        probe_error: error,
+        probe_error: findings::error(&answered),
         looked_at: few.len(),
         backend: network.identity().clone(),
         cost: Cost { images, draws, passes: count, seconds: seconds_each * count as f64, bytes },
-        warnings,
+        warnings: findings.iter().map(|finding| finding.text.clone()).collect(),
+        findings,
     })
 }
 

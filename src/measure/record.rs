@@ -4,19 +4,22 @@ use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
+use super::facts;
 use super::outputs::Outputs;
 use super::passes::Passes;
 use super::scores::scores;
 use super::settings::{ChosenLaw, Settings};
-use crate::backend::Backend;
+use crate::backend::{Backend, Network};
 use crate::error::{Error, Result};
 use crate::estimate::{self, Estimate, Estimator, Resampling, Responses, Stabilities, Stability, stabilities};
 use crate::event::{
-    MEASUREMENT_SCHEMA, Measurement, Model, Probe, Reading, Readings, Settings as SettingsRecord, Timing, Undefined,
+    Answers, Code, Finding, MEASUREMENT_SCHEMA, Measurement, Model, Probe, Reading, Readings,
+    Settings as SettingsRecord, Severity, Timing, Undefined,
 };
+use crate::findings;
 use crate::perturb::{Generator, Perturber};
 use crate::predict::terms::{Quantities, Term, known};
-use crate::predict::{Conditions, Law, NO_PREDICTION, Prediction, is_near_initial};
+use crate::predict::{Conditions, Law, Prediction};
 use crate::probe::{ProbeSet, Shape};
 
 /// The law to apply, with what the reader should know of that, or why there is none.
@@ -46,16 +49,19 @@ pub fn predict(measurement: &Measurement, chosen: Option<&ChosenLaw>) -> Option<
 /// Predicts a measured network by another law.
 pub fn predict_anew(measurement: &mut Measurement, chosen: Option<&ChosenLaw>) {
     measurement.prediction = None;
-    measurement.warnings.retain(|warning| !warning.starts_with(NO_PREDICTION));
     let law = applicable_law(chosen, &conditions(measurement)).unwrap_or_else(|error| Err(error.one_line()));
     settle_prediction(measurement, &law);
 }
 
 fn settle_prediction(measurement: &mut Measurement, law: &Applicable) {
-    match prediction(law, measurement) {
-        Ok(prediction) => measurement.prediction = Some(prediction),
-        Err(reason) => measurement.warnings.push(format!("{NO_PREDICTION}{reason}")),
-    }
+    let why_not = match prediction(law, measurement) {
+        Ok(prediction) => {
+            measurement.prediction = Some(prediction);
+            None
+        }
+        Err(reason) => Some(reason),
+    };
+    findings::settle(measurement, why_not.as_deref());
 }
 
 /// What a measurement shares with the laws that speak of it.
@@ -104,12 +110,15 @@ fn prediction(law: &Applicable, measurement: &Measurement) -> std::result::Resul
             law.name, law.classes, model.outputs
         ));
     }
+    if let Some(wrong) = measurement.findings.iter().find(|finding| finding.severity == Severity::Wrong) {
+        return Err(format!("{} ({})", wrong.text, wrong.code));
+    }
     let r_f = measurement.r_f.as_ref().ok_or("R_f is undefined")?;
     if measurement.metadata.is_initial() {
         return Err("the checkpoint was written before any training".to_owned());
     }
-    if is_near_initial(r_f) {
-        return Err("R_f is near 1, where training begins".to_owned());
+    if measurement.findings.iter().any(|finding| finding.code == Code::Untrained) {
+        return Err("the network answers like an untrained one".to_owned());
     }
     let missing = || format!("law {} needs more than this measurement has: {}", law.name, law.equation());
     let mut prediction = law.predict(r_f, &quantities(measurement)).ok_or_else(missing)?;
@@ -155,26 +164,22 @@ pub(super) struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    pub fn into_measurement(self, law: &Applicable, notes: Vec<String>, started: Instant) -> Measurement {
+    pub fn into_measurement(
+        self,
+        law: &Applicable,
+        notes: Vec<Finding>,
+        answers: &Answers,
+        started: Instant,
+    ) -> Result<Measurement> {
         let network = self.network.network();
         let headline = self.stabilities.get(self.settings.estimator);
-        let mut warnings = network.warnings.clone();
-        warnings.extend(self.probe.warnings());
-        warnings.extend(self.perturber.warnings());
-        warnings.extend(self.passes.note.clone());
-        warnings.extend(notes);
         let is_classifier = network.output.coordinates.are_classes();
-        let mut error_on_probe = None;
-        if is_classifier {
-            warnings.extend(looks_like_probabilities(&self.passes.output));
-            let (error, doubt) = probe_error(self.probe, &self.passes);
-            error_on_probe = error;
-            warnings.extend(doubt);
-        }
-        let known = (error_on_probe, network.metadata.val_error);
-        if let (Some(probe_error), Some(val_error)) = known {
-            warnings.extend(errors_disagree(probe_error, val_error, network.outputs()));
-        }
+        let scores = scores(&self.passes.tallies, network.outputs(), self.passes.draws).filter(|_| is_classifier);
+        let facts = facts::gather(self.network, self.probe, self.perturber, answers)?;
+        let mut findings = notices(network, self.probe, self.perturber);
+        findings.extend(self.passes.note.iter().map(|text| Finding::new(Code::Perturbation, text.clone())));
+        findings.extend(notes);
+        findings.extend(findings::of_network(&facts, answers));
         let r_f = headline.r_f.as_ref().ok().copied();
         let displacements = &self.passes.displacements;
         let mean_square = displacements.iter().map(|d| d.mean_square_px).sum::<f64>() / displacements.len() as f64;
@@ -220,8 +225,8 @@ impl Parts<'_> {
             estimators: readings(&self.stabilities),
             prediction: None,
             replicates_log_r_f: Some(headline.replicates_log_r_f.clone()),
-            scores: scores(&self.passes.tallies, network.outputs(), self.passes.draws).filter(|_| is_classifier),
-            probe_error: error_on_probe,
+            scores,
+            probe_error: findings::error(answers),
             displacement_rms_px: mean_square.sqrt(),
             folded_share: folds as f64 / displacements.len() as f64,
             metadata: network.metadata.clone(),
@@ -233,11 +238,54 @@ impl Parts<'_> {
                 perturbed_on_provider: self.passes.times.on_provider,
                 batch: self.passes.batch,
             },
-            warnings,
+            warnings: findings.iter().map(|finding| finding.text.clone()).collect(),
+            findings,
         };
         settle_prediction(&mut measurement, law);
-        measurement
+        if is_suspicious(&measurement) {
+            let found = facts::preprocessing(self.network, self.probe, self.perturber, (&facts.images, answers))?;
+            measurement.warnings.extend(found.iter().map(|finding| finding.text.clone()));
+            measurement.findings.extend(found);
+        }
+        Ok(measurement)
     }
+}
+
+/// What network, images and perturbations say of how they are read and made.
+pub(super) fn notices(network: &Network, probe: &ProbeSet, perturber: &Perturber) -> Vec<Finding> {
+    let of_network = |text: &String| {
+        let code = if text.starts_with("metadata relstab.") { Code::MetadataRefused } else { Code::Network };
+        Finding::new(code, text.clone())
+    };
+    let network = network.warnings.iter().map(of_network);
+    let images = probe.notes().iter().map(|text| Finding::new(Code::Images, text.clone()));
+    let perturbation = perturber.warnings().into_iter().map(|text| Finding::new(Code::Perturbation, text));
+    network.chain(images).chain(perturbation).collect()
+}
+
+/// A network surer than it is right by more than this, in points, may see other images than its training.
+const OVERCONFIDENT: f64 = 0.1;
+
+/// Whether something about the error makes it worth trying other preprocessings.
+fn is_suspicious(record: &Measurement) -> bool {
+    let Some(error) = record.probe_error else { return false };
+    let has = |codes: &[Code]| record.findings.iter().any(|finding| codes.contains(&finding.code));
+    if has(&[Code::ClassOrder]) || error < OVERCONFIDENT {
+        return false;
+    }
+    let doubt = record.scores.as_ref().map_or(0.0, |scores| 1.0 - scores.confidence.clean);
+    let is_overconfident = error > 1.5 * doubt && error > doubt + OVERCONFIDENT;
+    is_overconfident
+        || has(&[
+            Code::NearChance,
+            Code::ErrorOutsidePrediction,
+            Code::KnownErrorOutsidePrediction,
+            Code::ErrorsDisagree,
+            Code::ImpossibleNormalisation,
+            Code::Preprocessing,
+            Code::OneClass,
+            Code::NoNormalisation,
+        ])
 }
 
 pub(super) fn readings(stabilities: &Stabilities) -> Readings {
@@ -255,46 +303,4 @@ pub(super) fn readings(stabilities: &Stabilities) -> Readings {
 /// Why there is no `R_f`, where there is none.
 pub(super) fn undefined(r_f: &std::result::Result<Estimate, estimate::Undefined>) -> Option<Undefined> {
     r_f.as_ref().err().map(|reason| Undefined { reason: reason.to_string() })
-}
-
-/// A softmax that the graph does not show: outputs that sum to one, or whose exponentials do.
-fn looks_like_probabilities(outputs: &Outputs) -> Option<String> {
-    const TOLERANCE: f32 = 1e-3;
-    if outputs.coordinates < 2 {
-        return None;
-    }
-    let rows = || outputs.clean.chunks_exact(outputs.coordinates);
-    let sums_to_one = |sum: f32| (sum - 1.0).abs() < TOLERANCE;
-    let probabilities =
-        rows().all(|row| row.iter().all(|p| (0.0..=1.0 + TOLERANCE).contains(p)) && sums_to_one(row.iter().sum()));
-    let logarithms =
-        || rows().all(|row| row.iter().all(|l| *l <= TOLERANCE) && sums_to_one(row.iter().map(|l| l.exp()).sum()));
-    (probabilities || logarithms()).then(|| {
-        "the outputs look like probabilities: R_f is defined before the softmax, export the network without it"
-            .to_owned()
-    })
-}
-
-/// A network that guesses on the probe set although training found it good sees other images than training did.
-#[must_use]
-pub fn errors_disagree(probe_error: f64, val_error: f64, classes: usize) -> Option<String> {
-    let chance = 1.0 - 1.0 / classes.max(2) as f64;
-    (probe_error > 0.85 * chance && val_error < 0.6 * chance).then(|| {
-        format!(
-            "the error on the labelled probe images is {probe_error:.3}, near chance, but val_error is {val_error:.3}: \
-             normalisation, layout or label order of the probe set is likely wrong"
-        )
-    })
-}
-
-/// Share of probe images whose largest output is not their label's.
-pub(super) fn probe_error(probe: &ProbeSet, passes: &Passes) -> (Option<f64>, Option<String>) {
-    let Some(labels) = probe.labels() else { return (None, None) };
-    if let Some(label) = labels.iter().find(|label| **label as usize >= passes.output.coordinates) {
-        let outputs = passes.output.coordinates;
-        let doubt = format!("label {label} is beyond the network's {outputs} outputs: no probe_error");
-        return (None, Some(doubt));
-    }
-    let wrong = passes.tallies.iter().zip(labels).filter(|(tally, label)| tally.class() != **label as usize).count();
-    (Some(wrong as f64 / labels.len() as f64), None)
 }

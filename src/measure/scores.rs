@@ -23,11 +23,6 @@ impl Tally {
         self.changed[kind as usize] += confidence;
         self.agreeing[kind as usize] += u32::from(class == self.class);
     }
-
-    /// The class of the clean image.
-    pub fn class(&self) -> usize {
-        self.class
-    }
 }
 
 /// Means over images and draws; `None` for a network of one output.

@@ -114,13 +114,6 @@ impl Pixels {
         matches!(channels, 1 | 3).then_some(Bitmap { pixels, height, width, channels })
     }
 
-    pub fn largest(&self) -> f32 {
-        match self {
-            Self::U8(_) => 255.0,
-            Self::F32(values) => values.iter().fold(0.0, |largest: f32, value| largest.max(value.abs())),
-        }
-    }
-
     fn finite(&self, path: &Path, size: usize) -> Result<()> {
         let Self::F32(values) = self else { return Ok(()) };
         let mut faulty =

@@ -72,6 +72,15 @@ impl Source {
         &self.id
     }
 
+    /// Whether the images have labels.
+    #[must_use]
+    pub fn has_labels(&self) -> bool {
+        match &self.chosen {
+            Chosen::Array(set) => set.labels().is_some(),
+            Chosen::Encoded { catalogue, .. } => catalogue.labels.is_some(),
+        }
+    }
+
     /// Whether the images are encoded files rather than an array.
     #[must_use]
     pub fn is_encoded(&self) -> bool {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::conditions::all;
 use super::document::{Block, Document, Table, Text, columns};
-use super::{interval, percent, predicted};
+use super::{interval, marks, percent, predicted};
 use crate::event::Measurement;
 use crate::path;
 use crate::rank::{Pair, Ranked, Ranking};
@@ -19,7 +19,8 @@ pub fn text(ranking: &Ranking) -> String {
         let rank = if rank.ends_with('=') { rank } else { rank + " " };
         let r_f = model.measurement.r_f.as_ref().map_or_else(|| "undefined".to_owned(), interval);
         let over = ranking.over_first(model).map_or_else(String::new, ratio);
-        text += &format!("{rank:>5} {r_f:<24} {over:<26} {}\n", model.measurement.model.path.display());
+        let marks = marks(&model.measurement);
+        text += &format!("{rank:>5} {r_f:<24} {over:<26} {}{marks}\n", model.measurement.model.path.display());
     }
     text
 }

@@ -1,10 +1,11 @@
 //! What networks were measured with, what predicted their errors, and what to know about it.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::document::{Block, Line, Text};
+use super::document::{Block, Line, Text, Tone};
 use super::significant;
-use crate::event::Measurement;
+use crate::event::{Finding, Measurement, Severity};
 use crate::path;
 use crate::predict::LawSummary;
 
@@ -168,24 +169,33 @@ fn law_blocks(law: &LawSummary, predicted: &str) -> [Block; 2] {
     [Block::Paragraph(heading), Block::Facts(facts)]
 }
 
-/// Every distinct warning, the most frequent first, with how many of the `what` have it; nothing where there is none.
+/// Every distinct finding, the worst and then the most frequent first, with how many of the `what` have it; nothing where there is none.
 #[must_use]
 pub fn warnings(records: &[&Measurement], what: &str) -> Vec<Block> {
-    let mut counts: HashMap<&str, (usize, usize)> = HashMap::new();
-    for record in records {
-        let of_law = record.prediction.iter().flat_map(|prediction| &prediction.warnings);
-        for warning in record.warnings.iter().chain(of_law) {
-            let place = counts.len();
-            counts.entry(warning).or_insert((place, 0)).1 += 1;
-        }
+    let mut counts: HashMap<(Severity, String), (usize, usize, String)> = HashMap::new();
+    for Finding { severity, text, help, .. } in records.iter().flat_map(|record| record.told()) {
+        let place = counts.len();
+        counts.entry((severity, text)).or_insert((place, 0, help)).1 += 1;
     }
     let mut counts: Vec<_> = counts.into_iter().collect();
-    counts.sort_by_key(|(_, (place, count))| (std::cmp::Reverse(*count), *place));
+    counts.sort_by_key(|((severity, _), (place, count, _))| (Reverse(*severity), Reverse(*count), *place));
     let more = counts.len().saturating_sub(MOST_WARNINGS);
-    let told = |(warning, (_, count)): (&str, (usize, usize))| {
-        vec![Text::Own(format!("{count} of {} {what}: ", records.len())), Text::words(warning)]
-    };
-    let mut items: Vec<Line> = counts.into_iter().take(MOST_WARNINGS).map(told).collect();
+    let mut items: Vec<Line> = Vec::new();
+    for ((severity, text), (_, count, help)) in counts.into_iter().take(MOST_WARNINGS) {
+        let mut item = vec![Text::Own(format!("{count} of {} {what}: ", records.len()))];
+        let tone = match severity {
+            Severity::Note => None,
+            Severity::Doubt => Some(Tone::Unsure),
+            Severity::Wrong => Some(Tone::Bad),
+        };
+        let is_mere_note = tone.is_none();
+        item.extend(tone.into_iter().flat_map(|tone| [Text::Verdict(tone, severity.to_string()), ": ".into()]));
+        item.push(Text::words(&text));
+        if !help.is_empty() && !is_mere_note {
+            item.push(Text::words(&format!(" ({help})")));
+        }
+        items.push(item);
+    }
     if more > 0 {
         items.push(vec![format!("{more} more, of fewer {what}").into()]);
     }

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::conditions::{common, warnings};
 use super::document::{Block, Document, Table, Text, columns};
-use super::interval;
-use crate::event::Measurement;
+use super::{findings, interval};
+use crate::event::{Code, Measurement};
 use crate::measure::axes_text;
 use crate::measure::layers::{Layer, Layers};
 use crate::path;
@@ -29,10 +29,10 @@ pub fn text(found: &Layers) -> String {
             kind(layer).escape_debug()
         );
     }
-    for note in notes(found).into_iter().chain(told(found).warnings) {
+    for note in notes(found) {
         let _ = writeln!(text, "  note: {note}");
     }
-    text
+    text + &findings(&told(found).told())
 }
 
 /// The figure, every layer with its intervals, and what all were measured with.
@@ -90,5 +90,6 @@ fn notes(found: &Layers) -> Vec<String> {
 fn told(found: &Layers) -> Measurement {
     let mut record = found.measurement.clone();
     record.warnings.retain(|warning| !warning.starts_with(NO_PREDICTION));
+    record.findings.retain(|finding| finding.code != Code::NoPrediction);
     record
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{percent, significant};
+use super::{findings, percent, significant};
 use crate::measure::{Answer, Preview, Range, axes_text};
 
 /// Output, range of the input, predictions and cost, one line each.
@@ -35,8 +35,5 @@ pub fn text(preview: &Preview) -> String {
     }
     let backend = &preview.backend;
     row("backend", format!("{} {} on {}", backend.name, backend.version, backend.provider));
-    for warning in &preview.warnings {
-        let _ = writeln!(text, "  note: {warning}");
-    }
-    text
+    text + &findings(&preview.findings)
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::conditions::{Groups, laws, warnings};
 use super::document::{Block, Column, Document, Line, Table, Text, Tone, columns};
-use super::{interval, percent, predicted, significant};
+use super::{interval, percent, predicted, predicted_of, significant};
 use crate::error::Result;
 use crate::event::Measurement;
 use crate::journal::{Entry, Filter, Journal, Series, State};
@@ -126,7 +126,7 @@ fn checkpoints(run: &Run, groups: &Groups) -> Vec<Block> {
             Text::known(entry.step.map(|step| step.to_string())),
             Text::known(entry.epoch.map(significant)),
             record.r_f.as_ref().map_or_else(|| "undefined".into(), |r_f| interval(r_f).into()),
-            Text::known(record.prediction.as_ref().map(predicted)),
+            Text::known(predicted_of(record)),
             Text::known(entry.val_error.map(percent)),
             Text::known(record.probe_error.map(percent)),
             Text::known(record.d_f.as_ref().map(|d_f| significant(d_f.value))),

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use super::conditions::{common, laws, warnings};
 use super::document::{Block, Document, Line, Table, Text, columns};
 use super::figure::sweep::left_out;
-use super::{interval, percent, predicted, significant};
+use super::{findings, interval, percent, predicted, significant};
 use crate::estimate::Estimate;
-use crate::event::Measurement;
+use crate::event::{Finding, Measurement};
 use crate::measure::conditions;
 use crate::measure::sweep::{Point, Sweep};
 use crate::path;
@@ -44,13 +44,13 @@ pub fn text(sweep: &Sweep) -> String {
         let _ = writeln!(text, "  no R_f at {count} of {} points: {reason}", sweep.points.len());
     }
     let records = records(sweep);
-    let mut notes: Vec<&String> = records.iter().flat_map(|record| &record.warnings).collect();
+    let mut told: Vec<Finding> = records.iter().flat_map(Measurement::told).collect();
     let mut known = std::collections::HashSet::new();
-    notes.retain(|note| known.insert(*note));
-    for note in sweep.notes.iter().chain(notes) {
+    told.retain(|finding| known.insert(finding.text.clone()));
+    for note in &sweep.notes {
         let _ = writeln!(text, "  note: {note}");
     }
-    text
+    text + &findings(&told)
 }
 
 /// The figure, every point with its intervals, and what all were measured with.
@@ -134,7 +134,9 @@ fn records(sweep: &Sweep) -> Vec<Measurement> {
     let mut records: Vec<_> = sweep.measured().cloned().collect();
     for record in &mut records {
         let told = range_warning(record.settings.cutoff, record.settings.temperature, conditions(record).side);
-        record.warnings.retain(|warning| !warning.starts_with(NO_PREDICTION) && Some(warning) != told.as_ref());
+        let is_new = |text: &String| !text.starts_with(NO_PREDICTION) && Some(text) != told.as_ref();
+        record.warnings.retain(is_new);
+        record.findings.retain(|finding| is_new(&finding.text));
     }
     records
 }

@@ -7,8 +7,8 @@ use tracing::warn;
 use super::{Ask, Daemon};
 use crate::error::{Error, Result};
 use crate::event::CheckpointName;
+use crate::findings::errors_disagree;
 use crate::journal::{Filter, State};
-use crate::measure::errors_disagree;
 use crate::path;
 
 impl Daemon {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use tracing::{debug, error, info, warn};
 
 use super::Daemon;
+use crate::event::Severity;
 use crate::journal::{Job, Outcome};
 use crate::path;
 use crate::stop::Rule;
@@ -104,6 +105,9 @@ impl Daemon {
             Outcome::Measured { measurement, .. } => {
                 let r_f = measurement.r_f.as_ref().map(|r_f| r_f.value);
                 info!(path = %path::text(&job.path), r_f, "measured");
+                for finding in measurement.findings.iter().filter(|finding| finding.severity > Severity::Note) {
+                    warn!(path = %path::text(&job.path), "{}: {} ({})", finding.severity, finding.text, finding.code);
+                }
             }
             Outcome::Failed { reason, .. } => warn!("{reason}"),
             Outcome::Skipped(reason) => debug!(path = %path::text(&job.path), %reason, "skipped"),

@@ -1,0 +1,232 @@
+//! What is gathered for findings besides the passes: a look at the images, some of them once more, and after suspicion other
+//! preprocessings.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+use super::passes;
+use crate::backend::Backend;
+use crate::check::shares::Discordant;
+use crate::error::Result;
+use crate::event::{Answers, Code, Finding};
+use crate::findings::{Channel, Facts, Images};
+use crate::perturb::Perturber;
+use crate::probe::ProbeSet;
+
+/// Images that are looked at.
+const LOOKED_AT: usize = 64;
+/// Images that go through the network once more, in another batch.
+const REPEATED: usize = 8;
+/// Images of each preprocessing that is tried.
+const TRIED: usize = 200;
+/// Level at which one of these must lower the error.
+const LEVEL: f64 = 0.99;
+/// Places of an image that tell copies apart before all are compared.
+const PLACES: usize = 97;
+
+/// What is gathered of a network's answers to all images of the probe set.
+///
+/// # Errors
+/// As [`passes::run`].
+pub(super) fn gather(
+    network: &dyn Backend,
+    probe: &ProbeSet,
+    perturber: &Perturber,
+    answers: &Answers,
+) -> Result<Facts> {
+    Ok(Facts {
+        images: images(probe),
+        confidence: answers.confidence(),
+        unsteadiness: unsteadiness(network, probe, perturber, answers)?,
+    })
+}
+
+/// What the first images are like.
+fn images(probe: &ProbeSet) -> Images {
+    let few = probe.prefix(LOOKED_AT);
+    let shape = few.shape();
+    let normalisation = few.normalisation();
+    let (mean, std) = normalisation.map_or_else(Default::default, |n| (n.mean.clone(), n.std.clone()));
+    let undone = |channel: usize, value: f32| match normalisation {
+        None => value,
+        Some(_) => value * std[channel] + mean[channel],
+    };
+    let mut channels = vec![Channel { min: f32::MAX, max: f32::MIN, mean: 0.0 }; shape.channels];
+    let hasher = RandomState::new();
+    let mut seen: HashMap<u64, Vec<Vec<f32>>> = HashMap::new();
+    let mut copies = 0;
+    let mut image = vec![0.0; shape.len()];
+    for index in 0..few.len() {
+        few.image(index, &mut image);
+        for (channel, plane) in image.chunks_exact(shape.plane()).enumerate() {
+            let into = &mut channels[channel];
+            let (mut min, mut max, mut sum) = (f32::MAX, f32::MIN, 0.0);
+            for value in plane {
+                min = min.min(*value);
+                max = max.max(*value);
+                sum += value;
+            }
+            into.min = into.min.min(undone(channel, min));
+            into.max = into.max.max(undone(channel, max));
+            into.mean += undone(channel, sum / plane.len() as f32) / few.len() as f32;
+        }
+        let step = (image.len() / PLACES).max(1);
+        let some: Vec<u32> = image.iter().step_by(step).map(|value| value.to_bits()).collect();
+        let alike = seen.entry(hasher.hash_one(some)).or_default();
+        if alike.contains(&image) {
+            copies += 1;
+        } else {
+            alike.push(image.clone());
+        }
+    }
+    Images { channels, mean, std, are_bytes: few.is_bytes(), compared: few.len(), copies }
+}
+
+/// How far outputs of some images move when they go through once more, in a smaller batch: mean square, relative to how far
+/// the outputs of two images lie apart. `None` where these do not.
+fn unsteadiness(
+    network: &dyn Backend,
+    probe: &ProbeSet,
+    perturber: &Perturber,
+    answers: &Answers,
+) -> Result<Option<f64>> {
+    let again = passes::run(network, &probe.prefix(REPEATED), perturber, 0, &|_, _| ())?.output.clean;
+    let outputs = answers.outputs;
+    let rows = answers.clean.len() / outputs;
+    let mut mean = vec![0.0_f64; outputs];
+    for row in answers.clean.chunks_exact(outputs) {
+        mean.iter_mut().zip(row).for_each(|(mean, value)| *mean += f64::from(*value) / rows as f64);
+    }
+    let square = |value: f64| value * value;
+    let spread = answers.clean.chunks_exact(outputs).flat_map(|row| row.iter().zip(&mean));
+    let variance = spread.map(|(value, mean)| square(f64::from(*value) - mean)).sum::<f64>() / rows as f64;
+    let moved =
+        again.iter().zip(&answers.clean).map(|(new, old)| square(f64::from(*new) - f64::from(*old))).sum::<f64>();
+    let moved = moved * outputs as f64 / again.len().max(1) as f64;
+    Ok((variance > 0.0).then(|| moved / (2.0 * variance)))
+}
+
+/// What may have been done to the images in training, from what is done to them now: multiplies and shifts each channel of
+/// the normalised image, and may reverse the channels.
+struct Trial {
+    name: String,
+    scale: Vec<(f32, f32)>,
+    reversed: bool,
+}
+
+const PRESETS: [(&str, &[f32], &[f32]); 5] = [
+    ("of ImageNet", &[0.485, 0.456, 0.406], &[0.229, 0.224, 0.225]),
+    ("of CIFAR-10", &[0.4914, 0.4822, 0.4465], &[0.247, 0.2435, 0.2616]),
+    ("of MNIST", &[0.1307], &[0.3081]),
+    ("of Fashion-MNIST", &[0.286], &[0.353]),
+    ("to [-1, 1]", &[0.5], &[0.5]),
+];
+
+fn trials(images: &Images, channels: usize) -> Vec<Trial> {
+    let is_normalised = !images.mean.is_empty();
+    let (mean, std) = if is_normalised {
+        (images.mean.clone(), images.std.clone())
+    } else {
+        (vec![0.0; channels], vec![1.0; channels])
+    };
+    let spread = |values: &[f32]| -> Option<Vec<f32>> {
+        (values.len() == channels || values.len() == 1)
+            .then(|| (0..channels).map(|c| values[c % values.len()]).collect())
+    };
+    // (x std + mean - m) / s, for what is stored: x is what the network sees now.
+    let anew = |m: &[f32], s: &[f32]| -> Vec<(f32, f32)> {
+        (0..channels).map(|c| (std[c] / s[c], (mean[c] - m[c]) / s[c])).collect()
+    };
+    let least = images.channels.iter().map(|channel| channel.min).fold(f32::MAX, f32::min);
+    let largest = images.channels.iter().map(|channel| channel.max).fold(f32::MIN, f32::max);
+    let mut trials = Vec::new();
+    let mut add = |name: &str, scale: Vec<(f32, f32)>| {
+        for reversed in [false, true] {
+            let is_present = scale.iter().all(|(scale, shift)| (scale - 1.0).abs() < 1e-3 && shift.abs() < 1e-3);
+            if (reversed && channels != 3) || (!reversed && is_present) {
+                continue;
+            }
+            let order = match (reversed, is_present) {
+                (true, true) => "with the channels in reverse order (BGR for RGB)".to_owned(),
+                (true, false) => format!("{name} and with the channels in reverse order (BGR for RGB)"),
+                (false, _) => name.to_owned(),
+            };
+            trials.push(Trial { name: order, scale: scale.clone(), reversed });
+        }
+    };
+    add("as they are", vec![(1.0, 0.0); channels]);
+    if is_normalised {
+        let name = if least < -0.1 { "normalised once rather than twice" } else { "without the normalisation" };
+        add(name, anew(&vec![0.0; channels], &vec![1.0; channels]));
+    }
+    // To what the images are in [0, 1].
+    let unit = if largest > 20.0 { 255.0 } else { 1.0 };
+    for (name, m, s) in PRESETS {
+        if let (Some(m), Some(s)) = (spread(m), spread(s)) {
+            let scaled = |values: &[f32]| values.iter().map(|value| value * unit).collect::<Vec<_>>();
+            let numbers = |values: &[f32]| values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+            let name = format!("with the normalisation {name} (--mean {} --std {})", numbers(&m), numbers(&s));
+            add(&name, anew(&scaled(&m), &scaled(&s)));
+        }
+    }
+    if unit > 1.0 {
+        add("divided by 255", anew(&vec![0.0; channels], &vec![unit; channels]));
+    } else {
+        add("as 0 to 255", anew(&vec![0.0; channels], &vec![1.0 / 255.0; channels]));
+    }
+    trials
+}
+
+/// The preprocessing that lowers the error clearly, the best of those that are tried on some of the images.
+pub(super) fn preprocessing(
+    network: &dyn Backend,
+    probe: &ProbeSet,
+    perturber: &Perturber,
+    (images, answers): (&Images, &Answers),
+) -> Result<Option<Finding>> {
+    let (few, shape) = (probe.prefix(TRIED), probe.shape());
+    let Some(labels) = few.labels() else { return Ok(None) };
+    let Some(now) = answers.wrong(&answers.labels.clone().unwrap_or_default()) else { return Ok(None) };
+    let mut best: Option<(usize, Trial, Vec<bool>)> = None;
+    for trial in trials(images, shape.channels) {
+        let mut pixels = vec![0.0; few.len() * shape.len()];
+        for (index, image) in pixels.chunks_exact_mut(shape.len()).enumerate() {
+            few.image(index, image);
+            for (plane, (scale, shift)) in image.chunks_exact_mut(shape.plane()).zip(&trial.scale) {
+                plane.iter_mut().for_each(|value| *value = *value * scale + shift);
+            }
+            if trial.reversed {
+                let (first, rest) = image.split_at_mut(shape.plane());
+                first.swap_with_slice(&mut rest[shape.plane()..]);
+            }
+        }
+        let dims = [few.len(), shape.channels, shape.height, shape.width];
+        let changed = ProbeSet::from_nchw(pixels, dims, Some(labels.to_vec()))?;
+        let clean = passes::run(network, &changed, perturber, 0, &|_, _| ())?.output.clean;
+        let then = Answers::new(clean, answers.outputs, true, Some(labels.to_vec())).wrong(labels).unwrap_or_default();
+        let count = then.iter().filter(|wrong| **wrong).count();
+        if best.as_ref().is_none_or(|(least, ..)| count < *least) {
+            best = Some((count, trial, then));
+        }
+    }
+    let Some((count, trial, then)) = best else { return Ok(None) };
+    let pairs = || now.iter().zip(&then);
+    let gained = Discordant {
+        worsened: pairs().filter(|(now, then)| **now && !**then).count(),
+        improved: pairs().filter(|(now, then)| !**now && **then).count(),
+        images: then.len(),
+    };
+    let share = |count: usize| count as f64 / then.len() as f64;
+    let present = share(pairs().filter(|(now, _)| **now).count());
+    let is_clear = gained.interval(LEVEL).0 > 0.02 && share(count) < present - 0.04;
+    Ok(is_clear.then(|| {
+        let text = format!(
+            "with the images {} the error is {:.1}% rather than {:.1}% (on {} of them)",
+            trial.name,
+            100.0 * share(count),
+            100.0 * present,
+            then.len()
+        );
+        Finding::new(Code::Preprocessing, text)
+    }))
+}
