@@ -11,34 +11,39 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-BLOCK = re.compile(r'^(?P<mark><!-- not run: [^\n]* -->\n)?```(?P<kind>\w+)(?: title="(?P<file>[^"]+)")?\n(?P<text>.*?)^```', re.M | re.S)
+BLOCK = re.compile(r'^```(?P<kind>\w+)(?: title="(?P<file>[^"]+)")?\n(?P<text>.*?)^```', re.MULTILINE | re.DOTALL)
 
 
 def test_the_site_builds_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path]
     done = subprocess.run(
-        command, cwd=PROJECT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False
+        command,
+        cwd=PROJECT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     pages = list(tmp_path.rglob("*.html"))
     assert len(pages) > 10
     for page in pages:
-        loaded = re.findall(r'<(?:script|img|link|iframe)\b[^>]*?\b(?:src|href)="(?:https?:)?//[^"]*"', page.read_text())
+        loaded = re.findall(
+            r'<(?:script|img|link|iframe)\b[^>]*?\b(?:src|href)="(?:https?:)?//[^"]*"', page.read_text()
+        )
         assert not loaded, f"{page.name} loads {loaded}"
 
 
 def test_the_tutorial_works_word_by_word(tmp_path: Path) -> None:
     """Files are saved under their titles and commands are run, in the order of the page, in an empty folder."""
     blocks = list(BLOCK.finditer((PROJECT / "docs/tutorial.md").read_text()))
-    saved, ran, marked = [], [], []
+    saved, ran = [], []
     for block in blocks:
         if block["file"]:
             path = tmp_path / block["file"]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block["text"])
             saved.append(block["file"])
-        elif block["mark"]:
-            marked.append(block["text"])
         elif block["kind"] == "sh" and not block["text"].startswith("pip install"):
             done = subprocess.run(
                 ["bash", "-euc", block["text"]], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
@@ -47,8 +52,8 @@ def test_the_tutorial_works_word_by_word(tmp_path: Path) -> None:
             ran.append(done.stdout)
     assert saved == ["train.py", "runs/digits/relstab.toml"]
     assert len(ran) == 5
-    assert len(marked) == 1
-    assert ran[1].count("\n") > 8, ran[1]
+    assert ran[1].count("\n") > 5, ran[1]
+    assert ran[3].count("measured") >= 5, ran[3]
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
