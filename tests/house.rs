@@ -282,6 +282,16 @@ fn every_file_is_read_in_one_sitting() {
     assert!(long.is_empty(), "more than {MOST_LINES} lines:\n{}", long.join("\n"));
 }
 
+#[test]
+fn the_files_that_its_picture_names_are_there() {
+    let page = fs::read_to_string(project("docs/architecture.md")).expect("read");
+    let named: Vec<_> =
+        page.split('`').skip(1).step_by(2).filter(|name| name.contains('/') && name.contains('.')).collect();
+    assert!(named.len() > 20, "{named:?}");
+    let gone: Vec<_> = named.into_iter().filter(|name| !project(name).exists()).collect();
+    assert!(gone.is_empty(), "no such file: {gone:?}");
+}
+
 /// What the file `a/one` uses if it says `text`, beside a parent that passes on `Two` of its child `two`.
 fn used_by(text: &str) -> BTreeSet<String> {
     let mut house = House::default();

@@ -5,8 +5,9 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::limit::{Bound, Check, Limit, Quantity, Verdict};
+use super::paired::paired;
 use super::shares::{Discordant, share_interval};
-use super::{Bound, Check, Limit, Quantity, Verdict, paired};
 use crate::error::{Error, Result};
 use crate::estimate::Estimate;
 use crate::event::{Answers, Measurement};

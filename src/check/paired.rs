@@ -1,6 +1,6 @@
 //! `R_f` of two networks on the same images and draws.
 
-use super::{Bound, Check, Limit, Quantity, Verdict, no_value};
+use super::limit::{Bound, Check, Limit, Quantity, Verdict, no_value};
 use crate::error::{Error, Result};
 use crate::estimate::{Comparison, compare};
 use crate::event::Measurement;
