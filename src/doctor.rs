@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::backend::{self, Driver, Provider, Runtime, candidates, runtime};
 use crate::checkpoint::Metadata;
 use crate::error::Result;
+use crate::event::Finding;
 use crate::measure::{Preview, Progress};
 use crate::plan::Setup;
 
@@ -72,6 +73,8 @@ pub struct Inspection {
     /// What it makes of the first images.
     #[serde(flatten)]
     pub preview: Preview,
+    /// What is wrong, doubtful or worth knowing, from clean images alone; other preprocessings are tried in any case.
+    pub diagnosis: Vec<Finding>,
 }
 
 /// Engines round differently, by 1e-6 of an output; those that compute something else are off by far more.
@@ -134,6 +137,7 @@ pub fn inspect(setup: &Setup, path: &Path, progress: Progress) -> Result<Inspect
     let model = setup.read(path)?;
     let (input, outputs) = model.signature();
     let (input, outputs, metadata) = (input, outputs.to_vec(), model.metadata().clone());
-    let preview = setup.open(model, progress)?.preview(progress)?;
-    Ok(Inspection { model: path.to_owned(), input, outputs, metadata, preview })
+    let opened = setup.open(model, progress)?;
+    let (preview, diagnosis) = (opened.preview(progress)?, opened.diagnose(progress)?);
+    Ok(Inspection { model: path.to_owned(), input, outputs, metadata, preview, diagnosis })
 }

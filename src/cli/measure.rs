@@ -63,7 +63,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 /// What a network sees, in the format asked for.
 fn print_preview(preview: &Preview, format: Format) -> Result<ExitCode> {
     match format {
-        Format::Text => print(&report::preview::text(preview))?,
+        Format::Text => print(&(report::preview::text(preview) + &report::findings(&preview.findings)))?,
         Format::Json => print_json(preview)?,
     }
     Ok(ExitCode::Success)

@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use super::{Journal, Line, id_of, line_text};
 use crate::error::Result;
-use crate::event::{CheckpointName, Measurement};
+use crate::event::{CheckpointName, Code, Finding, Measurement, Severity};
+use crate::findings;
+use crate::predict::NO_PREDICTION;
 
 /// What became of a checkpoint.
 #[derive(
@@ -76,6 +78,8 @@ pub struct Figures {
     pub seconds: Option<f64>,
     /// Since the oldest checkpoint that waits was written; 0 if none does.
     pub lag_seconds: f64,
+    /// Findings of each severity: notes, doubts, wrongs.
+    pub findings: [u64; 3],
 }
 
 /// Which entries of a history.
@@ -150,7 +154,7 @@ impl Journal {
     pub fn figures(&self, run: i64) -> Result<Figures> {
         let latest = format!(
             "SELECT step, r_f, d_f, g_f, predicted_error, val_error, probe_error,
-             json_extract(body, '$.measurement.timing.total_s')
+             json_extract(body, '$.measurement.timing.total_s'), json_extract(body, '$.measurement.findings')
              FROM checkpoints AS c LEFT JOIN events ON events.seq = c.outcome
              WHERE c.run = ?1 AND state = 1 AND {COUNTED} ORDER BY step DESC, epoch DESC, written DESC LIMIT 1"
         );
@@ -167,6 +171,7 @@ impl Journal {
                     probe_error: row.get(6)?,
                     seconds: row.get(7)?,
                     lag_seconds: 0.0,
+                    findings: counted(row.get::<_, Option<String>>(8)?.as_deref()),
                 })
             };
             let found = db.prepare_cached(&latest)?.query_row([run], figures).optional()?.unwrap_or_default();
@@ -252,7 +257,15 @@ fn entry(row: &Row, with_replicates: bool) -> rusqlite::Result<Entry> {
     if let Some(Value::Object(record)) = &mut measurement {
         let prediction: Option<String> = row.get(8)?;
         let prediction = prediction.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null);
+        let val_error: Option<f64> = row.get(4)?;
+        let is_as_told = record.get("prediction") == Some(&prediction) && record.get("metadata").and_then(|said| said["val_error"].as_f64()) == val_error;
         record.insert("prediction".to_owned(), prediction);
+        if !is_as_told
+            && let Some((findings, warnings)) = told_anew(Value::Object(record.clone()), val_error)
+        {
+            record.insert("findings".to_owned(), findings);
+            record.insert("warnings".to_owned(), warnings);
+        }
         let replicates = row.get_ref(9)?.as_blob_or_null()?.map(floats).filter(|_| with_replicates);
         if let Some(replicates) = replicates {
             record.insert("replicates_log_r_f".to_owned(), replicates.into());
@@ -268,6 +281,24 @@ fn entry(row: &Row, with_replicates: bool) -> rusqlite::Result<Entry> {
         seq: row.get(6)?,
         measurement,
     })
+}
+
+/// Findings, as JSON, by severity.
+fn counted(findings: Option<&str>) -> [u64; 3] {
+    let findings: Vec<Finding> = findings.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    [Severity::Note, Severity::Doubt, Severity::Wrong]
+        .map(|severity| findings.iter().filter(|finding| finding.severity == severity).count() as u64)
+}
+
+/// What a record tells of its prediction and its known error as they are now.
+fn told_anew(record: Value, val_error: Option<f64>) -> Option<(Value, Value)> {
+    let mut record: Measurement = serde_json::from_value(record).ok()?;
+    record.metadata.val_error = val_error;
+    let why_not = |finding: &&Finding| finding.code == Code::NoPrediction;
+    let why_not = record.findings.iter().find(why_not).map(|finding| finding.text.replacen(NO_PREDICTION, "", 1));
+    let why_not = why_not.filter(|_| record.prediction.is_none());
+    findings::settle(&mut record, why_not.as_deref());
+    Some((serde_json::to_value(record.findings).ok()?, record.warnings.into()))
 }
 
 fn state(number: i64) -> State {

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rusqlite::{Row, ToSql, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 use serde::Serialize;
 
 use super::{Journal, Writer};
 use crate::error::Result;
+use crate::event::{Finding, Severity};
 use crate::path;
 
 /// The latest checkpoints, which are always drawn.
@@ -33,6 +34,8 @@ pub struct Series {
     pub predicted_high: Vec<Option<f64>>,
     pub val_error: Vec<Option<f64>>,
     pub probe_error: Vec<Option<f64>>,
+    /// What is wrong or doubtful about the latest checkpoint.
+    pub findings: Vec<Finding>,
 }
 
 /// Training order.
@@ -66,13 +69,22 @@ impl Journal {
             points.extend(even.into_iter().chain(latest).chain(best).map(|point| (point.place, point)));
 
             let path = db.prepare_cached("SELECT path FROM runs WHERE id = ?1")?.query_row([run], |row| row.get(0))?;
-            let mut series = Series { id: run, run: path, ..Series::default() };
+            let findings = latest_findings(db, run)?;
+            let mut series = Series { id: run, run: path, findings, ..Series::default() };
             for point in points.into_values() {
                 series.push(&point);
             }
             Ok(series)
         })
     }
+}
+
+fn latest_findings(db: &Connection, run: i64) -> rusqlite::Result<Vec<Finding>> {
+    let sql = "SELECT json_extract(body, '$.measurement.findings') FROM checkpoints AS c JOIN events ON events.seq = c.outcome
+               WHERE c.run = ?1 AND stride IS NOT NULL ORDER BY step DESC, outcome DESC LIMIT 1";
+    let text: Option<Option<String>> = db.prepare_cached(sql)?.query_row([run], |row| row.get(0)).optional()?;
+    let findings = text.flatten().and_then(|text| serde_json::from_str::<Vec<Finding>>(&text).ok()).unwrap_or_default();
+    Ok(findings.into_iter().filter(|finding| finding.severity > Severity::Note).collect())
 }
 
 struct Point {

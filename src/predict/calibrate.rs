@@ -82,7 +82,7 @@ pub enum Verdict {
     Not,
 }
 
-/// Fewer runs are too few to judge by.
+/// Fewer runs are too few to choose a form by.
 const FEWEST_RUNS: usize = 3;
 /// How often a set of points without outliers has one flagged.
 const FALSE_ALARMS: f64 = 0.05;
@@ -175,7 +175,7 @@ pub fn calibrate(points: &[Point], prior: Option<&Law>, form: Option<Form>) -> R
         points: judged,
         candidates,
     };
-    calibration.verdict = (points.len() >= FEWEST).then(|| verdict(&calibration));
+    calibration.verdict = (points.len() >= FEWEST && calibration.can_tell()).then(|| verdict(&calibration));
     Ok(calibration)
 }
 
@@ -194,10 +194,16 @@ impl Calibration {
         count(&groups(self.points.iter().map(|judged| &judged.point), true))
     }
 
-    /// What the verdict goes by: runs left out where there are enough of them, else points.
+    /// What the verdict goes by: trainings left out where there are two or more, else points.
     #[must_use]
     pub fn decisive(&self) -> Option<LeftOut> {
-        self.by_run.filter(|_| self.runs() >= FEWEST_RUNS).or(self.by_point)
+        self.by_run.or(self.by_point)
+    }
+
+    /// Whether trainings left out judge: two do only if at least half of their points lie inside the intervals of the other.
+    fn can_tell(&self) -> bool {
+        let covers = |left_out: LeftOut| left_out.coverage.is_some_and(|share| share >= 0.5);
+        self.runs() >= FEWEST_RUNS || self.by_run.is_none_or(covers)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::backend::Driver;
 use crate::checkpoint::Metadata;
 use crate::doctor::{Diagnosis, Inspection, Tried};
+use crate::event::{Finding, Severity};
 
 /// A diagnosis on lines of its own, then what is said of a network.
 #[must_use]
@@ -37,7 +38,7 @@ pub fn text(found: &Diagnosis) -> String {
     let used = if found.onnxruntime.is_some() { "onnxruntime" } else { "tract" };
     lines.push(format!("--backend auto uses {used}"));
     let mut text = lines.join("\n") + "\n";
-    if let Some(Inspection { model, input, outputs, metadata, preview }) = &found.network {
+    if let Some(Inspection { model, input, outputs, metadata, preview, diagnosis }) = &found.network {
         text += &format!("\n{}\n  {:<16} {input}\n", model.display(), "input");
         for output in outputs {
             text += &format!("  {:<16} {output}\n", "has output");
@@ -48,6 +49,24 @@ pub fn text(found: &Diagnosis) -> String {
             text += &format!("  {:<16} {said}\n", "says of itself");
         }
         text += &super::preview::text(preview);
+        text += &explained(diagnosis);
     }
     text
+}
+
+/// Findings at length: what each kind means, and what to do.
+fn explained(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for Finding { code, severity, text: what, help } in findings {
+        let meaning = match severity {
+            Severity::Wrong => "no prediction is made, and relstab check fails",
+            Severity::Doubt => "the prediction stands, and relstab check --strict fails",
+            Severity::Note => "worth knowing",
+        };
+        text += &format!("\n  {severity} {code} ({meaning})\n    {what}\n");
+        if !help.is_empty() {
+            text += &format!("    next: {help}\n");
+        }
+    }
+    if text.is_empty() { "\n  nothing looks wrong\n".to_owned() } else { text }
 }

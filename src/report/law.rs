@@ -78,7 +78,8 @@ pub fn verdict(calibration: &Calibration) -> String {
         Some(Verdict::Predictive) => "predictive".to_owned(),
         Some(Verdict::Weakly) => "weakly predictive: a wide guess, better than the mean".to_owned(),
         Some(Verdict::Not) => "not predictive: the mean error of the other networks does as well".to_owned(),
-        None => format!("none: fewer than {FEWEST} networks"),
+        None if calibration.points.len() < FEWEST => format!("none: fewer than {FEWEST} networks"),
+        None => "cannot tell: each of two trainings is predicted badly by the other, so measure a third".to_owned(),
     }
 }
 

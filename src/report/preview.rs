@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{findings, percent, significant};
+use super::{percent, significant};
 use crate::measure::{Answer, Preview, Range, axes_text};
 
 /// Output, range of the input, predictions and cost, one line each.
@@ -35,5 +35,5 @@ pub fn text(preview: &Preview) -> String {
     }
     let backend = &preview.backend;
     row("backend", format!("{} {} on {}", backend.name, backend.version, backend.provider));
-    text + &findings(&preview.findings)
+    text
 }

@@ -7,7 +7,7 @@ from .exporter import Exporter
 from .files import exports
 from .measure import check, measure, perturb
 from .monitor import Monitor
-from .records import Check, CheckReport, Estimate, Measurement, Perturbed, Prediction
+from .records import Check, CheckReport, Estimate, Finding, Measurement, Perturbed, Prediction
 
 __all__ = [
     "Check",
@@ -16,6 +16,7 @@ __all__ = [
     "Daemon",
     "Estimate",
     "Exporter",
+    "Finding",
     "Measurement",
     "Monitor",
     "Perturbed",

@@ -210,6 +210,9 @@ class _State:
                 self.latest = measurement
                 if measurement.path in self._written:
                     self._unlogged.append(measurement)
+                    for finding in measurement.findings:
+                        if finding.severity != "note":
+                            self.warn(f"{finding.severity}, {finding.code}: {finding.text}; {finding.help}")
                 self.unmeasured.discard(measurement.path)
             elif kind in ("failed", "skipped"):
                 self.unmeasured.discard(event["path"])

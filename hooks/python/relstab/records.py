@@ -50,6 +50,16 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What is `wrong`, in `doubt` or worth a `note` about a measurement; `help` says what to do, or nothing."""
+
+    code: str
+    severity: str
+    text: str
+    help: str
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One network, measured: R_f = D_f / G_f (arXiv:2105.02468); `r_f` is None where it is undefined."""
 
@@ -63,6 +73,7 @@ class Measurement:
     epoch: float | None
     val_error: float | None
     warnings: list[str]
+    findings: list[Finding]
     raw: Json = field(repr=False)
 
     @classmethod
@@ -79,25 +90,32 @@ class Measurement:
             epoch=metadata.get("epoch"),
             val_error=metadata.get("val_error"),
             warnings=record["warnings"],
+            findings=[_read(Finding, finding) for finding in record.get("findings", [])],
             raw=record,
         )
 
 
 @dataclass(frozen=True)
 class Check:
-    """A quantity held to its limit: `holds`, `inconclusive` or `falls_short`."""
+    """A quantity held to its limit, `max` or `min`: `holds`, `inconclusive` or `falls_short`."""
 
     quantity: str
-    max: float
+    max: float | None
+    min: float | None
     value: float
     low: float | None
     high: float | None
     verdict: str
 
+    @classmethod
+    def of(cls, record: Json) -> Check:
+        return _read(cls, {"max": None, "min": None} | record)
+
 
 @dataclass(frozen=True)
 class CheckReport:
-    """A network held to limits; `verdict` is the worst of its checks, None with an `error` where none could be told."""
+    """A network held to limits; `verdict` is the worst of its checks, `falls_short` where a finding says that the measurement
+    is wrong, None with an `error` where none could be told."""
 
     verdict: str | None
     checks: list[Check]
@@ -113,7 +131,7 @@ class CheckReport:
         measurement = record["measurement"]
         return cls(
             verdict=record["verdict"],
-            checks=[_read(Check, check) for check in record["checks"]],
+            checks=[Check.of(check) for check in record["checks"]],
             error=record.get("error"),
             measurement=Measurement.of(measurement) if measurement else None,
         )

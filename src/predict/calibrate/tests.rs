@@ -90,6 +90,23 @@ fn a_law_against_the_papers_direction_is_weak_at_best() {
 }
 
 #[test]
+fn two_trainings_that_do_not_predict_each_other_cannot_tell() {
+    let of_two = |height: f64| {
+        let mut points = [points(&NOISE), points(&NOISE)].concat();
+        let count = points.len() / 2;
+        for (index, point) in points.iter_mut().enumerate() {
+            point.run = Some((index / count).to_string());
+            point.error *= if index < count { 1.0 } else { height };
+        }
+        calibrate(&points, None, None).expect("points enough")
+    };
+    let apart = of_two(0.05);
+    assert_eq!(apart.verdict, None, "{:?}", apart.by_run);
+    assert!(apart.decisive() == apart.by_run && apart.by_run.is_some());
+    assert_eq!(of_two(1.0).verdict, Some(Verdict::Predictive));
+}
+
+#[test]
 fn a_prior_makes_a_law_of_one_point_and_yields_to_many() {
     let preset = Law::preset("cifar10").expect("a preset");
     let at = |line: &Linear, x: f64| line.fit().expect("determined").at(&[x]);

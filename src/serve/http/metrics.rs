@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::api::Refused;
+use crate::event::Severity;
 use crate::journal::{Figures, State as Outcome};
 use crate::serve::Hub;
 use crate::watch::daemon::Ask;
@@ -26,6 +27,12 @@ struct OfRun {
 struct WithState {
     run: String,
     state: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WithSeverity {
+    run: String,
+    severity: String,
 }
 
 type Values<L> = Family<L, Gauge<f64, AtomicU64>>;
@@ -64,15 +71,20 @@ pub async fn scrape(State(hub): State<Arc<Hub>>) -> Result<Response, Refused> {
         }
         registry.register(name, help, values);
     }
-    let (checkpoints, lag) = (Values::default(), Values::default());
+    let (checkpoints, lag, findings) = (Values::default(), Values::default(), Values::default());
     for (run, figures, counts) in &runs {
         for state in [Outcome::Pending, Outcome::Measured, Outcome::Skipped, Outcome::Failed] {
             let labels = WithState { run: run.clone(), state: state.to_string() };
             checkpoints.get_or_create(&labels).set(counts.get(&state).copied().unwrap_or(0) as f64);
         }
+        for (severity, count) in [Severity::Note, Severity::Doubt, Severity::Wrong].into_iter().zip(figures.findings) {
+            let labels = WithSeverity { run: run.clone(), severity: severity.to_string() };
+            findings.get_or_create(&labels).set(count as f64);
+        }
         lag.get_or_create(&OfRun { run: run.clone() }).set(figures.lag_seconds);
     }
     registry.register("checkpoints", "Checkpoints by what became of them; pending ones are the queue", checkpoints);
+    registry.register("findings", "What is noted, doubtful or wrong about the latest checkpoint", findings);
     registry.register("lag_seconds", "Since the oldest checkpoint that waits was written", lag);
     let plain = |value: f64| {
         let gauge = Gauge::<f64, AtomicU64>::default();

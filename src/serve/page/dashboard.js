@@ -130,6 +130,12 @@
 
   const isListed = (run) => run.run.toLowerCase().includes(element("filter").value.toLowerCase());
 
+  function findings(run) {
+    return (state.series.get(run.run)?.findings ?? []).map((finding) =>
+      node("li", [outside(run.name), `: ${finding.severity}: `, outside(finding.text), " ", outside(finding.help)]),
+    );
+  }
+
   function rules(run) {
     return (run.rules ?? []).map((rule) => {
       const best = rule.best ? [`best ${number(rule.best.value)} at `, outside(place(rule.best)), ", "] : ["no best yet, "];
@@ -168,6 +174,7 @@
   function show() {
     list();
     fill("now", state.runs.filter((run) => run.watched).flatMap(now), "nothing waits");
+    fill("findings", shown().flatMap(findings), "none");
     fill("rules", shown().flatMap(rules), "no rule");
     const failures = shown().flatMap((run) =>
       (state.failures.get(run.run) ?? []).map((entry) => node("li", outside(failure(entry)))),
