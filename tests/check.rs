@@ -127,8 +127,8 @@ fn a_worse_network_is_caught_and_a_saved_baseline_is_as_good() {
         assert_eq!((code, &report["verdict"]), (Some(1), &Value::from("falls_short")), "{report}");
         let found = &report["models"][0]["checks"][0];
         assert!(found["value"].as_f64().is_some_and(|value| (0.5..1.5).contains(&value)), "{found}");
-        let (code, _) = check(&["step=001026.onnx"], &["--baseline", baseline, "--max-regression", "3"]);
-        assert_eq!(code, Some(0));
+        let lenient = ["--baseline", baseline, "--max-regression", "3", "--max-error-rise", "50%"];
+        assert_eq!(check(&["step=001026.onnx"], &lenient).0, Some(0));
     }
 
     for (more, word) in

@@ -37,11 +37,10 @@ fn bundled() -> (Vec<u8>, Vec<i64>) {
     let mut archive = NpzArchive::open(project("models/fashion-mnist-cnn/probe.npz")).expect("the bundled probe set");
     let images = archive.by_name("images").expect("readable").expect("images").into_vec().expect("bytes");
     let labels = archive.by_name("labels").expect("readable").expect("labels");
-    let labels = match labels.dtype().descr().contains("u1") {
-        true => labels.into_vec::<u8>().expect("labels").into_iter().map(i64::from).collect(),
-        false => labels.into_vec::<i64>().expect("labels"),
-    };
-    (images, labels)
+    let are_bytes = labels.dtype().descr().contains("u1");
+    let bytes = |labels: Vec<u8>| labels.into_iter().map(i64::from).collect();
+    let labels = if are_bytes { labels.into_vec().map(bytes) } else { labels.into_vec::<i64>() };
+    (images, labels.expect("labels"))
 }
 
 fn probe<T: npyz::AutoSerialize + Copy>(folder: &Path, name: &str, images: &[T], labels: &[i64]) -> PathBuf {

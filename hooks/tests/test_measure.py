@@ -113,6 +113,17 @@ def test_check_says_what_holds(trained: nn.Module, digits: Digits) -> None:
     assert "name a law" in untold.error
 
 
+def test_labels_in_another_order_are_a_finding(trained: nn.Module, digits: Digits) -> None:
+    images, labels = digits.probe
+    good = relstab.measure(trained, images, labels, **SETTINGS)
+    assert not [finding for finding in good.findings if finding.severity == "wrong"]
+    assert good.warnings == [finding.text for finding in good.findings]
+    shifted = relstab.measure(trained, images, (labels + 1) % 10, **SETTINGS)
+    (wrong,) = [finding for finding in shifted.findings if finding.severity == "wrong"]
+    assert wrong.code == "class_order"
+    assert wrong.help
+
+
 def test_fields_that_a_newer_command_adds_are_passed_over(trained: nn.Module, digits: Digits) -> None:
     def newer(value: Any) -> Any:
         if isinstance(value, dict):

@@ -51,7 +51,7 @@ impl Answers {
     }
 
     /// How much an answer says of which image it was: the entropy of the average answer, less the average entropy of an answer, over
-    /// the logarithm of the number of classes. 0 where all images get one answer, 1 where each is sure and all classes are met.
+    /// the largest entropy there can be. 0 where all images get one answer, 1 where each is sure and all classes are met.
     #[must_use]
     pub fn information(&self) -> Option<f64> {
         if self.outputs < 2 || self.classes.is_empty() {
@@ -67,7 +67,24 @@ impl Answers {
             each += entropy(shares.clone()) / count;
             average.iter_mut().zip(shares).for_each(|(average, share)| *average += share / count);
         }
-        Some((entropy(average.into_iter()) - each) / (self.outputs as f64).ln())
+        Some((entropy(average.into_iter()) - each) / self.most_entropy())
+    }
+
+    /// The entropy of the classes that are met, over the largest there can be: 0 where all images get one class, 1 where each class
+    /// is met as often as any.
+    #[must_use]
+    pub fn evenness(&self) -> Option<f64> {
+        if self.outputs < 2 || self.classes.is_empty() {
+            return None;
+        }
+        let mut counts = vec![0.0; self.outputs];
+        self.classes.iter().for_each(|class| counts[*class as usize] += 1.0 / self.classes.len() as f64);
+        Some(entropy(counts.into_iter()) / self.most_entropy())
+    }
+
+    /// Of as many classes as there are, or as images can meet.
+    fn most_entropy(&self) -> f64 {
+        (self.outputs.min(self.classes.len()).max(2) as f64).ln()
     }
 
     /// Which of the images are answered wrongly; `None` where the output tells no classes, or fewer than there are labels.

@@ -50,7 +50,7 @@ pub(super) fn findings(images: &Images, agree: bool) -> Vec<Finding> {
     findings.extend(constant(images).filter(|_| !agree));
     findings.extend(normalisation(images).filter(|found| {
         // Of pixels in [0, 1] labels that agree say less: training may have normalised them all the same.
-        !agree || (found.code == Code::NoNormalisation && images.are_units())
+        !agree || found.code == Code::Preprocessing || (found.code == Code::NoNormalisation && images.are_units())
     }));
     findings.extend(copies(images));
     findings
