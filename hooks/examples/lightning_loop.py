@@ -32,6 +32,11 @@ class Classifier(lightning.LightningModule):
     def validation_step(self, batch: list[Tensor]) -> None:
         self.log("val_error", (self(batch[0]).argmax(1) != batch[1]).float().mean())
 
+    def on_train_epoch_end(self) -> None:
+        # Epochs of this example are shorter than a measurement; those of a real training need no waiting.
+        assert callback.monitor is not None
+        callback.monitor.wait(30)
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
@@ -40,9 +45,14 @@ callback = Callback(
     "runs/lightning", probe=images[1200:], val_error="val_error", stop={"monitor": "val_error", "patience": 5}
 )
 daemon = relstab.start("runs/lightning", nice=10)
-trainer = lightning.Trainer(max_epochs=20, callbacks=[callback], logger=TensorBoardLogger("runs/logs"))
+trainer = lightning.Trainer(max_epochs=40, callbacks=[callback], logger=TensorBoardLogger("runs/logs"))
 trainer.fit(
     Classifier(),
     DataLoader(TensorDataset(images[:1200], labels[:1200]), batch_size=60, shuffle=True),
     DataLoader(TensorDataset(images[1200:], labels[1200:]), batch_size=600),
 )
+found = relstab.Client.of("runs/lightning").decision("runs/lightning")
+latest = callback.monitor.latest if callback.monitor else None
+print(f"last: R_f {latest.r_f.value if latest and latest.r_f else float('nan'):.3f}")
+print(f"stopped: {found['reason'] or 'after the last epoch'}")
+print(f"best: error {found['best']['value']:.3f} at step {found['best']['step']}, {found['best']['path']}")

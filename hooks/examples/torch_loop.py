@@ -1,4 +1,4 @@
-"""A plain PyTorch loop on scikit-learn's digits that stops when R_f no longer falls.
+"""A plain PyTorch loop on scikit-learn's digits that stops when the known error no longer falls.
 
 pip install './hooks[torch,cpu]' scikit-learn && python hooks/examples/torch_loop.py
 """
@@ -25,7 +25,7 @@ network = nn.Sequential(
 )
 optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
 
-monitor = relstab.torch.Monitor("runs/digits", probe=images[held_out], stop={"monitor": "r_f", "patience": 4})
+monitor = relstab.torch.Monitor("runs/digits", probe=images[held_out], stop={"monitor": "val_error", "patience": 4})
 daemon = relstab.start("runs/digits", nice=10)
 
 step = 0
@@ -45,6 +45,8 @@ for epoch in range(1, 31):
     latest = monitor.latest
     print(f"epoch {epoch:2}  error {error:.3f}  R_f {latest.r_f.value if latest and latest.r_f else float('nan'):.3f}")
     if monitor.should_stop():
-        print(f"stopped: {monitor.stop_reason}; best: {monitor.best}")
         break
 monitor.close()
+found = relstab.Client.of("runs/digits").decision("runs/digits")
+print(f"stopped: {found['reason'] or 'after the last epoch'}")
+print(f"best: error {found['best']['value']:.3f} at step {found['best']['step']}, {found['best']['path']}")

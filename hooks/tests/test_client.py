@@ -24,6 +24,7 @@ from relstab.callback import Settings
 from relstab.config import prepare
 from relstab.files import metadata_props, opened_atomically, write_atomically
 from relstab.torch import Exporter
+from relstab.torch import Monitor as MonitorOfTorch
 from training import Digits, network
 
 
@@ -197,10 +198,12 @@ def test_files_have_ordinary_permissions_and_names_of_their_own(tmp_path: Path) 
     assert not list(tmp_path.glob(".*"))
 
 
-def test_only_the_first_rank_prepares_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "SLURM_PROCID", "SLURM_LOCALID"])
+def test_only_the_first_rank_prepares_a_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for rank in ("1", "0"):
-        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv(name, rank)
         Settings(tmp_path / rank, mean=[0.5])
+        assert (relstab.start(tmp_path / rank, **DAEMON).client is None) == (rank == "1")
     assert [(tmp_path / rank).exists() for rank in ("1", "0")] == [False, True]
 
 
@@ -244,25 +247,55 @@ def test_numbers_of_arrays_and_tensors_are_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "found"),
     [
-        {"mean": 0.5},
-        {"std": [object()]},
-        {"stop": 5},
-        {"stop": "r_f"},
-        {"law": b"cifar10"},
-        {"probe": [[1, 2], [3]]},
-        {"probe": (1, 2, 3)},
-        {"probe": "/no/such/file"},
+        ({"mean": "half"}, "half"),
+        ({"std": [object()]}, "numbers or words"),
+        ({"stop": 5}, "found 5"),
+        ({"stop": "r_f"}, "found 'r_f'"),
+        ({"stop": {"patince": 5}}, "patince.*patience"),
+        ({"stop": {"monitor": "rf"}}, "rf.*r_f"),
+        ({"stop": [{"patience": 0}]}, "patience"),
+        ({"law": b"cifar10"}, "cifar10"),
+        ({"law": "cifr10"}, "cifr10.*cifar10"),
+        ({"probe": [[1, 2], [3]]}, "shape"),
+        ({"probe": numpy.zeros((4, 8))}, "expected"),
+        ({"probe": (1, 2, 3)}, "tuple of 3"),
+        ({"probe": "/no/such/file"}, "/no/such/file"),
+        ({"probe": "/tmp"}, "a folder"),
+        ({"probe": numpy.zeros((4, 1, 8, 8)), "mean": [0.1, 0.2]}, "mean"),
+        ({"men": 0.5}, "men"),
     ],
 )
-def test_settings_that_fail_are_a_warning(
-    settings: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_settings_that_are_wrong_raise_before_the_training(
+    settings: dict[str, Any], found: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    relstab.Monitor(tmp_path / "run", **settings).close()
-    assert [record.message for record in caplog.records if "cannot be prepared" in record.message]
+    for make in (relstab.Monitor, Settings):
+        with pytest.raises((ValueError, TypeError), match=found) as raised:
+            make(tmp_path / "run", **settings)
+        assert "/relstab-" not in str(raised.value), "not a file of ours"
+    assert not caplog.records
     # Not even a part of them counts.
-    assert not list((tmp_path / "run").iterdir())
+    assert not list(tmp_path.glob("run/*"))
+
+
+def test_flags_that_are_wrong_raise_and_a_directory_that_is_none_warns(
+    run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for options in ({"nicee": 10}, {"nice": "very"}, {"law": "cifr10"}, {"stop": "patince=5"}):
+        with pytest.raises(ValueError, match="nice|cifr10|patince"):
+            relstab.start(run, **options)
+    assert not caplog.records
+    relstab.Monitor(run / "step=1.onnx" / "run", mean=0.5).close()
+    assert [record.message for record in caplog.records if "cannot be prepared" in record.message]
+
+
+def test_one_number_is_a_mean(tmp_path: Path, digits: Digits) -> None:
+    for mean in (0.5, numpy.float32(0.5), numpy.array(0.5), torch.tensor(0.5), (0.5,)):
+        prepare(tmp_path, probe=digits.probe, mean=mean, std=1)  # type: ignore[arg-type]
+        assert (tmp_path / "relstab.toml").read_text().splitlines()[-2:] == ["mean = [0.5]", "std = [1]"]
+    with relstab.start(tmp_path, mean=numpy.float32(0.5), **DAEMON) as daemon:
+        assert daemon.is_running
 
 
 def test_ranks_that_write_one_file_do_not_meet(tmp_path: Path) -> None:
@@ -285,6 +318,60 @@ def test_a_second_start_uses_the_daemon_that_runs(run: Path) -> None:
         assert second.process is None
         assert second.is_running
     assert not second.is_running
+
+
+def test_a_daemon_that_is_killed_is_one_warning_and_may_come_back(
+    run: Path, digits: Digits, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relstab.listener.PATIENCE_S", 0.5)
+    exporter, number = Exporter(digits.images), 1
+    with relstab.Monitor(run, exporter=exporter) as monitor:
+
+        def measures_another() -> bool:
+            nonlocal number
+            number += 1
+            monitor.checkpoint(network(), step=number)
+            return monitor.wait(60) and monitor.latest is not None and monitor.latest.step == number
+
+        for outage in (1, 2):
+            with relstab.start(run, **DAEMON) as daemon:
+                assert measures_another()
+                assert monitor.is_watched
+                assert daemon.process is not None
+                daemon.process.kill()
+                begun = time.monotonic()
+                assert not measures_another()
+                assert time.monotonic() - begun < 20, "nobody waits for what is not there"
+                assert not monitor.is_watched
+                time.sleep(1)
+            assert caplog.text.count("no daemon listens") == outage
+        caplog.clear()
+        with relstab.start(run, restart=True, **DAEMON) as daemon:
+            assert measures_another()
+            killed = daemon.process
+            assert killed is not None
+            killed.kill()
+            assert measures_another()
+            assert daemon.process is not killed
+        assert not daemon.is_running
+    assert [record.message for record in caplog.records if record.name == "relstab"] == [
+        f"the daemon of {run} ended with code -9: it is started again"
+    ]
+
+
+def test_images_of_another_size_are_named(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    larger = torch.zeros(60, 1, 28, 28)
+    with MonitorOfTorch(run, probe=larger) as monitor:
+        assert monitor.checkpoint(network(), step=2) is None
+    assert caplog.text.count("no export of step 2") == 1
+    assert "[1, 28, 28]" in caplog.text
+    # The daemon tells of networks that come as files.
+    with relstab.start(run, **DAEMON), relstab.Monitor(run) as plain:
+        plain.checkpoint(run / "step=1.onnx", step=3)
+        assert plain.wait(60)
+    (told,) = (record.message for record in caplog.records if "could not be measured" in record.message)
+    assert "28" in told
+    assert "8" in told
 
 
 def test_a_daemon_that_cannot_start_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parents[1] / "python/relstab"
 #: framework, and by the package's front door, which gives each kind of network its exporter.
 ORDER = """files records _command loggers
 images client
-daemon measure config
-exporter
+config measure
+daemon exporter listener
 monitor
 callback
 torch jax

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -58,5 +59,8 @@ def test_the_examples_run(name: str, tmp_path: Path) -> None:
     states = output([sys.executable, "-m", "relstab", "history", run])
     assert "failed" not in states
     assert len(states.splitlines()) >= 4
-    if name == "torch_loop":
-        assert "stopped: r_f did not improve" in printed or "epoch 30" in printed
+    # What relstab found: R_f, why to stop, and the best checkpoint by the known error.
+    *_, last, stopped, best = printed.splitlines()
+    assert re.search(r"R_f 0\.\d+", last), printed
+    assert stopped.startswith("stopped: val_error did not improve"), printed
+    assert re.fullmatch(rf"best: error 0\.\d+ at step \d+, {run}/step=\d+\.onnx", best), printed

@@ -1,6 +1,6 @@
 //! What flags and a run's `relstab.toml` come to: flags win.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::flags::{Deforming, Shared};
 use crate::backend::{self, PerturbOn};
@@ -18,11 +18,19 @@ use crate::watch::scan::run_of;
 impl<D: Deforming> Shared<D> {
     /// What a run below `root` is measured on and judged by, configured by `config` or by its own `relstab.toml`.
     pub fn run_plan(&self, run: &Path, root: &Path, config: Option<&Path>) -> Result<RunPlan> {
-        let (config, folder) = match config {
-            Some(path) => (Config::read_file(path)?, path.parent().unwrap_or(Path::new("")).to_owned()),
-            None => Config::of_run(run, root)?,
-        };
+        let (config, folder) = configured(run, root, config)?;
         Ok(RunPlan { plan: self.plan(&config, &folder)?, rules: config.stop, refit: config.refit })
+    }
+
+    /// Says what is wrong with the settings of a run, and with its probe images; those may be named later.
+    pub fn rehearse(&self, run: &Path, config: Option<&Path>) -> Result<()> {
+        let (config, folder) = configured(run, run, config)?;
+        self.settings(&config)?;
+        self.preprocessing(&config, &folder)?;
+        if self.probe.is_some() || config.probe.is_some() {
+            self.plan(&config, &folder)?.load()?;
+        }
+        Ok(())
     }
 
     /// What the network at `path` is measured on: these flags over the `relstab.toml` of the run that it belongs to.
@@ -97,6 +105,14 @@ impl<D: Deforming> Shared<D> {
         settings.estimator = self.estimator.or(file.estimator).unwrap_or(settings.estimator);
         settings.precision = self.precision.or(file.precision);
         Ok(settings)
+    }
+}
+
+/// The configuration of a run below `root`, or the one named, and where it lies.
+fn configured(run: &Path, root: &Path, config: Option<&Path>) -> Result<(Config, PathBuf)> {
+    match config {
+        Some(path) => Ok((Config::read_file(path)?, path.parent().unwrap_or(Path::new("")).to_owned())),
+        None => Config::of_run(run, root),
     }
 }
 

@@ -36,6 +36,9 @@ pub struct Args {
     /// Measure what is there, print and exit; keeps no journal and opens no socket
     #[arg(long)]
     once: bool,
+    /// Read the settings of each directory, and its probe images if they are named, say what is wrong and end
+    #[arg(long, conflicts_with = "once")]
+    dry_run: bool,
     /// Write event files for TensorBoard below DIR, a folder for each run (docs/tensorboard.md)
     #[arg(long, value_name = "DIR")]
     tensorboard: Option<PathBuf>,
@@ -128,6 +131,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let search = Search::new(args.recursive, &args.pattern)?;
     if args.once {
         return once::run(&args.shared, &args.folders, &search, args.config.as_deref(), args.tensorboard.as_deref());
+    }
+    if args.dry_run {
+        let config = args.config.as_deref();
+        args.folders.iter().try_for_each(|folder| args.shared.rehearse(folder, config))?;
+        return Ok(ExitCode::Success);
     }
     watch(args, search)
 }

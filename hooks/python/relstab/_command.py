@@ -9,8 +9,9 @@ import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Union
+from typing import Any, Union
 
+Numbers = float | Sequence[float]
 Option = Union[str, int, float, bool, "os.PathLike[str]", Sequence[float], None]
 
 
@@ -47,8 +48,15 @@ def environment() -> dict[str, str]:
 
 
 def is_first_rank() -> bool:
-    """Whether this process is the only one of a training, or the first, as launchers tell it."""
-    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+    """Whether this process is the only one of a training, or the first, as torchrun, Lightning and SLURM tell it."""
+    ranks = ("RANK",) if "RANK" in os.environ else ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", "SLURM_LOCALID")
+    return all(os.environ.get(rank, "0") == "0" for rank in ranks)
+
+
+def flat(values: Any) -> list[Any]:
+    """One number, or all of an array, a tensor or a sequence, as Python has them."""
+    values = values.tolist() if hasattr(values, "tolist") else values
+    return [number for value in values for number in flat(value)] if isinstance(values, (list, tuple)) else [values]
 
 
 def flags(options: Mapping[str, Option]) -> list[str]:
@@ -63,7 +71,7 @@ def flags(options: Mapping[str, Option]) -> list[str]:
         elif isinstance(value, (str, int, float, os.PathLike)):
             arguments.append(f"{flag}={os.fspath(value) if isinstance(value, os.PathLike) else value}")
         else:
-            arguments.append(f"{flag}={','.join(str(float(number)) for number in value)}")
+            arguments.append(f"{flag}={','.join(str(float(number)) for number in flat(value))}")
     return arguments
 
 

@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,17 +68,18 @@ class Client:
         since: int | None = None,
         reconnect: bool = True,
         closed: threading.Event | None = None,
+        greeted: Callable[[Event], object] = lambda _: None,
     ) -> Iterator[Event]:
         """Events after number `since` (0: all there are; None: from now on), with no gap and no repeat.
 
         A lost connection is made again, at growing intervals, unless `reconnect` is off; a refusal is raised
-        as it is, for it would come again. Ends when `closed` is set.
+        as it is, for it would come again. Ends when `closed` is set. `greeted` is called with the hello of each connection.
         """
         closed = closed or threading.Event()
         wait = _FIRST_WAIT_S
         while not closed.is_set():
             try:
-                for event in self._subscribed([_canonical(run_dir) for run_dir in runs], since, closed):
+                for event in self._subscribed([_canonical(run_dir) for run_dir in runs], since, closed, greeted):
                     wait = _FIRST_WAIT_S
                     since = event["seq"]
                     yield event
@@ -90,8 +91,11 @@ class Client:
             closed.wait(wait)
             wait = min(2 * wait, _LONGEST_WAIT_S)
 
-    def _subscribed(self, runs: list[str], since: int | None, closed: threading.Event) -> Iterator[Event]:
+    def _subscribed(
+        self, runs: list[str], since: int | None, closed: threading.Event, greeted: Callable[[Event], object]
+    ) -> Iterator[Event]:
         with _Connection(self.address, self.timeout) as connection:
+            greeted(connection.hello)
             request: Event = {"type": "subscribe"}
             if runs:
                 request["runs"] = runs

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from ._command import Numbers, RelstabError, flat, run
 from .files import write_atomically
-from .images import put_probe
+from .images import pair, put_probe, saved
 
 Rule = Mapping[str, str | float | bool]
 
@@ -17,48 +20,78 @@ _log = logging.getLogger("relstab")
 
 _CONFIG = "relstab.toml"
 _MARK = "# Written by relstab.Monitor; remove this line to keep your own."
+#: Exit codes of the command for a setting, a probe set and a law that it refuses.
+_REFUSED = (2, 3, 9)
 
 
 def prepare(
     run_dir: str | os.PathLike[str],
     *,
     probe: object = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: Numbers | None = None,
+    std: Numbers | None = None,
     law: str | None = None,
     stop: Rule | Sequence[Rule] = (),
 ) -> None:
     """Makes the run's directory and writes `relstab.toml` and the probe images there, as [`Monitor`] is told; a
-    `relstab.toml` that somebody else wrote stays, and nothing is written beside it. What fails is a warning."""
+    `relstab.toml` that somebody else wrote stays, and nothing is written beside it.
+
+    Raises `ValueError` or `TypeError` for settings that are wrong, before anything is written. A directory that cannot be
+    written is a warning.
+    """
+    lines = [] if law is None else [f"law = {_toml(law)}"]
+    preprocess = [
+        f"{name} = {_toml(flat(value))}" for name, value in (("mean", mean), ("std", std)) if value is not None
+    ]
+    lines += ["[preprocess]", *preprocess] if preprocess else []
+    for rule in [stop] if isinstance(stop, Mapping) else stop if isinstance(stop, (list, tuple)) else [None]:
+        if not isinstance(rule, Mapping):
+            raise TypeError(
+                f'stop: expected a rule such as {{"monitor": "r_f", "patience": 5}}, or several, found {stop!r}'
+            )
+        lines += ["[[stop]]", *(f"{name} = {_toml(value)}" for name, value in rule.items())]
     folder = Path(run_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        rules = [stop] if isinstance(stop, Mapping) else list(stop)
-        preprocess = {name: list(value) for name, value in (("mean", mean), ("std", std)) if value is not None}
-        if probe is not None or preprocess or law is not None or rules:
-            _write_config(folder, probe, preprocess, law, rules)
-    except Exception as error:  # noqa: BLE001 - settings are whatever a training has
-        _log.warning("%s cannot be prepared: %r", folder, error)
+        if lines or probe is not None:
+            _write_config(folder, lines, probe)
+    except OSError as error:
+        _log.warning("%s cannot be prepared: %s", folder, error)
 
 
-def _write_config(
-    run_dir: Path, probe: object, preprocess: Mapping[str, list[float]], law: str | None, rules: Sequence[Rule]
-) -> None:
+def rehearse(run_dir: str | os.PathLike[str], arguments: Sequence[str]) -> None:
+    """Raises `ValueError` for settings and flags of a run that its daemon would refuse."""
+    try:
+        run(["watch", os.fspath(run_dir), "--dry-run", *arguments])
+    except RelstabError as error:
+        if error.code in _REFUSED:
+            raise ValueError(str(error)) from error
+
+
+def _write_config(run_dir: Path, lines: Sequence[str], probe: object) -> None:
     config = run_dir / _CONFIG
     if config.exists() and not config.read_bytes().startswith(_MARK.encode()):
         _log.warning("%s is kept as it is; the settings given here do not count", config)
         return
-    lines = [] if law is None else [f"law = {_toml(law)}"]
-    if preprocess:
-        lines += ["[preprocess]", *(f"{name} = {_toml(value)}" for name, value in preprocess.items())]
-    for rule in rules:
-        lines += ["[[stop]]", *(f"{name} = {_toml(value)}" for name, value in rule.items())]
-    # After everything else that may fail.
-    if probe is not None:
-        lines.insert(0, f"probe = {_toml(put_probe(run_dir, probe))}")
-    write_atomically(config, "\n".join([_MARK, *lines, ""]).encode())
+
+    def text(named: str | Path) -> str:
+        return "\n".join([_MARK, *([] if probe is None else [f"probe = {_toml(str(named))}"]), *lines, ""])
+
+    with tempfile.TemporaryDirectory(prefix="relstab-") as folder:
+        draft, images = Path(folder) / _CONFIG, Path(folder)
+        if probe is not None:
+            images = saved(*pair(probe), images).absolute()
+        draft.write_text(text(images))
+        rehearse(run_dir, [f"--config={draft}"])
+        write_atomically(config, text(put_probe(run_dir, images) if probe is not None else "").encode())
 
 
 def _toml(value: object) -> str:
     """A value as TOML has it; NumPy's numbers, and tensors of one, are numbers too."""
-    return json.dumps(value, default=lambda number: number.item())
+
+    def number(value: Any) -> object:
+        if not hasattr(value, "item"):
+            raise TypeError(f"expected numbers or words as settings, found {value!r}")
+        return value.item()
+
+    return json.dumps(value, default=number)

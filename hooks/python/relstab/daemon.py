@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import subprocess
+import threading
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ._command import Option, RelstabError, environment, find, flags, is_first_rank
 from .client import Client, Event
+from .config import rehearse
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -18,14 +22,17 @@ if TYPE_CHECKING:
 _log = logging.getLogger("relstab")
 
 _END_WITHIN_S = 10.0
+_FIRST_RESTART_S, _LONGEST_RESTART_S = 0.1, 60.0
 
 
 class Daemon:
     """A daemon that watches a directory; `process` is None where it ran before, or could not be started."""
 
-    def __init__(self, client: Client | None, process: subprocess.Popen[bytes] | None) -> None:
+    def __init__(self, client: Client | None, command: Sequence[str] = ()) -> None:
         self.client = client
-        self.process = process
+        self.process = _spawned(command) if command else None
+        self._command = command
+        self._ends, self._lock = threading.Event(), threading.Lock()
 
     @property
     def is_running(self) -> bool:
@@ -34,19 +41,39 @@ class Daemon:
 
     def stop(self) -> None:
         """Ends the daemon if it was started here; what it has not measured waits in its journal."""
-        process, self.process = self.process, None
+        with self._lock:
+            self._ends.set()
+            process, self.process = self.process, None
         atexit.unregister(self.stop)
         if process is None or process.stdin is None:
             return
-        try:
+        with contextlib.suppress(OSError):
             process.stdin.close()
-        except OSError:
-            pass
         try:
             process.wait(_END_WITHIN_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+    def keep(self) -> None:
+        """Starts it again whenever it ends, on a thread of its own, until it is stopped."""
+        threading.Thread(target=self._keep, name="relstab-keeper", daemon=True).start()
+
+    def _keep(self) -> None:
+        wait, process = _FIRST_RESTART_S, self.process
+        while process is not None:
+            begun = time.monotonic()
+            code = process.wait()
+            if time.monotonic() > begun + _LONGEST_RESTART_S:
+                wait = _FIRST_RESTART_S
+            if self._ends.wait(wait):
+                return
+            wait = min(2 * wait, _LONGEST_RESTART_S)
+            with self._lock, contextlib.suppress(OSError):
+                if self._ends.is_set():
+                    return
+                _log.warning("the daemon of %s ended with code %s: it is started again", self._command[2], code)
+                self.process = process = _spawned(self._command)
 
     def __enter__(self) -> Self:
         return self
@@ -55,51 +82,51 @@ class Daemon:
         self.stop()
 
 
-def start(run_dir: str | os.PathLike[str], *, wait: float = 10.0, **options: Option) -> Daemon:
+def start(run_dir: str | os.PathLike[str], *, wait: float = 10.0, restart: bool = False, **options: Option) -> Daemon:
     """Starts `relstab watch` for `run_dir` unless a daemon watches it, and ends it with this program, however that ends.
 
-    Options are the flags of `relstab watch --help`: `start("runs/today", nice=10, duty=0.5)`. A daemon that cannot be
-    started, or does not answer within `wait` seconds, is one warning and no error. Of the ranks of a distributed
-    training only the first starts one.
+    Options are the flags of `relstab watch --help`: `start("runs/today", nice=10, duty=0.5)`; those that it refuses raise
+    `ValueError`. A daemon that cannot be started, or does not answer within `wait` seconds, is one warning and no error.
+    `restart`: one that ends before this program does, as when it is killed, is started again. Of the ranks of a
+    distributed training only the first starts one.
     """
-    process = None
     if not is_first_rank():
-        return Daemon(None, None)
+        return Daemon(None)
     try:
         os.makedirs(run_dir, exist_ok=True)
         client = Client.of(run_dir)
         if _greeting(client) is not None:
-            return Daemon(client, None)
-        # A pipe that nobody writes to: it ends with this program, and the daemon with it.
-        process = subprocess.Popen(
-            [find(), "watch", os.fspath(run_dir), "--until-eof", *flags(options)],
-            env=environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-        )
+            return Daemon(client)
+        arguments = flags(options)
+        rehearse(run_dir, arguments)
         if "socket" in options:
             client = Client(str(options["socket"]))
         elif "journal" in options:
             raise RelstabError("a daemon with a journal of its own needs a socket of its own, too", 2)
+        daemon = Daemon(client, [find(), "watch", os.fspath(run_dir), "--until-eof", *arguments])
     except (OSError, RelstabError) as error:
         _log.warning("no daemon for %s: %s", run_dir, error)
-        if process is not None:
-            process.kill()
-        return Daemon(None, None)
-    daemon = Daemon(client, process)
+        return Daemon(None)
     atexit.register(daemon.stop)
     end = time.monotonic() + wait
     while _greeting(client) is None:
-        if process.poll() is not None:
-            reason = f"it ended with code {process.returncode}, and said why above"
+        if daemon.process is None or (code := daemon.process.poll()) is not None:
+            reason = f"it ended with code {code}, and said why above"
         elif time.monotonic() > end:
             reason = f"it does not answer after {wait:g} s"
         else:
             time.sleep(0.02)
             continue
         _log.warning("no daemon for %s: %s", run_dir, reason)
-        break
+        return daemon
+    if restart:
+        daemon.keep()
     return daemon
+
+
+def _spawned(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    # A pipe that nobody writes to: it ends with this program, and the daemon with it.
+    return subprocess.Popen(command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
 
 def _greeting(client: Client) -> Event | None:

@@ -46,6 +46,16 @@ def examples(images: object) -> NDArray[Any]:
     return (first if first.dtype.kind == "f" else first / 255).astype(numpy.float32)
 
 
+@contextlib.contextmanager
+def forward_of(images: Any) -> Iterator[None]:
+    """While a framework's own network is given images: says their shape where it does not take them."""
+    try:
+        yield
+    except Exception as error:
+        found = f"{list(images.shape[1:])} each: {type(error).__name__}: {error}"
+        raise ValueError(f"expected images as the network takes them in probe= or example=, found {found}") from error
+
+
 def hold_to(
     network: bytes, images: NDArray[Any], expected: NDArray[Any], framework: str, *, layout: str | None = None
 ) -> None:

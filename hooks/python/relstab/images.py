@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from .files import opened_atomically
 
@@ -16,9 +16,20 @@ if TYPE_CHECKING:
 _PROBE = "relstab-probe"
 
 
+def pair(probe: object) -> tuple[object, object]:
+    """Images, arrays or a file, and their labels, None where there are none; raises `ValueError` for what is no probe set."""
+    images, *labels = probe if isinstance(probe, tuple) else (probe,)
+    if len(labels) > 1:
+        raise ValueError(f"probe: expected images, or (images, labels), found a tuple of {1 + len(labels)}")
+    if isinstance(images, (str, os.PathLike)) and not os.path.isfile(images):
+        found = "a folder, which relstab.start(..., probe=) takes" if os.path.isdir(images) else "nothing"
+        raise ValueError(f"probe: expected images or a file of images, found {found}: {os.fspath(images)}")
+    return images, labels[0] if labels else None
+
+
 def images_of(example: object, probe: object) -> object:
     """The images to trace a network with: `example`, else those of `probe`."""
-    return example if example is not None else (probe[0] if isinstance(probe, tuple) else probe)
+    return example if example is not None else pair(probe)[0]
 
 
 def as_array(values: object) -> NDArray[Any]:
@@ -29,35 +40,30 @@ def as_array(values: object) -> NDArray[Any]:
     return numpy.ascontiguousarray(numpy.asarray(values))
 
 
-def save_probe(file: BinaryIO, images: object, labels: object = None) -> None:
-    """Writes images, and labels if there are any, as the `.npz` that the command reads."""
+def saved(images: object, labels: object, folder: Path) -> Path:
+    """The file of some images: what was given, or an `.npz` in `folder` with arrays or tensors, and labels if there are any."""
+    if isinstance(images, (str, os.PathLike)):
+        return Path(images)
     import numpy
 
-    arrays = {"images": as_array(images)}
-    if labels is not None:
-        arrays["labels"] = as_array(labels)
+    arrays = {name: as_array(values) for name, values in (("images", images), ("labels", labels)) if values is not None}
+    path = folder / f"{_PROBE}.npz"
     # numpy.savez has parameters of its own beside the arrays' names.
-    numpy.savez(file, **arrays)  # type: ignore[arg-type]
+    numpy.savez(path, **arrays)  # type: ignore[arg-type]
+    return path
 
 
-def put_probe(run_dir: Path, probe: object) -> str:
-    """Puts a probe set, a file or arrays, into a run's directory, and gives the name that it has there."""
-    if isinstance(probe, (str, os.PathLike)):
-        source = Path(probe)
-        labels = next((file for file in map(source.with_name, _labels_names(source.name)) if file.is_file()), None)
-        if labels is None:
-            name = _PROBE + "".join(source.suffixes)
-        else:
-            # A name that tells that of the labels, too.
-            name = source.name if source.name.startswith(_PROBE) else f"{_PROBE}-{source.name}"
-            _copy(labels, run_dir / _labels_names(name)[0])
-        _copy(source, run_dir / name)
-        return name
-    images, labels = probe if isinstance(probe, tuple) else (probe, None)
-    path = run_dir / f"{_PROBE}.npz"
-    with opened_atomically(path) as file:
-        save_probe(file, images, labels)
-    return path.name
+def put_probe(run_dir: Path, source: Path) -> str:
+    """Copies a probe set, and the labels beside it, into a run's directory, and gives the name that it has there."""
+    labels = next((file for file in map(source.with_name, _labels_names(source.name)) if file.is_file()), None)
+    if labels is None:
+        name = _PROBE + "".join(source.suffixes)
+    else:
+        # A name that tells that of the labels, too.
+        name = source.name if source.name.startswith(_PROBE) else f"{_PROBE}-{source.name}"
+        _copy(labels, run_dir / _labels_names(name)[0])
+    _copy(source, run_dir / name)
+    return name
 
 
 def _labels_names(name: str) -> list[str]:

@@ -25,7 +25,7 @@ from jax.extend.core import jaxpr_as_fun
 from numpy.typing import NDArray
 
 from . import exporter, monitor
-from .exporter import Failures, examples, hold_to, random_numbers_kept
+from .exporter import Failures, examples, forward_of, hold_to, random_numbers_kept
 from .images import images_of
 
 _log = logging.getLogger("relstab")
@@ -104,8 +104,9 @@ class _Trace:
     ) -> None:
         self.kind = kind
         with random_numbers_kept(), _quiet():
+            with forward_of(images):
+                expected = numpy.asarray(jax.jit(function)(images, *weights.values()), numpy.float32)
             self._network = _export(function, list(weights.values()), images.shape[1:])
-            expected = numpy.asarray(jax.jit(function)(images, *weights.values()), numpy.float32)
         self._trial: tuple[NDArray[Any], NDArray[Any]] | None = (images, expected)
         graph = self._network.graph
         self._slots = [

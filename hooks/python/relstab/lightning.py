@@ -37,6 +37,6 @@ class Callback(Settings, lightning.Callback):
         # Asked on every rank, whatever the trainer knows there: the ranks answer together.
         trainer.should_stop = self.monitor.should_stop() or trainer.should_stop
 
-    def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        if self.monitor is not None and stage == "fit":
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self.monitor is not None:
             self.monitor.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ._command import Option, flags, run
 from .files import onnx_bytes
-from .images import save_probe
+from .images import saved
 from .records import CheckReport, Json, Measurement, Perturbed
 
 
@@ -57,11 +57,4 @@ def _told(command: str, given: tuple[object, ...], options: Mapping[str, Option]
 
 
 def _probe(images: object, labels: object, folder: Path) -> list[str]:
-    if images is None:
-        return []
-    if isinstance(images, (str, os.PathLike)):
-        return [f"--probe={os.fspath(images)}"]
-    path = folder / "probe.npz"
-    with path.open("wb") as file:
-        save_probe(file, images, labels)
-    return [f"--probe={path}"]
+    return [] if images is None else [f"--probe={saved(images, labels, folder)}"]

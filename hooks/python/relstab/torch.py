@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from . import exporter, monitor
-from ._command import RelstabError
-from .exporter import Failures, examples, hold_to, random_numbers_kept
+from ._command import RelstabError, is_first_rank
+from .exporter import Failures, examples, forward_of, hold_to, random_numbers_kept
 from .images import images_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ class Monitor(monitor.Monitor):
     """A [`relstab.Monitor`] whose `checkpoint` takes a `torch.nn.Module`, wrapped, compiled or distributed.
 
     `example`: a few input images, [image, channel, y, x], to trace the network with; by default the first of `probe`. With `torch.distributed`, rank 0
-    exports, every rank must call `should_stop`, and all hear the same.
+    exports, every rank must call `checkpoint` and `should_stop`, and all hear the same. Sharded weights (FSDP, DTensor) are gathered
+    on the CPU.
     """
 
     def __init__(
@@ -46,7 +47,10 @@ class Monitor(monitor.Monitor):
         **settings: Any,
     ) -> None:
         exporter = exporter or Exporter(images_of(example, probe))
-        super().__init__(run_dir, exporter=exporter, probe=probe, active=_rank() == 0, **settings)
+        super().__init__(run_dir, exporter=exporter, probe=probe, active=_is_first(), **settings)
+
+    def _whole(self, model: Any) -> Any:
+        return gathered(model) if _is_distributed() else model
 
     def should_stop(self) -> bool:
         """Whether a rule has said so; the same on every rank at the same call."""
@@ -103,10 +107,11 @@ class _Trace:
             # Engines lack many an operator in half precision.
             module = copy.deepcopy(module).float()
         with _undisturbed():
+            with forward_of(example):
+                plain = module(example)
             self._network = _export(module, example)
             on_device = {name: tensor.to(example.device) for name, tensor in other.items()}
             expected = torch.func.functional_call(module, on_device, (example,), tie_weights=False)
-            plain = module(example)
         self._slots = [
             (tensor, tensor.name)
             for tensor in self._network.graph.initializer
@@ -227,6 +232,55 @@ def _undisturbed() -> Iterator[None]:
         yield
 
 
+def gathered(model: nn.Module) -> nn.Module:
+    """The network itself, or, where its weights are sharded over processes, a copy on the CPU that has all of them and none of
+    the hooks that shard; each process calls this."""
+    from torch.distributed.fsdp import FullyShardedDataParallel
+    from torch.distributed.tensor import DTensor
+
+    module = unwrapped(model)
+    if any(isinstance(part, FullyShardedDataParallel) for part in module.modules()):
+        raise TypeError(
+            "expected weights sharded by fully_shard, found FullyShardedDataParallel, which is not gathered"
+        )
+    return (
+        _plain(module, {}, {}) if any(isinstance(tensor, DTensor) for tensor in _tensors(module).values()) else module
+    )
+
+
+def _plain(module: nn.Module, parts: dict[nn.Module, nn.Module], tensors: dict[Tensor, Tensor]) -> nn.Module:
+    """`parts` and `tensors`: what was copied already, for what is there twice."""
+    from torch.distributed.fsdp import FSDPModule
+
+    if module in parts:
+        return parts[module]
+    # `fully_shard` puts a class of its own before that of the module.
+    kind: Any = next(kind for kind in type(module).__mro__ if not issubclass(kind, FSDPModule))
+    plain: nn.Module = kind.__new__(kind)
+    parts[module] = plain
+    plain.__dict__.update(module.__dict__)
+    for name in ("_forward_hooks", "_forward_pre_hooks"):
+        hooks = getattr(module, name)
+        plain.__dict__[name] = type(hooks)((key, hook) for key, hook in hooks.items() if not _shards(hook))
+
+    def whole(tensor: Tensor) -> Tensor:
+        if tensor not in tensors:
+            full = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+            tensors[tensor] = full.detach().to("cpu", copy=True)
+        return tensors[tensor]
+
+    parameters, buffers = module._parameters.items(), module._buffers.items()
+    plain._parameters = {name: None if value is None else nn.Parameter(whole(value)) for name, value in parameters}
+    plain._buffers = {name: None if value is None else whole(value) for name, value in buffers}
+    children = module._modules.items()
+    plain._modules = {name: None if part is None else _plain(part, parts, tensors) for name, part in children}
+    return plain
+
+
+def _shards(hook: Any) -> bool:
+    return str(getattr(getattr(hook, "func", hook), "__module__", "")).startswith("torch.distributed")
+
+
 def unwrapped(model: nn.Module) -> nn.Module:
     """The network inside `torch.compile` and (distributed) data-parallel wrappers."""
     while True:
@@ -267,5 +321,5 @@ def _is_distributed() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def _rank() -> int:
-    return torch.distributed.get_rank() if _is_distributed() else 0
+def _is_first() -> bool:
+    return torch.distributed.get_rank() == 0 if _is_distributed() else is_first_rank()

@@ -71,6 +71,9 @@ class Callback(Settings, TrainerCallback):
             # Evaluated on a second data set.
             self.monitor.annotate(step=step, val_error=error)
         control.should_training_stop = self.monitor.should_stop() or control.should_training_stop
+        if control.should_training_stop or state.global_step >= state.max_steps:
+            # The trainer's reporters hear nothing after the training.
+            self.monitor.finish()
         return control
 
     def _log(self, values: dict[str, float], step: int) -> None:
