@@ -161,6 +161,7 @@ class Run:
         torch.manual_seed(1_000 * self.plan.seed)
         network = copy.deepcopy(self.network).eval()
         norms = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+        usual = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # the average over all batches
@@ -169,6 +170,8 @@ class Run:
         with torch.no_grad():
             for chosen in torch.split(torch.randperm(len(images)), BATCH)[: CALIBRATION_BATCHES if norms else 0]:
                 network(self.tensors.normalised(self.crops(chosen) if self.crops else images[chosen]))
+        for norm, momentum in zip(norms, usual, strict=True):
+            norm.momentum = momentum  # stands in the exported graph
         return network
 
     def export(self, network: nn.Module, step: int) -> None:
