@@ -24,9 +24,11 @@ use crate::report::gallery::of_network;
 use crate::serve::{Board, Curator, Feed, Http, Hub, Listeners, SocketFile};
 use crate::state;
 use crate::stop::Rule;
-use crate::watch::daemon::{self, Channels, Message, Options, Planner};
+use crate::watch::daemon::{self, Channels, Message, Options, Planner, Seams};
 use crate::watch::pool::Limits;
 use crate::watch::scan::Search;
+use crate::watch::source::directory;
+use crate::watch::starter::Local;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
@@ -180,9 +182,11 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     let printer = runtime.spawn(print_events(hub, args.shared.format, ends.clone()));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
+    let source = directory::spawn(roots.clone(), search, channels.messages.clone(), Message::News)?;
+    let starter = Local { nice: flags.nice, duty: flags.duty };
+    let seams = Seams { source: Box::new(source), starter: Box::new(starter), planner };
     let options = Options {
         roots,
-        search,
         settle: flags.settle,
         give_up: flags.give_up,
         policy: flags.policy,
@@ -193,11 +197,9 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
             idle: flags.worker_idle,
             timeout: flags.timeout,
             memory: flags.memory_limit.map(|size| size.as_u64()),
-            nice: flags.nice,
-            duty: flags.duty,
         },
     };
-    let result = daemon::run(journal, options, planner, &channels, received);
+    let result = daemon::run(journal, options, seams, &channels, received);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     ends.cancel();
     runtime.block_on(async {

@@ -11,7 +11,6 @@ use crate::event::Severity;
 use crate::journal::{Job, Outcome};
 use crate::path;
 use crate::stop::Rule;
-use crate::watch::scan::version;
 use crate::watch::worker::Reply;
 
 /// The longest wait between two looks at an unfinished file.
@@ -39,7 +38,7 @@ impl Daemon {
                 self.finish(job, Outcome::Failed { content, reason, is_finite });
             }
             Reply::Changed => {
-                if let Some(version) = version(&job.path) {
+                if let Some(version) = self.source.version(&job.path) {
                     job.fingerprint = version.fingerprint;
                 }
                 job.unfinished_since = None;

@@ -9,7 +9,7 @@ use crate::checkpoint::step_and_epoch;
 use crate::event::Skip;
 use crate::journal::{Job, Outcome, Sighting};
 use crate::path::{self, RawPath};
-use crate::watch::scan::{Found, version};
+use crate::watch::scan::Found;
 use crate::watch::source::Rest;
 use crate::watch::worker::Request;
 
@@ -30,7 +30,7 @@ impl Daemon {
         };
         self.send(lines);
         self.last_run = job.run;
-        let Some(version) = version(&job.path) else {
+        let Some(version) = self.source.version(&job.path) else {
             self.finish(job, Outcome::Skipped(Skip::Gone));
             return true;
         };
