@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, error};
 
 use super::{Daemon, RETRY, RunPlan};
-use crate::checkpoint::step_and_epoch;
+use crate::checkpoint::names::step_and_epoch;
 use crate::event::Skip;
 use crate::journal::{Job, Outcome, Sighting};
 use crate::path::{self, RawPath};
@@ -36,6 +36,8 @@ impl Daemon {
         };
         if version.fingerprint != job.fingerprint {
             job.fingerprint = version.fingerprint;
+            // Somebody writes it still.
+            job.unfinished_since = None;
             self.put_back(&job, self.options.settle);
             return true;
         }
@@ -127,7 +129,7 @@ impl Daemon {
 }
 
 fn sighting<'a>(run: i64, found: &'a Found, due: Option<i64>, key: &'a str) -> Sighting<'a> {
-    let (step, epoch) = step_and_epoch(&found.path);
+    let (step, epoch) = step_and_epoch(&found.path, &found.run);
     let written = found.version.written.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Sighting {
         run,
