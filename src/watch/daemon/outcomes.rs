@@ -160,10 +160,10 @@ impl Daemon {
             let event: Value = serde_json::from_str(&body).unwrap_or_default();
             warn!(%run, "stop: {}", event["reason"].as_str().unwrap_or_default());
             if let Some(command) = &self.options.on_stop {
-                let best = event["best"]["path"].as_str().unwrap_or_default().to_owned();
+                let best = path::of_text(event["best"]["path"].as_str().unwrap_or_default());
                 let reason = event["reason"].as_str().unwrap_or_default().to_owned();
                 let mut shell = Command::new("sh");
-                shell.args(["-c", command]).env("RELSTAB_RUN", &run);
+                shell.args(["-c", command]).env("RELSTAB_RUN", path::of_text(&run));
                 shell.env("RELSTAB_BEST", best).env("RELSTAB_REASON", reason).stdin(Stdio::null());
                 match shell.spawn() {
                     Ok(mut child) => drop(std::thread::spawn(move || match child.wait() {
