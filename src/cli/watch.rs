@@ -11,13 +11,14 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::flags::Shared;
 use super::once;
 use super::terminal::Format;
 use crate::error::{Error, ExitCode, Result};
 use crate::event::{Event, Kind};
+use crate::file_system;
 use crate::journal::{Journal, Line, Lock, Policy};
 use crate::report;
 use crate::report::gallery::of_network;
@@ -150,6 +151,13 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     }
 
     let journal_path = flags.journal.clone().map_or_else(|| state::journal_of(&roots), Ok)?;
+    if let Some(name) = file_system::shared(&journal_path) {
+        warn!(
+            "journal {}: {name} may be shared with other machines, or go with a container: SQLite is not safe there; keep the \
+             journal on a local disk with --journal PATH",
+            journal_path.display()
+        );
+    }
     let socket = flags.socket.clone().unwrap_or_else(|| state::socket_of(&journal_path));
     let note = json!({"pid": std::process::id(), "socket": socket.to_string_lossy()}).to_string();
     let _lock = Lock::take(&journal_path, &note)?;
