@@ -19,7 +19,6 @@ from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "torch"
 
-import google.protobuf.text_format as text_format
 import keras
 import numpy as np
 import onnx
@@ -27,6 +26,7 @@ import onnxruntime
 import safetensors.torch
 import tensorflow as tf
 import torch
+from google.protobuf import text_format
 
 FIXTURES = Path(__file__).parent.parent / "tests" / "fixtures"
 FOLDER = FIXTURES / "foreign"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .client import Client, socket_of
 from .config import Rule, prepare
 from .exporter import Exporter
-from .files import metadata_props, onnx_bytes, write_atomically
+from .files import metadata_props, onnx_bytes, path_of_text, path_text, write_atomically
 from .loggers import Sink, sink
 from .records import Measurement
 
@@ -122,7 +122,7 @@ class Monitor:
     def best(self) -> Path | None:
         """The best checkpoint, once the run should stop."""
         best = (self._state.stop or {}).get("best")
-        return Path(best["path"]) if best else None
+        return path_of_text(best["path"]) if best else None
 
     @property
     def latest(self) -> Measurement | None:
@@ -193,12 +193,12 @@ class _State:
     def writes(self, path: Path) -> None:
         """Before the file is there: its outcome may be heard at once."""
         with self.changed:
-            self._written.add(str(path.resolve()))
-            self.unmeasured.add(str(path.resolve()))
+            self._written.add(path_text(path.resolve()))
+            self.unmeasured.add(path_text(path.resolve()))
 
     def gives_up(self, path: Path) -> None:
         with self.changed:
-            self.unmeasured.discard(str(path.resolve()))
+            self.unmeasured.discard(path_text(path.resolve()))
 
     def hear(self, event: dict[str, Any]) -> None:
         with self.changed:
