@@ -266,11 +266,10 @@ fn entry(row: &Row, with_replicates: bool) -> rusqlite::Result<Entry> {
         let prediction: Option<String> = row.get(8)?;
         let prediction = prediction.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null);
         let val_error: Option<f64> = row.get(4)?;
-        let is_as_told = record.get("prediction") == Some(&prediction) && record.get("metadata").and_then(|said| said["val_error"].as_f64()) == val_error;
+        let is_as_told = record.get("prediction") == Some(&prediction)
+            && record.get("metadata").and_then(|said| said["val_error"].as_f64()) == val_error;
         record.insert("prediction".to_owned(), prediction);
-        if !is_as_told
-            && let Some((findings, warnings)) = told_anew(Value::Object(record.clone()), val_error)
-        {
+        if !is_as_told && let Some((findings, warnings)) = told_anew(Value::Object(record.clone()), val_error) {
             record.insert("findings".to_owned(), findings);
             record.insert("warnings".to_owned(), warnings);
         }

@@ -2,6 +2,7 @@ use std::os::unix::fs::symlink;
 use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
+use crate::watch::scan::Found;
 
 const NEVER: Duration = Duration::from_hours(1);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -15,12 +16,16 @@ struct Watched {
 
 impl Watched {
     fn new(rescan: Duration, prepare: impl FnOnce(&Path)) -> Self {
+        Self::of(false, rescan, prepare)
+    }
+
+    fn of(recursive: bool, rescan: Duration, prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let run = folder.path().join("above/run");
         fs::create_dir_all(&run).expect("created");
         prepare(&run);
         let (sender, news) = channel();
-        let search = Search::new(false, "*.onnx").expect("a glob");
+        let search = Search::new(recursive, "*.onnx").expect("a glob");
         let tell = move |news| drop(sender.send(news));
         let directories = listen(vec![run], search, rescan, tell).expect("a thread");
         Self { folder, directories, news }
@@ -30,13 +35,25 @@ impl Watched {
         self.folder.path().join("above/run").join(name)
     }
 
-    /// The next checkpoint that is told.
-    fn next(&self) -> String {
+    fn found(&self) -> Found {
         loop {
             if let News::Found(found, _) = self.news.recv_timeout(PATIENCE).expect("told in time") {
-                return found.path.file_name().expect("a name").to_string_lossy().into_owned();
+                return found;
             }
         }
+    }
+
+    /// The next checkpoint that is told.
+    fn next(&self) -> String {
+        self.found().path.file_name().expect("a name").to_string_lossy().into_owned()
+    }
+
+    /// Writes a file and renames it into place, with its folders.
+    fn put(&self, name: &str) {
+        let (temporary, path) = (self.folder.path().join("temporary"), self.path(name));
+        fs::write(&temporary, name).expect("written");
+        fs::create_dir_all(path.parent().expect("a parent")).expect("created");
+        fs::rename(temporary, path).expect("renamed");
     }
 
     /// The next notice with these words.
@@ -108,5 +125,28 @@ fn what_the_daemon_found_gone_is_told_when_a_parent_is_renamed_back() {
     fs::write(watched.path("d.onnx"), "d").expect("written");
     assert_eq!(watched.next(), "d.onnx");
     fs::write(kept.join("run/e.onnx"), "elsewhere").expect("written");
+    assert!(watched.is_quiet());
+}
+
+#[test]
+fn numbered_folders_become_runs_when_one_holds_a_second_checkpoint() {
+    let watched = Watched::of(true, NEVER, |_| ());
+    for name in ["100/a.onnx", "200/a.onnx"] {
+        watched.put(name);
+        assert_eq!(watched.found().run, watched.path("").components().as_path());
+    }
+    watched.put("200/b.onnx");
+    watched.notice("are taken for runs");
+    let mut found: Vec<_> = (0..3).map(|_| watched.found()).map(|found| (found.run, found.path)).collect();
+    found.sort();
+    let expected = [("100", "100/a.onnx"), ("200", "200/a.onnx"), ("200", "200/b.onnx")];
+    assert_eq!(found, expected.map(|(run, path)| (watched.path(run), watched.path(path))));
+    // A run of seeds is one from its first checkpoint on.
+    watched.put("seeds/0/step_5.onnx");
+    assert_eq!(watched.found().run, watched.path("seeds/0"));
+    watched.put("tmp-checkpoint-10/model.onnx");
+    assert!(watched.is_quiet());
+    fs::rename(watched.path("tmp-checkpoint-10"), watched.path("checkpoint-10")).expect("renamed");
+    assert_eq!(watched.found().path, watched.path("checkpoint-10/model.onnx"));
     assert!(watched.is_quiet());
 }
