@@ -2,6 +2,11 @@
 //!
 //! Read from the ONNX file's `metadata_props`, else from `NAME.onnx.json` beside it, else from the file's name.
 
+pub mod file;
+pub mod folders;
+pub mod names;
+pub mod signature;
+
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,6 +15,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::preprocess::Preprocess;
+use folders::run_of;
+use names::step_and_epoch;
 
 /// Metadata of one checkpoint; errors are fractions in [0, 1].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -45,7 +52,7 @@ impl Metadata {
                 metadata.set(key, value, &mut warnings);
             }
         }
-        let sidecar = path.with_added_extension("json");
+        let sidecar = file::unpacked_name(path).with_added_extension("json");
         if metadata == Self::default()
             && let Ok(text) = std::fs::read_to_string(&sidecar)
         {
@@ -60,7 +67,7 @@ impl Metadata {
             }
         }
         if metadata.step.is_none() && metadata.epoch.is_none() {
-            (metadata.step, metadata.epoch) = step_and_epoch(path);
+            (metadata.step, metadata.epoch) = step_and_epoch(path, run_of(path));
         }
         (metadata, warnings)
     }
@@ -117,47 +124,9 @@ fn parse_list(text: &str, slot: &mut Option<Vec<f32>>) -> bool {
     slot.is_some()
 }
 
-/// Step and epoch from a file name such as `epoch=3-step=1200.onnx` or `step_001200.onnx`, else from the name of the
-/// directory it lies in, such as `checkpoint-1200/model.onnx`.
-#[must_use]
-pub fn step_and_epoch(path: &Path) -> (Option<u64>, Option<f64>) {
-    let parent = path.parent().and_then(Path::file_name);
-    for name in [path.file_stem(), parent].into_iter().flatten() {
-        let found = from_name(&name.to_string_lossy());
-        if found != (None, None) {
-            return found;
-        }
-    }
-    (None, None)
-}
-
-/// Step and epoch in one name: a number behind `step`, `iter`, `checkpoint` or `epoch`, with `=`, `_`, `-` or nothing
-/// between.
-#[must_use]
-pub fn from_name(name: &str) -> (Option<u64>, Option<f64>) {
-    let name = name.to_ascii_lowercase();
-    let number_after = |word: &str| {
-        let start = name.find(word)? + word.len();
-        let rest = name[start..].trim_start_matches(['=', '_', '-', ' ']);
-        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        rest[..end].parse::<u64>().ok()
-    };
-    let step = ["step", "checkpoint", "ckpt", "iter"].iter().find_map(|word| number_after(word));
-    (step, number_after("epoch").map(|epoch| epoch as f64))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_of_the_common_trainers_parse() {
-        assert_eq!(step_and_epoch(Path::new("run/epoch=3-step=1200.onnx")), (Some(1200), Some(3.0)));
-        assert_eq!(step_and_epoch(Path::new("run/checkpoint-1200/model.onnx")), (Some(1200), None));
-        assert_eq!(step_and_epoch(Path::new("run/step_001200.onnx")), (Some(1200), None));
-        assert_eq!(step_and_epoch(Path::new("run/Epoch7.onnx")), (None, Some(7.0)));
-        assert_eq!(step_and_epoch(Path::new("run/resnet18.onnx")), (None, None));
-    }
 
     #[test]
     fn properties_win_over_the_name_and_bad_ones_are_named() {

@@ -91,8 +91,8 @@ impl Measurement {
 /// A network's file.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Model {
-    /// The ONNX file; bytes that are not UTF-8 are written `\\xNN`.
-    #[serde(serialize_with = "crate::path::serialize_text")]
+    /// The ONNX file; bytes that are not UTF-8 are written `\\xNN`, a backslash twice.
+    #[serde(serialize_with = "crate::path::serialize_text", deserialize_with = "crate::path::deserialize_text")]
     pub path: PathBuf,
     /// Hash of the file and of its external data.
     pub sha256: String,
@@ -266,7 +266,7 @@ pub enum Kind {
     /// It was found and waits for its turn.
     CheckpointSeen {
         /// The checkpoint's file.
-        #[serde(serialize_with = "crate::path::serialize_text")]
+        #[serde(serialize_with = "crate::path::serialize_text", deserialize_with = "crate::path::deserialize_text")]
         path: PathBuf,
         /// Its step, as far as the file's name tells.
         step: Option<u64>,
@@ -274,7 +274,7 @@ pub enum Kind {
     /// It will not be measured.
     Skipped {
         /// The checkpoint's file.
-        #[serde(serialize_with = "crate::path::serialize_text")]
+        #[serde(serialize_with = "crate::path::serialize_text", deserialize_with = "crate::path::deserialize_text")]
         path: PathBuf,
         /// Why not.
         reason: Skip,
@@ -282,7 +282,7 @@ pub enum Kind {
     /// It could not be measured.
     Failed {
         /// The checkpoint's file.
-        #[serde(serialize_with = "crate::path::serialize_text")]
+        #[serde(serialize_with = "crate::path::serialize_text", deserialize_with = "crate::path::deserialize_text")]
         path: PathBuf,
         /// One line: file, expected, found.
         reason: String,

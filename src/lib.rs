@@ -27,6 +27,7 @@
 
 pub mod error;
 pub mod path;
+pub mod file_system;
 pub mod process;
 pub mod preprocess;
 pub mod probe;

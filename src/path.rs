@@ -7,12 +7,37 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 
-/// The path as people and records see it: bytes that are not UTF-8 are written `\xNN`.
+/// The path as people and records see it: bytes that are not UTF-8 are written `\xNN`, a backslash is written twice. No two paths
+/// are written alike.
 #[must_use]
 pub fn text(path: &Path) -> String {
     let escaped = |invalid: &[u8]| invalid.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
     let chunks = path.as_os_str().as_encoded_bytes().utf8_chunks();
-    chunks.map(|chunk| format!("{}{}", chunk.valid(), escaped(chunk.invalid()))).collect()
+    chunks.map(|chunk| format!("{}{}", chunk.valid().replace('\\', r"\\"), escaped(chunk.invalid()))).collect()
+}
+
+/// The path that [`text`] has written.
+#[must_use]
+pub fn of_text(text: &str) -> PathBuf {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once('\\') {
+        bytes.extend(before.as_bytes());
+        let byte = behind.strip_prefix('x').and_then(|digits| u8::from_str_radix(digits.get(..2)?, 16).ok());
+        rest = match byte {
+            Some(byte) => {
+                bytes.push(byte);
+                &behind[3..]
+            }
+            // One that is written twice; of earlier versions, also one alone.
+            None => {
+                bytes.push(b'\\');
+                behind.strip_prefix('\\').unwrap_or(behind)
+            }
+        };
+    }
+    bytes.extend(rest.as_bytes());
+    from_bytes(bytes)
 }
 
 /// This program's folder below the one that the XDG variable names, else below `fallback` in the home directory.
@@ -32,6 +57,14 @@ pub fn user_folder(variable: &str, fallback: &str, instead: &'static str) -> Res
 /// Whatever the serializer fails with.
 pub fn serialize_text<S: Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     serializer.serialize_str(&text(path))
+}
+
+/// For `#[serde(deserialize_with)]`: as [`of_text`].
+///
+/// # Errors
+/// Whatever the deserializer fails with.
+pub fn deserialize_text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<PathBuf, D::Error> {
+    String::deserialize(deserializer).map(|text| of_text(&text))
 }
 
 /// A path that survives a round trip between two processes of this program, whatever its bytes.
@@ -83,6 +116,14 @@ mod tests {
     fn any_bytes_can_be_shown_and_sent() {
         let path = from_bytes(b"a\xff\nb.onnx".to_vec());
         assert_eq!(text(&path), "a\\xff\nb.onnx");
+        assert_eq!(text(Path::new(r"a\xff")), r"a\\xff");
+        assert_ne!(text(Path::new(r"a\\xff")), text(Path::new(r"a\xff")));
+        for bytes in [&b"a\xff\nb.onnx"[..], b"a\\xff", b"\\\\x41\\", b"\\\xff\\x", "é\\é".as_bytes()] {
+            let path = from_bytes(bytes.to_vec());
+            assert_eq!(of_text(&text(&path)), path, "{}", text(&path));
+        }
+        // As earlier versions wrote it.
+        assert_eq!(of_text(r"a\b\xé"), Path::new(r"a\b\xé"));
         let sent = serde_json::to_string(&RawPath(path.clone())).expect("serialised");
         assert_eq!(serde_json::from_str::<RawPath>(&sent).expect("parsed").0, path);
         assert_eq!(serde_json::to_string(&RawPath("a/b".into())).expect("serialised"), "\"a/b\"");

@@ -13,10 +13,10 @@ use crate::event::Measurement;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Pair {
     /// The one of smaller `R_f`.
-    #[serde(serialize_with = "crate::path::serialize_text")]
+    #[serde(serialize_with = "crate::path::serialize_text", deserialize_with = "crate::path::deserialize_text")]
     pub better: PathBuf,
     /// The other.
-    #[serde(serialize_with = "crate::path::serialize_text")]
+    #[serde(serialize_with = "crate::path::serialize_text", deserialize_with = "crate::path::deserialize_text")]
     pub worse: PathBuf,
     /// `R_f` of the worse over that of the better.
     pub ratio: f64,

@@ -1,11 +1,13 @@
 //! The daemon: finds each checkpoint of each run, has it measured once in a worker process, judges the run, tells listeners.
 //!
-//! One direction: [`source`] finds files and tells the [`daemon`], which queues them in the journal, hands them to the
-//! [`pool`] of workers (each the process in [`worker`], at its [`pace`]), journals what comes back and only then broadcasts it.
+//! One direction: a [`source`] finds files and tells the [`daemon`], which queues them in the journal, hands them to the
+//! [`pool`] of workers (each the process in [`worker`], at its [`pace`], from a [`starter`]), journals what comes back and only then
+//! broadcasts it.
 
 pub mod scan;
 pub mod source;
 pub mod pace;
 pub mod worker;
+pub mod starter;
 pub mod pool;
 pub mod daemon;

@@ -66,7 +66,7 @@ fn engines_agree_on_the_bundled_run() {
         ProbeSet::open(&project("models/fashion-mnist-cnn/probe.npz"), &probe::Options::default()).expect("images");
     let run = project("models/fashion-mnist-cnn");
     let search = Search::new(false, "*.onnx").expect("a glob");
-    for Found { path, .. } in checkpoints(&search, &run).expect("the bundled run") {
+    for Found { path, .. } in checkpoints(&search, &run, &mut |_| ()).expect("the bundled run") {
         let values = ENGINES.map(|engine| {
             let options = Options { engine, ..Options::default() };
             let backend = backend::open(&path, probe.shape(), &options).expect("a network");

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use prost::Message;
@@ -12,7 +11,7 @@ use tract_onnx::pb::{self, GraphProto, ModelProto, ValueInfoProto, tensor_proto:
 
 use super::flow::before_softmax;
 use super::layers::{Layers, MOST_COORDINATES, Selection};
-use crate::checkpoint::Metadata;
+use crate::checkpoint::{Metadata, file};
 use crate::error::{Error, Result};
 use crate::probe::{Layout, Shape};
 
@@ -20,7 +19,7 @@ use crate::probe::{Layout, Shape};
 #[derive(Debug)]
 pub(super) struct Graph {
     pub path: PathBuf,
-    /// The file as it lies on disk.
+    /// The file as it lies on disk, unpacked.
     pub bytes: Vec<u8>,
     pub proto: ModelProto,
     /// Size of the file and of the external data it names, in bytes.
@@ -80,7 +79,7 @@ pub(super) struct Input {
 impl Graph {
     /// Reads the file and chooses the output.
     pub fn read(path: &Path, output: Option<&str>) -> Result<Self> {
-        Self::of(path, read_file(path)?, output)
+        Self::of(path, file::read(path)?, output)
     }
 
     /// The graph in `bytes`, which lie at `path`.
@@ -231,33 +230,8 @@ impl Graph {
 /// # Errors
 /// `Io` if the file cannot be read, `Model` if it is not ONNX.
 pub fn read_metadata(path: &Path) -> Result<Metadata> {
-    let proto = parse(path, &read_file(path)?)?;
+    let proto = parse(path, &file::read(path)?)?;
     Ok(Metadata::read(path, proto.metadata_props.iter().map(|entry| (entry.key.as_str(), entry.value.as_str()))).0)
-}
-
-/// Protobuf's own limit on one message.
-const MAX_BYTES: u64 = 2 << 30;
-
-fn read_file(path: &Path) -> Result<Vec<u8>> {
-    let mut file = fs::File::open(path).map_err(Error::io(path, "open"))?;
-    let metadata = file.metadata().map_err(Error::io(path, "read"))?;
-    if metadata.is_dir() {
-        return Err(not_onnx(path, "a directory"));
-    }
-    if metadata.len() > MAX_BYTES {
-        return Err(not_onnx(path, &format!("{} bytes, more than the 2 GB a protobuf message holds", metadata.len())));
-    }
-    // No protobuf message begins with a zero byte: a sparse or preallocated file need not be read to its end.
-    let mut first = [0];
-    if file.read(&mut first).map_err(Error::io(path, "read"))? == 0 {
-        return Err(not_onnx(path, "an empty file"));
-    }
-    if first == [0] {
-        return Err(not_onnx(path, &format!("{} bytes beginning with zeros", metadata.len())));
-    }
-    let mut bytes = first.to_vec();
-    file.read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
-    Ok(bytes)
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<ModelProto> {

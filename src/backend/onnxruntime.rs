@@ -24,6 +24,7 @@ use super::{
     Backend, Front, Identity, Lanes, Network, Options, PerturbOn, Perturbing, Provider, Runtime, Session, engine_error,
     perturbs_elsewhere,
 };
+use crate::checkpoint::file::is_packed;
 use crate::error::{Error, Result};
 use crate::perturb::{Interpolation, Perturber};
 use crate::probe::Shape;
@@ -76,7 +77,7 @@ impl OnnxRuntime {
         threads: usize,
     ) -> Result<Self> {
         let (provider, bytes) = (options.provider, graph.total_bytes);
-        let model = if !graph.external_data.is_empty() && graph.is_ready() {
+        let model = if !graph.external_data.is_empty() && graph.is_ready() && !is_packed(&graph.path) {
             Model::File
         } else {
             Model::Memory(graph.take_bytes())

@@ -24,7 +24,7 @@ pub fn run(
     let mut seq = 0;
     let mut failed = false;
     for folder in folders {
-        let found = checkpoints(search, folder)?;
+        let found = checkpoints(search, folder, &mut |text| complain("note", text))?;
         if found.is_empty() {
             // What else is wrong comes first.
             shared.run_plan(folder, folder, config)?;
@@ -121,7 +121,7 @@ impl Stream {
     fn tell(&mut self, event: &Event) {
         let (Some(board), Kind::Measured { measurement }) = (&mut self.board, &event.kind) else { return };
         self.measured += 1;
-        let step = measurement.metadata.step.map_or(self.measured, |step| step as i64);
+        let step = measurement.metadata.step.map_or(self.measured, |step| i64::try_from(step).unwrap_or(i64::MAX));
         let wall_time = event.seconds().unwrap_or_default();
         let mut tell = |summary| board.append(&Record { wall_time, step, summary: Some(summary), ..Record::default() });
         if forgiven(tell(scalars(measurement))).is_none() {

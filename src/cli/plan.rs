@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::flags::{Deforming, Shared};
 use crate::backend::{self, PerturbOn};
+use crate::checkpoint::folders::run_of;
 use crate::config::{Config, LawChoice};
 use crate::error::{Error, Result};
 use crate::measure::{ChosenLaw, Settings};
@@ -13,7 +14,6 @@ use crate::plan::Plan;
 use crate::predict::Law;
 use crate::preprocess::Preprocess;
 use crate::watch::daemon::RunPlan;
-use crate::watch::scan::run_of;
 
 impl<D: Deforming> Shared<D> {
     /// What a run below `root` is measured on and judged by, configured by `config` or by its own `relstab.toml`.

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::terminal::{Format, complain, print, print_json};
 use crate::error::{Error, ExitCode, Result};
 use crate::journal::{Entry, Filter, Journal, Lock, State};
+use crate::path;
 use crate::report;
 use crate::state::{Known, find, journal_of, live_socket, socket_of};
 
@@ -121,11 +122,13 @@ pub fn best(args: &Best) -> Result<ExitCode> {
         complain("error", &format!("run {run}: nothing was measured yet"));
         return Ok(ExitCode::Undefined);
     };
+    let file = path::of_text(&path);
     if let Some(link) = &args.link {
-        replace_link(Path::new(&path), link)?;
+        replace_link(&file, link)?;
     }
     match args.format {
-        Format::Text => print(&format!("{path}\n"))?,
+        // As the shell takes it.
+        Format::Text => print([path::to_bytes(&file), b"\n".to_vec()].concat())?,
         Format::Json => {
             let entries = journal.history(id, Filter { state: Some(State::Measured), ..Filter::default() })?;
             print_json(&entries.iter().find(|entry| entry.path == path))?;

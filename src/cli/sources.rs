@@ -37,7 +37,8 @@ fn measure_all(
     choose: impl Fn(&[Found]) -> Vec<&Found>,
 ) -> Result<Vec<(String, Measurement)>> {
     let mut measured = Vec::new();
-    for run in checkpoints(&Search::new(true, "*.onnx")?, folder)?.chunk_by(|a, b| a.run == b.run) {
+    let found = checkpoints(&Search::new(true, "*.onnx")?, folder, &mut |text| complain("note", text))?;
+    for run in found.chunk_by(|a, b| a.run == b.run) {
         let setup = shared.run_plan(&run[0].run, folder, None)?.plan.load()?;
         let mut resolved = None;
         for found in choose(run) {

@@ -28,14 +28,14 @@ pub fn complain(kind: &str, text: &str) {
 }
 
 /// Prints to standard output.
-pub fn print(text: &str) -> Result<()> {
+pub fn print(text: impl AsRef<[u8]>) -> Result<()> {
     is_read(text).map(|_| ())
 }
 
 /// As [`print`]; gives whether anybody still reads: one who has gone away, as `head` does, has read enough.
-pub fn is_read(text: &str) -> Result<bool> {
+pub fn is_read(text: impl AsRef<[u8]>) -> Result<bool> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         result => result.map(|()| true).map_err(Error::io("standard output".as_ref(), "write")),
     }

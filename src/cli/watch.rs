@@ -11,22 +11,25 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::flags::Shared;
 use super::once;
 use super::terminal::Format;
 use crate::error::{Error, ExitCode, Result};
 use crate::event::{Event, Kind};
+use crate::file_system;
 use crate::journal::{Journal, Line, Lock, Policy};
 use crate::report;
 use crate::report::gallery::of_network;
 use crate::serve::{Board, Curator, Feed, Http, Hub, Listeners, SocketFile};
 use crate::state;
 use crate::stop::Rule;
-use crate::watch::daemon::{self, Channels, Message, Options, Planner};
+use crate::watch::daemon::{self, Channels, Message, Options, Planner, Seams};
 use crate::watch::pool::Limits;
 use crate::watch::scan::Search;
+use crate::watch::source::directory;
+use crate::watch::starter::Local;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
@@ -156,6 +159,13 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     }
 
     let journal_path = flags.journal.clone().map_or_else(|| state::journal_of(&roots), Ok)?;
+    if let Some(name) = file_system::shared(&journal_path) {
+        warn!(
+            "journal {}: {name} may be shared with other machines, or go with a container: SQLite is not safe there; keep the \
+             journal on a local disk with --journal PATH",
+            journal_path.display()
+        );
+    }
     let socket = flags.socket.clone().unwrap_or_else(|| state::socket_of(&journal_path));
     let note = json!({"pid": std::process::id(), "socket": socket.to_string_lossy()}).to_string();
     let _lock = Lock::take(&journal_path, &note)?;
@@ -188,9 +198,11 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     let printer = runtime.spawn(print_events(hub, args.shared.format, ends.clone()));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
+    let source = directory::spawn(roots.clone(), search, channels.messages.clone(), Message::News)?;
+    let starter = Local { nice: flags.nice, duty: flags.duty };
+    let seams = Seams { source: Box::new(source), starter: Box::new(starter), planner };
     let options = Options {
         roots,
-        search,
         settle: flags.settle,
         give_up: flags.give_up,
         policy: flags.policy,
@@ -201,11 +213,9 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
             idle: flags.worker_idle,
             timeout: flags.timeout,
             memory: flags.memory_limit.map(|size| size.as_u64()),
-            nice: flags.nice,
-            duty: flags.duty,
         },
     };
-    let result = daemon::run(journal, options, planner, &channels, received);
+    let result = daemon::run(journal, options, seams, &channels, received);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     ends.cancel();
     runtime.block_on(async {

@@ -98,11 +98,19 @@ pub struct Filter {
 /// Checkpoints of a run by what became of them.
 pub type Counts = BTreeMap<State, u64>;
 
+/// The last step that a column holds; all later ones stand there too, after every other, and are told apart by their files.
+pub(super) const LAST_STEP: i64 = i64::MAX;
+
+/// A step as a column holds it.
+pub(super) fn column(step: u64) -> i64 {
+    i64::try_from(step).unwrap_or(LAST_STEP)
+}
+
 /// Of two measured contents of one step, or of one path without a step, the one seen last counts. Each is found by its own
 /// index, which the plus signs see to: one by state takes time that grows with the square of the run's length.
-pub(super) const COUNTED: &str = "(state <> 1 OR c.id = iif(c.step IS NULL,
+pub(super) const COUNTED: &str = "(state <> 1 OR c.id = iif(c.step IS NULL OR c.step = 0x7fffffffffffffff,
      (SELECT twin.id FROM checkpoints AS twin WHERE twin.run = c.run AND twin.path = c.path AND +twin.state = 1
-      AND +twin.step IS NULL ORDER BY twin.current DESC LIMIT 1),
+      AND +twin.step IS c.step ORDER BY twin.current DESC LIMIT 1),
      (SELECT twin.id FROM checkpoints AS twin WHERE twin.run = c.run AND twin.step = c.step AND +twin.state = 1
       ORDER BY twin.current DESC LIMIT 1)))";
 
@@ -198,7 +206,7 @@ impl Journal {
     pub fn place_before(&self, run: &str, checkpoint: &CheckpointName, before: i64) -> Result<Option<i64>> {
         let (named, name): (_, &dyn ToSql) = match checkpoint {
             CheckpointName::Path(path) => ("path", path),
-            CheckpointName::Step(step) => ("step", &(*step as i64)),
+            CheckpointName::Step(step) => ("step", &column(*step)),
         };
         let sql = format!(
             "SELECT coalesce(step, (SELECT count(*) FROM checkpoints AS earlier
@@ -227,7 +235,7 @@ impl Journal {
     /// # Errors
     /// `Journal` if it cannot be read.
     pub fn history(&self, run: i64, filter: Filter) -> Result<Vec<Entry>> {
-        let step = filter.step.map_or(String::new(), |step| format!(" AND c.step = {step}"));
+        let step = filter.step.map_or(String::new(), |step| format!(" AND c.step = {}", column(step)));
         let state = filter.state.map_or(String::new(), |state| format!(" AND state = {}", state as i64));
         let part = filter.part.map_or(String::new(), |(offset, limit)| format!(" LIMIT {limit} OFFSET {offset}"));
         let sql = format!(

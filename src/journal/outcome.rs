@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension as _, params};
 
-use super::history::measurement;
+use super::history::{column, measurement};
 use super::law::{keep_prediction, predict_by_present, refit};
 use super::queue::{Job, skip, waits};
 use super::series::place;
@@ -157,7 +157,7 @@ impl Journal {
                     .execute(params![run, path, val_error]),
                 CheckpointName::Step(step) => tx
                     .prepare_cached("UPDATE checkpoints SET val_error = ?3 WHERE run = ?1 AND step = ?2")?
-                    .execute(params![run, *step as i64, val_error]),
+                    .execute(params![run, column(*step), val_error]),
             };
             update?;
             tx.append(run, &Kind::Annotated { checkpoint: checkpoint.clone(), val_error })?;
@@ -190,7 +190,7 @@ fn measured(tx: &Writer, job: &Job, settings: &str, measurement: &Measurement) -
     record.metadata.val_error = told.or(record.metadata.val_error);
     predict_by_present(tx, job.run, &mut record)?;
 
-    let step = record.metadata.step.map(|step| step as i64);
+    let step = record.metadata.step.map(column);
     let r_f = record.r_f.as_ref();
     let event = Kind::Measured { measurement: Box::new(record.clone()) };
     let seq = tx.append(job.run, &event)?;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::history::State;
+use super::history::{State, column};
 use super::{Journal, Line, Writer};
 use crate::error::{Error, Result};
 use crate::event::{Kind, Skip};
@@ -263,7 +263,7 @@ fn see(tx: &Writer, new: &Sighting) -> rusqlite::Result<()> {
     }
     let insert = "INSERT INTO checkpoints (run, path, raw_path, fingerprint, plan, step, epoch, written, due)
                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-    let step = new.step.and_then(|step| i64::try_from(step).ok());
+    let step = new.step.map(column);
     tx.prepare_cached(insert)?.execute(params![
         new.run,
         text,

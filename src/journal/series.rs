@@ -6,6 +6,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 use serde::Serialize;
 
+use super::history::LAST_STEP;
 use super::{Journal, Writer};
 use crate::error::Result;
 use crate::event::{Finding, Severity};
@@ -147,6 +148,7 @@ pub(super) fn place(tx: &Writer, (run, file): (i64, &Path), id: i64, step: Optio
     // Each found by its own index: by stride it would be the whole run.
     let text = path::text(file);
     let (twins, of): (_, &dyn ToSql) = match &step {
+        Some(LAST_STEP) => ("step = 0x7fffffffffffffff AND path = ?3", &text),
         Some(step) => ("step = ?3", step),
         None => ("step IS NULL AND path = ?3", &text),
     };

@@ -17,8 +17,8 @@ use tracing::{debug, error, warn};
 use runs::Run;
 
 use super::pool::{Answer, Heard, Limits, Pool};
-use super::scan::Search;
-use super::source::{self, News};
+use super::source::{News, Source};
+use super::starter::Starter;
 use crate::error::{Error, Result};
 use crate::event::CheckpointName;
 use crate::journal::{Job, Journal, Line, Outcome, Policy};
@@ -31,8 +31,6 @@ use crate::stop::Rule;
 pub struct Options {
     /// Directories to watch, canonical paths.
     pub roots: Vec<PathBuf>,
-    /// What counts as a run and a checkpoint.
-    pub search: Search,
     /// How long a file must have been left alone.
     pub settle: Duration,
     /// How long a file may stay unfinished.
@@ -139,6 +137,16 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long it waits before it tries again to write a journal that could not be written.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// What the daemon works with, and does not care how it is done.
+pub struct Seams {
+    /// Where checkpoints come from.
+    pub source: Box<dyn Source>,
+    /// What starts workers.
+    pub starter: Box<dyn Starter>,
+    /// What plans runs.
+    pub planner: Planner,
+}
+
 /// Runs the daemon until it is told to end.
 ///
 /// # Errors
@@ -146,15 +154,14 @@ const RETRY: Duration = Duration::from_secs(2);
 pub fn run(
     mut journal: Journal,
     options: Options,
-    planner: Planner,
+    seams: Seams,
     channels: &Channels,
     messages: Receiver<Message>,
 ) -> Result<()> {
     journal.restart(&[])?;
-    let sender = channels.messages.clone();
-    let source = source::spawn(options.roots.clone(), options.search.clone(), sender.clone(), Message::News)?;
+    let Seams { source, starter, planner } = seams;
     let mut daemon = Daemon {
-        pool: Pool::new(options.limits.clone(), sender, Message::Heard),
+        pool: Pool::new(starter, options.limits.clone(), channels.messages.clone(), Message::Heard),
         journal,
         options,
         planner,
@@ -180,7 +187,7 @@ struct Daemon {
     journal: Journal,
     options: Options,
     planner: Planner,
-    source: source::Handle,
+    source: Box<dyn Source>,
     pool: Pool<Message>,
     live: broadcast::Sender<Line>,
     runs: HashMap<i64, Run>,

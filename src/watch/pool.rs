@@ -1,13 +1,13 @@
 //! The daemon's side of its workers: started when there is work, ended when idle, killed when they overrun.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, ExitStatus};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
+use super::starter::{Started, Starter};
 use super::worker::{Reply, Request, Said};
 use crate::error::{Error, Result};
 use crate::journal::Job;
@@ -24,10 +24,6 @@ pub struct Limits {
     pub timeout: Duration,
     /// Resident size that a worker may reach, bytes.
     pub memory: Option<u64>,
-    /// Added to the niceness.
-    pub nice: i32,
-    /// Share of the time that each worker may compute.
-    pub duty: f64,
 }
 
 /// How long an engine may take to let go of what it holds when its worker ends.
@@ -56,6 +52,7 @@ pub enum Answer {
 
 /// All workers.
 pub struct Pool<M> {
+    starter: Box<dyn Starter>,
     limits: Limits,
     slots: Vec<Slot>,
     generation: u64,
@@ -89,9 +86,9 @@ impl Worker {
 
 impl<M: Send + 'static> Pool<M> {
     /// No worker runs yet; `tell` turns what they say into the daemon's messages.
-    pub fn new(limits: Limits, sender: SyncSender<M>, tell: fn(Heard) -> M) -> Self {
+    pub fn new(starter: Box<dyn Starter>, limits: Limits, sender: SyncSender<M>, tell: fn(Heard) -> M) -> Self {
         let slots = (0..limits.workers.max(1)).map(|_| Slot::default()).collect();
-        Self { limits, slots, generation: 0, sender, tell }
+        Self { starter, limits, slots, generation: 0, sender, tell }
     }
 
     /// A slot that can take a job now.
@@ -133,17 +130,10 @@ impl<M: Send + 'static> Pool<M> {
     }
 
     fn start(&mut self, slot: usize) -> std::io::Result<Worker> {
-        let (ours, theirs) = UnixStream::pair()?;
-        // The file that runs, even if another one was installed in its place since.
-        let own = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
-        let mut command = Command::new(own);
-        let Limits { nice, duty, .. } = self.limits;
-        command.arg0("relstab").args(["worker", "--nice", &nice.to_string(), "--duty", &duty.to_string()]);
-        // Native libraries that print to standard output must not disturb the daemon's.
-        let child = command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).spawn()?;
+        let Started { child, socket } = self.starter.start()?;
         self.generation += 1;
         let (generation, sender, tell) = (self.generation, self.sender.clone(), self.tell);
-        let listening = ours.try_clone()?;
+        let listening = socket.try_clone()?;
         std::thread::Builder::new().name(format!("worker {slot}")).spawn(move || {
             let say = |said| sender.send(tell(Heard { slot, generation, said })).is_ok();
             for line in BufReader::new(listening).lines() {
@@ -154,15 +144,7 @@ impl<M: Send + 'static> Pool<M> {
             }
             say(None);
         })?;
-        Ok(Worker {
-            child,
-            socket: ours,
-            generation,
-            job: None,
-            since: Instant::now(),
-            killed_for: None,
-            ends_by: None,
-        })
+        Ok(Worker { child, socket, generation, job: None, since: Instant::now(), killed_for: None, ends_by: None })
     }
 
     /// What a worker's words mean for its job; `None` if they come from one that is gone, or had none.

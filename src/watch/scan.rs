@@ -1,5 +1,6 @@
 //! Which runs and which checkpoints a directory holds, and which version of each.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,10 @@ use std::time::SystemTime;
 use globset::{Glob, GlobMatcher};
 
 use crate::backend::read_metadata;
-use crate::checkpoint::{Metadata, from_name, step_and_epoch};
+use crate::checkpoint::Metadata;
+use crate::checkpoint::file::unpacked_name;
+use crate::checkpoint::folders::{Listing, are_steps};
+use crate::checkpoint::names::{self, Folder, step_and_epoch};
 use crate::error::{Error, Result};
 
 /// What counts as a run and as a checkpoint.
@@ -16,6 +20,8 @@ use crate::error::{Error, Result};
 pub struct Search {
     recursive: bool,
     pattern: GlobMatcher,
+    /// Directories with folders named by bare numbers, and whether those are steps; not known while they hold nothing.
+    numbered: HashMap<PathBuf, Option<bool>>,
 }
 
 /// A checkpoint's file as it was when someone looked.
@@ -47,6 +53,10 @@ pub enum Met {
     Checkpoint(Found),
     /// A framework's own checkpoint, which this program cannot read.
     Foreign(PathBuf),
+    /// What folders named by bare numbers were taken for, in words. What was met of them before may be of another run now.
+    Numbers(String),
+    /// Folders of a directory that are passed over though their names tell of steps, in words.
+    PassedOver(String),
 }
 
 /// Directories nested deeper than this are not searched.
@@ -64,91 +74,149 @@ impl Search {
     pub fn new(recursive: bool, pattern: &str) -> Result<Self> {
         let glob = Glob::new(pattern)
             .map_err(|error| Error::setting("--pattern", "a glob such as '*.onnx'", error.kind().to_string()))?;
-        Ok(Self { recursive, pattern: glob.compile_matcher() })
+        Ok(Self { recursive, pattern: glob.compile_matcher(), numbered: HashMap::new() })
     }
 
     /// Meets everything below `root`; symbolic links to directories are not followed, so a loop of them ends.
     ///
     /// # Errors
     /// `Io` if `root` cannot be listed; a sub-directory that cannot be is passed over.
-    pub fn walk(&self, root: &Path, meet: &mut dyn FnMut(Met)) -> Result<()> {
+    pub fn walk(&mut self, root: &Path, meet: &mut dyn FnMut(Met)) -> Result<()> {
         self.walk_run(root, MAX_DEPTH, meet)
     }
 
-    fn walk_run(&self, run: &Path, depth: usize, meet: &mut dyn FnMut(Met)) -> Result<()> {
-        for folder in self.list(run, run, meet)? {
-            self.enter(run, &folder, depth, meet);
+    fn walk_run(&mut self, run: &Path, depth: usize, meet: &mut dyn FnMut(Met)) -> Result<()> {
+        meet(Met::Folder(run.to_owned(), run.to_owned()));
+        let listing = Listing::of(run).map_err(Error::io(run, "list"))?;
+        self.meet_files(run, &listing, meet);
+        let numbers: Vec<_> = listing.numbers().map(|(path, number)| (path.clone(), number)).collect();
+        if !numbers.is_empty() {
+            self.enter_numbers(run, &numbers, depth, meet);
+        }
+        for folder in &listing.folders {
+            self.enter(run, folder, depth, meet);
+        }
+        if !self.recursive
+            && let Some(folder) = listing.folders.iter().filter(|folder| tells_a_step(folder)).min()
+        {
+            meet(Met::PassedOver(format!(
+                "{}: names such as {} say more than a step or an epoch: passed over (--recursive takes such folders for runs)",
+                run.display(),
+                folder.file_name().unwrap_or_default().display()
+            )));
         }
         Ok(())
     }
 
-    fn enter(&self, run: &Path, folder: &Path, depth: usize, meet: &mut dyn FnMut(Met)) {
-        if is_step(folder) {
-            let _ = self.list(run, folder, meet);
+    fn enter(&mut self, run: &Path, folder: &Path, depth: usize, meet: &mut dyn FnMut(Met)) {
+        match names::folder(folder) {
+            Folder::Step(_) => {
+                meet(Met::Folder(folder.to_owned(), run.to_owned()));
+                self.meet_files(run, &Listing::of(folder).unwrap_or_default(), meet);
+            }
+            Folder::Other if self.recursive && depth > 0 => drop(self.walk_run(folder, depth - 1, meet)),
+            Folder::Number(_) | Folder::Unfinished | Folder::Other => {}
+        }
+    }
+
+    /// Meets those of the folders named by bare numbers that lie in `run`: all of them, until it is known what they are.
+    fn enter_numbers(&mut self, run: &Path, numbers: &[(PathBuf, u64)], depth: usize, meet: &mut dyn FnMut(Met)) {
+        let (mut listings, mut held) = (Vec::new(), Vec::new());
+        for (folder, number) in numbers {
+            meet(Met::Folder(folder.clone(), run.to_owned()));
+            let listing = Listing::of(folder).unwrap_or_default();
+            held.push(listing.holds(*number, |path| self.is_checkpoint(path)));
+            listings.push(listing);
+        }
+        let before = self.numbered.get(run).copied().flatten();
+        // Runs stay runs, also with one checkpoint left of each.
+        let now = if before == Some(false) { before } else { are_steps(held).or(before) };
+        self.numbered.insert(run.to_owned(), now);
+        if let Some(are_steps) = now.filter(|_| now != before) {
+            let what = match (are_steps, self.recursive) {
+                (true, _) => "steps: each holds one checkpoint",
+                (false, true) => "runs: not each holds exactly one checkpoint",
+                (false, false) => {
+                    "runs and passed over: not each holds exactly one checkpoint (--recursive measures them)"
+                }
+            };
+            meet(Met::Numbers(format!("{}: folders named by a number are taken for {what}", run.display())));
+        }
+        if now == Some(true) {
+            listings.iter().for_each(|listing| self.meet_files(run, listing, meet));
         } else if self.recursive && depth > 0 {
-            let _ = self.walk_run(folder, depth - 1, meet);
+            numbers.iter().for_each(|(folder, _)| drop(self.walk_run(folder, depth - 1, meet)));
         }
     }
 
     /// Meets a sub-directory that has just appeared in the run's own directory.
-    pub fn walk_new(&self, run: &Path, folder: &Path, meet: &mut dyn FnMut(Met)) {
+    pub fn walk_new(&mut self, run: &Path, folder: &Path, meet: &mut dyn FnMut(Met)) {
         let is_hidden = folder.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !is_hidden && fs::symlink_metadata(folder).is_ok_and(|file| file.is_dir()) {
-            self.enter(run, folder, MAX_DEPTH, meet);
+        if is_hidden || !fs::symlink_metadata(folder).is_ok_and(|file| file.is_dir()) {
+            return;
+        }
+        match names::folder(folder) {
+            Folder::Number(number) => self.enter_number(run, folder, number, meet),
+            _ => self.enter(run, folder, MAX_DEPTH, meet),
         }
     }
 
-    /// Meets `folder` and the files in it; gives its sub-directories.
-    fn list(&self, run: &Path, folder: &Path, meet: &mut dyn FnMut(Met)) -> Result<Vec<PathBuf>> {
-        meet(Met::Folder(folder.to_owned(), run.to_owned()));
-        let mut folders = Vec::new();
-        for entry in fs::read_dir(folder).map_err(Error::io(folder, "list"))? {
-            let Ok(entry) = entry else { continue };
-            let path = entry.path();
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                if !entry.file_name().as_encoded_bytes().starts_with(b".") {
-                    folders.push(path);
+    /// Meets a file that has just appeared or changed in a directory of `run`.
+    pub fn meet_new(&mut self, run: &Path, path: PathBuf, meet: &mut dyn FnMut(Met)) {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        match (names::folder(folder), folder.parent().and_then(|above| Some((above, *self.numbered.get(above)?)))) {
+            (Folder::Number(_), Some((_, Some(false)))) => {
+                if self.recursive {
+                    self.meet_file(folder, path.clone(), meet);
                 }
-            } else {
-                self.meet_file(run, path, meet);
             }
+            (Folder::Number(number), Some((above, _))) => {
+                self.enter_number(above, folder, number, meet);
+            }
+            _ => self.meet_file(run, path, meet),
         }
-        Ok(folders)
+    }
+
+    fn enter_number(&mut self, run: &Path, folder: &Path, number: u64, meet: &mut dyn FnMut(Met)) {
+        let is_known = self.numbered.get(run).is_some_and(Option::is_some);
+        let mut numbers = vec![(folder.to_owned(), number)];
+        if !is_known {
+            let listing = Listing::of(run).unwrap_or_default();
+            numbers = listing.numbers().map(|(path, number)| (path.clone(), number)).collect();
+        }
+        self.enter_numbers(run, &numbers, MAX_DEPTH, meet);
+    }
+
+    fn meet_files(&self, run: &Path, listing: &Listing, meet: &mut dyn FnMut(Met)) {
+        listing.files.iter().for_each(|path| self.meet_file(run, path.clone(), meet));
+    }
+
+    fn is_checkpoint(&self, path: &Path) -> bool {
+        path.file_name().is_some_and(|name| self.pattern.is_match(Path::new(name)))
     }
 
     /// Meets the file at `path`, or the checkpoint whose weights it holds, if it is one.
-    pub fn meet_file(&self, run: &Path, path: PathBuf, meet: &mut dyn FnMut(Met)) {
-        let Some(name) = path.file_name() else { return };
-        if name.as_encoded_bytes().starts_with(b".") {
+    fn meet_file(&self, run: &Path, path: PathBuf, meet: &mut dyn FnMut(Met)) {
+        if path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b".")) {
             return;
         }
-        if self.pattern.is_match(Path::new(name)) {
+        if self.is_checkpoint(&path) {
             if let Some(version) = version(&path) {
                 meet(Met::Checkpoint(Found { run: run.to_owned(), path, version }));
             }
         } else if path.extension().and_then(|end| end.to_str()).is_some_and(|end| FOREIGN.contains(&end)) {
             meet(Met::Foreign(path));
         } else if let Some(owner) = owner_of_weights(&path) {
-            self.meet_file(run, owner, meet);
+            let packed = owner.with_added_extension("gz");
+            [owner, packed].into_iter().for_each(|owner| self.meet_file(run, owner, meet));
         }
     }
 }
 
-/// Whether a directory is named after a step or an epoch, and so belongs to the run above it.
-fn is_step(folder: &Path) -> bool {
-    folder.file_name().is_some_and(|name| from_name(&name.to_string_lossy()) != (None, None))
-}
-
-/// The directory of the run that a checkpoint belongs to.
-#[must_use]
-pub fn run_of(checkpoint: &Path) -> &Path {
-    let mut folder = checkpoint.parent().unwrap_or(Path::new(""));
-    while is_step(folder)
-        && let Some(above) = folder.parent()
-    {
-        folder = above;
-    }
-    folder
+/// Whether a folder that is no step has a name that tells of one.
+fn tells_a_step(folder: &Path) -> bool {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    names::folder(folder) == Folder::Other && names::file(&name) != (None, None)
 }
 
 fn owner_of_weights(path: &Path) -> Option<PathBuf> {
@@ -162,8 +230,9 @@ fn owner_of_weights(path: &Path) -> Option<PathBuf> {
 pub fn version(path: &Path) -> Option<Version> {
     let file = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     let mut fingerprint = stamp(&file);
+    let name = unpacked_name(path);
     for ending in WEIGHTS {
-        let mut weights = path.as_os_str().to_owned();
+        let mut weights = name.as_os_str().to_owned();
         weights.push(ending);
         if let Ok(file) = fs::metadata(&weights) {
             fingerprint = format!("{fingerprint}+{}", stamp(&file));
@@ -178,24 +247,24 @@ pub fn stamp(file: &fs::Metadata) -> String {
     format!("{}-{}.{:09}-{}", file.size(), file.mtime(), file.mtime_nsec(), file.ino())
 }
 
-/// The checkpoints below `root` in training order, each with its run.
+/// The checkpoints below `root` in training order, each with its run; `notice` is told what the user should know.
 ///
 /// # Errors
 /// `Io` if the directory cannot be listed.
-pub fn checkpoints(search: &Search, root: &Path) -> Result<Vec<Found>> {
+pub fn checkpoints(search: &Search, root: &Path, notice: &mut dyn FnMut(&str)) -> Result<Vec<Found>> {
     let mut found = Vec::new();
-    search.walk(root, &mut |met| {
-        if let Met::Checkpoint(checkpoint) = met {
-            found.push(checkpoint);
-        }
+    search.clone().walk(root, &mut |met| match met {
+        Met::Checkpoint(checkpoint) => found.push(checkpoint),
+        Met::Numbers(text) | Met::PassedOver(text) => notice(&text),
+        Met::Folder(..) | Met::Foreign(_) => {}
     })?;
-    let metadata = |path: &Path| {
-        read_metadata(path).unwrap_or_else(|_| {
-            let (step, epoch) = step_and_epoch(path);
+    let metadata = |found: &Found| {
+        read_metadata(&found.path).unwrap_or_else(|_| {
+            let (step, epoch) = step_and_epoch(&found.path, &found.run);
             Metadata { step, epoch, ..Metadata::default() }
         })
     };
-    let mut keyed: Vec<_> = found.into_iter().map(|found| (metadata(&found.path), found)).collect();
+    let mut keyed: Vec<_> = found.into_iter().map(|found| (metadata(&found), found)).collect();
     keyed.sort_by(|(a, first), (b, second)| {
         let later = first.version.written.cmp(&second.version.written);
         first.run.cmp(&second.run).then(a.order(b)).then(later).then(first.path.cmp(&second.path))
@@ -215,7 +284,7 @@ mod tests {
     fn names(root: &Path, recursive: bool) -> Vec<(String, String)> {
         let search = Search::new(recursive, "*.onnx").expect("a glob");
         let relative = |path: &Path| path.strip_prefix(root).expect("inside").to_string_lossy().into_owned();
-        let found = checkpoints(&search, root).expect("listed");
+        let found = checkpoints(&search, root, &mut |_| ()).expect("listed");
         found.iter().map(|found| (relative(&found.run), relative(&found.path))).collect()
     }
 

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use prost::encoding::{WireType, encode_key, encode_varint};
-use relstab::checkpoint::step_and_epoch;
+use relstab::checkpoint::names::step_and_epoch;
 use relstab::journal::Journal;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -71,7 +71,7 @@ impl Place {
     /// A network with `note` and the name's step in its metadata, renamed into place.
     pub fn rename_in(&self, name: impl AsRef<Path>, note: &str) {
         let mut bytes = network(note);
-        if let (Some(step), _) = step_and_epoch(name.as_ref()) {
+        if let (Some(step), _) = step_and_epoch(name.as_ref(), Path::new("")) {
             bytes.extend(property("relstab.step", &step.to_string()));
         }
         self.put(name, &bytes);

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._command import run
+from .files import path_text
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -118,7 +119,7 @@ class Client:
 
 
 def _canonical(run_dir: str | os.PathLike[str]) -> str:
-    return str(Path(run_dir).resolve())
+    return path_text(Path(run_dir).resolve())
 
 
 class _Connection:

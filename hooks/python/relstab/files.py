@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import os
+import re
 import secrets
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
+
+_log = logging.getLogger("relstab")
+
+#: What a file system says that renames no files, or not these.
+_REFUSED = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL}
+#: Folders where it said so.
+_in_place: set[Path] = set()
 
 #: By the name of a framework's class of networks: what makes the ONNX file of one that takes some images.
 exports: dict[str, Callable[[object, object], bytes]] = {}
@@ -55,17 +66,68 @@ def write_atomically(path: Path, *parts: bytes) -> None:
 
 @contextlib.contextmanager
 def opened_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A file to be written that is whole as soon as it is there: temporary name, fsync, rename."""
+    """A file to be written that is whole as soon as it is there: temporary name, fsync, rename.
+
+    Where a rename is refused, as mounted object stores do, it is written in place, and that is said once for each folder.
+    """
+    if path.parent in _in_place:
+        with _synced(path, "wb") as file:
+            yield file
+        return
     # Not a name that a daemon takes for a checkpoint, and not that of another rank.
     # Not a process id: containers that share a folder may share those. Not `mkstemp`: others may read the file.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    with temporary.open("xb") as file:
+    with _synced(temporary, "xb") as file:
+        yield file
+    try:
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            _discard(temporary)
+            raise
+        _in_place.add(path.parent)
+        _log.warning(
+            "%s: files cannot be renamed there (%s): they are written in place, and a daemon takes them once they have been left "
+            "alone for --settle",
+            path.parent,
+            error.strerror,
+        )
+        try:
+            with temporary.open("rb") as whole, _synced(path, "wb") as file:
+                shutil.copyfileobj(whole, file)
+        finally:
+            _discard(temporary)
+
+
+@contextlib.contextmanager
+def _synced(path: Path, mode: Literal["wb", "xb"]) -> Iterator[BinaryIO]:
+    """A file that is on disk when the block ends, and gone where that fails."""
+    with path.open(mode) as file:
         try:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            file.close()
-            temporary.replace(path)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            _discard(path)
             raise
+
+
+def _discard(path: Path) -> None:
+    """Where renames are refused, so may be this."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def path_text(path: Path) -> str:
+    """A path as the daemon writes it: bytes that are not UTF-8 as `\\xNN`, a backslash twice."""
+    text = os.fsencode(path).decode("utf-8", "surrogateescape").replace("\\", "\\\\")
+    return "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in text)
+
+
+def path_of_text(text: str) -> Path:
+    """The path that `path_text` has written."""
+
+    def byte(match: re.Match[bytes]) -> bytes:
+        return bytes.fromhex(match[1].decode()) if match[1] else b"\\"
+
+    return Path(os.fsdecode(re.sub(rb"\\(?:x([0-9a-f]{2})|\\)", byte, text.encode())))

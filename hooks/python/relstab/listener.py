@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .client import Client, socket_of
+from .files import path_text
 from .records import Measurement
 
 _log = logging.getLogger("relstab")
@@ -43,12 +44,12 @@ class Heard:
     def writes(self, path: Path) -> None:
         """Before the file is there: its outcome may be heard at once."""
         with self.changed:
-            self._written.add(str(path.resolve()))
-            self.unmeasured.add(str(path.resolve()))
+            self._written.add(path_text(path.resolve()))
+            self.unmeasured.add(path_text(path.resolve()))
 
     def gives_up(self, path: Path) -> None:
         with self.changed:
-            self.unmeasured.discard(str(path.resolve()))
+            self.unmeasured.discard(path_text(path.resolve()))
 
     def hear(self, event: dict[str, Any]) -> None:
         with self.changed:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ._command import Numbers
 from .config import Rule, prepare
 from .exporter import Exporter
-from .files import metadata_props, onnx_bytes, write_atomically
+from .files import metadata_props, onnx_bytes, path_of_text, write_atomically
 from .listener import LONGEST_WAIT_S, PATIENCE_S, RETRY_S, Heard, Listener, short
 from .loggers import Sink, sink
 from .records import Measurement
@@ -124,7 +124,7 @@ class Monitor:
     def best(self) -> Path | None:
         """The best checkpoint, once the run should stop."""
         best = (self._state.stop or {}).get("best")
-        return Path(best["path"]) if best else None
+        return path_of_text(best["path"]) if best else None
 
     @property
     def latest(self) -> Measurement | None:

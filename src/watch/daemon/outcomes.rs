@@ -11,7 +11,6 @@ use crate::event::Severity;
 use crate::journal::{Job, Outcome};
 use crate::path;
 use crate::stop::Rule;
-use crate::watch::scan::version;
 use crate::watch::worker::Reply;
 
 /// The longest wait between two looks at an unfinished file.
@@ -39,7 +38,7 @@ impl Daemon {
                 self.finish(job, Outcome::Failed { content, reason, is_finite });
             }
             Reply::Changed => {
-                if let Some(version) = version(&job.path) {
+                if let Some(version) = self.source.version(&job.path) {
                     job.fingerprint = version.fingerprint;
                 }
                 job.unfinished_since = None;
@@ -161,10 +160,10 @@ impl Daemon {
             let event: Value = serde_json::from_str(&body).unwrap_or_default();
             warn!(%run, "stop: {}", event["reason"].as_str().unwrap_or_default());
             if let Some(command) = &self.options.on_stop {
-                let best = event["best"]["path"].as_str().unwrap_or_default().to_owned();
+                let best = path::of_text(event["best"]["path"].as_str().unwrap_or_default());
                 let reason = event["reason"].as_str().unwrap_or_default().to_owned();
                 let mut shell = Command::new("sh");
-                shell.args(["-c", command]).env("RELSTAB_RUN", &run);
+                shell.args(["-c", command]).env("RELSTAB_RUN", path::of_text(&run));
                 shell.env("RELSTAB_BEST", best).env("RELSTAB_REASON", reason).stdin(Stdio::null());
                 match shell.spawn() {
                     Ok(mut child) => drop(std::thread::spawn(move || match child.wait() {

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, error};
 
 use super::{Daemon, RETRY, RunPlan};
-use crate::checkpoint::step_and_epoch;
+use crate::checkpoint::names::step_and_epoch;
 use crate::event::Skip;
 use crate::journal::{Job, Outcome, Sighting};
 use crate::path::{self, RawPath};
-use crate::watch::scan::{Found, version};
+use crate::watch::scan::Found;
 use crate::watch::source::Rest;
 use crate::watch::worker::Request;
 
@@ -30,12 +30,14 @@ impl Daemon {
         };
         self.send(lines);
         self.last_run = job.run;
-        let Some(version) = version(&job.path) else {
+        let Some(version) = self.source.version(&job.path) else {
             self.finish(job, Outcome::Skipped(Skip::Gone));
             return true;
         };
         if version.fingerprint != job.fingerprint {
             job.fingerprint = version.fingerprint;
+            // Somebody writes it still.
+            job.unfinished_since = None;
             self.put_back(&job, self.options.settle);
             return true;
         }
@@ -127,7 +129,7 @@ impl Daemon {
 }
 
 fn sighting<'a>(run: i64, found: &'a Found, due: Option<i64>, key: &'a str) -> Sighting<'a> {
-    let (step, epoch) = step_and_epoch(&found.path);
+    let (step, epoch) = step_and_epoch(&found.path, &found.run);
     let written = found.version.written.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Sighting {
         run,

@@ -3,25 +3,9 @@
 use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Change, Duration, HashMap, Path, PathBuf, Rest, UnixStream};
+use super::{Change, Duration, HashMap, Path, PathBuf, Rest, UnixStream, Woken};
+use std::fs::File;
 use std::os::fd::AsFd as _;
-
-/// Magic numbers of file systems on which inotify misses what other machines or layers change.
-const SILENT: [(i64, &str); 8] = [
-    (0x6969, "NFS"),
-    (0x517b, "SMB"),
-    (0xff53_4d42, "CIFS"),
-    (0xfe53_4d42, "SMB2"),
-    (0x6573_5546, "FUSE"),
-    (0x0102_1997, "9p"),
-    (0x794c_7630, "overlayfs"),
-    (0x00c3_6400, "Ceph"),
-];
-
-pub fn silent_file_system(folder: &Path) -> Option<&'static str> {
-    let kind = rustix::fs::statfs(folder).ok()?.f_type;
-    SILENT.iter().find(|(magic, _)| *magic == kind as i64).map(|(_, name)| *name)
-}
 
 struct Watched {
     folder: PathBuf,
@@ -32,13 +16,26 @@ struct Watched {
 pub struct Watcher {
     inotify: Result<Inotify, String>,
     watched: HashMap<WatchDescriptor, Watched>,
+    /// The watch of each directory in `watched`: under its name there may be another now.
+    of_folder: HashMap<PathBuf, WatchDescriptor>,
+    /// Directories above, of which only their end is told.
+    above: HashMap<WatchDescriptor, PathBuf>,
+    /// The kernel's table of mounts, which tells of changes.
+    mounts: Option<File>,
     buffer: Vec<u8>,
 }
 
 impl Watcher {
     pub fn new() -> Self {
         let inotify = Inotify::init().map_err(|error| format!("inotify cannot be used ({error})"));
-        Self { inotify, watched: HashMap::new(), buffer: vec![0; 64 << 10] }
+        Self {
+            inotify,
+            watched: HashMap::new(),
+            of_folder: HashMap::new(),
+            above: HashMap::new(),
+            mounts: File::open("/proc/self/mountinfo").ok(),
+            buffer: vec![0; 64 << 10],
+        }
     }
 
     pub fn add(&mut self, folder: &Path, run: &Path, root: usize) -> Result<(), String> {
@@ -52,7 +49,14 @@ impl Watcher {
         match inotify.watches().add(folder, mask) {
             Ok(watch) => {
                 let watched = Watched { folder: folder.to_owned(), run: run.to_owned(), root };
-                self.watched.insert(watch, watched);
+                self.above.remove(&watch);
+                self.watched.insert(watch.clone(), watched);
+                let before = self.of_folder.insert(folder.to_owned(), watch.clone());
+                if let Some(other) = before.filter(|before| *before != watch) {
+                    self.watched.remove(&other);
+                    // It may be gone already.
+                    let _ = inotify.watches().remove(other);
+                }
                 Ok(())
             }
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOSPC.raw_os_error()) => {
@@ -65,17 +69,35 @@ impl Watcher {
         }
     }
 
-    /// Waits for an event, the bell or the end of `timeout`; tells whether the bell rang, `None` if waiting failed.
-    pub fn wait(&self, ear: &UnixStream, timeout: Option<Duration>) -> Option<bool> {
+    /// Watches for the end of a directory above a watched one; what cannot be watched is looked at in time.
+    pub fn add_above(&mut self, folder: &Path) {
+        let Ok(inotify) = self.inotify.as_mut() else { return };
+        // Another watched directory keeps what it tells.
+        let mask = WatchMask::DELETE_SELF | WatchMask::MOVE_SELF | WatchMask::ONLYDIR | WatchMask::MASK_ADD;
+        if let Ok(watch) = inotify.watches().add(folder, mask)
+            && !self.watched.contains_key(&watch)
+        {
+            self.above.insert(watch, folder.to_owned());
+        }
+    }
+
+    /// Waits for an event, the bell, a mount or the end of `timeout`; `None` if waiting failed.
+    pub fn wait(&self, ear: &UnixStream, timeout: Option<Duration>) -> Option<Woken> {
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let bell = PollFd::from_borrowed_fd(ear.as_fd(), PollFlags::IN);
         let mut waited: Vec<PollFd> = vec![bell];
         if let Ok(inotify) = &self.inotify {
             waited.push(PollFd::from_borrowed_fd(inotify.as_fd(), PollFlags::IN));
         }
+        if let Some(mounts) = &self.mounts {
+            waited.push(PollFd::from_borrowed_fd(mounts.as_fd(), PollFlags::PRI));
+        }
         match poll(&mut waited, timeout.as_ref()) {
-            Ok(_) => Some(!waited[0].revents().is_empty()),
-            Err(rustix::io::Errno::INTR) => Some(false),
+            Ok(_) => Some(Woken {
+                by_bell: !waited[0].revents().is_empty(),
+                by_mounts: self.mounts.is_some() && waited.last().is_some_and(|mounts| !mounts.revents().is_empty()),
+            }),
+            Err(rustix::io::Errno::INTR) => Some(Woken { by_bell: false, by_mounts: false }),
             Err(_) => None,
         }
     }
@@ -91,26 +113,31 @@ impl Watcher {
                     changes.push(Change::Overflow);
                     continue;
                 }
-                let Some(watched) = self.watched.get(&event.wd) else { continue };
-                if event.mask.intersects(EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::IGNORED) {
-                    changes.push(Change::Lost { root: watched.root, folder: watched.folder.clone() });
+                let is_end = event.mask.intersects(EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::IGNORED);
+                let folder = self.watched.get(&event.wd).map(|watched| &watched.folder);
+                if is_end && let Some(folder) = folder.or_else(|| self.above.get(&event.wd)) {
+                    changes.push(Change::Lost { folder: folder.clone() });
                     lost.push(event.wd);
                     continue;
                 }
+                let Some(watched) = self.watched.get(&event.wd) else { continue };
                 let Some(name) = event.name else { continue };
                 let path = watched.folder.join(name);
-                let run = watched.run.clone();
+                let (root, run) = (watched.root, watched.run.clone());
                 if event.mask.contains(EventMask::ISDIR) {
-                    changes.push(Change::Folder { root: watched.root, run, path });
+                    changes.push(Change::Folder { root, run, path });
                 } else if event.mask.contains(EventMask::MOVED_TO) {
-                    changes.push(Change::File { run, path, rest: Rest::Renamed });
+                    changes.push(Change::File { root, run, path, rest: Rest::Renamed });
                 } else if event.mask.contains(EventMask::CLOSE_WRITE) || is_link(&path) {
-                    changes.push(Change::File { run, path, rest: Rest::Closed });
+                    changes.push(Change::File { root, run, path, rest: Rest::Closed });
                 }
             }
         }
         for watch in lost {
-            self.watched.remove(&watch);
+            self.above.remove(&watch);
+            if let Some(watched) = self.watched.remove(&watch) {
+                self.of_folder.remove(&watched.folder);
+            }
             // Moved away: still watched under its old name. Deleted: gone already, which is as well.
             let _ = inotify.watches().remove(watch);
         }
