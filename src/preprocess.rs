@@ -48,7 +48,7 @@ pub struct Preprocess {
 
 impl Preprocess {
     /// A preset's name, a Hugging Face `preprocessor_config.json`, a timm `config.json`, or `key=value` pairs such as
-    /// `resize=256,crop=224,resample=bicubic,color=rgb,rescale=1`.
+    /// `resize=256,crop=224,resample=bicubic,color=rgb,rescale=1`, which may follow one of the others: `cifar10,color=bgr`.
     ///
     /// # Errors
     /// `Setting` for a name that is not known, `Io` for a file that cannot be read.
@@ -56,8 +56,12 @@ impl Preprocess {
         if let Some(preset) = presets::preset(text) {
             return Ok(preset);
         }
-        if text.contains('=') {
-            return Self::of_pairs(text);
+        if text.contains('=') && !Path::new(text).exists() {
+            // Pairs may follow a name.
+            return match text.split_once(',') {
+                Some((name, pairs)) if !name.contains('=') => Self::named(name)?.with_pairs(pairs),
+                _ => Self::default().with_pairs(text),
+            };
         }
         let path = Path::new(text);
         if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) || path.exists() {
@@ -75,8 +79,8 @@ impl Preprocess {
         files::read(path)
     }
 
-    fn of_pairs(text: &str) -> Result<Self> {
-        let mut preprocess = Self::default();
+    fn with_pairs(self, text: &str) -> Result<Self> {
+        let mut preprocess = self;
         for pair in text.split(',') {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             if preprocess.set(key.trim(), value.trim()) != Some(true) {
@@ -147,6 +151,13 @@ mod tests {
     fn pairs_say_what_a_preset_says() {
         let pairs = Preprocess::named("resize=256,crop=224,resample=bilinear,color=rgb").expect("pairs");
         assert_eq!(pairs.geometry(), Preprocess::named("imagenet").expect("a preset").geometry());
+        let colored = Preprocess::named("cifar10,color=bgr,resize=40").expect("pairs behind a preset");
+        let preset = Preprocess::named("cifar10").expect("a preset");
+        assert_eq!((colored.mean, colored.std), (preset.mean, preset.std));
+        assert_eq!((colored.color, colored.resize), (Some(Color::Bgr), "40".parse().ok()));
+        for wrong in ["nowhere,color=bgr", "color=bgr,cifar10"] {
+            assert!(Preprocess::named(wrong).is_err(), "{wrong}");
+        }
         for wrong in ["resize=0", "crop=-1", "resample=cubical", "colour=rgb", "rescale=0", "resize=", "nothing"] {
             let error = Preprocess::named(wrong).expect_err(wrong).to_string();
             assert!(error.contains("--preprocess") && error.contains(wrong), "{error}");

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::measure::with_progress;
 use super::setup::Shared;
 use super::{Format, print, print_json};
-use crate::backend::{self, Driver, Provider, Runtime, candidates, runtime};
+use crate::backend::{self, Driver, Provider, Runtime, Trial, candidates, runtime, trial};
 use crate::checkpoint::Metadata;
 use crate::error::{ExitCode, Result};
 use crate::measure::Preview;
@@ -39,6 +39,10 @@ struct Findings {
     relstab: &'static str,
     cores: usize,
     tract: &'static str,
+    /// How far the embedded engine is off on a network of 8 bits, over the largest output.
+    tract_8_bit: Option<f32>,
+    /// Whether the processor's sums of 8-bit products may saturate in ONNX Runtime.
+    lacks_vnni: bool,
     onnxruntime: Option<Library>,
     /// Why ONNX Runtime cannot be used, where it cannot.
     onnxruntime_missing: Option<String>,
@@ -67,6 +71,8 @@ struct Tried {
     provider: Provider,
     /// From the embedded engine's outputs, over the largest of them.
     difference: Option<f32>,
+    /// Of a network of 8 bits, from what it should give.
+    difference_8_bit: Option<f32>,
     /// Why it did not run, or that it computes something else.
     failure: Option<String>,
 }
@@ -97,7 +103,7 @@ fn inspect(shared: &Shared, path: &Path) -> Result<Inspection> {
 }
 
 fn examine(shared: &Shared) -> Result<Findings> {
-    let options = shared.backend_options()?;
+    let options = shared.backend_options(&[])?;
     let named = shared.onnxruntime.as_deref();
     let candidates = candidates(named).into_iter().map(|c| format!("{} ({})", c.path.display(), c.origin)).collect();
     let found = runtime(named);
@@ -117,6 +123,8 @@ fn examine(shared: &Shared) -> Result<Findings> {
         relstab: env!("CARGO_PKG_VERSION"),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         tract: backend::TRACT_VERSION,
+        tract_8_bit: trial(Trial::Bytes, None).ok(),
+        lacks_vnni: backend::lacks_vnni(),
         onnxruntime: library,
         onnxruntime_missing: missing,
         candidates,
@@ -128,17 +136,26 @@ fn examine(shared: &Shared) -> Result<Findings> {
 
 /// Engines round differently, by 1e-6 of an output; those that compute something else are off by far more.
 const ROUNDING: f32 = 1e-3;
+/// In 8 bits, a sum that lies between two steps may fall on either.
+const ROUNDING_8_BIT: f32 = 0.02;
 
 fn tried(runtime: &Runtime, options: &backend::Options, provider: Provider) -> Tried {
     let options = backend::Options { provider, ..options.clone() };
-    match backend::trial(runtime, &options) {
-        Ok(difference) if difference < ROUNDING => Tried { provider, difference: Some(difference), failure: None },
-        Ok(difference) => {
-            let failure = format!("its outputs are off by {difference:.1e} of the largest: do not use it");
-            Tried { provider, difference: Some(difference), failure: Some(failure) }
+    let run = |network: Trial| trial(network, Some((runtime, &options)));
+    let (floats, bytes) = match (run(Trial::Floats), run(Trial::Bytes)) {
+        (Ok(floats), Ok(bytes)) => (floats, bytes),
+        (Err(error), _) | (_, Err(error)) => {
+            return Tried { provider, difference: None, difference_8_bit: None, failure: Some(error.one_line()) };
         }
-        Err(error) => Tried { provider, difference: None, failure: Some(error.one_line()) },
-    }
+    };
+    let off = |difference: f32, most: f32, of: &str| {
+        // What is no number is off too.
+        let agrees = difference < most;
+        (!agrees).then(|| format!("its outputs of {of} are off by {difference:.1e} of the largest: do not use it"))
+    };
+    let failure = off(floats, ROUNDING, "a network of floats")
+        .or_else(|| off(bytes, ROUNDING_8_BIT, "a network of 8 bits (DequantizeLinear, Softmax, QuantizeLinear)"));
+    Tried { provider, difference: Some(floats), difference_8_bit: Some(bytes), failure }
 }
 
 fn text(findings: &Findings) -> String {
@@ -147,8 +164,11 @@ fn text(findings: &Findings) -> String {
         (Some(library), _) => {
             lines.push(format!("onnxruntime  {}", library.version));
             lines.push(format!("             {} (found by: {})", library.path.display(), library.found_by));
-            for Tried { provider, difference, failure } in &library.providers {
-                let agrees = || format!("computes what tract does, to {:.0e}", difference.unwrap_or_default());
+            for Tried { provider, difference, difference_8_bit, failure } in &library.providers {
+                let agrees = || {
+                    let [floats, bytes] = [difference, difference_8_bit].map(|off| off.unwrap_or_default());
+                    format!("computes what tract does, to {floats:.0e}; in 8 bits what it should, to {bytes:.0e}")
+                };
                 lines.push(format!("             {provider}: {}", failure.clone().unwrap_or_else(agrees)));
             }
         }
@@ -159,6 +179,17 @@ fn text(findings: &Findings) -> String {
         lines.push(format!("             also there: {candidate}"));
     }
     lines.push(format!("tract        {}, embedded", findings.tract));
+    let in_bytes = match findings.tract_8_bit {
+        Some(off) if off < ROUNDING_8_BIT => format!("in 8 bits it computes what it should, to {off:.0e}"),
+        Some(off) => format!("in 8 bits its outputs are off by {off:.1e} of the largest: use ONNX Runtime for such networks"),
+        None => "it could not run a network of 8 bits".to_owned(),
+    };
+    lines.push(format!("             {in_bytes}"));
+    if findings.lacks_vnni {
+        lines.push(
+            "processor    without VNNI: ONNX Runtime's 8-bit sums saturate where weights use their full range (records say so)".to_owned(),
+        );
+    }
     match &findings.driver {
         None => lines.push("gpu          no driver".to_owned()),
         Some(Driver { version, cuda: (major, minor), gpus }) => {

@@ -91,7 +91,10 @@ pub struct Shared<D: Deforming = One> {
     /// The ONNX Runtime library, or the folder it lies in
     #[arg(long, value_name = "PATH")]
     pub onnxruntime: Option<PathBuf>,
-    /// Output to measure [default: the first that may be class logits]
+    /// A library of custom operators for ONNX Runtime; may be given more than once
+    #[arg(long, value_name = "LIBRARY")]
+    custom_ops: Vec<PathBuf>,
+    /// Output to measure [default: the one that looks most like class logits]
     #[arg(long, value_name = "NAME")]
     output: Option<String>,
     /// Order of the network's axes, where its input does not tell
@@ -176,7 +179,7 @@ impl<D: Deforming> Shared<D> {
             max_bad: self.max_bad,
             preprocess: self.preprocessing(config, folder)?,
             settings: self.settings(config)?,
-            backend: self.backend_options()?,
+            backend: self.backend_options(&config.custom_ops)?,
         };
         let interpolation = plan.settings.deformation.interpolation;
         if plan.backend.perturb_on == PerturbOn::Provider && interpolation != Interpolation::Bilinear {
@@ -185,12 +188,14 @@ impl<D: Deforming> Shared<D> {
         Ok(plan)
     }
 
-    /// What runs the networks.
-    pub fn backend_options(&self) -> Result<backend::Options> {
+    /// What runs the networks, with these libraries of operators where the flags name none.
+    pub fn backend_options(&self, custom_ops: &[PathBuf]) -> Result<backend::Options> {
+        let custom_ops = if self.custom_ops.is_empty() { custom_ops } else { &self.custom_ops };
         backend::Options {
             engine: self.backend,
             provider: self.provider,
             library: self.onnxruntime.clone().map(RawPath),
+            custom_ops: custom_ops.iter().map(|library| RawPath(std::path::absolute(library).unwrap_or_else(|_| library.clone()))).collect(),
             output: self.output.clone(),
             input_layout: self.input_layout,
             threads: self.threads,

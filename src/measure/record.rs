@@ -165,8 +165,10 @@ impl Parts<'_> {
         warnings.extend(notes);
         let is_classifier = network.output.coordinates.are_classes();
         let mut error_on_probe = None;
+        let squashed = looks_like_probabilities(&self.passes.output).filter(|_| is_classifier);
+        let are_probabilities = squashed.is_some();
         if is_classifier {
-            warnings.extend(looks_like_probabilities(&self.passes.output));
+            warnings.extend(squashed);
             let (error, doubt) = probe_error(self.probe, &self.passes);
             error_on_probe = error;
             warnings.extend(doubt);
@@ -190,6 +192,7 @@ impl Parts<'_> {
                 output: network.output.name.clone(),
                 outputs: network.outputs(),
                 output_axes: if is_classifier { Vec::new() } else { network.output.coordinates.axes().to_vec() },
+                probabilities: are_probabilities,
                 bytes: network.bytes,
             },
             probe: Probe {
