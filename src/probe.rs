@@ -75,6 +75,8 @@ pub struct ProbeSet {
     /// Multiplies and then shifts each channel's stored values.
     scale: Vec<(f32, f32)>,
     normalisation: Option<Normalisation>,
+    /// For a network of bytes: values from 0 to 255 are no mistake.
+    as_bytes: bool,
     /// What the user should know of it.
     notes: Vec<String>,
 }
@@ -158,6 +160,7 @@ impl ProbeSet {
             rescale: None,
             scale,
             normalisation: None,
+            as_bytes: false,
             notes: Vec::new(),
         }
     }
@@ -196,6 +199,19 @@ impl ProbeSet {
             self.scale = vec![(factor, 0.0); self.shape().channels];
         }
         self.normalised(preprocess.mean.as_deref(), preprocess.std.as_deref())
+    }
+
+    /// The same images as a network of bytes takes them where nobody says otherwise: `scale (byte + first)`.
+    #[must_use]
+    pub fn in_steps(mut self, scale: f32, first: f32) -> Self {
+        let is_whole = self.is_bytes() || self.images.pixels.largest() > 1.0;
+        let (factor, mean) = (if is_whole { scale } else { 255.0 * scale }, -scale * first);
+        let channels = self.shape().channels;
+        self.rescale = Some(factor);
+        self.scale = vec![(factor, -mean); channels];
+        self.normalisation = Some(Normalisation { mean: vec![mean; channels], std: vec![1.0; channels] });
+        self.as_bytes = true;
+        self
     }
 
     /// The same images, normalised by `(x - mean) / std`: one value or one for each channel, 0 and 1 where not given.
@@ -352,6 +368,9 @@ impl ProbeSet {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.notes.clone();
+        if self.as_bytes {
+            return warnings;
+        }
         let largest = self.images.pixels.largest() * self.unit();
         if let Some(Normalisation { mean, std }) = &self.normalisation {
             if mean.iter().zip(std).any(|(mean, std)| ((largest - mean) / std).abs() > FAR) {

@@ -1,5 +1,7 @@
 //! What the reader of a measurement should know of its network.
 
+use std::path::Path;
+
 /// A thing to know, of a kind that programs can tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
@@ -42,5 +44,16 @@ pub enum Code {
 impl Notice {
     pub(super) fn new(code: Code, text: impl Into<String>) -> Self {
         Self { code, text: text.into() }
+    }
+
+    /// A file of weights that another network named before.
+    #[must_use]
+    pub fn shared_weights(file: &Path, other: &Path) -> Self {
+        let text = format!(
+            "the weights in {} are named by {} too: whichever was written last holds for both; give each checkpoint a file of its own",
+            file.display(),
+            other.display()
+        );
+        Self::new(Code::SharedWeights, text)
     }
 }

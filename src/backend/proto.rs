@@ -134,7 +134,7 @@ pub(super) fn each_list(model: &mut ModelProto, visit: &mut impl FnMut(&mut Vec<
             within(&mut body.node, visit);
         }
     }
-    for graph in &mut model.graph {
+    if let Some(graph) = &mut model.graph {
         within(&mut graph.node, visit);
     }
     for function in &mut model.functions {
