@@ -3,22 +3,36 @@
 //! No type of an engine leaves this module. Lanes run side by side, each with its own session and buffers, so that
 //! several batches are in flight while others are being made.
 
+mod alone;
 mod batches;
 mod coordinates;
 mod cuda;
 mod discover;
 mod elf;
+mod ending;
+mod external;
+mod first;
 mod flow;
 mod front;
 mod graph;
+mod in_floats;
+mod inline;
+mod input;
 mod layers;
 mod network;
+mod notice;
 mod onnx;
 mod onnxruntime;
+mod outputs;
+mod pixels;
 mod pool;
+mod proto;
+mod refusals;
 mod runtime;
+mod saturation;
 mod tract;
 mod trial;
+mod words;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -34,9 +48,12 @@ pub use discover::{Candidate, candidates};
 pub use graph::read_metadata;
 pub use layers::Selection;
 pub use network::{Network, Output};
+pub use notice::{Code as NoticeCode, Notice};
+pub use pixels::Pixels;
 pub use runtime::{Runtime, runtime};
+pub use saturation::lacks_vnni;
 pub use tract::VERSION as TRACT_VERSION;
-pub use trial::trial;
+pub use trial::{Trial, trial};
 
 use crate::checkpoint::Metadata;
 use crate::error::{Error, Result};
@@ -105,7 +122,10 @@ pub struct Options {
     pub provider: Provider,
     /// The ONNX Runtime library, instead of looking for it.
     pub library: Option<RawPath>,
-    /// The output to measure, instead of the first one that may be class logits.
+    /// Libraries of custom operators for ONNX Runtime.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub custom_ops: Vec<RawPath>,
+    /// The output to measure, instead of the one that looks most like class logits.
     pub output: Option<String>,
     /// The order of the input's axes, where its sizes fit both, or hold an image in one row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -140,6 +160,9 @@ impl Options {
         }
         if (self.engine, self.perturb_on) == (Engine::Tract, PerturbOn::Provider) {
             return Err(Error::setting("--perturb-on provider", "ONNX Runtime", "--backend tract"));
+        }
+        if let (Engine::Tract, Some(library)) = (self.engine, self.custom_ops.first()) {
+            return Err(Error::setting("--custom-ops", "ONNX Runtime, which runs them", library.0.display()));
         }
         if self.gpu_memory == Some(0) {
             return Err(Error::setting("--gpu-memory-limit", "a size such as 2GiB", 0));
@@ -298,7 +321,20 @@ impl Model {
     /// # Errors
     /// `Mismatch` tells what it takes.
     pub fn fits(&self, shape: Shape) -> Result<()> {
-        self.graph.input_of(shape, None).map(|_| ())
+        self.graph.fits(shape)
+    }
+
+    /// How bytes of an image go with the numbers that it takes, where these are bytes.
+    #[must_use]
+    pub fn pixels(&self) -> Option<Pixels> {
+        self.graph.pixels
+    }
+
+    /// The same with one more thing for the user to know.
+    #[must_use]
+    pub fn noted(mut self, notice: Notice) -> Self {
+        self.graph.notices.push(notice);
+        self
     }
 
     /// The same, to give layers of at most `numbers` coordinates together besides its output.
@@ -341,6 +377,9 @@ pub fn open(path: &Path, shape: Shape, options: &Options) -> Result<Box<dyn Back
 pub fn load(model: Model, shape: Shape, options: &Options) -> Result<Box<dyn Backend>> {
     let Model { graph } = model;
     let input = graph.input_of(shape, options.input_layout)?;
+    if options.custom_ops.is_empty() {
+        refusals::of_unknown_domains(&graph.path, &graph.proto, &graph.reaching())?;
+    }
     let library = options.library.as_ref().map(|library| library.0.as_path());
     let threads = options.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
     let (runtime, note) = match options.engine {
@@ -349,14 +388,30 @@ pub fn load(model: Model, shape: Shape, options: &Options) -> Result<Box<dyn Bac
         Engine::Auto => match runtime(library) {
             Ok(runtime) => (Some(runtime), None),
             // A library that was named must serve; one that was merely found may be passed over, and that is said.
-            Err(error) if library.is_some() || discover::is_named() => return Err(error),
+            Err(error) if library.is_some() || discover::is_named() || !options.custom_ops.is_empty() => {
+                return Err(error);
+            }
             Err(_) if discover::candidates(None).is_empty() => (None, None),
             Err(error) => (None, Some(format!("{error}; the embedded engine ran instead"))),
         },
     };
+    let on_tract = |graph: Graph, note: Option<String>| -> Result<Box<dyn Backend>> {
+        let note = note.map(|note| Notice::new(NoticeCode::OtherEngine, note));
+        Ok(Box::new(tract::Tract::load(graph, (shape, input.clone()), options.provider, threads, note)?))
+    };
     match runtime {
         Some(runtime) => {
-            Ok(Box::new(onnxruntime::OnnxRuntime::load(runtime, graph, (shape, input), options, threads)?))
+            let may_be_too_new = options.engine == Engine::Auto && options.provider != Provider::Cuda;
+            let spare = may_be_too_new.then(|| (graph.path.clone(), options.output.clone()));
+            let loaded = onnxruntime::OnnxRuntime::load(runtime, graph, (shape, input.clone()), options, threads);
+            match (loaded, spare) {
+                (Err(error), Some((path, output))) if words::is_of_a_newer_file(&error) => {
+                    let note = format!("{error}; the embedded engine ran instead");
+                    let again = Graph::read(&path, output.as_deref()).and_then(|graph| on_tract(graph, Some(note)));
+                    again.map_err(|_| error)
+                }
+                (loaded, _) => Ok(Box::new(loaded?)),
+            }
         }
         None if options.provider == Provider::Cuda => Err(Error::Unavailable {
             what: "provider cuda".to_owned(),
@@ -364,13 +419,12 @@ pub fn load(model: Model, shape: Shape, options: &Options) -> Result<Box<dyn Bac
             help: "pip install 'onnxruntime-gpu[cuda,cudnn]' in the active Python environment, or name its library (--onnxruntime)",
         }),
         None if options.perturb_on == PerturbOn::Provider => Err(perturbs_elsewhere()),
-        None => Ok(Box::new(tract::Tract::load(graph, (shape, input), options.provider, threads, note)?)),
+        None => on_tract(graph, note),
     }
 }
 
 fn engine_error(path: &Path, engine: &'static str, action: &'static str, error: impl std::fmt::Display) -> Error {
-    let text = format!("{error:#}");
-    let message = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let message = words::one_line(&format!("{error:#}"));
     Error::Engine { path: path.to_owned(), engine, action, message }
 }
 

@@ -24,6 +24,8 @@ pub struct Config {
     pub probe: Option<PathBuf>,
     /// What the training did to its images.
     pub preprocess: Preprocess,
+    /// Libraries of custom operators; only in a file that the user names, for they are code.
+    pub custom_ops: Vec<PathBuf>,
     /// How images are perturbed.
     pub perturbation: Perturbation,
     /// A preset's name, or a law of one's own.
@@ -37,7 +39,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         let (preprocess, perturbation) = (Preprocess::default(), Perturbation::default());
-        Self { probe: None, preprocess, perturbation, law: None, refit: true, stop: Vec::new() }
+        Self { probe: None, preprocess, custom_ops: Vec::new(), perturbation, law: None, refit: true, stop: Vec::new() }
     }
 }
 
@@ -142,7 +144,10 @@ impl Config {
     /// # Errors
     /// `Io` for a file that cannot be read, `Setting` for one that does not parse.
     pub fn read_file(path: &Path) -> Result<Self> {
-        Self::parse(path, &std::fs::read_to_string(path).map_err(Error::io(path, "read"))?)
+        let mut config = Self::parse(path, &std::fs::read_to_string(path).map_err(Error::io(path, "read"))?)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        config.custom_ops = config.custom_ops.iter().map(|library| folder.join(library)).collect();
+        Ok(config)
     }
 
     fn find(folder: &Path) -> Result<Option<Self>> {
@@ -152,6 +157,14 @@ impl Config {
             text => text.map_err(Error::io(&path, "read"))?,
         };
         let config = Self::parse(&path, &text)?;
+        if let Some(library) = config.custom_ops.first() {
+            let found = format!("{} in {}", library.display(), path.display());
+            return Err(Error::setting(
+                "relstab.toml: custom_ops",
+                "a flag, or a file named with --config: it is code",
+                found,
+            ));
+        }
         let is_inside =
             |probe: &PathBuf| probe.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         let preset = config.preprocess.preset.as_ref().map(PathBuf::from);
@@ -195,7 +208,9 @@ mod tests {
 
     #[test]
     fn paths_outside_unknown_keys_and_bad_syntax_are_refused_with_file_and_line() {
-        for text in ["probe = '/etc/passwd'", "probe = '../x.npy'", "exec = 'rm'", "\n\nlaw = ["] {
+        for text in
+            ["probe = '/etc/passwd'", "probe = '../x.npy'", "exec = 'rm'", "custom_ops = ['a.so']", "\n\nlaw = ["]
+        {
             let error = read(text).expect_err(text).to_string();
             assert!(error.contains(FILE_NAME), "{error}");
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::backend::{self, Driver, Provider, Runtime, candidates, runtime};
+use crate::backend::{self, Driver, Provider, Runtime, Trial, candidates, runtime, trial};
 use crate::checkpoint::Metadata;
 use crate::error::Result;
 use crate::event::Finding;
@@ -20,6 +20,10 @@ pub struct Diagnosis {
     pub cores: usize,
     /// The version of the embedded engine.
     pub tract: &'static str,
+    /// How far the embedded engine is off on a network of 8 bits, over the largest output.
+    pub tract_8_bit: Option<f32>,
+    /// Whether the processor's sums of 8-bit products may saturate in ONNX Runtime.
+    pub lacks_vnni: bool,
     /// The library that is used, if one can be.
     pub onnxruntime: Option<Library>,
     /// Why ONNX Runtime cannot be used, where it cannot.
@@ -55,6 +59,8 @@ pub struct Tried {
     pub provider: Provider,
     /// From the embedded engine's outputs, over the largest of them.
     pub difference: Option<f32>,
+    /// Of a network of 8 bits, from what it should give.
+    pub difference_8_bit: Option<f32>,
     /// Why it did not run, or that it computes something else.
     pub failure: Option<String>,
 }
@@ -79,6 +85,8 @@ pub struct Inspection {
 
 /// Engines round differently, by 1e-6 of an output; those that compute something else are off by far more.
 const ROUNDING: f32 = 1e-3;
+/// In 8 bits, a sum that lies between two steps may fall on either.
+pub const ROUNDING_8_BIT: f32 = 0.02;
 
 impl Diagnosis {
     /// Looks for what these options would use.
@@ -107,6 +115,8 @@ impl Diagnosis {
             relstab: env!("CARGO_PKG_VERSION"),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             tract: backend::TRACT_VERSION,
+            tract_8_bit: trial(Trial::Bytes, None).ok(),
+            lacks_vnni: backend::lacks_vnni(),
             onnxruntime: library,
             onnxruntime_missing: missing,
             candidates,
@@ -119,14 +129,21 @@ impl Diagnosis {
 
 fn tried(runtime: &Runtime, options: &backend::Options, provider: Provider) -> Tried {
     let options = backend::Options { provider, ..options.clone() };
-    match backend::trial(runtime, &options) {
-        Ok(difference) if difference < ROUNDING => Tried { provider, difference: Some(difference), failure: None },
-        Ok(difference) => {
-            let failure = format!("its outputs are off by {difference:.1e} of the largest: do not use it");
-            Tried { provider, difference: Some(difference), failure: Some(failure) }
+    let run = |network: Trial| trial(network, Some((runtime, &options)));
+    let (floats, bytes) = match (run(Trial::Floats), run(Trial::Bytes)) {
+        (Ok(floats), Ok(bytes)) => (floats, bytes),
+        (Err(error), _) | (_, Err(error)) => {
+            return Tried { provider, difference: None, difference_8_bit: None, failure: Some(error.one_line()) };
         }
-        Err(error) => Tried { provider, difference: None, failure: Some(error.one_line()) },
-    }
+    };
+    let off = |difference: f32, most: f32, of: &str| {
+        // What is no number is off too.
+        let agrees = difference < most;
+        (!agrees).then(|| format!("its outputs of {of} are off by {difference:.1e} of the largest: do not use it"))
+    };
+    let failure = off(floats, ROUNDING, "a network of floats")
+        .or_else(|| off(bytes, ROUNDING_8_BIT, "a network of 8 bits (DequantizeLinear, Softmax, QuantizeLinear)"));
+    Tried { provider, difference: Some(floats), difference_8_bit: Some(bytes), failure }
 }
 
 /// What the network at `path` says of itself and makes of the first probe images.

@@ -62,6 +62,18 @@ pub enum Error {
         /// What the file holds.
         found: String,
     },
+    /// A network that no engine here can run, or that has no answer of its own to an image.
+    #[error("model {}: {what}: {next}{}", path.display(), words.as_ref().map(|words| format!(" (the engine says: {words})")).unwrap_or_default())]
+    Unsupported {
+        /// The network's file.
+        path: PathBuf,
+        /// What in it: an operator, a version.
+        what: String,
+        /// What to do next.
+        next: String,
+        /// The engine's own words, where it was asked.
+        words: Option<String>,
+    },
     /// A network and a probe set that do not fit each other.
     #[error("model {} does not fit the probe set: it takes {expected}, the images are {found} (channels x height x width)", model.display())]
     Mismatch {
@@ -270,6 +282,7 @@ impl Error {
             Self::Io { .. }
             | Self::Model { .. }
             | Self::Unfinished { .. }
+            | Self::Unsupported { .. }
             | Self::Mismatch { .. }
             | Self::Engine { .. }
             | Self::NoValue { .. }
@@ -315,6 +328,7 @@ impl Error {
             | Self::Probe { .. }
             | Self::Model { .. }
             | Self::Unfinished { .. }
+            | Self::Unsupported { .. }
             | Self::NoValue { .. }
             | Self::Engine { .. } => None,
         }
@@ -336,7 +350,9 @@ impl Error {
             Self::Setting { .. } => ExitCode::Usage,
             Self::Io { .. } => ExitCode::Io,
             Self::Probe { .. } => ExitCode::Probe,
-            Self::Model { .. } | Self::Unfinished { .. } | Self::Engine { .. } => ExitCode::Model,
+            Self::Model { .. } | Self::Unfinished { .. } | Self::Unsupported { .. } | Self::Engine { .. } => {
+                ExitCode::Model
+            }
             Self::Mismatch { .. } => ExitCode::Mismatch,
             Self::Unavailable { .. } => ExitCode::Unavailable,
             Self::NonFinite { .. } => ExitCode::NonFinite,

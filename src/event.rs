@@ -106,6 +106,10 @@ pub struct Model {
     /// Sizes of its axes for one image, where they are no class logits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub output_axes: Vec<usize>,
+    /// Whether its numbers are probabilities, whose softmax was not found: `R_f`, `D_f` and `G_f` do not compare with those of a
+    /// network that was measured before its softmax.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub probabilities: bool,
     /// Size of the file and of its external data.
     pub bytes: u64,
 }

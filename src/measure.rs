@@ -30,6 +30,7 @@ use crate::predict::Conditions;
 use crate::probe::ProbeSet;
 pub use crate::probe::Progress;
 use passes::Passes;
+use scores::Tally;
 use settings::MAX_DRAWS;
 
 /// Changes of outputs that are kept, at most.
@@ -133,7 +134,8 @@ fn run<T>(
             }
         }
         let besides = besides(&passes, &set, &used)?;
-        let answers = answers(network.network(), &set, std::mem::take(&mut passes.output.clean));
+        let clean = std::mem::take(&mut passes.output.clean);
+        let answers = answers(network.network(), &set, clean, &passes.tallies);
         let parts = record::Parts { network, probe: &set, settings: &used, perturber: &perturber, passes, stabilities };
         let measurement = parts.into_measurement(&law, notes, &answers, started)?;
         return Ok(Measured { besides, measurement, answers });
@@ -153,8 +155,8 @@ pub fn diagnose(
     validate(network, probe, settings)?;
     let set = probe.prefix(settings.images);
     let perturber = Perturber::new(probe.shape(), &settings.deformation, settings.seed)?;
-    let clean = passes::run(network, &set, &perturber, 0, progress)?.output.clean;
-    let answers = answers(network.network(), &set, clean);
+    let passes = passes::run(network, &set, &perturber, 0, progress)?;
+    let answers = answers(network.network(), &set, passes.output.clean, &passes.tallies);
     let facts = facts::gather(network, &set, &perturber, &answers)?;
     let mut findings = record::notices(network.network(), &set, &perturber);
     findings.extend(findings::of_network(&facts, &answers));
@@ -162,9 +164,14 @@ pub fn diagnose(
     Ok(findings)
 }
 
-fn answers(network: &Network, probe: &ProbeSet, clean: Vec<f32>) -> Answers {
+fn answers(network: &Network, probe: &ProbeSet, clean: Vec<f32>, tallies: &[Tally]) -> Answers {
     let are_classes = network.output.coordinates.are_classes();
-    Answers::new(clean, network.outputs(), are_classes, probe.labels().map(<[u32]>::to_vec))
+    let mut answers = Answers::new(clean, network.outputs(), are_classes, probe.labels().map(<[u32]>::to_vec));
+    if network.answer.is_some() && !answers.classes.is_empty() {
+        // Behind a final ReLU or Clip: the class is that of the exported output.
+        answers.classes = tallies.iter().map(|tally| tally.class() as u32).collect();
+    }
+    answers
 }
 
 /// A network's outputs on a probe set, `[image, output]`.

@@ -1,13 +1,13 @@
 //! What a run is measured on and how: settled before anything is loaded, sent to workers, and hashed into a key.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::backend::{self, Backend, Model, Selection};
+use crate::backend::{self, Backend, Model, Notice, Selection};
 use crate::error::{Error, Result};
 use crate::event::{Answers, Finding, Measurement};
 use crate::measure::layers::{Layers, affordable, layers};
@@ -80,7 +80,7 @@ impl Plan {
         };
         let source = Source::open(&self.probe.0, &options)?;
         let key = self.key(source.id());
-        let setup = Setup { plan: self, source: Arc::new(source), sets: Arc::default(), key };
+        let setup = Setup { plan: self, source: Arc::new(source), sets: Arc::default(), owners: Arc::default(), key };
         if !setup.source.is_encoded() {
             // What is wrong with it is known now rather than with the first network.
             setup.probe(&|_, _| ())?;
@@ -100,6 +100,8 @@ pub struct Setup {
     source: Arc<Source>,
     /// The images in memory, as they were resized and cropped.
     sets: Arc<Mutex<HashMap<Geometry, ProbeSet>>>,
+    /// Files of weights, with the network that named each first.
+    owners: Arc<Mutex<HashMap<PathBuf, PathBuf>>>,
     key: String,
 }
 
@@ -110,7 +112,7 @@ impl Setup {
         let mut plan = self.plan.clone();
         plan.settings.draws = draws;
         let (source, sets) = (Arc::clone(&self.source), Arc::clone(&self.sets));
-        Self { key: plan.key(source.id()), source, sets, plan }
+        Self { key: plan.key(source.id()), source, sets, owners: Arc::clone(&self.owners), plan }
     }
 
     /// Names the measuring settings and the probe images.
@@ -124,7 +126,17 @@ impl Setup {
     /// # Errors
     /// As [`backend::read`].
     pub fn read(&self, path: &Path) -> Result<Model> {
-        backend::read(path, self.plan.backend.output.as_deref())
+        let mut model = backend::read(path, self.plan.backend.output.as_deref())?;
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        for file in model.external_data().clone() {
+            let owner = owners.entry(file.clone()).or_insert_with(|| path.to_owned());
+            if owner != path && owner.exists() {
+                model = model.noted(Notice::shared_weights(&file, owner));
+            } else {
+                path.clone_into(owner);
+            }
+        }
+        Ok(model)
     }
 
     /// Loads a network and its probe images.
@@ -177,6 +189,9 @@ impl Setup {
             set = self.set(&preprocess.geometry(), progress)?.noted(note);
         }
         model.fits(set.shape())?;
+        if let Some(pixels) = model.pixels().filter(|_| !preprocess.says_values()) {
+            return Ok(set.in_steps(pixels.scale, pixels.least - pixels.zero));
+        }
         set.prepared(&preprocess).map_err(|error| {
             if planned.says_values() {
                 return error;

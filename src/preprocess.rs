@@ -45,8 +45,8 @@ pub struct Preprocess {
 }
 
 impl Preprocess {
-    fn of_pairs(text: &str) -> Result<Self> {
-        let mut preprocess = Self::default();
+    fn with_pairs(self, text: &str) -> Result<Self> {
+        let mut preprocess = self;
         for pair in text.split(',') {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             if preprocess.set(key.trim(), value.trim()) != Some(true) {
@@ -117,6 +117,13 @@ mod tests {
     fn pairs_say_what_a_preset_says() {
         let pairs = Preprocess::named("resize=256,crop=224,resample=bilinear,color=rgb").expect("pairs");
         assert_eq!(pairs.geometry(), Preprocess::named("imagenet").expect("a preset").geometry());
+        let colored = Preprocess::named("cifar10,color=bgr,resize=40").expect("pairs behind a preset");
+        let preset = Preprocess::named("cifar10").expect("a preset");
+        assert_eq!((colored.mean, colored.std), (preset.mean, preset.std));
+        assert_eq!((colored.color, colored.resize), (Some(Color::Bgr), "40".parse().ok()));
+        for wrong in ["nowhere,color=bgr", "color=bgr,cifar10"] {
+            assert!(Preprocess::named(wrong).is_err(), "{wrong}");
+        }
         for wrong in ["resize=0", "crop=-1", "resample=cubical", "colour=rgb", "rescale=0", "resize=", "nothing"] {
             let error = Preprocess::named(wrong).expect_err(wrong).to_string();
             assert!(error.contains("--preprocess") && error.contains(wrong), "{error}");

@@ -73,6 +73,8 @@ pub struct ProbeSet {
     /// Multiplies and then shifts each channel's stored values.
     scale: Vec<(f32, f32)>,
     normalisation: Option<Normalisation>,
+    /// For a network of bytes: values from 0 to 255 are no mistake.
+    in_steps: bool,
     /// What the user should know of it.
     notes: Vec<String>,
 }
@@ -147,6 +149,7 @@ impl ProbeSet {
             rescale: None,
             scale,
             normalisation: None,
+            in_steps: false,
             notes: Vec::new(),
         }
     }
@@ -185,6 +188,19 @@ impl ProbeSet {
             self.scale = vec![(factor, 0.0); self.shape().channels];
         }
         self.normalised(preprocess.mean.as_deref(), preprocess.std.as_deref())
+    }
+
+    /// The same images as a network of bytes takes them where nobody says otherwise: `scale (byte + first)`.
+    #[must_use]
+    pub fn in_steps(mut self, scale: f32, first: f32) -> Self {
+        let is_whole = self.images.pixels.exceed_one();
+        let (factor, mean) = (if is_whole { scale } else { 255.0 * scale }, -scale * first);
+        let channels = self.shape().channels;
+        self.rescale = Some(factor);
+        self.scale = vec![(factor, -mean); channels];
+        self.normalisation = Some(Normalisation { mean: vec![mean; channels], std: vec![1.0; channels] });
+        self.in_steps = true;
+        self
     }
 
     /// The same images, normalised by `(x - mean) / std`: one value or one for each channel, 0 and 1 where not given.
@@ -341,6 +357,12 @@ impl ProbeSet {
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// Whether the values are those of a network of bytes: 0 to 255 is no mistake.
+    #[must_use]
+    pub fn are_in_steps(&self) -> bool {
+        self.in_steps
     }
 }
 

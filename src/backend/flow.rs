@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 
+use super::proto::bodies;
 use crate::error::{Error, Result};
 
 /// The nodes that compute with the image's numbers, each after those it reads from.
@@ -98,25 +99,4 @@ fn reads(node: &NodeProto) -> HashSet<&str> {
         names.extend(body.output.iter().map(|output| output.name.as_str()));
     }
     names
-}
-
-/// The graphs inside a node: branches, and what loops run.
-pub(super) fn bodies(node: &NodeProto) -> impl Iterator<Item = &GraphProto> {
-    node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
-}
-
-/// The tensor that enters the softmax which makes `output`, or `output` itself.
-pub(super) fn before_softmax(graph: &GraphProto, output: &str) -> String {
-    let mut name = output;
-    // Each step goes to an earlier node, and a graph has no cycles: one step for each node is enough.
-    for _ in 0..=graph.node.len() {
-        let Some(node) = graph.node.iter().find(|node| node.output.iter().any(|made| made == name)) else { break };
-        let Some(input) = node.input.first() else { break };
-        match node.op_type.as_str() {
-            "Softmax" | "LogSoftmax" => return input.clone(),
-            "Identity" => name = input,
-            _ => break,
-        }
-    }
-    output.to_owned()
 }

@@ -5,7 +5,7 @@
 
 use tract_onnx::pb::tensor_proto::DataType;
 
-use super::graph::Element;
+use super::input::Element;
 use super::network::Network;
 use super::onnx::{Builder, number, numbers, word};
 use crate::perturb::{NOISE_BITS, NOISE_UNIT, Perturber, ROUNDING};

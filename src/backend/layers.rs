@@ -5,7 +5,8 @@ use std::path::Path;
 
 use tract_onnx::pb::{ModelProto, NodeProto};
 
-use super::flow::{Flow, Stretch, bodies};
+use super::flow::{Flow, Stretch};
+use super::proto::bodies;
 use crate::error::{Error, Result};
 
 /// The tensors before the output that are measured too.

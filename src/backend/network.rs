@@ -3,8 +3,11 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::graph::{Graph, Input};
+use super::graph::Graph;
+use super::input::Input;
 use super::layers::Layers;
+use super::notice::{Code, Notice};
+use super::pixels::Pixels;
 use super::{Coordinates, engine_error};
 use crate::checkpoint::Metadata;
 use crate::error::{Error, Result};
@@ -25,6 +28,8 @@ pub struct Network {
     pub layers: Vec<Output>,
     /// The measured output.
     pub output: Output,
+    /// The output that tells the class, where what is measured stands before a final ReLU or Clip.
+    pub answer: Option<Output>,
     /// The order of the input's axes.
     pub layout: Layout,
     /// One image.
@@ -33,9 +38,15 @@ pub struct Network {
     pub axes: Vec<usize>,
     /// The batch size the network insists on, if it does.
     pub fixed_batch: Option<usize>,
+    /// Whether its input has an axis for the batch.
+    pub has_batch: bool,
+    /// How bytes of an image go with the numbers that it takes, where these are bytes.
+    pub pixels: Option<Pixels>,
     /// What the checkpoint says of itself.
     pub metadata: Metadata,
     /// What the user should know.
+    pub notices: Vec<Notice>,
+    /// The same, in words.
     pub warnings: Vec<String>,
 }
 
@@ -52,26 +63,40 @@ pub struct Output {
 
 impl Network {
     /// Without the coordinates of what it gives, which a trial run tells.
-    pub(super) fn new(graph: &Graph, (shape, input): (Shape, Input), note: Option<String>) -> Self {
-        let Input { axes, layout, fixed_batch } = input;
-        let flat = (axes.len() == 1 && shape.channels > 1).then(|| {
+    pub(super) fn new(graph: &Graph, (shape, input): (Shape, Input), note: Option<Notice>) -> Self {
+        let Input { axes, layout, fixed_batch, has_batch } = input;
+        let is_flat = shape.channels > 1 && axes.iter().filter(|size| **size != 1).count() == 1;
+        let flat = is_flat.then(|| {
             let order = if layout == Layout::Nchw { "channel by channel" } else { "pixel by pixel" };
-            format!("the network takes an image as {} numbers: given {order} (--input-layout)", axes[0])
+            let text = format!("the network takes an image as {} numbers: given {order} (--input-layout)", shape.len());
+            Notice::new(Code::PixelOrder, text)
         });
-        Self {
+        let mut network = Self {
             path: graph.path.clone(),
             sha256: graph.sha256.clone(),
             bytes: graph.total_bytes,
             input: graph.input.clone(),
             layers: graph.layers.tensors.iter().map(|layer| Output::new(&layer.name, &layer.op)).collect(),
-            output: Output::new(&graph.output, graph.output_op()),
+            output: Output::new(&graph.output, graph.op_of(&graph.output)),
+            answer: graph.answer.as_ref().map(|name| Output::new(name, graph.op_of(name))),
             layout,
             shape,
             axes,
             fixed_batch,
+            has_batch,
+            pixels: graph.pixels,
             metadata: graph.metadata.clone(),
-            warnings: graph.warnings.iter().cloned().chain(flat).chain(note).collect(),
-        }
+            notices: Vec::new(),
+            warnings: Vec::new(),
+        };
+        graph.notices.iter().cloned().chain(flat).chain(note).for_each(|notice| network.note(notice));
+        network
+    }
+
+    /// One more thing for the user to know.
+    pub(super) fn note(&mut self, notice: Notice) {
+        self.warnings.push(notice.text.clone());
+        self.notices.push(notice);
     }
 
     /// Measured numbers of the output for one image.
@@ -80,9 +105,9 @@ impl Network {
         self.output.coordinates.len()
     }
 
-    /// All tensors that it gives, the output last.
+    /// All tensors that it gives: layers, the measured output, the one that tells the class.
     pub fn tensors(&self) -> impl Iterator<Item = &Output> {
-        self.layers.iter().chain([&self.output])
+        self.layers.iter().chain([&self.output]).chain(&self.answer)
     }
 
     /// Where the numbers of each tensor stand in a row of them all.
@@ -94,6 +119,13 @@ impl Network {
         })
     }
 
+    /// Where the numbers stand in a row that tell the class.
+    #[must_use]
+    pub fn answers(&self) -> Range<usize> {
+        let count = self.answer.as_ref().unwrap_or(&self.output).coordinates.len();
+        self.row() - count..self.row()
+    }
+
     /// Numbers of a row: of all tensors for one image.
     #[must_use]
     pub fn row(&self) -> usize {
@@ -102,7 +134,7 @@ impl Network {
 
     /// Sizes of the input for a batch of `rows` images.
     pub(super) fn input_dims(&self, rows: usize) -> Vec<usize> {
-        [rows].into_iter().chain(self.axes.iter().copied()).collect()
+        self.has_batch.then_some(rows).into_iter().chain(self.axes.iter().copied()).collect()
     }
 
     /// Settles what is measured, from what a trial of `rows` images gave; says which of `layers` stay.
@@ -113,16 +145,26 @@ impl Network {
         rows: usize,
         mut given: Vec<Given>,
     ) -> Result<Vec<bool>> {
+        let single = rows == 1 && self.fixed_batch == Some(1);
         let axes = |given: &Given| match given.sizes[..] {
             [batch, ref axes @ ..] if batch == rows && !axes.contains(&0) => Some(axes.to_vec()),
+            // Of a network that knows no batches.
+            ref axes if single && !axes.contains(&0) => Some(axes.to_vec()),
             _ => None,
         };
-        let output = given.pop().unwrap_or_default();
-        self.output.coordinates = axes(&output).map(Coordinates::of).ok_or_else(|| {
-            let message =
-                format!("expected an output for each of {rows} images, found one of shape {:?}", output.sizes);
-            engine_error(&self.path, engine, "run", message)
-        })?;
+        let path = self.path.clone();
+        let coordinates = |given: Option<Given>| {
+            let given = given.unwrap_or_default();
+            axes(&given).map(Coordinates::of).ok_or_else(|| {
+                let message =
+                    format!("expected an output for each of {rows} images, found one of shape {:?}", given.sizes);
+                engine_error(&path, engine, "run", message)
+            })
+        };
+        if let Some(answer) = &mut self.answer {
+            answer.coordinates = coordinates(given.pop())?;
+        }
+        self.output.coordinates = coordinates(given.pop())?;
         let (mut stay, mut passed_over) = (Vec::new(), Vec::new());
         let candidates = std::mem::take(&mut self.layers);
         for (mut layer, given) in candidates.into_iter().zip(&given) {
@@ -140,7 +182,7 @@ impl Network {
         match passed_over.join(", ") {
             none if none.is_empty() => {}
             found if layers.are_named => return Err(Error::model(&self.path, expected, found)),
-            found => self.warnings.push(format!("layers are {expected}; passed over: {found}")),
+            found => self.note(Notice::new(Code::Layers, format!("layers are {expected}; passed over: {found}"))),
         }
         Ok(stay)
     }
@@ -153,8 +195,10 @@ impl Output {
 }
 
 /// What a trial run told of a tensor.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Given {
     pub are_floats: bool,
     pub sizes: Vec<usize>,
+    /// Its numbers; of layers none.
+    pub values: Vec<f32>,
 }

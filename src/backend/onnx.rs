@@ -48,6 +48,11 @@ impl Builder {
         self.constant(DataType::Uint64, dims, values.into_iter().flat_map(u64::to_le_bytes).collect())
     }
 
+    /// Signed bytes.
+    pub fn steps(&mut self, dims: &[usize], values: impl IntoIterator<Item = i8>) -> String {
+        self.constant(DataType::Int8, dims, values.into_iter().map(i8::cast_unsigned).collect())
+    }
+
     /// A shape, axes, or places along them.
     pub fn places(&mut self, values: &[i64]) -> String {
         self.constant(DataType::Int64, &[values.len()], values.iter().flat_map(|value| value.to_le_bytes()).collect())
@@ -87,6 +92,12 @@ impl Builder {
             MICROSOFT.clone_into(&mut node.domain);
         }
         output
+    }
+
+    /// The graph as it is.
+    #[cfg(test)]
+    pub fn into_graph(self) -> GraphProto {
+        self.graph
     }
 
     /// The file, of operators as they were in version `opset`.

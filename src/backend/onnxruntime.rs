@@ -6,6 +6,7 @@ mod staging;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,13 +17,16 @@ use ort::logging::LogLevel;
 use ort::session::Session as OrtSession;
 use ort::session::builder::SessionBuilder;
 
+use super::alone::{Traits, settled};
 use super::batches::halved;
 use super::cuda::lacks;
-use super::graph::{Element, Graph, Input};
+use super::graph::Graph;
+use super::input::{Element, Input};
+use super::notice::{Code, Notice};
 use super::pool::Pool;
 use super::{
-    Backend, Front, Identity, Lanes, Network, Options, PerturbOn, Perturbing, Provider, Runtime, Session, engine_error,
-    perturbs_elsewhere,
+    Backend, Front, Identity, Lanes, Network, Options, PerturbOn, Perturbing, Provider, Runtime, Session,
+    perturbs_elsewhere, saturation, words,
 };
 use crate::checkpoint::file::is_packed;
 use crate::error::{Error, Result};
@@ -51,6 +55,7 @@ struct Source<'a> {
     model: Model,
     /// Before a trial tells what it gives.
     network: Network,
+    traits: Traits,
     options: &'a Options,
 }
 
@@ -77,14 +82,22 @@ impl OnnxRuntime {
         threads: usize,
     ) -> Result<Self> {
         let (provider, bytes) = (options.provider, graph.total_bytes);
+        let traits = Traits::of(&graph);
+        let saturates = saturation::saturates(&graph);
         let model = if !graph.external_data.is_empty() && graph.is_ready() && !is_packed(&graph.path) {
             Model::File
         } else {
             Model::Memory(graph.take_bytes())
         };
         let network = Network::new(&graph, (shape, input), None);
-        let source = Source { runtime, graph, model, network, options };
-        let on_cpu = || Self::tried(&source, Place::cpu(threads, bytes, shape));
+        let source = Source { runtime, graph, model, network, traits, options };
+        let on_cpu = || -> Result<Self> {
+            let mut loaded = Self::tried(&source, Place::cpu(threads, bytes, shape))?;
+            if saturates {
+                Arc::make_mut(&mut loaded.network).note(Notice::new(Code::Saturation, saturation::NOTE));
+            }
+            Ok(loaded)
+        };
         let wanted = provider == Provider::Cuda || provider == Provider::Auto && source.runtime.has_cuda();
         let on_cuda = wanted.then(|| {
             let lacks = lacks(&source.runtime);
@@ -104,7 +117,7 @@ impl OnnxRuntime {
                     return Err(Error::Unavailable { what: "provider cuda".to_owned(), reason, help });
                 }
                 let note = format!("CUDA could not be used, the CPU ran instead: {reason}");
-                Arc::make_mut(&mut loaded.network).warnings.push(note);
+                Arc::make_mut(&mut loaded.network).note(Notice::new(Code::OtherEngine, note));
                 Ok(loaded)
             }
         }
@@ -117,15 +130,17 @@ impl OnnxRuntime {
         let mut network = source.network.clone();
         let (element, is_whole) = (graph.element, place.lanes.whole);
         let mut first = source.session(&place)?;
+        settled(&mut network, NAME, (&graph.layers, &source.traits), &mut |network, rows, images| {
+            trial(&mut first, network, element, rows, images)
+        })?;
         let mut rows = network.fixed_batch.unwrap_or(1);
-        let given = trial(&mut first, &network, element, rows)?;
-        network.settle(NAME, &graph.layers, rows, given)?;
+        let zeros = |rows: usize| vec![0.0; rows * network.shape.len()];
         let bytes = network.tensors().map(|tensor| tensor.coordinates.total()).sum::<usize>() * size_of::<f32>();
         place.lanes.batch = place.lanes.batch.min(OUTPUT_BYTES / bytes.max(1)).max(1);
         let most = AtomicUsize::new(usize::MAX);
         if is_whole && network.fixed_batch.is_none() {
             rows = halved(place.lanes.batch, &most, |rows| {
-                trial(&mut first, &network, element, rows)?;
+                trial(&mut first, &network, element, rows, &zeros(rows))?;
                 Ok(rows)
             })?;
         }
@@ -133,7 +148,7 @@ impl OnnxRuntime {
         while sessions.len() < place.sessions {
             let next = source.session(&place).and_then(|mut session| {
                 if is_whole {
-                    trial(&mut session, &network, element, rows)?;
+                    trial(&mut session, &network, element, rows, &zeros(rows))?;
                 }
                 Ok(session)
             });
@@ -230,7 +245,7 @@ fn batch(bytes: usize, shape: Shape) -> usize {
 impl Source<'_> {
     fn session(&self, place: &Place) -> Result<OrtSession> {
         let path = &self.graph.path;
-        let failed = |error: ort::Error| engine_error(path, NAME, "load", error);
+        let failed = |error: ort::Error| words::of_onnxruntime(&self.graph, &self.runtime.version, error.message());
         let builder = || -> ort::Result<SessionBuilder> {
             let mut builder = place.builder(&self.runtime, self.graph.element)?;
             if let Some(folder) = path.parent() {
@@ -241,11 +256,22 @@ impl Source<'_> {
             Ok(builder)
         };
         let mut builder = builder().map_err(failed)?;
+        for library in &self.options.custom_ops {
+            builder = builder.with_operator_library(&library.0).map_err(|error| not_operators(&library.0, &error))?;
+        }
         match &self.model {
             Model::File => builder.commit_from_file(path),
             Model::Memory(bytes) => builder.commit_from_memory(bytes),
         }
         .map_err(failed)
+    }
+}
+
+fn not_operators(library: &Path, error: &ort::Error<SessionBuilder>) -> Error {
+    Error::Unavailable {
+        what: format!("--custom-ops {}", library.display()),
+        reason: error.message().split_whitespace().collect::<Vec<_>>().join(" "),
+        help: "name a shared library of custom operators (it exports RegisterCustomOps) that was built for this machine",
     }
 }
 
@@ -269,6 +295,9 @@ impl Backend for OnnxRuntime {
 
     fn perturbing(&self, interpolation: Interpolation) -> Perturbing {
         let is_bilinear = interpolation == Interpolation::Bilinear;
+        if !self.network.has_batch {
+            return Perturbing::Caller;
+        }
         match self.perturb_on {
             PerturbOn::Provider => Perturbing::Front,
             PerturbOn::Auto if is_bilinear && self.place.cuda.is_some() => Perturbing::Quicker(PREPARING),

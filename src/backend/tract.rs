@@ -1,16 +1,23 @@
 //! tract, the embedded engine: single images on all cores, nothing to install.
 
+use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use tract_onnx::prelude::{
-    InferenceFact, InferenceModelExt, IntoRunnable, IntoTValue, TValue, TVec, Tensor, TractResult, TypedRunnableModel,
-    TypedSimpleState, tvec,
+    InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, IntoTValue, TValue, TVec, Tensor, TractResult,
+    TypedRunnableModel, TypedSimpleState, tvec,
 };
 use tract_onnx::tract_hir::internal::DatumType;
 
-use super::graph::{Element, Graph, Input};
+use super::alone::{Traits, settled};
+use super::graph::Graph;
+use super::in_floats::in_floats;
+use super::inline::inline_all;
+use super::input::{Element, Input};
 use super::network::Given;
-use super::{Backend, Identity, Lanes, Network, Provider, Session, batches, engine_error, wrong_outputs};
+use super::notice::Notice;
+use super::{Backend, Identity, Lanes, Network, Provider, Session, batches, engine_error, words, wrong_outputs};
 use crate::error::Result;
 use crate::probe::Shape;
 
@@ -35,23 +42,41 @@ impl Tract {
         (shape, input): (Shape, Input),
         provider: Provider,
         threads: usize,
-        note: Option<String>,
+        note: Option<Notice>,
     ) -> Result<Self> {
         let path = graph.path.clone();
-        // One image at a time keeps the working set in the cache: faster for tract than any larger batch.
-        let rows = input.fixed_batch.unwrap_or(1);
         let mut network = Network::new(&graph, (shape, input), note);
         let Some(element) = datum_type(graph.element) else {
             return Err(engine_error(&path, NAME, "load", format!("it takes no {}, ONNX Runtime does", graph.element)));
         };
-        let dims = network.input_dims(rows);
-        let layers = graph.layers.clone();
-        let plan = plan(graph, element, &dims).map_err(|error| engine_error(&path, NAME, "load", error))?;
-        let zeros = vec![0.0; rows * shape.len()];
-        let values = plan.spawn().and_then(|mut state| run(&mut state, element, &dims, &zeros));
-        let given = values.map_err(|error| engine_error(&path, NAME, "run", error))?.iter().map(told).collect();
-        let mut is_kept = network.settle(NAME, &layers, rows, given)?;
-        is_kept.push(true);
+        if let Some(refused) = words::foreign_to_tract(&graph) {
+            return Err(refused);
+        }
+        let (traits, layers) = (Traits::of(&graph), graph.layers.clone());
+        let refused = |error: tract_onnx::prelude::TractError| words::of_tract(&path, &format!("{error:#}"));
+        let model = model(graph).map_err(refused)?;
+        let mut plans: HashMap<usize, Arc<TypedRunnableModel>> = HashMap::new();
+        let mut is_kept = settled(&mut network, NAME, (&layers, &traits), &mut |network, rows, images| {
+            let dims = network.input_dims(rows);
+            let ready = match plans.get(&rows) {
+                Some(ready) => Arc::clone(ready),
+                None => plan(model.clone(), element, &dims).map_err(refused)?,
+            };
+            plans.insert(rows, Arc::clone(&ready));
+            let given = ready.spawn().and_then(|mut state| run(&mut state, element, &dims, images)).map_err(refused)?;
+            let outputs = layers.tensors.len()..;
+            given
+                .iter()
+                .enumerate()
+                .map(|(index, value)| told(value, outputs.contains(&index)))
+                .collect::<TractResult<_>>()
+                .map_err(refused)
+        })?;
+        is_kept.extend([true, true]);
+        // One image at a time keeps the working set in the cache: faster for tract than any larger batch.
+        let rows = network.fixed_batch.unwrap_or(1);
+        let plan =
+            plans.remove(&rows).map_or_else(|| plan(model, element, &network.input_dims(rows)).map_err(refused), Ok)?;
         let identity = Identity {
             name: NAME.to_owned(),
             version: VERSION.to_owned(),
@@ -79,13 +104,18 @@ fn datum_type(element: Element) -> Option<DatumType> {
     }
 }
 
-fn plan(graph: Graph, element: DatumType, dims: &[usize]) -> TractResult<Arc<TypedRunnableModel>> {
-    let folder = graph.path.parent().and_then(|folder| folder.to_str()).map(str::to_owned);
+/// The network with what is measured as its only outputs, in operators that tract has.
+fn model(graph: Graph) -> TractResult<InferenceModel> {
+    let folder = graph.path.parent().and_then(Path::to_str).map(str::to_owned);
     // The shapes that exporters write down keep the batch symbolic and would contradict the fixed one.
     let onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
-    let proto = graph.into_proto();
-    let mut model = onnx.parse(&proto, folder.as_deref())?.model;
-    drop(proto);
+    let mut proto = graph.into_proto();
+    inline_all(&mut proto);
+    in_floats(&mut proto);
+    Ok(onnx.parse(&proto, folder.as_deref())?.model)
+}
+
+fn plan(mut model: InferenceModel, element: DatumType, dims: &[usize]) -> TractResult<Arc<TypedRunnableModel>> {
     model.set_input_fact(0, InferenceFact::dt_shape(element, dims))?;
     model.into_optimized()?.into_runnable()
 }
@@ -95,8 +125,14 @@ fn run(state: &mut TypedSimpleState, element: DatumType, dims: &[usize], images:
     state.run(tvec!(input.into_tvalue()))
 }
 
-fn told(value: &TValue) -> Given {
-    Given { are_floats: value.datum_type().is_float(), sizes: value.shape().to_vec() }
+fn told(value: &TValue, with_values: bool) -> TractResult<Given> {
+    let (are_floats, sizes) = (value.datum_type().is_float(), value.shape().to_vec());
+    let values = if with_values && are_floats {
+        value.cast_to::<f32>()?.try_as_plain_ram()?.as_slice::<f32>()?.to_vec()
+    } else {
+        Vec::new()
+    };
+    Ok(Given { are_floats, sizes, values })
 }
 
 impl Backend for Tract {

@@ -71,6 +71,10 @@ fn difference(first: &Measurement, second: &Measurement) -> Option<(&'static str
         let settings = &m.settings;
         [
             ("the probe images of hash", m.probe.sha256.clone()),
+            (
+                "R_f, D_f and G_f",
+                if m.model.probabilities { "of probabilities" } else { "before the softmax" }.to_owned(),
+            ),
             ("cutoff", settings.cutoff.to_string()),
             ("temperature", format!("{:.6e}", settings.temperature)),
             ("interpolation", settings.interpolation.to_string()),

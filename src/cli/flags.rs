@@ -85,7 +85,10 @@ pub struct Shared<D: Deforming = One> {
     /// The ONNX Runtime library, or the folder it lies in
     #[arg(long, value_name = "PATH")]
     pub onnxruntime: Option<PathBuf>,
-    /// Output to measure [default: the first that may be class logits]
+    /// A library of custom operators for ONNX Runtime; may be given more than once
+    #[arg(long, value_name = "LIBRARY")]
+    pub custom_ops: Vec<PathBuf>,
+    /// Output to measure [default: the one that looks most like class logits]
     #[arg(long, value_name = "NAME")]
     pub output: Option<String>,
     /// Order of the network's axes, where its input does not tell

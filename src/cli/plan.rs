@@ -56,7 +56,7 @@ impl<D: Deforming> Shared<D> {
             max_bad: self.max_bad,
             preprocess: self.preprocessing(config, folder)?,
             settings: self.settings(config)?,
-            backend: self.backend_options()?,
+            backend: self.backend_options(&config.custom_ops)?,
         };
         let interpolation = plan.settings.deformation.interpolation;
         if plan.backend.perturb_on == PerturbOn::Provider && interpolation != Interpolation::Bilinear {
@@ -65,12 +65,15 @@ impl<D: Deforming> Shared<D> {
         Ok(plan)
     }
 
-    /// What runs the networks.
-    pub fn backend_options(&self) -> Result<backend::Options> {
+    /// What runs the networks, with these libraries of operators where the flags name none.
+    pub fn backend_options(&self, custom_ops: &[PathBuf]) -> Result<backend::Options> {
+        let custom_ops = if self.custom_ops.is_empty() { custom_ops } else { &self.custom_ops };
+        let absolute = |library: &PathBuf| std::path::absolute(library).unwrap_or_else(|_| library.clone());
         backend::Options {
             engine: self.backend,
             provider: self.provider,
             library: self.onnxruntime.clone().map(RawPath),
+            custom_ops: custom_ops.iter().map(absolute).map(RawPath).collect(),
             output: self.output.clone(),
             input_layout: self.input_layout,
             threads: self.threads,

@@ -13,6 +13,8 @@ pub struct Images {
     pub std: Vec<f32>,
     /// Whether they are stored as bytes.
     pub are_bytes: bool,
+    /// Whether they are given as a network of bytes takes them, where nobody says otherwise: 0 to 255 is no mistake.
+    pub in_steps: bool,
     /// How many were compared with each other.
     pub compared: usize,
     /// How many of these are copies of an earlier one.
@@ -63,6 +65,9 @@ fn constant(images: &Images) -> Option<Finding> {
 }
 
 fn normalisation(images: &Images) -> Option<Finding> {
+    if images.in_steps {
+        return None;
+    }
     let largest = images.channels.iter().map(|channel| channel.max).fold(f32::MIN, f32::max);
     let least = images.channels.iter().map(|channel| channel.min).fold(f32::MAX, f32::min);
     let (min, max) = (format!("{least:.2}"), format!("{largest:.2}"));
@@ -115,7 +120,15 @@ mod tests {
 
     fn images((min, max): (f32, f32), mean: &[f32], std: &[f32]) -> Images {
         let channels = vec![Channel { min, max, mean: f32::midpoint(min, max) }; 3];
-        Images { channels, mean: mean.to_vec(), std: std.to_vec(), are_bytes: true, compared: 100, copies: 0 }
+        Images {
+            channels,
+            mean: mean.to_vec(),
+            std: std.to_vec(),
+            are_bytes: true,
+            in_steps: false,
+            compared: 100,
+            copies: 0,
+        }
     }
 
     fn codes(images: &Images) -> Vec<Code> {

@@ -79,7 +79,7 @@ fn images(probe: &ProbeSet) -> Images {
             alike.push(image.clone());
         }
     }
-    Images { channels, mean, std, are_bytes: few.is_bytes(), compared: few.len(), copies }
+    Images { channels, mean, std, are_bytes: few.is_bytes(), in_steps: few.are_in_steps(), compared: few.len(), copies }
 }
 
 /// How far outputs of some images move when they go through once more, in a smaller batch: mean square, relative to how far

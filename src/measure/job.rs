@@ -20,13 +20,13 @@ pub(super) struct Job<'a> {
 impl Job<'_> {
     pub fn run(&mut self, way: &mut impl Way, network: &Network) -> Result<()> {
         let (rows, draws) = (self.rows, self.displacements.len() / self.rows);
-        let (row, output) = (network.row(), network.row() - network.outputs());
+        let (row, answers) = (network.row(), network.answers());
         let given = way.clean(self.first..self.first + rows)?;
         for (tensor, columns) in self.tensors.iter_mut().zip(network.columns()) {
             tensor.keep_clean(given.chunks_exact(row).take(rows).map(|row| &row[columns.clone()]));
         }
         for (tally, row) in self.tallies.iter_mut().zip(given.chunks_exact(row)) {
-            *tally = Tally::clean(&row[output..]);
+            *tally = Tally::clean(&row[answers.clone()]);
         }
         for draw in 0..draws {
             let displacements = self.displacements.iter_mut().skip(draw).step_by(draws);
@@ -37,7 +37,7 @@ impl Job<'_> {
                     tensor.keep_changes(kind, rows, (draw, draws));
                 }
                 for (tally, row) in self.tallies.iter_mut().zip(given.chunks_exact(row)) {
-                    tally.add(kind, &row[output..]);
+                    tally.add(kind, &row[answers.clone()]);
                 }
             }
         }

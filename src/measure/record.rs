@@ -9,7 +9,7 @@ use super::outputs::Outputs;
 use super::passes::Passes;
 use super::scores::scores;
 use super::settings::{ChosenLaw, Settings};
-use crate::backend::{Backend, Network};
+use crate::backend::{Backend, Network, Notice, NoticeCode};
 use crate::error::{Error, Result};
 use crate::estimate::{self, Estimate, Estimator, Resampling, Responses, Stabilities, Stability, stabilities};
 use crate::event::{
@@ -195,6 +195,7 @@ impl Parts<'_> {
                 output: network.output.name.clone(),
                 outputs: network.outputs(),
                 output_axes: if is_classifier { Vec::new() } else { network.output.coordinates.axes().to_vec() },
+                probabilities: findings.iter().any(|finding| finding.code == Code::SquashedOutputs),
                 bytes: network.bytes,
             },
             probe: Probe {
@@ -253,11 +254,15 @@ impl Parts<'_> {
 
 /// What network, images and perturbations say of how they are read and made.
 pub(super) fn notices(network: &Network, probe: &ProbeSet, perturber: &Perturber) -> Vec<Finding> {
-    let of_network = |text: &String| {
-        let code = if text.starts_with("metadata relstab.") { Code::MetadataRefused } else { Code::Network };
-        Finding::new(code, text.clone())
+    let of_network = |notice: &Notice| {
+        let code = match notice.code {
+            NoticeCode::Metadata => Code::MetadataRefused,
+            NoticeCode::SeveralOutputs => Code::SeveralOutputs,
+            _ => Code::Network,
+        };
+        Finding::new(code, notice.text.clone())
     };
-    let network = network.warnings.iter().map(of_network);
+    let network = network.notices.iter().map(of_network);
     let images = probe.notes().iter().map(|text| Finding::new(Code::Images, text.clone()));
     let perturbation = perturber.warnings().into_iter().map(|text| Finding::new(Code::Perturbation, text));
     network.chain(images).chain(perturbation).collect()

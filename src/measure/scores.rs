@@ -18,6 +18,11 @@ impl Tally {
         Self { class, clean, ..Self::default() }
     }
 
+    /// The class of the clean image.
+    pub fn class(&self) -> usize {
+        self.class
+    }
+
     pub fn add(&mut self, kind: Changed, outputs: &[f32]) {
         let (class, confidence) = answer(outputs);
         self.changed[kind as usize] += confidence;

@@ -54,7 +54,7 @@ pub fn names() -> Vec<&'static str> {
 
 impl Preprocess {
     /// A preset's name, a Hugging Face `preprocessor_config.json`, a timm `config.json`, or `key=value` pairs such as
-    /// `resize=256,crop=224,resample=bicubic,color=rgb,rescale=1`.
+    /// `resize=256,crop=224,resample=bicubic,color=rgb,rescale=1`, which may follow one of the others: `cifar10,color=bgr`.
     ///
     /// # Errors
     /// `Setting` for a name that is not known, `Io` for a file that cannot be read.
@@ -62,8 +62,12 @@ impl Preprocess {
         if let Some(preset) = preset(text) {
             return Ok(preset);
         }
-        if text.contains('=') {
-            return Self::of_pairs(text);
+        if text.contains('=') && !Path::new(text).exists() {
+            // Pairs may follow a name.
+            return match text.split_once(',') {
+                Some((name, pairs)) if !name.contains('=') => Self::named(name)?.with_pairs(pairs),
+                _ => Self::default().with_pairs(text),
+            };
         }
         let path = Path::new(text);
         if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) || path.exists() {

@@ -102,6 +102,14 @@ impl Pixels {
         matches!(self, Self::U8(_))
     }
 
+    /// Whether any value is larger than 1, as where images are kept from 0 to 255.
+    pub fn exceed_one(&self) -> bool {
+        match self {
+            Self::U8(_) => true,
+            Self::F32(values) => values.iter().any(|value| *value > 1.0),
+        }
+    }
+
     /// One image to resize or recolour; `None` for floats, and for channels that are no colours.
     pub fn bitmap(&self, index: usize, shape: Shape, layout: Layout) -> Option<Bitmap> {
         let Self::U8(values) = self else { return None };

@@ -2,7 +2,7 @@
 
 use crate::backend::Driver;
 use crate::checkpoint::Metadata;
-use crate::doctor::{Diagnosis, Inspection, Tried};
+use crate::doctor::{Diagnosis, Inspection, ROUNDING_8_BIT, Tried};
 use crate::event::{Finding, Severity};
 
 /// A diagnosis on lines of its own, then what is said of a network.
@@ -13,8 +13,11 @@ pub fn text(found: &Diagnosis) -> String {
         (Some(library), _) => {
             lines.push(format!("onnxruntime  {}", library.version));
             lines.push(format!("             {} (found by: {})", library.path.display(), library.found_by));
-            for Tried { provider, difference, failure } in &library.providers {
-                let agrees = || format!("computes what tract does, to {:.0e}", difference.unwrap_or_default());
+            for Tried { provider, difference, difference_8_bit, failure } in &library.providers {
+                let agrees = || {
+                    let [floats, bytes] = [difference, difference_8_bit].map(|off| off.unwrap_or_default());
+                    format!("computes what tract does, to {floats:.0e}; in 8 bits what it should, to {bytes:.0e}")
+                };
                 lines.push(format!("             {provider}: {}", failure.clone().unwrap_or_else(agrees)));
             }
         }
@@ -25,6 +28,20 @@ pub fn text(found: &Diagnosis) -> String {
         lines.push(format!("             also there: {candidate}"));
     }
     lines.push(format!("tract        {}, embedded", found.tract));
+    let in_bytes = match found.tract_8_bit {
+        Some(off) if off < ROUNDING_8_BIT => format!("in 8 bits it computes what it should, to {off:.0e}"),
+        Some(off) => {
+            format!("in 8 bits its outputs are off by {off:.1e} of the largest: use ONNX Runtime for such networks")
+        }
+        None => "it could not run a network of 8 bits".to_owned(),
+    };
+    lines.push(format!("             {in_bytes}"));
+    if found.lacks_vnni {
+        lines.push(
+            "processor    without VNNI: ONNX Runtime's 8-bit sums saturate where weights use their full range (records say so)"
+                .to_owned(),
+        );
+    }
     match &found.driver {
         None => lines.push("gpu          no driver".to_owned()),
         Some(Driver { version, cuda: (major, minor), gpus }) => {

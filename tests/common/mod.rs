@@ -53,12 +53,16 @@ impl FixedBackend {
                 op: "MatMul".to_owned(),
                 coordinates: Coordinates::of(vec![outputs]),
             },
+            answer: None,
             layers: Vec::new(),
             layout: Layout::Nchw,
             shape,
             axes: vec![shape.channels, shape.height, shape.width],
             fixed_batch: None,
+            has_batch: true,
+            pixels: None,
             metadata: Metadata::default(),
+            notices: Vec::new(),
             warnings: Vec::new(),
         };
         let identity = Identity {

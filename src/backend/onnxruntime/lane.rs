@@ -7,11 +7,11 @@ use half::{bf16, f16};
 use ort::session::{
     HasSelectedOutputs, OutputSelector, RunOptions, Session as OrtSession, SessionInputValue, SessionOutputs,
 };
-use ort::value::{DynValue, TensorElementType, TensorRef, ValueType};
+use ort::value::{DynValue, TensorElementType, TensorRef};
 
 use super::NAME;
 use super::staging::Staging;
-use crate::backend::graph::Element;
+use crate::backend::input::Element;
 use crate::backend::network::Given;
 use crate::backend::pool::Pool;
 use crate::backend::{Coordinates, Network, Session, batches, engine_error, wrong_outputs};
@@ -81,12 +81,21 @@ fn run<'s>(
     session.run_with_options(inputs, options).map_err(|error| engine_error(&network.path, NAME, "run", error))
 }
 
-/// Runs a batch of zeros in a session; tells what the network gives.
-pub(super) fn trial(session: &mut OrtSession, network: &Network, element: Element, rows: usize) -> Result<Vec<Given>> {
-    let (zeros, options) = (vec![0.0; rows * network.shape.len()], measured(network)?);
-    with_input(network, &mut Some(Staging::new(element)), &zeros, |input| {
+/// Runs a batch in a session; tells what the network gives, and the numbers of its outputs.
+pub(super) fn trial(
+    session: &mut OrtSession,
+    network: &Network,
+    element: Element,
+    rows: usize,
+    images: &[f32],
+) -> Result<Vec<Given>> {
+    let options = measured(network)?;
+    debug_assert_eq!(images.len(), rows * network.shape.len());
+    with_input(network, &mut Some(Staging::new(element)), images, |input| {
         let given = run(session, network, &options, input)?;
-        Ok((0..given.len()).map(|index| told(given[index].dtype())).collect())
+        let outputs = network.layers.len()..;
+        let all = (0..given.len()).map(|index| told(&given[index], outputs.contains(&index)));
+        all.collect::<ort::Result<_>>().map_err(|error| engine_error(&network.path, NAME, "run", error))
     })
 }
 
@@ -125,11 +134,17 @@ fn with_input<T>(
     }
 }
 
-fn told(kind: &ValueType) -> Given {
+fn told(value: &DynValue, with_values: bool) -> ort::Result<Given> {
     use TensorElementType::{Bfloat16, Float16, Float32, Float64};
+    let kind = value.dtype();
     let are_floats = matches!(kind.tensor_type(), Some(Float16 | Bfloat16 | Float32 | Float64));
     let sizes = kind.tensor_shape().into_iter().flat_map(|shape| shape.iter());
-    Given { are_floats, sizes: sizes.map(|size| usize::try_from(*size).unwrap_or(0)).collect() }
+    let sizes: Vec<_> = sizes.map(|size| usize::try_from(*size).unwrap_or(0)).collect();
+    let mut values = vec![0.0; if with_values && are_floats { sizes.iter().product() } else { 0 }];
+    if !values.is_empty() {
+        gather(&Coordinates::of(vec![1]), value, values.chunks_exact_mut(1))?;
+    }
+    Ok(Given { are_floats, sizes, values })
 }
 
 /// Writes the measured coordinates into a row each; whether there were as many values as there should be.

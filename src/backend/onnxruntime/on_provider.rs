@@ -11,7 +11,7 @@ use super::lane::{Runner, Sessions};
 use super::{NAME, OnnxRuntime};
 use crate::backend::batches::halved;
 use crate::backend::front::{DEFORMED, IMAGES, KEYS, NOISY, SPECTRA, graph};
-use crate::backend::graph::Element;
+use crate::backend::input::Element;
 use crate::backend::{Front, FrontSession, Network, engine_error};
 use crate::error::Result;
 use crate::perturb::{Draws, Perturber};

@@ -8,7 +8,7 @@ use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, Memory
 use ort::session::Session;
 use ort::value::{DynTensor, PrimitiveTensorElementType, Tensor};
 
-use crate::backend::graph::Element;
+use crate::backend::input::Element;
 
 /// A tensor in the host's memory that is kept from batch to batch.
 pub(super) struct Staging {

@@ -64,6 +64,7 @@ fn whole_batches_are_halved_until_every_session_holds_one() {
         runtime: runtime(None).expect("ONNX Runtime in the active Python environment"),
         model: Model::Memory(graph.take_bytes()),
         network: Network::new(&graph, (SHAPE, input), None),
+        traits: Traits::default(),
         graph,
         options: &options,
     };

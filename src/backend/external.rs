@@ -1,0 +1,168 @@
+//! Weights in files of their own: which, whether they are all there, and their share of a network's hash.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::{Component, Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use tract_onnx::pb::{ModelProto, TensorProto};
+
+use super::proto::tensors;
+use crate::error::{Error, Result};
+
+/// The files beside `path` that hold tensors of its network, wherever in it these stand, each checked to be there and whole.
+///
+/// # Errors
+/// `Model` for a file elsewhere, `Unfinished` for one that is missing, too short or not filled yet.
+pub(super) fn files(path: &Path, model: &ModelProto) -> Result<BTreeSet<PathBuf>> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut files = BTreeSet::new();
+    for tensor in tensors(model) {
+        let Some(location) = entry(tensor, "location") else { continue };
+        let inside =
+            Path::new(location).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        if !inside {
+            return Err(Error::model(path, "external data beside the file", format!("weights at {location}")));
+        }
+        let file = folder.join(location);
+        let number = |key: &str| entry(tensor, key).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
+        let needed = number("offset").saturating_add(number("length"));
+        let found = match fs::metadata(&file) {
+            Ok(metadata) if metadata.len() < needed => format!("{} bytes", metadata.len()),
+            Ok(_) if !files.contains(&file) && ends_in_a_hole(&file) => {
+                "one that is allocated and not filled".to_owned()
+            }
+            Ok(_) => {
+                files.insert(file);
+                continue;
+            }
+            Err(error) => return Err(unfinished(path, format!("its weights in {location} beside it"), error)),
+        };
+        return Err(unfinished(path, format!("at least {needed} bytes of weights in {location}"), found));
+    }
+    Ok(files)
+}
+
+fn entry<'a>(tensor: &'a TensorProto, key: &str) -> Option<&'a str> {
+    tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str())
+}
+
+fn unfinished(path: &Path, expected: String, found: impl ToString) -> Error {
+    Error::Unfinished { path: path.to_owned(), expected, found: found.to_string() }
+}
+
+/// Whether nobody has written the end of a file: the system keeps no data for it. Some systems do not tell.
+#[cfg(unix)]
+fn ends_in_a_hole(path: &Path) -> bool {
+    use rustix::fs::{SeekFrom, seek};
+    let Ok(file) = fs::File::open(path) else { return false };
+    let Ok(length) = file.metadata().map(|metadata| metadata.len()) else { return false };
+    // Beyond the last byte that was written there is no data to seek.
+    length > 0 && matches!(seek(&file, SeekFrom::Data(length - 1)), Err(rustix::io::Errno::NXIO))
+}
+
+#[cfg(not(unix))]
+fn ends_in_a_hole(_path: &Path) -> bool {
+    false
+}
+
+/// Adds the files to a hash; gives their bytes together.
+///
+/// # Errors
+/// `Io`, and `Unfinished` where they hold nothing but zeros: they are allocated, and not filled yet.
+pub(super) fn hash(path: &Path, files: &BTreeSet<PathBuf>, hash: &mut Sha256) -> Result<u64> {
+    let (mut bytes, mut is_zero) = (0, true);
+    let mut buffer = vec![0; 1 << 16];
+    for file in files {
+        let mut open = fs::File::open(file).map_err(Error::io(file, "open"))?;
+        loop {
+            let read = match open.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read.map_err(Error::io(file, "read"))?,
+            };
+            if read == 0 {
+                break;
+            }
+            hash.update(&buffer[..read]);
+            is_zero = is_zero && buffer[..read].iter().all(|byte| *byte == 0);
+            bytes += read as u64;
+        }
+    }
+    if is_zero && bytes > 0 {
+        let names: Vec<_> =
+            files.iter().filter_map(|file| file.file_name()).map(|name| name.to_string_lossy()).collect();
+        return Err(unfinished(path, format!("weights in {}", names.join(", ")), format!("{bytes} bytes of zeros")));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek as _, SeekFrom, Write as _};
+
+    use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, StringStringEntryProto};
+
+    use super::*;
+
+    fn outside(name: &str, length: u64) -> TensorProto {
+        let pair = |key: &str, value: String| StringStringEntryProto { key: key.to_owned(), value };
+        let external_data = vec![pair("location", name.to_owned()), pair("length", length.to_string())];
+        TensorProto { external_data, ..TensorProto::default() }
+    }
+
+    fn holding(tensor: TensorProto) -> NodeProto {
+        let attribute = vec![AttributeProto { t: Some(tensor), ..AttributeProto::default() }];
+        NodeProto { attribute, ..NodeProto::default() }
+    }
+
+    /// A network whose weights lie in a node, in a branch's node and in a branch's own weights.
+    fn model(names: [&str; 3], length: u64) -> ModelProto {
+        let [own, inner, weights] = names.map(|name| outside(name, length));
+        let branch = GraphProto { node: vec![holding(inner)], initializer: vec![weights], ..GraphProto::default() };
+        let attribute = vec![AttributeProto { g: Some(branch), ..AttributeProto::default() }];
+        let node = vec![holding(own), NodeProto { attribute, ..NodeProto::default() }];
+        ModelProto { graph: Some(GraphProto { node, ..GraphProto::default() }), ..ModelProto::default() }
+    }
+
+    #[test]
+    fn weights_are_found_wherever_they_stand() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("net.onnx");
+        for name in ["a", "b", "c.bin"] {
+            fs::write(folder.path().join(name), [1; 8]).expect("written");
+        }
+        let found = files(&path, &model(["a", "b", "c.bin"], 8)).expect("all there");
+        assert_eq!(found, ["a", "b", "c.bin"].map(|name| folder.path().join(name)).into());
+        for (names, length, word) in
+            [(["a", "b", "missing"], 8, "missing"), (["a", "../b", "a"], 8, "../b"), (["b", "b", "a"], 9, "8 bytes")]
+        {
+            let error = files(&path, &model(names, length)).expect_err(word).to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn weights_that_are_allocated_and_not_filled_are_awaited() {
+        const LENGTH: u64 = 1 << 20;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (path, data) = (folder.path().join("net.onnx"), folder.path().join("w"));
+        let network = model(["w"; 3], LENGTH);
+        let all = || files(&path, &network).and_then(|files| hash(&path, &files, &mut Sha256::new()));
+        fs::write(&data, vec![0; LENGTH as usize]).expect("written");
+        assert!(matches!(all(), Err(Error::Unfinished { .. })));
+
+        let mut file = fs::File::create(&data).expect("created");
+        file.set_len(LENGTH).expect("allocated");
+        assert!(matches!(all(), Err(Error::Unfinished { .. })));
+        file.write_all(&vec![7; LENGTH as usize / 2]).expect("half of it");
+        assert!(matches!(all(), Err(Error::Unfinished { .. })));
+        file.write_all(&vec![7; LENGTH as usize / 2]).expect("the rest");
+        assert_eq!(all().expect("filled"), LENGTH);
+
+        // A tensor of zeros that was written is one.
+        file.seek(SeekFrom::Start(LENGTH / 2)).expect("found");
+        file.write_all(&vec![0; LENGTH as usize / 2]).expect("zeros");
+        assert_eq!(all().expect("filled"), LENGTH);
+    }
+}

@@ -1,0 +1,151 @@
+//! Networks that take images in 8 bits: they are given floats.
+
+use std::collections::HashSet;
+
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto, ValueInfoProto, type_proto::Value};
+
+use super::input::Element;
+use super::proto::{Constants, attribute, bodies, bodies_mut, node};
+
+/// How the numbers that a network takes go with the bytes of an image: `scale (byte + least - zero)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pixels {
+    /// What a step of its integers is worth.
+    pub scale: f32,
+    /// The integer that stands for nothing.
+    pub zero: f32,
+    /// The least of its integers.
+    pub least: f32,
+}
+
+/// Makes the input `name` of bytes, of the type `code`, one of floats. Where all that reads it turns it into floats first, that is
+/// taken out, and images are neither rounded nor cut off; else they are, in front.
+pub(super) fn take_floats(graph: &mut GraphProto, name: &str, code: i32) -> (Pixels, bool) {
+    let least = if code == DataType::Int8 as i32 { -128.0 } else { 0.0 };
+    let turned = turned(graph, name);
+    let exact = turned.is_some();
+    let (scale, zero) = if let Some(Turned { places, images, steps }) = turned {
+        for place in places {
+            let node = &mut graph.node[place];
+            if node.op_type == "DequantizeLinear"
+                || attribute(node, "to").is_some_and(|to| to.i == DataType::Float as i64)
+            {
+                "Identity".clone_into(&mut node.op_type);
+                node.domain.clear();
+                node.input.truncate(1);
+                node.attribute.clear();
+            }
+        }
+        graph.value_info.retain(|value| !images.contains(&value.name));
+        steps.unwrap_or((1.0, 0.0))
+    } else {
+        let steps = first_steps(graph, name).unwrap_or((1.0, 0.0));
+        let [whole, scale, zero] = ["rounded", "scale", "zero"].map(|part| format!("{name} {part}"));
+        graph.node.iter_mut().for_each(|node| rename(node, name, &whole));
+        let scales = TensorProto {
+            name: scale.clone(),
+            data_type: DataType::Float as i32,
+            raw_data: steps.0.to_le_bytes().into(),
+            ..TensorProto::default()
+        };
+        let zeros = TensorProto {
+            name: zero.clone(),
+            data_type: code,
+            raw_data: vec![steps.1 as i32 as u8],
+            ..TensorProto::default()
+        };
+        graph.initializer.extend([scales, zeros]);
+        graph.node.insert(0, node("QuantizeLinear", &[name, &scale, &zero], &whole, Vec::new()));
+        steps
+    };
+    let inputs = graph.input.iter_mut().filter(|input| input.name == name);
+    for Value::TensorType(tensor) in inputs.filter_map(|input| input.r#type.as_mut()?.value.as_mut()) {
+        tensor.elem_type = DataType::Float as i32;
+    }
+    (Pixels { scale, zero, least }, exact)
+}
+
+/// Where bytes are turned into floats.
+struct Turned {
+    /// The nodes that do.
+    places: Vec<usize>,
+    /// The tensors of bytes before them.
+    images: HashSet<String>,
+    /// Scale and zero point.
+    steps: Option<(f32, f32)>,
+}
+
+/// `None` where something computes with the bytes, or two nodes turn them differently.
+fn turned(graph: &GraphProto, name: &str) -> Option<Turned> {
+    let constants = Constants::of(graph);
+    let (mut images, mut places, mut all) = (HashSet::from([name.to_owned()]), Vec::new(), Vec::new());
+    for (place, node) in graph.node.iter().enumerate() {
+        if bodies(node).any(|body| images.iter().any(|name| mentions(body, name))) {
+            return None;
+        }
+        let read: Vec<_> = (0..node.input.len()).filter(|input| images.contains(&node.input[*input])).collect();
+        match (&read[..], node.op_type.as_str()) {
+            ([], _) => {}
+            ([0], "Cast") if attribute(node, "to").is_some_and(|to| Element::of(to.i as i32).is_some()) => {
+                places.push(place);
+                all.push(None);
+            }
+            ([0], "DequantizeLinear") => {
+                places.push(place);
+                all.push(Some(steps(&constants, node, 1)?));
+            }
+            (
+                [0],
+                "Transpose" | "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten" | "Identity" | "Slice" | "Gather"
+                | "Shape",
+            ) => {
+                images.extend(node.output.first().filter(|_| node.op_type != "Shape").cloned());
+            }
+            _ => return None,
+        }
+    }
+    let is_output = |output: &ValueInfoProto| images.contains(&output.name);
+    let first = *all.first()?;
+    (!graph.output.iter().any(is_output) && all.iter().all(|steps| *steps == first)).then(|| Turned {
+        places,
+        images,
+        steps: first,
+    })
+}
+
+/// Scale and zero point of a node, where both are single numbers.
+fn steps(constants: &Constants, node: &NodeProto, place: usize) -> Option<(f32, f32)> {
+    let scale = constants.number(node.input.get(place)?)? as f32;
+    let zero = match node.input.get(place + 1) {
+        Some(name) if !name.is_empty() => constants.number(name)? as f32,
+        _ => 0.0,
+    };
+    (scale.is_finite() && scale > 0.0).then_some((scale, zero))
+}
+
+/// Those of the first node that computes with the bytes and says them.
+fn first_steps(graph: &GraphProto, name: &str) -> Option<(f32, f32)> {
+    let constants = Constants::of(graph);
+    let says = |node: &NodeProto| {
+        node.op_type.starts_with("QLinear") || node.op_type == "QGemm" || node.op_type == "DequantizeLinear"
+    };
+    let reading = graph.node.iter().filter(|node| node.input.first().is_some_and(|input| input == name));
+    reading.filter(|node| says(node)).find_map(|node| steps(&constants, node, 1))
+}
+
+fn mentions(body: &GraphProto, name: &str) -> bool {
+    body.output.iter().any(|output| output.name == name)
+        || body
+            .node
+            .iter()
+            .any(|node| node.input.iter().any(|input| input == name) || bodies(node).any(|body| mentions(body, name)))
+}
+
+fn rename(node: &mut NodeProto, from: &str, to: &str) {
+    node.input.iter_mut().filter(|name| *name == from).for_each(|name| to.clone_into(name));
+    for body in bodies_mut(node) {
+        body.output.iter_mut().filter(|output| output.name == from).for_each(|output| to.clone_into(&mut output.name));
+        body.node.iter_mut().for_each(|node| rename(node, from, to));
+    }
+}

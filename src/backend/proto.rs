@@ -1,0 +1,165 @@
+//! Nodes, attributes and tensors of ONNX files, as they are read and rewritten.
+
+use std::collections::HashMap;
+
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto};
+
+/// The attribute of this name.
+pub(super) fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
+    node.attribute.iter().find(|attribute| attribute.name == name)
+}
+
+/// Whether the node is ONNX's own operator of this name.
+pub(super) fn is_op(node: &NodeProto, kind: &str) -> bool {
+    node.op_type == kind && is_onnx(&node.domain)
+}
+
+/// Whether a domain is ONNX's own.
+pub(super) fn is_onnx(domain: &str) -> bool {
+    matches!(domain, "" | "ai.onnx")
+}
+
+/// The version of ONNX's own operators.
+pub(super) fn opset(model: &ModelProto) -> i64 {
+    let own = model.opset_import.iter().find(|import| is_onnx(&import.domain));
+    own.map_or(1, |import| import.version)
+}
+
+/// A node's own name, else that of what it makes.
+pub(super) fn name_of(node: &NodeProto) -> String {
+    let made = node.output.iter().find(|name| !name.is_empty());
+    [Some(&node.name), made].into_iter().flatten().find(|name| !name.is_empty()).cloned().unwrap_or_default()
+}
+
+/// A node like ONNX's own.
+pub(super) fn node(kind: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
+    NodeProto {
+        op_type: kind.to_owned(),
+        name: output.to_owned(),
+        input: inputs.iter().map(|name| (*name).to_owned()).collect(),
+        output: vec![output.to_owned()],
+        attribute,
+        ..NodeProto::default()
+    }
+}
+
+/// Constants of a graph that are not computed: weights, and nodes that hold a tensor.
+pub(super) struct Constants<'a> {
+    tensors: HashMap<&'a str, &'a TensorProto>,
+}
+
+impl<'a> Constants<'a> {
+    pub fn of(graph: &'a GraphProto) -> Self {
+        let held = graph.node.iter().filter(|node| is_op(node, "Constant"));
+        let held = held.filter_map(|node| Some((node.output.first()?.as_str(), attribute(node, "value")?.t.as_ref()?)));
+        let weights = graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor));
+        Self { tensors: weights.chain(held).collect() }
+    }
+
+    pub fn get(&self, name: &str) -> Option<&'a TensorProto> {
+        self.tensors.get(name).copied()
+    }
+
+    /// Its numbers, where they lie in the file.
+    pub fn numbers(&self, name: &str) -> Option<Vec<f64>> {
+        numbers(self.get(name)?)
+    }
+
+    /// The number of a tensor that holds one.
+    pub fn number(&self, name: &str) -> Option<f64> {
+        match self.numbers(name)?[..] {
+            [number] => Some(number),
+            _ => None,
+        }
+    }
+}
+
+/// How many numbers a tensor holds.
+pub(super) fn size(tensor: &TensorProto) -> usize {
+    tensor.dims.iter().try_fold(1_usize, |all, dim| all.checked_mul(usize::try_from(*dim).ok()?)).unwrap_or(usize::MAX)
+}
+
+/// The numbers of a tensor, of the kinds that scales, shapes and flags have; `None` where they lie elsewhere.
+pub(super) fn numbers(tensor: &TensorProto) -> Option<Vec<f64>> {
+    if !tensor.external_data.is_empty() {
+        return None;
+    }
+    let raw = &tensor.raw_data;
+    let kind = DataType::try_from(tensor.data_type).ok()?;
+    macro_rules! read {
+        ($number:ty) => {
+            raw.as_chunks::<{ size_of::<$number>() }>().0.iter().map(|bytes| <$number>::from_le_bytes(*bytes))
+        };
+    }
+    #[expect(clippy::cast_lossless, reason = "one rule for all kinds")]
+    let numbers: Vec<f64> = match kind {
+        DataType::Float if raw.is_empty() => tensor.float_data.iter().map(|value| *value as f64).collect(),
+        DataType::Float => read!(f32).map(|value| value as f64).collect(),
+        DataType::Double if raw.is_empty() => tensor.double_data.clone(),
+        DataType::Double => read!(f64).collect(),
+        DataType::Int64 if raw.is_empty() => tensor.int64_data.iter().map(|value| *value as f64).collect(),
+        DataType::Int64 => read!(i64).map(|value| value as f64).collect(),
+        DataType::Int32 | DataType::Int8 | DataType::Uint8 | DataType::Bool if raw.is_empty() => {
+            tensor.int32_data.iter().map(|value| *value as f64).collect()
+        }
+        DataType::Int32 => read!(i32).map(|value| value as f64).collect(),
+        DataType::Int8 => read!(i8).map(|value| value as f64).collect(),
+        DataType::Uint8 | DataType::Bool => read!(u8).map(|value| value as f64).collect(),
+        _ => return None,
+    };
+    (numbers.len() == size(tensor)).then_some(numbers)
+}
+
+/// The function of the model that a node calls, where it is one.
+pub(super) fn called<'a>(functions: &'a [FunctionProto], node: &NodeProto) -> Option<&'a FunctionProto> {
+    functions.iter().find(|function| function.name() == node.op_type && function.domain() == node.domain)
+}
+
+/// The graphs inside a node: branches, and what loops run.
+pub(super) fn bodies(node: &NodeProto) -> impl Iterator<Item = &GraphProto> {
+    node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
+}
+
+/// As [`bodies`].
+pub(super) fn bodies_mut(node: &mut NodeProto) -> impl Iterator<Item = &mut GraphProto> {
+    node.attribute.iter_mut().flat_map(|attribute| attribute.g.iter_mut().chain(&mut attribute.graphs))
+}
+
+/// Calls `visit` with every list of nodes: of the graph, of the bodies in it, of the functions.
+pub(super) fn each_list(model: &mut ModelProto, visit: &mut impl FnMut(&mut Vec<NodeProto>)) {
+    fn within(nodes: &mut Vec<NodeProto>, visit: &mut impl FnMut(&mut Vec<NodeProto>)) {
+        visit(nodes);
+        for body in nodes.iter_mut().flat_map(bodies_mut) {
+            within(&mut body.node, visit);
+        }
+    }
+    if let Some(graph) = &mut model.graph {
+        within(&mut graph.node, visit);
+    }
+    for function in &mut model.functions {
+        within(&mut function.node, visit);
+    }
+}
+
+/// Every tensor that a file holds: weights, constants of nodes, and those of bodies and functions.
+pub(super) fn tensors(model: &ModelProto) -> Vec<&TensorProto> {
+    fn of_graph<'a>(graph: &'a GraphProto, all: &mut Vec<&'a TensorProto>) {
+        all.extend(&graph.initializer);
+        let sparse = &graph.sparse_initializer;
+        all.extend(sparse.iter().flat_map(|sparse| sparse.values.iter().chain(&sparse.indices)));
+        of_nodes(&graph.node, all);
+    }
+    fn of_nodes<'a>(nodes: &'a [NodeProto], all: &mut Vec<&'a TensorProto>) {
+        for attribute in nodes.iter().flat_map(|node| &node.attribute) {
+            all.extend(attribute.t.iter().chain(&attribute.tensors));
+            let sparse = attribute.sparse_tensor.iter().chain(&attribute.sparse_tensors);
+            all.extend(sparse.flat_map(|sparse| sparse.values.iter().chain(&sparse.indices)));
+            attribute.g.iter().chain(&attribute.graphs).for_each(|body| of_graph(body, all));
+        }
+    }
+    let mut all = Vec::new();
+    model.graph.iter().for_each(|graph| of_graph(graph, &mut all));
+    model.functions.iter().for_each(|function| of_nodes(&function.node, &mut all));
+    all
+}

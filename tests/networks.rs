@@ -1,0 +1,254 @@
+//! Every way in which one small network is exported in `tests/fixtures/hard` (`models/hard_fixtures.py` makes them): measured as it
+//! is when plainly exported, or refused with what to do.
+
+mod common;
+
+use common::project;
+use relstab::backend::{self, Engine, NoticeCode as Code, Options};
+use relstab::error::Error;
+use relstab::event::Measurement;
+use relstab::measure::{Settings, measure};
+use relstab::plan::Plan;
+use relstab::preprocess::Preprocess;
+use relstab::probe::{self, Layout, ProbeSet};
+
+/// What the project promises of one network on two engines.
+const TOLERANCE: f64 = 1e-3;
+const ENGINES: [Engine; 2] = [Engine::Onnxruntime, Engine::Tract];
+
+fn path(name: &str) -> std::path::PathBuf {
+    project("tests/fixtures/hard").join(format!("{name}.onnx"))
+}
+
+fn plan(engine: Engine, options: Options) -> Plan {
+    Plan {
+        probe: relstab::path::RawPath(project("tests/fixtures/images.npz")),
+        layout: None,
+        image_shape: None,
+        max_bad: 0,
+        preprocess: Preprocess::default(),
+        settings: Settings { images: 40, draws: 2, ..Settings::default() },
+        backend: Options { engine, ..options },
+    }
+}
+
+fn try_with(name: &str, engine: Engine, options: Options) -> Result<(Measurement, Vec<Code>), Error> {
+    let setup = plan(engine, options).load().expect("a probe set");
+    let shape = setup.probe(&|_, _| ()).expect("a probe set").shape();
+    let codes = backend::open(&path(name), shape, &Options { engine, ..Options::default() });
+    let codes = codes.map(|network| network.network().notices.iter().map(|notice| notice.code).collect());
+    let measurement = setup.measure(setup.read(&path(name))?, &mut None, &|_, _| ())?;
+    Ok((measurement, codes.unwrap_or_default()))
+}
+
+fn measured(name: &str, engine: Engine) -> (Measurement, Vec<Code>) {
+    try_with(name, engine, Options::default()).unwrap_or_else(|error| panic!("{name} on {engine}: {error}"))
+}
+
+fn r_f(measurement: &Measurement) -> f64 {
+    measurement.r_f.as_ref().expect("defined").value
+}
+
+/// Names, and the notice that each must bring.
+fn assert_all_like_base(names: &[(&str, Option<Code>)], tolerance: f64) {
+    for engine in ENGINES {
+        let base = r_f(&measured("base", engine).0);
+        for (name, code) in names {
+            let (found, codes) = measured(name, engine);
+            let ratio = r_f(&found) / base;
+            assert!((ratio - 1.0).abs() < tolerance, "{name} on {engine}: {ratio} of {base}");
+            assert_eq!(codes.first(), code.as_ref(), "{name} on {engine}: {:?}", found.warnings);
+        }
+    }
+}
+
+#[test]
+fn a_softmax_is_found_wherever_it_hides() {
+    let names = [
+        "softmax_cast",
+        "softmax_qdq",
+        "softmax_bytes",
+        "softmax_shapes",
+        "softmax_clip",
+        "softmax_spelled_out",
+        "softmax_function",
+        "softmax_if",
+        "sigmoid",
+    ];
+    assert_all_like_base(&names.map(|name| (name, Some(Code::MeasuredBefore))), TOLERANCE);
+}
+
+#[test]
+fn a_final_relu_or_clip_is_measured_before_and_answers_behind_it() {
+    assert_all_like_base(
+        &[("relu_end", Some(Code::MeasuredBefore)), ("clip_end", Some(Code::MeasuredBefore))],
+        TOLERANCE,
+    );
+    for engine in ENGINES {
+        let error = |name| measured(name, engine).0.probe_error.expect("labels");
+        // What is cut off to the same value is the first class.
+        assert!((error("base") - error("clip_end")).abs() > 0.0, "{} {}", error("base"), error("clip_end"));
+    }
+}
+
+#[test]
+fn probabilities_whose_softmax_is_not_found_compare_with_none_measured_before() {
+    for (name, engine) in ["ensemble", "softmax_if_one"].into_iter().zip(ENGINES) {
+        let (found, _) = measured(name, engine);
+        assert!(found.model.probabilities, "{name}: {:?}", found.warnings);
+        let base = measured("base", engine).0;
+        assert!(!base.model.probabilities);
+        let refused = relstab::check::paired(&found, &base, 0.95).expect_err("not comparable").to_string();
+        assert!(refused.contains("R_f, D_f and G_f") && refused.contains("before the softmax"), "{refused}");
+        assert!(found.probe_error.is_some() && found.scores.is_some());
+    }
+}
+
+#[test]
+fn the_likelier_of_two_outputs_is_measured_and_both_are_named() {
+    assert_all_like_base(&[("aux_first", Some(Code::SeveralOutputs))], TOLERANCE);
+    let (found, _) = measured("aux_first", Engine::Tract);
+    assert_eq!(found.model.output, "logits");
+    let told = found.warnings.iter().find(|warning| warning.contains("--output")).expect("told");
+    assert!(told.contains("logits") && told.contains("aux"), "{told}");
+    let options = Options { output: Some("aux".to_owned()), ..Options::default() };
+    let (other, _) = try_with("aux_first", Engine::Tract, options).expect("measured");
+    assert_eq!(other.model.output, "aux");
+}
+
+/// Refused on either engine, with all of these words.
+fn assert_refused(name: &str, words: &[&str]) {
+    for engine in ENGINES {
+        let error = try_with(name, engine, Options::default()).map(|(found, _)| r_f(&found));
+        let error = error.expect_err(name).one_line();
+        for word in words {
+            assert!(error.contains(word), "{name} on {engine}: no {word:?} in {error}");
+        }
+    }
+}
+
+#[test]
+fn what_an_image_gives_is_its_own() {
+    assert_refused("bn_train", &["BatchNormalization", "training mode", "model.eval()"]);
+    assert_refused("random", &["RandomNormalLike noise", "another answer each time", "evaluation mode"]);
+    assert_refused("batch_mean", &["depends on the others of its batch", "batch of 1"]);
+    let none = [("bn_train_aside", None), ("random_aside", None), ("dropout_train", Some(Code::DropoutTakenOut))];
+    assert_all_like_base(&none, TOLERANCE);
+}
+
+#[test]
+fn a_batch_that_is_free_in_name_only_is_kept_to() {
+    assert_all_like_base(&[("baked_1", Some(Code::BakedBatch)), ("baked_4", Some(Code::BakedBatch))], TOLERANCE);
+    assert_eq!(measured("baked_4", Engine::Onnxruntime).0.timing.batch, 4);
+    assert_eq!(measured("baked_1", Engine::Onnxruntime).0.timing.batch, 1);
+}
+
+#[test]
+fn bytes_are_given_as_floats_where_the_network_makes_floats_of_them() {
+    let exact = [("uint8_input", Some(Code::IntegerInput)), ("int8_input", Some(Code::IntegerInput))];
+    assert_all_like_base(&exact, TOLERANCE);
+    // Rounded to whole steps, and cut off at the ends of the range: block images lie inside it.
+    assert_all_like_base(&[("uint8_computed", Some(Code::IntegerInput))], 0.1);
+}
+
+#[test]
+fn a_network_of_bytes_is_what_its_float_twin_is() {
+    for engine in ENGINES {
+        let twin = r_f(&measured("int8_float_io", engine).0);
+        let (found, codes) = measured("int8", engine);
+        assert!((r_f(&found) / twin - 1.0).abs() < 0.1, "{engine}: {} and {twin}", r_f(&found));
+        assert!(codes.contains(&Code::IntegerInput) && codes.contains(&Code::MeasuredBefore), "{codes:?}");
+        let saturates = engine == Engine::Onnxruntime && backend::lacks_vnni();
+        assert_eq!(codes.contains(&Code::Saturation), saturates, "{engine}: {codes:?}");
+    }
+}
+
+#[test]
+fn inputs_of_odd_shapes_take_the_same_images() {
+    let names = ["column", "no_batch", "symbolic_last", "undeclared", "default_input"];
+    assert_all_like_base(&names.map(|name| (name, (name == "column").then_some(Code::PixelOrder))), TOLERANCE);
+    assert_refused("ambiguous", &["--input-layout"]);
+    for engine in ENGINES {
+        let options = Options { input_layout: Some(Layout::Nchw), ..Options::default() };
+        let (found, _) = try_with("ambiguous", engine, options).expect("told by the user");
+        assert!((r_f(&found) / r_f(&measured("base", engine).0) - 1.0).abs() < TOLERANCE);
+    }
+}
+
+#[test]
+fn what_engines_do_not_know_is_named_with_what_to_do() {
+    assert_refused("custom_op", &["operator MyOp of domain acme", "--custom-ops"]);
+    assert_refused("custom_relu", &["operator Relu of domain acme", "--custom-ops"]);
+    assert_refused("qonnx", &["operator Quant of domain onnx.brevitas", "QONNX", "qonnx_to_qcdq"]);
+    assert_refused("unknown_op", &["NoSuchOperator", "pip install"]);
+    for name in ["too_new_ir", "too_new_opset"] {
+        let refused = try_with(name, Engine::Onnxruntime, Options::default()).map(|_| ());
+        let refused = refused.expect_err("too new").one_line();
+        assert!(refused.contains("99") && refused.contains("pip install -U onnxruntime"), "{refused}");
+        let (found, codes) = measured(name, Engine::Auto);
+        assert_eq!(
+            (found.backend.name.as_str(), codes.first()),
+            ("tract", Some(&Code::OtherEngine)),
+            "{:?}",
+            found.warnings
+        );
+    }
+}
+
+#[test]
+fn a_library_of_operators_must_be_one() {
+    let library = relstab::path::RawPath(path("base"));
+    let options = || Options { custom_ops: vec![library.clone()], ..Options::default() };
+    let refused = try_with("custom_op", Engine::Onnxruntime, options()).map(|_| ()).expect_err("no library").one_line();
+    assert!(refused.contains("--custom-ops") && refused.contains("base.onnx"), "{refused}");
+    let tract = Options { engine: Engine::Tract, ..options() }.validated().expect_err("tract").to_string();
+    assert!(tract.contains("--custom-ops"), "{tract}");
+}
+
+#[test]
+fn weights_in_a_node_are_part_of_the_hash_and_a_file_of_two_networks_is_told() {
+    assert_all_like_base(&[("outside", None)], TOLERANCE);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let copy = |name: &str, to: &str| {
+        std::fs::copy(project("tests/fixtures/hard").join(name), folder.path().join(to)).expect("copied");
+        folder.path().join(to)
+    };
+    let (first, second) = (copy("outside.onnx", "step_1.onnx"), copy("outside.onnx", "step_2.onnx"));
+    let data = copy("outside.bin", "outside.bin");
+    let setup = plan(Engine::Tract, Options::default()).load().expect("a probe set");
+    let read = |path| setup.read(path).expect("a network");
+    let before = read(&first).sha256().to_owned();
+    let told = |model| {
+        let found = setup.measure(model, &mut None, &|_, _| ()).expect("measured");
+        found.warnings.iter().any(|warning| warning.contains("step_1.onnx"))
+    };
+    assert!(!told(read(&first)) && told(read(&second)) && !told(read(&first)));
+    let mut bytes = std::fs::read(&data).expect("read");
+    bytes[7] ^= 1;
+    std::fs::write(&data, &bytes).expect("written");
+    assert_ne!(read(&first).sha256(), before);
+    std::fs::write(&data, vec![0; bytes.len()]).expect("written");
+    let awaited = setup.read(&first).map(|_| ()).expect_err("zeros");
+    assert!(matches!(awaited, Error::Unfinished { .. }), "{awaited}");
+}
+
+#[test]
+fn a_probe_of_floats_fits_a_network_of_bytes_too() {
+    let probe = ProbeSet::open(&project("tests/fixtures/images.npz"), &probe::Options::default()).expect("images");
+    let shape = probe.shape();
+    let mut pixels = vec![0.0; probe.len() * shape.len()];
+    for (index, image) in pixels.chunks_exact_mut(shape.len()).enumerate() {
+        probe.image(index, image);
+    }
+    let floats =
+        ProbeSet::from_nchw(pixels, [probe.len(), shape.channels, shape.height, shape.width], None).expect("floats");
+    let network = backend::open(&path("uint8_input"), shape, &Options { engine: Engine::Tract, ..Options::default() })
+        .expect("opened");
+    let settings = Settings { images: 40, draws: 1, ..Settings::default() };
+    let [bytes, floats] = [probe, floats].map(|set| {
+        let found = measure(&*network, &set.in_steps(1.0, 0.0), &settings, &|_, _| ()).expect("measured");
+        assert!(!found.warnings.iter().any(|warning| warning.contains("0 to 255")), "{:?}", found.warnings);
+        r_f(&found)
+    });
+    assert!((bytes / floats - 1.0).abs() < TOLERANCE, "{bytes} {floats}");
+}
