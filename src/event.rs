@@ -226,6 +226,9 @@ pub struct Timing {
     pub perturb_s: f64,
     /// In the network, and in the graph that perturbs images before it.
     pub inference_s: f64,
+    /// Looking for findings, other preprocessings among them where the error was suspicious.
+    #[serde(default)]
+    pub findings_s: f64,
     /// Images that went through the network.
     pub passes: u64,
     /// Those of them that an ONNX graph perturbed where the network computes.

@@ -175,11 +175,13 @@ impl Parts<'_> {
         let headline = self.stabilities.get(self.settings.estimator);
         let is_classifier = network.output.coordinates.are_classes();
         let scores = scores(&self.passes.tallies, network.outputs(), self.passes.draws).filter(|_| is_classifier);
+        let looking = Instant::now();
         let facts = facts::gather(self.network, self.probe, self.perturber, answers)?;
         let mut findings = notices(network, self.probe, self.perturber);
         findings.extend(self.passes.note.iter().map(|text| Finding::new(Code::Perturbation, text.clone())));
         findings.extend(notes);
         findings.extend(findings::of_network(&facts, answers));
+        let findings_s = looking.elapsed().as_secs_f64();
         let r_f = headline.r_f.as_ref().ok().copied();
         let displacements = &self.passes.displacements;
         let mean_square = displacements.iter().map(|d| d.mean_square_px).sum::<f64>() / displacements.len() as f64;
@@ -235,6 +237,7 @@ impl Parts<'_> {
                 total_s: started.elapsed().as_secs_f64(),
                 perturb_s: self.passes.times.perturb.as_secs_f64(),
                 inference_s: self.passes.times.inference.as_secs_f64(),
+                findings_s,
                 passes: self.passes.count,
                 perturbed_on_provider: self.passes.times.on_provider,
                 batch: self.passes.batch,
@@ -244,9 +247,12 @@ impl Parts<'_> {
         };
         settle_prediction(&mut measurement, law);
         if is_suspicious(&measurement) {
+            let trying = Instant::now();
             let found = facts::preprocessing(self.network, self.probe, self.perturber, (&facts.images, answers))?;
             measurement.warnings.extend(found.iter().map(|finding| finding.text.clone()));
             measurement.findings.extend(found);
+            measurement.timing.findings_s += trying.elapsed().as_secs_f64();
+            measurement.timing.total_s = started.elapsed().as_secs_f64();
         }
         Ok(measurement)
     }
