@@ -122,5 +122,5 @@ fn a_daemon_sets_them_aside_at_once_and_waits_for_what_may_become_a_network() {
     let mut measured: Vec<_> = (0..3).map(|_| name_of(&client.next_of("measured"))).collect();
     measured.sort();
     assert_eq!(measured, ["cut.onnx", "cut.onnx.gz", "zip.onnx"]);
-    eventually("two are waited for", || client.ask(&json!({"type": "status"}))["runs"][0]["pending"] == 2);
+    eventually("two are waited for", || daemon.client().ask(&json!({"type": "status"}))["runs"][0]["pending"] == 2);
 }
