@@ -113,8 +113,7 @@ fn a_daemon_sets_them_aside_at_once_and_waits_for_what_may_become_a_network() {
         assert!(event["type"] == "failed" && reason.contains(what) && reason.contains(next), "{event}");
     }
     place.put("step_7.onnx.gz", &packed(&network("seven")));
-    let event = client.next_of("measured");
-    assert_eq!((name_of(&event).as_str(), &event["measurement"]["metadata"]["step"]), ("step_7.onnx.gz", &json!(7)));
+    assert_eq!(name_of(&client.next_of("measured")), "step_7.onnx.gz");
     // Those that wait are taken when they are whole; one that was set aside is, too.
     fs::write(place.run().join("cut.onnx"), &whole).expect("written");
     fs::write(place.run().join("cut.onnx.gz"), &archive).expect("written");
