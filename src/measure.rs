@@ -131,7 +131,8 @@ fn run(
     loop {
         let set = probe.prefix(used.images);
         let passes = passes::run(network, &set, &perturber, used.draws, progress)?;
-        let stabilities = record::statistics(&passes.output, passes.draws, &set, settings.seed)?;
+        let bootstrap = record::bootstrap(&set, settings.seed)?;
+        let stabilities = record::statistics(&passes.output, passes.draws, &bootstrap)?;
         if let (Some(target), Ok(r_f)) = (settings.precision, stabilities.get(settings.estimator).r_f.as_ref()) {
             let width = r_f.relative_half_width();
             if width > target && used.images < probe.len() {
@@ -153,8 +154,14 @@ fn run(
             }
         }
         let given = network.network().layers.iter().zip(&passes.layers);
-        let inner = given.map(|(tensor, outputs)| Layer::inner(tensor, outputs, &set, &used)).collect::<Result<_>>()?;
-        let parts = record::Parts { network, probe: &set, settings: &used, perturber: &perturber, passes, stabilities };
+        let inner =
+            given.map(|(tensor, outputs)| Layer::inner(tensor, outputs, &used, &bootstrap)).collect::<Result<_>>()?;
+        let output = &network.network().output.coordinates;
+        let scores = (output.are_classes() && output.len() > 1)
+            .then(|| scores::scores(&passes.tallies, passes.draws, &bootstrap))
+            .transpose()?;
+        let parts =
+            record::Parts { network, probe: &set, settings: &used, perturber: &perturber, passes, scores, stabilities };
         return Ok((inner, parts.into_measurement(&law, warnings, started)));
     }
 }

@@ -263,7 +263,7 @@ impl Gate {
 
 fn without_replicates(mut model: Checked) -> Checked {
     if let Some(measurement) = &mut model.measurement {
-        measurement.replicates_log_r_f = None;
+        measurement.forget_replicates();
     }
     model
 }

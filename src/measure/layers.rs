@@ -7,7 +7,7 @@ use super::record::{readings, statistics, undefined};
 use super::{MAX_DRAWS, Progress, Settings, run};
 use crate::backend::{Backend, Network, Output};
 use crate::error::Result;
-use crate::estimate::{Estimate, Stability};
+use crate::estimate::{Bootstrap, Estimate, Stability};
 use crate::event::{Measurement, Readings, Undefined};
 use crate::probe::ProbeSet;
 
@@ -52,7 +52,7 @@ pub struct Layer {
 }
 
 impl Layers {
-    pub(super) fn new(network: &Network, inner: Vec<Layer>, measurement: Measurement) -> Self {
+    pub(super) fn new(network: &Network, inner: Vec<Layer>, mut measurement: Measurement) -> Self {
         let output = Layer {
             r_f: measurement.r_f,
             undefined: measurement.undefined.clone(),
@@ -62,7 +62,7 @@ impl Layers {
             ..Layer::of(&network.output)
         };
         let layers = inner.into_iter().chain([output]).collect();
-        let measurement = Measurement { replicates_log_r_f: None, ..measurement };
+        measurement.forget_replicates();
         Self { schema: SCHEMA.to_owned(), measurement, layers }
     }
 }
@@ -86,14 +86,19 @@ impl Layer {
     }
 
     /// A layer before the output, which may be sound where this is NaN or infinite.
-    pub(super) fn inner(tensor: &Output, outputs: &Outputs, probe: &ProbeSet, settings: &Settings) -> Result<Self> {
+    pub(super) fn inner(
+        tensor: &Output,
+        outputs: &Outputs,
+        settings: &Settings,
+        bootstrap: &Bootstrap,
+    ) -> Result<Self> {
         let layer = Self::of(tensor);
         let faults = outputs.faults.iter().flatten().count();
         if faults > 0 {
-            let reason = format!("NaN or infinity for {faults} of {} images", probe.len());
+            let reason = format!("NaN or infinity for {faults} of {} images", outputs.faults.len());
             return Ok(Self { undefined: Some(Undefined { reason }), ..layer });
         }
-        let stabilities = statistics(outputs, settings.draws as usize, probe, settings.seed)?;
+        let stabilities = statistics(outputs, settings.draws as usize, bootstrap)?;
         let Stability { d_f, g_f, r_f, .. } = stabilities.get(settings.estimator);
         Ok(Self {
             r_f: r_f.as_ref().ok().copied(),
