@@ -7,13 +7,12 @@ use sha2::{Digest, Sha256};
 use super::facts;
 use super::outputs::Outputs;
 use super::passes::Passes;
-use super::scores::scores;
 use super::settings::{ChosenLaw, Settings};
 use crate::backend::{Backend, Network, Notice, NoticeCode};
 use crate::error::{Error, Result};
-use crate::estimate::{self, Estimate, Estimator, Resampling, Responses, Stabilities, Stability, stabilities};
+use crate::estimate::{self, Bootstrap, Estimate, Estimator, Resampling, Responses, Stabilities, Stability};
 use crate::event::{
-    Answers, Code, Finding, MEASUREMENT_SCHEMA, Measurement, Model, Probe, Reading, Readings,
+    Answers, Code, Finding, MEASUREMENT_SCHEMA, Measurement, Model, Probe, Reading, Readings, Scores,
     Settings as SettingsRecord, Severity, Timing, Undefined,
 };
 use crate::findings;
@@ -137,20 +136,24 @@ fn speaks_of(law: &Law, outputs: usize) -> bool {
     outputs == 0 || outputs == law.classes || (outputs == 1 && law.classes == 2)
 }
 
-/// All readings of a tensor with their intervals; resamples depend only on the probe set and the seed.
-pub(super) fn statistics(outputs: &Outputs, draws: usize, probe: &ProbeSet, seed: u64) -> Result<Stabilities> {
+/// The resamples of a measurement's images; they depend only on the probe set and the seed.
+pub(super) fn bootstrap(probe: &ProbeSet, seed: u64) -> Result<Bootstrap> {
     let mut hash = Sha256::new_with_prefix(probe.sha256());
     hash.update(seed.to_le_bytes());
     let seed = hash.finalize().first_chunk().map_or(seed, |bytes| u64::from_le_bytes(*bytes));
-    let responses = Responses {
-        images: probe.len(),
+    Bootstrap::new(probe.len(), &Resampling { seed, ..Resampling::default() })
+}
+
+/// All readings of a tensor with their intervals.
+pub(super) fn statistics(outputs: &Outputs, draws: usize, bootstrap: &Bootstrap) -> Result<Stabilities> {
+    bootstrap.stabilities(&Responses {
+        images: outputs.faults.len(),
         draws,
         outputs: outputs.coordinates,
         clean: &outputs.clean,
         deformed: &outputs.deformed,
         noisy: &outputs.noisy,
-    };
-    stabilities(&responses, &Resampling { seed, ..Resampling::default() })
+    })
 }
 
 /// Everything a record is made from.
@@ -160,6 +163,8 @@ pub(super) struct Parts<'a> {
     pub settings: &'a Settings,
     pub perturber: &'a Perturber,
     pub passes: Passes,
+    /// Of a classifier, with the replicates of its effective invariance.
+    pub scores: Option<(Scores, Option<Vec<f32>>)>,
     pub stabilities: Stabilities,
 }
 
@@ -174,7 +179,6 @@ impl Parts<'_> {
         let network = self.network.network();
         let headline = self.stabilities.get(self.settings.estimator);
         let is_classifier = network.output.coordinates.are_classes();
-        let scores = scores(&self.passes.tallies, network.outputs(), self.passes.draws).filter(|_| is_classifier);
         let looking = Instant::now();
         let facts = facts::gather(self.network, self.probe, self.perturber, answers)?;
         let mut findings = notices(network, self.probe, self.perturber);
@@ -188,6 +192,8 @@ impl Parts<'_> {
         let folds = displacements.iter().filter(|d| d.folds).count();
         let normalisation = self.probe.normalisation();
         let shape = self.probe.shape();
+        let (scores, replicates_invariance) =
+            self.scores.map_or((None, None), |(scores, replicates)| (Some(scores), replicates));
         let mut measurement = Measurement {
             schema: MEASUREMENT_SCHEMA.to_owned(),
             model: Model {
@@ -228,6 +234,7 @@ impl Parts<'_> {
             estimators: readings(&self.stabilities),
             prediction: None,
             replicates_log_r_f: Some(headline.replicates_log_r_f.clone()),
+            replicates_invariance,
             scores,
             probe_error: findings::error(answers),
             displacement_rms_px: mean_square.sqrt(),
