@@ -176,7 +176,7 @@ fn page(counts: &Counts) {
     const DATA: [&str; 2] = ["/api/runs", "/api/series"];
     let place = Place::new();
     let mut record = record();
-    record.replicates_log_r_f = None;
+    record.forget_replicates();
     fill(&place, "/gone/run0", &record, counts.charted);
     multiply(&place, 100);
     let (_daemon, address) = http::start(&place, &[]);

@@ -24,14 +24,19 @@ fn main() {
         let open = |engine| backend::open(&path, shape, &Options { engine, ..Options::default() }).unwrap();
         let onnxruntime = open(Engine::Onnxruntime);
         let settings = Settings { images, draws: draws as u32, ..Settings::default() };
-        let (mut bare, mut whole) = (f64::INFINITY, f64::INFINITY);
+        let (mut bare, mut whole, mut findings) = (f64::INFINITY, f64::INFINITY, 0.0);
         for _ in 0..ROUNDS {
             bare = bare.min(inference(&*onnxruntime, &probe, images * (1 + 2 * draws)));
             let started = Instant::now();
-            measure(&*onnxruntime, &probe, &settings, &|_, _| ()).unwrap();
+            let measured = measure(&*onnxruntime, &probe, &settings, &|_, _| ()).unwrap();
             whole = whole.min(started.elapsed().as_secs_f64());
+            findings = measured.timing.findings_s / measured.timing.total_s;
         }
-        println!("{name:<14} bare {bare:7.2} s   measure {whole:7.2} s   ratio {:.3}", whole / bare);
+        println!(
+            "{name:<14} bare {bare:7.2} s   measure {whole:7.2} s   ratio {:.3}   findings {:.2}%",
+            whole / bare,
+            100.0 * findings
+        );
         let tract = open(Engine::Tract);
         let passes = images.min(100);
         let times = [&onnxruntime, &tract].map(|backend| {

@@ -3,6 +3,7 @@
 //! Pure functions over arrays. Every interval resamples whole images: all draws of an image move together, and
 //! numerator, denominator and pair normaliser of one resample share its weights. Definitions: arXiv:2105.02468, section 2.
 
+mod bootstrap;
 mod compare;
 mod interval;
 mod lanes;
@@ -17,11 +18,12 @@ mod stability;
 mod tests;
 mod weights;
 
+pub use bootstrap::{Bootstrap, Mean, stabilities};
 pub use compare::{Comparison, compare};
 pub use interval::{Estimate, LOG_LIMIT, Resampling};
 pub use pairs::MAX_PAIRS;
 pub use responses::Responses;
-pub use stability::{Stabilities, Stability, Undefined, stabilities};
+pub use stability::{Stabilities, Stability, Undefined};
 
 /// What 'typical' means in the definitions of `D_f` and `G_f`.
 #[derive(

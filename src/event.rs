@@ -53,6 +53,9 @@ pub struct Measurement {
     /// Bootstrap replicates of log `R_f`; pair up with those of any measurement on the same probe set and seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicates_log_r_f: Option<Vec<f32>>,
+    /// Bootstrap replicates of the effective invariance under deformation, from the same resamples as those of log `R_f`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicates_invariance: Option<Vec<f32>>,
     /// How sure the network is and how often it stays with its answer; null for a single output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scores: Option<Scores>,
@@ -85,6 +88,12 @@ impl Measurement {
         }
         told.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         told
+    }
+
+    /// Leaves out the bootstrap replicates, which readers of one record have no use for.
+    pub fn forget_replicates(&mut self) {
+        self.replicates_log_r_f = None;
+        self.replicates_invariance = None;
     }
 }
 
@@ -173,6 +182,13 @@ pub struct Scores {
     pub confidence: Confidence,
     /// Share of changed images whose predicted class is that of the clean one.
     pub agreement: Agreement,
+    /// Effective invariance; null in records of earlier versions.
+    #[serde(default)]
+    pub invariance: Option<Invariance>,
+    /// How many classes it answers with: exponential of the entropy of the predicted classes' shares of the probe images, 1 where it
+    /// gives all the same; null in records of earlier versions.
+    #[serde(default)]
+    pub classes: Option<f64>,
 }
 
 /// Average confidence.
@@ -193,6 +209,16 @@ pub struct Agreement {
     pub deformed: f64,
     /// Under noise of the same norm.
     pub noisy: f64,
+}
+
+/// Effective invariance (arXiv:2207.07065): 0 where clean and changed image get different classes, else the root of the product of
+/// both confidences; its mean. Like confidence, it depends on the scale of the logits.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Invariance {
+    /// Under deformation.
+    pub deformed: Estimate,
+    /// Under noise of the same norm.
+    pub noisy: Estimate,
 }
 
 /// `D_f`, `G_f` and `R_f` under each reading of "typical".
@@ -226,6 +252,9 @@ pub struct Timing {
     pub perturb_s: f64,
     /// In the network, and in the graph that perturbs images before it.
     pub inference_s: f64,
+    /// Looking for findings, other preprocessings among them where the error was suspicious.
+    #[serde(default)]
+    pub findings_s: f64,
     /// Images that went through the network.
     pub passes: u64,
     /// Those of them that an ONNX graph perturbed where the network computes.

@@ -23,6 +23,7 @@ use std::time::Instant;
 
 use crate::backend::{Backend, Network};
 use crate::error::{Error, Result};
+use crate::estimate::Bootstrap;
 use crate::event::{Answers, Code, Finding, Measurement};
 use crate::findings;
 use crate::perturb::{Deformation, Perturber};
@@ -78,13 +79,13 @@ struct Measured<T> {
     answers: Answers,
 }
 
-/// As [`measure`], and what `besides` makes of the same passes, their images and the settings they came to.
+/// As [`measure`], and what `besides` makes of the same passes, the settings they came to and their resamples.
 fn run<T>(
     network: &dyn Backend,
     probe: &ProbeSet,
     settings: &Settings,
     progress: Progress,
-    besides: impl FnOnce(&Passes, &ProbeSet, &Settings) -> Result<T>,
+    besides: impl FnOnce(&Passes, &Settings, &Bootstrap) -> Result<T>,
 ) -> Result<Measured<T>> {
     let started = Instant::now();
     validate(network, probe, settings)?;
@@ -111,7 +112,8 @@ fn run<T>(
     loop {
         let set = probe.prefix(used.images);
         let mut passes = passes::run(network, &set, &perturber, used.draws, progress)?;
-        let stabilities = record::statistics(&passes.output, passes.draws, &set, settings.seed)?;
+        let bootstrap = record::bootstrap(&set, settings.seed)?;
+        let stabilities = record::statistics(&passes.output, passes.draws, &bootstrap)?;
         if let (Some(target), Ok(r_f)) = (settings.precision, stabilities.get(settings.estimator).r_f.as_ref()) {
             let width = r_f.relative_half_width();
             if width > target && used.images < probe.len() {
@@ -133,10 +135,15 @@ fn run<T>(
                 notes.push(Finding::new(Code::Perturbation, text));
             }
         }
-        let besides = besides(&passes, &set, &used)?;
+        let besides = besides(&passes, &used, &bootstrap)?;
+        let output = &network.network().output.coordinates;
+        let scores = (output.are_classes() && output.len() > 1)
+            .then(|| scores::scores(&passes.tallies, passes.draws, &bootstrap))
+            .transpose()?;
         let clean = std::mem::take(&mut passes.output.clean);
         let answers = answers(network.network(), &set, clean, &passes.tallies);
-        let parts = record::Parts { network, probe: &set, settings: &used, perturber: &perturber, passes, stabilities };
+        let parts =
+            record::Parts { network, probe: &set, settings: &used, perturber: &perturber, passes, scores, stabilities };
         let measurement = parts.into_measurement(&law, notes, &answers, started)?;
         return Ok(Measured { besides, measurement, answers });
     }

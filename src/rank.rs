@@ -62,7 +62,7 @@ impl Ranking {
         let (places, pairs) = ranked(measurements, level)?;
         let models = places.into_iter().map(|place| {
             let mut measurement = measurements[place.index].clone();
-            measurement.replicates_log_r_f = None;
+            measurement.forget_replicates();
             Ranked { rank: place.rank, measurement }
         });
         Ok(Self { schema: SCHEMA.to_owned(), models: models.collect(), pairs })

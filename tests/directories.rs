@@ -54,11 +54,11 @@ fn folders_of_steps_are_known_by_their_whole_names() {
     }
     put(&place, "ckpt-1e4.5/model.onnx");
     put(&place, "tmp-checkpoint-7/model.onnx");
-    put(&place, "max_step_5000_seed0/model.onnx");
+    put(&place, "epoch50_lr0.1/model.onnx");
     let (measured, said) = once(&place, &[]);
     let found: Vec<_> = measured.iter().map(|(_, path, step)| (path.trim_end_matches("/model.onnx"), *step)).collect();
     assert_eq!(found, names.map(|(name, step)| (name, Some(step))));
-    assert!(said.contains("max_step_5000_seed0") && said.contains("--recursive"), "{said}");
+    assert!(said.contains("epoch50_lr0.1") && said.contains("--recursive"), "{said}");
 }
 
 #[test]

@@ -67,7 +67,12 @@ def test_r_f_is_that_of_the_frameworks_own_passes(trained: nn.Module, digits: Di
     scores = measured.raw["scores"]
     for kind, shown in (("deformed", perturbed.deformed), ("noisy", perturbed.noisy)):
         logits = torch.from_numpy(torch_forward(trained)(shown.reshape(-1, 1, 8, 8)))
-        classes = torch.from_numpy(torch_forward(trained)(perturbed.images)).argmax(1).repeat_interleave(3)
+        clean = torch.from_numpy(torch_forward(trained)(perturbed.images)).repeat_interleave(3, 0)
+        classes, same = clean.argmax(1), clean.argmax(1) == logits.argmax(1)
+        both = (clean.softmax(1).amax(1) * logits.softmax(1).amax(1)).sqrt()
+        invariance = scores["invariance"][kind]
+        assert invariance["value"] == pytest.approx(float((both * same).mean()), rel=1e-4)
+        assert invariance["low"] < invariance["value"] < invariance["high"]
         assert scores["confidence"][kind] == pytest.approx(float(logits.softmax(1).amax(1).mean()), rel=1e-4)
         assert scores["agreement"][kind] == pytest.approx(float((logits.argmax(1) == classes).float().mean()))
     moved = numpy.linalg.norm((perturbed.deformed - perturbed.images[:, None]).reshape(150, 3, -1), axis=2)

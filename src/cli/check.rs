@@ -113,7 +113,7 @@ fn baseline(args: &Args, has_labels: bool) -> Result<Option<Baseline>> {
 
 fn without_replicates(mut model: Checked) -> Checked {
     if let Some(measurement) = &mut model.measurement {
-        measurement.replicates_log_r_f = None;
+        measurement.forget_replicates();
     }
     model
 }

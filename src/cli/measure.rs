@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     let mut measurement = with_progress(|progress| opened.measure(&mut None, progress))?;
     if !args.replicates {
-        measurement.replicates_log_r_f = None;
+        measurement.forget_replicates();
     }
     match args.shared.format {
         Format::Text => print(&report::text(&measurement))?,

@@ -91,7 +91,7 @@ impl Stream {
     fn measure(&mut self, path: &Path, seq: u64) -> Result<bool> {
         let kind = match measure_file(&self.setup, path, &mut self.resolved) {
             Ok(mut measurement) => {
-                measurement.replicates_log_r_f = None;
+                measurement.forget_replicates();
                 Kind::Measured { measurement: Box::new(measurement) }
             }
             Err(error) if error.reach() == Reach::Checkpoint => {

@@ -25,9 +25,6 @@ impl Responses<'_> {
     /// Checks shapes and values, once, so that the estimators need not.
     pub(super) fn validate(&self) -> Result<()> {
         let Self { images, draws, outputs, .. } = *self;
-        if images < 2 || u32::try_from(images).is_err() {
-            return Err(Error::setting("images", "2 or more (below 2^32)", images));
-        }
         if draws == 0 || outputs == 0 {
             let found = format!("{draws} draws of {outputs} outputs");
             return Err(Error::setting("responses", "at least one draw and one output", found));

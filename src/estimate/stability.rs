@@ -1,7 +1,5 @@
 //! Deformation, noise and pair normaliser put together into `D_f`, `G_f` and `R_f`.
 
-use crate::error::Result;
-
 use super::Estimator;
 use super::interval::{Estimate, Resampling, log_ratio, log_ratios};
 use super::normaliser::Normaliser;
@@ -88,24 +86,15 @@ impl Stabilities {
     }
 }
 
-/// Stabilities in all three readings with percentile intervals over resampled images.
-///
-/// `D_f`, `G_f`, `R_f`: definitions of arXiv:2105.02468, section 2. The result does not depend on the number of threads.
-///
-/// # Errors
-/// `Setting` names fewer than two images, an array of the wrong length or with values that cannot be, a level outside
-/// (0, 1), and zero resamples. A network that does not react to noise is no error but an `Undefined` `r_f`.
-pub fn stabilities(responses: &Responses<'_>, resampling: &Resampling) -> Result<Stabilities> {
-    responses.validate()?;
-    resampling.validate()?;
+/// From sound responses and the weights of all their images.
+pub(super) fn of_resamples(responses: &Responses<'_>, weights: &Weights, resampling: &Resampling) -> Stabilities {
     let Responses { images, outputs, .. } = *responses;
-    let weights = Weights::new(images, resampling.resamples, resampling.seed);
     let (normaliser, (deformed, noisy)) = rayon::join(
-        || Normaliser::new(responses.clean, &weights, resampling.seed),
+        || Normaliser::new(responses.clean, weights, resampling.seed),
         || {
             rayon::join(
-                || readings(responses.deformed, outputs, &weights),
-                || readings(responses.noisy, outputs, &weights),
+                || readings(responses.deformed, outputs, weights),
+                || readings(responses.noisy, outputs, weights),
             )
         },
     );
@@ -115,13 +104,13 @@ pub fn stabilities(responses: &Responses<'_>, resampling: &Resampling) -> Result
         let zero = Undefined::ZeroNoise { still, measurements };
         stability(&deformed.all[reading], &noise[reading], pairs, zero, resampling)
     };
-    Ok(Stabilities {
+    Stabilities {
         coordinate_median: stability(0, &normaliser.median),
         median: stability(1, &normaliser.median),
         mean: stability(2, &normaliser.mean),
         pair_median: normaliser.median.point,
         pair_mean: normaliser.mean.point,
-    })
+    }
 }
 
 fn stability(

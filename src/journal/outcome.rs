@@ -179,6 +179,7 @@ fn annotation_key(checkpoint: &CheckpointName) -> String {
 fn measured(tx: &Writer, job: &Job, settings: &str, measurement: &Measurement) -> rusqlite::Result<Option<f64>> {
     let mut record = measurement.clone();
     let replicates = record.replicates_log_r_f.take().unwrap_or_default();
+    record.forget_replicates();
     let text = path::text(&job.path);
     let told = "SELECT val_error FROM annotations WHERE run = ?1 AND checkpoint IN (?2, ?3) LIMIT 1";
     let keys = (

@@ -8,7 +8,7 @@ use super::settings::{MAX_DRAWS, Settings};
 use super::{Measured, Progress, run};
 use crate::backend::{Backend, Network, Output};
 use crate::error::Result;
-use crate::estimate::{Estimate, Stability};
+use crate::estimate::{Bootstrap, Estimate, Stability};
 use crate::event::{Measurement, Readings, Undefined};
 use crate::probe::ProbeSet;
 
@@ -53,7 +53,7 @@ pub struct Layer {
 }
 
 impl Layers {
-    fn new(network: &Network, inner: Vec<Layer>, measurement: Measurement) -> Self {
+    fn new(network: &Network, inner: Vec<Layer>, mut measurement: Measurement) -> Self {
         let output = Layer {
             r_f: measurement.r_f,
             undefined: measurement.undefined.clone(),
@@ -63,7 +63,7 @@ impl Layers {
             ..Layer::of(&network.output)
         };
         let layers = inner.into_iter().chain([output]).collect();
-        let measurement = Measurement { replicates_log_r_f: None, ..measurement };
+        measurement.forget_replicates();
         Self { schema: SCHEMA.to_owned(), measurement, layers }
     }
 }
@@ -87,14 +87,14 @@ impl Layer {
     }
 
     /// A layer before the output, which may be sound where this is NaN or infinite.
-    fn inner(tensor: &Output, outputs: &Outputs, probe: &ProbeSet, settings: &Settings) -> Result<Self> {
+    fn inner(tensor: &Output, outputs: &Outputs, settings: &Settings, bootstrap: &Bootstrap) -> Result<Self> {
         let layer = Self::of(tensor);
         let faults = outputs.faults.iter().flatten().count();
         if faults > 0 {
-            let reason = format!("NaN or infinity for {faults} of {} images", probe.len());
+            let reason = format!("NaN or infinity for {faults} of {} images", outputs.faults.len());
             return Ok(Self { undefined: Some(Undefined { reason }), ..layer });
         }
-        let stabilities = statistics(outputs, settings.draws as usize, probe, settings.seed)?;
+        let stabilities = statistics(outputs, settings.draws as usize, bootstrap)?;
         let Stability { d_f, g_f, r_f, .. } = stabilities.get(settings.estimator);
         Ok(Self {
             r_f: r_f.as_ref().ok().copied(),
@@ -113,9 +113,9 @@ impl Layer {
 /// As [`measure`](super::measure). A layer that is not finite, or does not move under noise, is no error: the record says why.
 pub fn layers(network: &dyn Backend, probe: &ProbeSet, settings: &Settings, progress: Progress) -> Result<Layers> {
     let opened = network.network();
-    let measured = run(network, probe, settings, progress, |passes, probe, settings| {
+    let measured = run(network, probe, settings, progress, |passes, settings, bootstrap| {
         let given = opened.layers.iter().zip(&passes.layers);
-        given.map(|(tensor, outputs)| Layer::inner(tensor, outputs, probe, settings)).collect()
+        given.map(|(tensor, outputs)| Layer::inner(tensor, outputs, settings, bootstrap)).collect()
     })?;
     let Measured { besides: inner, measurement, .. } = measured;
     Ok(Layers::new(opened, inner, measurement))

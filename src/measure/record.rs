@@ -7,13 +7,12 @@ use sha2::{Digest, Sha256};
 use super::facts;
 use super::outputs::Outputs;
 use super::passes::Passes;
-use super::scores::scores;
 use super::settings::{ChosenLaw, Settings};
 use crate::backend::{Backend, Network, Notice, NoticeCode};
 use crate::error::{Error, Result};
-use crate::estimate::{self, Estimate, Estimator, Resampling, Responses, Stabilities, Stability, stabilities};
+use crate::estimate::{self, Bootstrap, Estimate, Estimator, Resampling, Responses, Stabilities, Stability};
 use crate::event::{
-    Answers, Code, Finding, MEASUREMENT_SCHEMA, Measurement, Model, Probe, Reading, Readings,
+    Answers, Code, Finding, MEASUREMENT_SCHEMA, Measurement, Model, Probe, Reading, Readings, Scores,
     Settings as SettingsRecord, Severity, Timing, Undefined,
 };
 use crate::findings;
@@ -137,20 +136,24 @@ fn speaks_of(law: &Law, outputs: usize) -> bool {
     outputs == 0 || outputs == law.classes || (outputs == 1 && law.classes == 2)
 }
 
-/// All readings of a tensor with their intervals; resamples depend only on the probe set and the seed.
-pub(super) fn statistics(outputs: &Outputs, draws: usize, probe: &ProbeSet, seed: u64) -> Result<Stabilities> {
+/// The resamples of a measurement's images; they depend only on the probe set and the seed.
+pub(super) fn bootstrap(probe: &ProbeSet, seed: u64) -> Result<Bootstrap> {
     let mut hash = Sha256::new_with_prefix(probe.sha256());
     hash.update(seed.to_le_bytes());
     let seed = hash.finalize().first_chunk().map_or(seed, |bytes| u64::from_le_bytes(*bytes));
-    let responses = Responses {
-        images: probe.len(),
+    Bootstrap::new(probe.len(), &Resampling { seed, ..Resampling::default() })
+}
+
+/// All readings of a tensor with their intervals.
+pub(super) fn statistics(outputs: &Outputs, draws: usize, bootstrap: &Bootstrap) -> Result<Stabilities> {
+    bootstrap.stabilities(&Responses {
+        images: outputs.faults.len(),
         draws,
         outputs: outputs.coordinates,
         clean: &outputs.clean,
         deformed: &outputs.deformed,
         noisy: &outputs.noisy,
-    };
-    stabilities(&responses, &Resampling { seed, ..Resampling::default() })
+    })
 }
 
 /// Everything a record is made from.
@@ -160,6 +163,8 @@ pub(super) struct Parts<'a> {
     pub settings: &'a Settings,
     pub perturber: &'a Perturber,
     pub passes: Passes,
+    /// Of a classifier, with the replicates of its effective invariance.
+    pub scores: Option<(Scores, Option<Vec<f32>>)>,
     pub stabilities: Stabilities,
 }
 
@@ -174,18 +179,21 @@ impl Parts<'_> {
         let network = self.network.network();
         let headline = self.stabilities.get(self.settings.estimator);
         let is_classifier = network.output.coordinates.are_classes();
-        let scores = scores(&self.passes.tallies, network.outputs(), self.passes.draws).filter(|_| is_classifier);
+        let looking = Instant::now();
         let facts = facts::gather(self.network, self.probe, self.perturber, answers)?;
         let mut findings = notices(network, self.probe, self.perturber);
         findings.extend(self.passes.note.iter().map(|text| Finding::new(Code::Perturbation, text.clone())));
         findings.extend(notes);
         findings.extend(findings::of_network(&facts, answers));
+        let findings_s = looking.elapsed().as_secs_f64();
         let r_f = headline.r_f.as_ref().ok().copied();
         let displacements = &self.passes.displacements;
         let mean_square = displacements.iter().map(|d| d.mean_square_px).sum::<f64>() / displacements.len() as f64;
         let folds = displacements.iter().filter(|d| d.folds).count();
         let normalisation = self.probe.normalisation();
         let shape = self.probe.shape();
+        let (scores, replicates_invariance) =
+            self.scores.map_or((None, None), |(scores, replicates)| (Some(scores), replicates));
         let mut measurement = Measurement {
             schema: MEASUREMENT_SCHEMA.to_owned(),
             model: Model {
@@ -226,6 +234,7 @@ impl Parts<'_> {
             estimators: readings(&self.stabilities),
             prediction: None,
             replicates_log_r_f: Some(headline.replicates_log_r_f.clone()),
+            replicates_invariance,
             scores,
             probe_error: findings::error(answers),
             displacement_rms_px: mean_square.sqrt(),
@@ -235,6 +244,7 @@ impl Parts<'_> {
                 total_s: started.elapsed().as_secs_f64(),
                 perturb_s: self.passes.times.perturb.as_secs_f64(),
                 inference_s: self.passes.times.inference.as_secs_f64(),
+                findings_s,
                 passes: self.passes.count,
                 perturbed_on_provider: self.passes.times.on_provider,
                 batch: self.passes.batch,
@@ -244,9 +254,12 @@ impl Parts<'_> {
         };
         settle_prediction(&mut measurement, law);
         if is_suspicious(&measurement) {
+            let trying = Instant::now();
             let found = facts::preprocessing(self.network, self.probe, self.perturber, (&facts.images, answers))?;
             measurement.warnings.extend(found.iter().map(|finding| finding.text.clone()));
             measurement.findings.extend(found);
+            measurement.timing.findings_s += trying.elapsed().as_secs_f64();
+            measurement.timing.total_s = started.elapsed().as_secs_f64();
         }
         Ok(measurement)
     }

@@ -1,21 +1,42 @@
-//! What else the passes tell of a classifier without labels: how sure it is, and how often it stays with its answer.
+//! What else the passes tell of a classifier without labels: how sure it is, how often it stays with its answer, and both at once.
 
 use super::outputs::Changed;
-use crate::event::{Agreement, Confidence, Scores};
+use crate::error::Result;
+use crate::estimate::{Bootstrap, Mean};
+use crate::event::{Agreement, Confidence, Invariance, Scores};
 
 /// One image's share: of its clean pass, and summed over its draws, deformed and noisy.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Tally {
     class: usize,
+    agreeing: [u32; 2],
+    /// By what its outputs may be.
+    sums: [Sums; 2],
+    /// Whether all of its outputs lie in [0, 1], and whether they sum to one as well.
+    bounded: bool,
+    summing: bool,
+}
+
+/// What outputs may be, and in `Tally::sums`.
+#[derive(Clone, Copy)]
+enum Kind {
+    Logits,
+    /// The graph ends with a softmax that it does not show.
+    Probabilities,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
     clean: f32,
     changed: [f32; 2],
-    agreeing: [u32; 2],
+    invariance: [f32; 2],
 }
 
 impl Tally {
     pub fn clean(outputs: &[f32]) -> Self {
-        let (class, clean) = answer(outputs);
-        Self { class, clean, ..Self::default() }
+        let Answer { class, confidence, bounded, summing } = Answer::of(outputs);
+        let sums = confidence.map(|clean| Sums { clean, ..Sums::default() });
+        Self { class, sums, bounded, summing, ..Self::default() }
     }
 
     /// The class of the clean image.
@@ -24,45 +45,114 @@ impl Tally {
     }
 
     pub fn add(&mut self, kind: Changed, outputs: &[f32]) {
-        let (class, confidence) = answer(outputs);
-        self.changed[kind as usize] += confidence;
+        let Answer { class, confidence, bounded, summing } = Answer::of(outputs);
+        (self.bounded, self.summing) = (self.bounded && bounded, self.summing && summing);
         self.agreeing[kind as usize] += u32::from(class == self.class);
+        for (sums, confidence) in self.sums.iter_mut().zip(confidence) {
+            sums.changed[kind as usize] += confidence;
+            if class == self.class {
+                sums.invariance[kind as usize] += (sums.clean * confidence).sqrt();
+            }
+        }
     }
 }
 
-/// Means over images and draws; `None` for a network of one output.
-pub(super) fn scores(tallies: &[Tally], outputs: usize, draws: usize) -> Option<Scores> {
-    if outputs < 2 || draws == 0 {
-        return None;
-    }
+/// Means over images and draws, and the replicates of the effective invariance under deformation; that is for classes that exclude
+/// each other, so not for outputs in [0, 1] that do not sum to one.
+///
+/// # Errors
+/// As [`Bootstrap::mean`].
+pub(super) fn scores(tallies: &[Tally], draws: usize, bootstrap: &Bootstrap) -> Result<(Scores, Option<Vec<f32>>)> {
     let mean = |value: &dyn Fn(&Tally) -> f64, each: usize| {
         tallies.iter().map(value).sum::<f64>() / (tallies.len() * each) as f64
     };
     let [deformed, noisy] = [Changed::Deformed as usize, Changed::Noisy as usize];
-    Some(Scores {
+    let are_bounded = tallies.iter().all(|tally| tally.bounded);
+    let are_probabilities = are_bounded && tallies.iter().all(|tally| tally.summing);
+    let kind = if are_probabilities { Kind::Probabilities } else { Kind::Logits } as usize;
+    let invariance = |changed: usize| {
+        let of_image = |tally: &Tally| f64::from(tally.sums[kind].invariance[changed]) / draws as f64;
+        bootstrap.mean(&tallies.iter().map(of_image).collect::<Vec<_>>())
+    };
+    let (invariance, replicates) = if are_bounded && !are_probabilities {
+        (None, None)
+    } else {
+        let Mean { estimate, replicates } = invariance(deformed)?;
+        (Some(Invariance { deformed: estimate, noisy: invariance(noisy)?.estimate }), Some(replicates))
+    };
+    let scores = Scores {
         confidence: Confidence {
-            clean: mean(&|tally| f64::from(tally.clean), 1),
-            deformed: mean(&|tally| f64::from(tally.changed[deformed]), draws),
-            noisy: mean(&|tally| f64::from(tally.changed[noisy]), draws),
+            clean: mean(&|tally| f64::from(tally.sums[kind].clean), 1),
+            deformed: mean(&|tally| f64::from(tally.sums[kind].changed[deformed]), draws),
+            noisy: mean(&|tally| f64::from(tally.sums[kind].changed[noisy]), draws),
         },
         agreement: Agreement {
             deformed: mean(&|tally| f64::from(tally.agreeing[deformed]), draws),
             noisy: mean(&|tally| f64::from(tally.agreeing[noisy]), draws),
         },
-    })
+        invariance,
+        classes: Some(classes_answered(tallies)),
+    };
+    Ok((scores, replicates))
 }
 
-/// The predicted class, the first of equals, and its probability after the softmax.
-fn answer(outputs: &[f32]) -> (usize, f32) {
-    let better = |best: usize, (k, value): (usize, &f32)| if *value > outputs[best] { k } else { best };
-    let class = outputs.iter().enumerate().fold(0, better);
-    let sum: f32 = outputs.iter().map(|value| (value - outputs[class]).exp()).sum();
-    (class, 1.0 / sum)
+/// Exponential of the entropy of the predicted classes' shares.
+fn classes_answered(tallies: &[Tally]) -> f64 {
+    let mut counts = std::collections::BTreeMap::<usize, f64>::new();
+    for tally in tallies {
+        *counts.entry(tally.class).or_default() += 1.0;
+    }
+    let share = |count: &f64| count / tallies.len() as f64;
+    (-counts.values().map(|count| share(count) * share(count).ln()).sum::<f64>()).exp()
+}
+
+/// One row of outputs.
+struct Answer {
+    /// The first of the largest.
+    class: usize,
+    /// Its probability, by what the outputs may be.
+    confidence: [f32; 2],
+    bounded: bool,
+    summing: bool,
+}
+
+/// Probabilities that were rounded to 8 bits sum to one within this.
+const ROUNDING: f32 = 0.02;
+
+impl Answer {
+    fn of(outputs: &[f32]) -> Self {
+        let better = |best: usize, (k, value): (usize, &f32)| if *value > outputs[best] { k } else { best };
+        let class = outputs.iter().enumerate().fold(0, better);
+        let largest = outputs[class];
+        let exponentials: f32 = outputs.iter().map(|value| (value - largest).exp()).sum();
+        let sum: f32 = outputs.iter().sum();
+        Self {
+            class,
+            confidence: [1.0 / exponentials, largest.clamp(0.0, 1.0)],
+            bounded: outputs.iter().all(|value| (-ROUNDING..=1.0 + ROUNDING).contains(value)),
+            summing: (sum - 1.0).abs() <= ROUNDING,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::estimate::Resampling;
+
+    fn of(tallies: &[Tally], draws: usize) -> Scores {
+        let bootstrap = Bootstrap::new(tallies.len(), &Resampling::default()).expect("two images");
+        let (scores, replicates) = scores(tallies, draws, &bootstrap).expect("as many tallies as images");
+        assert_eq!(
+            replicates.map_or(0, |replicates| replicates.len()),
+            if scores.invariance.is_some() { 1000 } else { 0 }
+        );
+        scores
+    }
+
+    fn close(a: f64, b: f64) -> bool {
+        (a - b).abs() < 1e-6
+    }
 
     #[test]
     fn confidence_is_the_largest_probability_and_agreement_counts_classes() {
@@ -73,12 +163,50 @@ mod tests {
         for tally in &mut tallies {
             tally.add(Changed::Noisy, &[0.0, 0.0]);
         }
-        let Scores { confidence, agreement } = scores(&tallies, 2, 1).expect("two outputs");
-        let close = |a: f64, b: f64| (a - b).abs() < 1e-6;
+        let Scores { confidence, agreement, classes, .. } = of(&tallies, 1);
+        assert!(close(classes.expect("a classifier's"), 2.0), "{classes:?}");
         assert!(close(confidence.clean, 5.0 / 6.0), "{confidence:?}");
         assert!(close(confidence.deformed, 7.0 / 12.0), "{confidence:?}");
         assert!(close(confidence.noisy, 0.5), "{confidence:?}");
         assert!(close(agreement.deformed, 0.5) && close(agreement.noisy, 0.5), "{agreement:?}");
-        assert!(scores(&tallies, 1, 1).is_none());
+    }
+
+    #[test]
+    fn invariance_is_the_root_of_both_confidences_where_the_class_stays() {
+        let (two, eight) = (2f32.ln(), 8f32.ln());
+        // Confidence 2/3; then 8/9 in the same class, 2/3 in the other one. The second image stays as it is.
+        let mut tallies = [Tally::clean(&[0.0, two]), Tally::clean(&[0.0, two])];
+        tallies[0].add(Changed::Deformed, &[0.0, eight]);
+        tallies[0].add(Changed::Deformed, &[two, 0.0]);
+        for tally in &mut tallies {
+            tally.add(Changed::Noisy, &[0.0, two]);
+            tally.add(Changed::Noisy, &[0.0, two]);
+        }
+        tallies[1].add(Changed::Deformed, &[0.0, two]);
+        tallies[1].add(Changed::Deformed, &[0.0, two]);
+        let Scores { invariance, classes, .. } = of(&tallies, 2);
+        assert!(close(classes.expect("a classifier's"), 1.0), "{classes:?}");
+        let invariance = invariance.expect("a classifier's");
+        let first = (2.0f64 / 3.0 * 8.0 / 9.0).sqrt();
+        assert!(close(invariance.deformed.value, f64::midpoint(first / 2.0, 2.0 / 3.0)), "{invariance:?}");
+        assert!(close(invariance.deformed.low, first / 2.0) && close(invariance.deformed.high, 2.0 / 3.0));
+        assert!(close(invariance.noisy.low, 2.0 / 3.0) && close(invariance.noisy.high, 2.0 / 3.0));
+    }
+
+    #[test]
+    fn probabilities_are_taken_as_they_are_and_independent_ones_have_no_invariance() {
+        let tallies = |rows: [[f32; 2]; 2]| {
+            rows.map(|row| {
+                let mut tally = Tally::clean(&row);
+                tally.add(Changed::Deformed, &row);
+                tally.add(Changed::Noisy, &row);
+                tally
+            })
+        };
+        let softmax = of(&tallies([[0.1, 0.9], [0.3, 0.7]]), 1);
+        assert!(close(softmax.confidence.clean, 0.8), "{softmax:?}");
+        assert!(close(softmax.invariance.expect("a classifier's").deformed.value, 0.8), "{softmax:?}");
+        let sigmoids = of(&tallies([[0.1, 0.9], [0.9, 0.7]]), 1);
+        assert!(sigmoids.invariance.is_none());
     }
 }

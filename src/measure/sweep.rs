@@ -166,7 +166,7 @@ pub fn sweep(
                 if measurement.r_f.is_some() && settings.precision.take().is_some() {
                     (settings.images, settings.draws) = (measurement.probe.images, measurement.settings.draws);
                 }
-                measurement.replicates_log_r_f = None;
+                measurement.forget_replicates();
                 point.measurement = Some(measurement);
             }
             Err(error) if error.reach() == Reach::Checkpoint => {

@@ -45,30 +45,28 @@ fn concerns(model: &Checked) -> Vec<Finding> {
 fn beside(model: &Checked) -> Vec<(&'static str, String)> {
     let Some(against) = &model.against else { return Vec::new() };
     let mut lines = vec![("the baseline", format!("on {} images", against.images))];
-    let ends = |rise: &Rise, number: &dyn Fn(f64) -> String| match (rise.low, rise.high) {
-        (Some(low), Some(high)) => format!("{} [{}, {}]", number(rise.rise), number(low), number(high)),
-        _ => number(rise.rise),
+    let rise = |rise: &Rise, quantity| match (rise.low, rise.high) {
+        (Some(low), Some(high)) => ranged(quantity, rise.rise, low, high),
+        _ => number(quantity, rise.rise),
     };
     if let Some(error) = &against.error {
         let shows = against.detectable_rise.map_or_else(
             || "; too few images to tell a rise that is too large".to_owned(),
-            |rise| format!("; these images tell a rise of {} or more", points(rise)),
+            |least| format!("; these images tell a rise of {} or more", points(least)),
         );
         let was = (percent(error.value), percent(error.baseline));
-        lines.push(("error", format!("{}, was {}: {}{shows}", was.0, was.1, ends(error, &points))));
+        lines.push(("error", format!("{}, was {}: {}{shows}", was.0, was.1, rise(error, Quantity::ErrorRise))));
     }
     for (name, estimate, quantity) in
         [("same class", &against.agreement, Quantity::Agreement), ("change", &against.change, Quantity::Change)]
     {
         if let Some(Estimate { value, low, high, .. }) = estimate {
-            let number = |value| number(quantity, value);
-            lines.push((name, format!("{} [{}, {}]", number(*value), number(*low), number(*high))));
+            lines.push((name, ranged(quantity, *value, *low, *high)));
         }
     }
     if let Some(r_f) = &against.r_f {
-        let number = |value| number(Quantity::Regression, value);
         let (new, base) = (significant(r_f.value), significant(r_f.baseline));
-        lines.push(("R_f", format!("{new}, was {base}: {}", ends(r_f, &number))));
+        lines.push(("R_f", format!("{new}, was {base}: {}", rise(r_f, Quantity::Regression))));
     }
     lines.extend(against.missing.iter().map(|why| ("not compared", why.clone())));
     lines
@@ -249,11 +247,19 @@ fn bound(limit: &Limit) -> String {
 }
 
 fn measured(check: &Check) -> String {
-    let number = |value| number(check.limit.quantity, value);
+    let quantity = check.limit.quantity;
     match (check.low, check.high) {
-        (Some(low), Some(high)) => format!("{} [{}, {}]", number(check.value), number(low), number(high)),
-        _ => format!("{} (the law has no interval)", number(check.value)),
+        (Some(low), Some(high)) => ranged(quantity, check.value, low, high),
+        _ => format!("{} (the law has no interval)", number(quantity, check.value)),
     }
+}
+
+/// A value with the ends of its interval; the unit stands once.
+fn ranged(quantity: Quantity, value: f64, low: f64, high: f64) -> String {
+    let [value, low, high] = [value, low, high].map(|value| number(quantity, value));
+    let bare = |text: &str| text.trim_end_matches(POINTS).to_owned();
+    let unit = if value.ends_with(POINTS) { POINTS } else { "" };
+    format!("{} [{}, {}]{unit}", bare(&value), bare(&low), bare(&high))
 }
 
 fn number(quantity: Quantity, value: f64) -> String {
@@ -265,9 +271,11 @@ fn number(quantity: Quantity, value: f64) -> String {
     }
 }
 
+const POINTS: &str = " points";
+
 /// A difference of two shares, in points.
 fn points(rise: f64) -> String {
-    format!("{:+.1} points", 100.0 * rise)
+    format!("{:+.1}{POINTS}", 100.0 * rise)
 }
 
 fn tone(verdict: Verdict) -> Tone {

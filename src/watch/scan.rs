@@ -63,7 +63,7 @@ pub enum Met {
 const MAX_DEPTH: usize = 32;
 /// Endings of files in which exporters keep weights beside `NAME.onnx`.
 const WEIGHTS: [&str; 2] = [".data", "_data"];
-const FOREIGN: [&str; 3] = ["pt", "ckpt", "safetensors"];
+const FOREIGN: [&str; 4] = ["pt", "pth", "ckpt", "safetensors"];
 
 impl Search {
     /// `pattern` matches the names of checkpoints, for instance `*.onnx`; with `recursive`, every sub-directory that is

@@ -61,12 +61,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One network, measured: R_f = D_f / G_f (arXiv:2105.02468); `r_f` is None where it is undefined."""
+    """One network, measured: R_f = D_f / G_f (arXiv:2105.02468); `r_f` is None where it is undefined, `invariance` (EI under
+    deformation) where the network is no classifier."""
 
     path: str
     r_f: Estimate | None
     d_f: Estimate | None
     g_f: Estimate | None
+    invariance: Estimate | None
     prediction: Prediction | None
     probe_error: float | None
     step: int | None
@@ -84,6 +86,7 @@ class Measurement:
             r_f=Estimate.of(record["r_f"]),
             d_f=Estimate.of(record.get("d_f")),
             g_f=Estimate.of(record.get("g_f")),
+            invariance=Estimate.of(((record.get("scores") or {}).get("invariance") or {}).get("deformed")),
             prediction=Prediction.of(record["prediction"]),
             probe_error=record.get("probe_error"),
             step=metadata.get("step"),
