@@ -183,10 +183,7 @@ mod tests {
         };
         let noise = |image: u32, class: u32| ((image * 37 + class * 11) as f32 * 0.7).sin();
         assert!(of(&|image, class| 0.01 * noise(image, class)), "small weights: unsure");
-        assert!(
-            of(&|image, class| noise(image, class) + 3.0 * (class as f32 * 1.7).sin()),
-            "large weights: few classes"
-        );
+        assert!(of(&|image, class| noise(image, class) + 3.0 * (class as f32 * 1.7).sin()), "large weights: few classes");
         assert!(!of(&|image, class| noise(image, class) + if class == image % 10 { 2.0 } else { 0.0 }), "trained");
         assert!(!of(&|image, class| noise(image, class) + if class == (image + image / 10) % 10 { 4.0 } else { 0.0 }));
     }

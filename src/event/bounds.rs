@@ -55,6 +55,8 @@ impl Measurement {
             cut(&mut value, SENTENCE);
             self.metadata.other.insert(key, value);
         }
+        self.findings.truncate(ENTRIES);
+        self.findings.iter_mut().for_each(|finding| cut(&mut finding.text, SENTENCE));
         sentences(&mut self.warnings);
         self.warnings.extend(dropped);
         self

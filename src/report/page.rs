@@ -33,7 +33,7 @@ pub(super) fn page(title: &Line, styles: &str, content: &Markup) -> String {
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { @for text in title { (visible(text)) } }
+                title { @for text in title { (plain(text)) } }
                 link rel="icon" href="data:,";
                 style { (PreEscaped(STYLE)) (PreEscaped(styles)) }
             }
@@ -121,7 +121,7 @@ pub(super) fn inline(text: &Text) -> Markup {
     }
 }
 
-fn visible(text: &Text) -> &str {
+fn plain(text: &Text) -> &str {
     match text {
         Text::Own(text) | Text::Name(text) | Text::Words(text) | Text::Verdict(_, text) => text,
     }
