@@ -1,8 +1,10 @@
-// Follows a run from Node, without any package: node client.mjs "$(relstab socket runs/today)"
+// Follows a run from Node, without any package: node client.mjs "$(relstab socket runs/today)", or over TCP node client.mjs PORT TOKEN
 import { createConnection } from "node:net";
 import { createInterface } from "node:readline";
 
-const socket = createConnection(process.argv[2]);
+const [place, token] = process.argv.slice(2);
+const socket = token ? createConnection(Number(place), "127.0.0.1") : createConnection(place);
+if (token) socket.write(JSON.stringify({ type: "token", token }) + "\n");
 for await (const line of createInterface({ input: socket })) {
   const event = JSON.parse(line);
   if (event.type === "hello") {

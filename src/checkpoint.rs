@@ -15,8 +15,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::preprocess::Preprocess;
+use crate::small_file;
 use folders::run_of;
 use names::step_and_epoch;
+
+/// The file beside a network may be this long, bytes.
+const LONGEST: u64 = 1 << 20;
 
 /// Metadata of one checkpoint; errors are fractions in [0, 1].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -53,17 +57,19 @@ impl Metadata {
             }
         }
         let sidecar = file::unpacked_name(path).with_added_extension("json");
-        if metadata == Self::default()
-            && let Ok(text) = std::fs::read_to_string(&sidecar)
-        {
-            match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text) {
+        if metadata == Self::default() && sidecar.exists() {
+            let values = small_file::read(&sidecar, LONGEST).map_err(|error| error.to_string()).and_then(|text| {
+                let values = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text);
+                values.map_err(|error| format!("not a JSON object: {}", small_file::json_fault(&text, &error)))
+            });
+            match values {
                 Ok(values) => {
                     for (key, value) in values {
                         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                         metadata.set(key.strip_prefix("relstab.").unwrap_or(&key), &text, &mut warnings);
                     }
                 }
-                Err(error) => warnings.push(format!("{}: not a JSON object: {error}", sidecar.display())),
+                Err(error) => warnings.push(format!("{}: {error}", sidecar.display())),
             }
         }
         if metadata.step.is_none() && metadata.epoch.is_none() {

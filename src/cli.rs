@@ -11,6 +11,7 @@ mod layers;
 mod logits;
 mod measure;
 mod once;
+mod outlet;
 mod perturb;
 mod plan;
 mod report;
@@ -142,7 +143,7 @@ pub fn main() -> ProcessExit {
         Command::Worker { nice, duty } => {
             // Work that cannot be made nicer is still to be done.
             let _ = rustix::process::nice(nice);
-            crate::watch::worker::run(duty).map(|()| ExitCode::Success)
+            crate::watch::worker::run(duty, watch::drawn).map(|()| ExitCode::Success)
         }
         Command::Schema => print_json(&crate::event::schema()).map(|()| ExitCode::Success),
     };

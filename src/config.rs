@@ -2,19 +2,28 @@
 //!
 //! It may come with checkpoints from elsewhere, so it names no path outside its directory, loads no code, opens no port.
 
+mod flags;
+
 use std::path::{Component, Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+pub use flags::{Flags, RunPlan};
 
 use crate::error::{Error, Result};
 use crate::estimate::Estimator;
 use crate::perturb::Interpolation;
 use crate::predict::Law;
 use crate::preprocess::{self, Color, Extent, Resample, Resize, Rounding};
+use crate::small_file;
 use crate::stop::Rule;
 
 /// The file's name.
 pub const FILE_NAME: &str = "relstab.toml";
+/// It may be this long, bytes.
+const LONGEST: u64 = 64 << 10;
+/// Rules in it.
+const MOST_RULES: usize = 32;
 
 /// What a run's directory says about measuring it; flags win.
 #[derive(Debug, Clone, Deserialize)]
@@ -68,15 +77,22 @@ pub struct Preprocess {
 }
 
 impl Preprocess {
+    /// The file that the preset of a configuration in `folder` names, if it is none of the known ones.
+    #[must_use]
+    pub fn file(&self, folder: &Path) -> Option<PathBuf> {
+        let is_file = |name: &&String| !preprocess::names().contains(&name.as_str());
+        self.preset.as_ref().filter(is_file).map(|name| folder.join(name))
+    }
+
     /// All of it, from a configuration that lies in `folder`.
     ///
     /// # Errors
     /// As [`preprocess::Preprocess::read`].
     pub fn resolved(&self, folder: &Path) -> Result<preprocess::Preprocess> {
-        let preset = match &self.preset {
-            None => preprocess::Preprocess::default(),
-            Some(name) if preprocess::names().contains(&name.as_str()) => preprocess::Preprocess::named(name)?,
-            Some(file) => preprocess::Preprocess::read(&folder.join(file))?,
+        let preset = match (&self.preset, self.file(folder)) {
+            (_, Some(file)) => preprocess::Preprocess::read(&file)?,
+            (Some(name), None) => preprocess::Preprocess::named(name)?,
+            (None, None) => preprocess::Preprocess::default(),
         };
         Ok(preprocess::Preprocess {
             mean: self.mean.clone().or(preset.mean),
@@ -92,7 +108,7 @@ impl Preprocess {
 }
 
 /// The same names as the flags.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "each field is the flag of its name")]
 pub struct Perturbation {
@@ -144,15 +160,17 @@ impl Config {
     /// # Errors
     /// `Io` for a file that cannot be read, `Setting` for one that does not parse.
     pub fn read_file(path: &Path) -> Result<Self> {
-        let mut config = Self::parse(path, &std::fs::read_to_string(path).map_err(Error::io(path, "read"))?)?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        config.custom_ops = config.custom_ops.iter().map(|library| folder.join(library)).collect();
+        let mut config = Self::parse(path, &small_file::read(path, LONGEST).map_err(Error::io(path, "read"))?)?;
+        for library in &mut config.custom_ops {
+            let beside = path.parent().unwrap_or(Path::new("")).join(&*library);
+            *library = std::path::absolute(&beside).unwrap_or(beside);
+        }
         Ok(config)
     }
 
     fn find(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(FILE_NAME);
-        let text = match std::fs::read_to_string(&path) {
+        let text = match small_file::read(&path, LONGEST) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             text => text.map_err(Error::io(&path, "read"))?,
         };
@@ -171,7 +189,11 @@ impl Config {
         for (name, named) in [("relstab.toml: probe", &config.probe), ("relstab.toml: preset", &preset)] {
             if let Some(outside) = named.as_ref().filter(|named| !is_inside(named)) {
                 let found = format!("{} in {}", outside.display(), path.display());
-                return Err(Error::setting(name, "a path inside the directory (or a flag)", found));
+                return Err(Error::setting(name, INSIDE, found));
+            }
+            if let Some(target) = named.as_ref().and_then(|named| leads_out(folder, named)) {
+                let found = format!("a link to {} in {}", target.display(), path.display());
+                return Err(Error::setting(name, INSIDE, found));
             }
         }
         Ok(Some(config))
@@ -185,8 +207,40 @@ impl Config {
             let found = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
             Error::setting("relstab.toml", "a valid configuration", format!("{}{place}: {found}", path.display()))
         })?;
+        let place = || format!("in {}", path.display());
+        if let Ok(values) = toml::from_str::<toml::Table>(text)
+            && let Some(found) = values.iter().find_map(|(key, value)| not_finite(key, value))
+        {
+            return Err(Error::setting("relstab.toml", "finite numbers", format!("{found} {}", place())));
+        }
+        if config.stop.len() > MOST_RULES {
+            let found = format!("{} {}", config.stop.len(), place());
+            return Err(Error::setting("relstab.toml: [[stop]]", format!("at most {MOST_RULES} rules"), found));
+        }
         config.stop = config.stop.into_iter().map(Rule::validated).collect::<Result<_>>()?;
         Ok(config)
+    }
+}
+
+/// What a path in a configuration may be.
+const INSIDE: &str = "a path inside the directory (or a flag)";
+
+/// Where `named` leads from `folder` by symbolic links, if that is not inside it.
+fn leads_out(folder: &Path, named: &Path) -> Option<PathBuf> {
+    let (folder, target) = (folder.canonicalize().ok()?, folder.join(named).canonicalize().ok()?);
+    (!target.starts_with(folder)).then_some(target)
+}
+
+/// The first number in `value` that is NaN or infinite, with its key.
+fn not_finite(key: &str, value: &toml::Value) -> Option<String> {
+    match value {
+        // Most settings are numbers of less precision.
+        toml::Value::Float(number) if !(*number as f32).is_finite() => Some(format!("{key} = {number:?}")),
+        toml::Value::Array(values) => values.iter().find_map(|value| not_finite(key, value)),
+        toml::Value::Table(values) => {
+            values.iter().find_map(|(name, value)| not_finite(&format!("{key}.{name}"), value))
+        }
+        _ => None,
     }
 }
 

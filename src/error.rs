@@ -202,7 +202,7 @@ pub enum Reach {
 /// The exit codes of the command, all below 100.
 ///
 /// 1 is kept for `relstab check`: the network was measured and falls short.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[repr(u8)]
 pub enum ExitCode {
     /// Measured.
@@ -341,6 +341,17 @@ impl Error {
         let Self::Journal { source, .. } = self else { return false };
         let code = source.sqlite_error_code();
         matches!(code, Some(DiskFull | SystemIoFailure | DatabaseBusy | DatabaseLocked | CannotOpen))
+    }
+
+    /// Whether the journal will never take what was to be written, though it takes other things: it is too big, or breaks a rule.
+    #[must_use]
+    pub fn is_of_record(&self) -> bool {
+        use rusqlite::ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
+        let Self::Journal { source, .. } = self else { return false };
+        match source.sqlite_error_code() {
+            Some(code) => matches!(code, ConstraintViolation | TooBig | TypeMismatch),
+            None => true,
+        }
     }
 
     /// The exit code that the command ends with.

@@ -3,6 +3,7 @@
 //! Fields may be added, never renamed. [`schema`] makes the JSON Schema kept in `docs/`.
 
 mod answers;
+mod bounds;
 mod finding;
 
 pub use answers::{Answers, Saved};
@@ -12,6 +13,8 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use bounds::REASON;
 
 use crate::backend::Identity;
 use crate::checkpoint::Metadata;

@@ -13,8 +13,9 @@ mod standing;
 mod verdict;
 
 use std::cell::RefCell;
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -70,11 +71,9 @@ impl Lock {
     pub fn take(path: &Path, note: &str) -> Result<Self> {
         let path = lock_path(path);
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+            DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(Error::io(folder, "create"))?;
         }
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false);
-        let mut file = options.open(&path).map_err(Error::io(&path, "open"))?;
+        let mut file = private(&path).map_err(Error::io(&path, "open"))?;
         let end = Instant::now() + LOCK_PATIENCE;
         loop {
             match file.try_lock() {
@@ -94,6 +93,17 @@ impl Lock {
         let _ = note(&mut file);
         Ok(Self { _file: file })
     }
+}
+
+/// Opens a file, made if need be, that nobody but its owner may open: another user could lock it, or read what a run is.
+fn private(path: &Path) -> std::io::Result<File> {
+    let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let mode = file.metadata()?.permissions().mode();
+    // One of an earlier version, or of another owner, who decides.
+    if mode & 0o077 != 0 {
+        let _ = file.set_permissions(Permissions::from_mode(mode & 0o7700));
+    }
+    Ok(file)
 }
 
 fn lock_path(journal: &Path) -> PathBuf {
@@ -124,8 +134,9 @@ impl Journal {
     /// `Journal` if it cannot be opened, is damaged or of a later version.
     pub fn open(path: &Path) -> Result<Self> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+            DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(Error::io(folder, "create"))?;
         }
+        private(path).map_err(Error::io(path, "open"))?;
         let fail = |source| Error::Journal { path: path.to_owned(), action: "open", source };
         let mut db = Connection::open(path).map_err(fail)?;
         db.busy_timeout(PATIENCE).map_err(fail)?;

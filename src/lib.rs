@@ -26,8 +26,10 @@
 //! [`measure`] is the whole line; [`cli`], [`watch`] and [`report`] bring it to people.
 
 pub mod error;
+pub mod text;
 pub mod path;
 pub mod file_system;
+pub mod small_file;
 pub mod process;
 pub mod preprocess;
 pub mod probe;

@@ -20,6 +20,7 @@ pub use presets::presets;
 use crate::error::{Error, Result};
 use crate::estimate::{Estimate, Estimator};
 use crate::perturb::Interpolation;
+use crate::text::cut;
 use linear::{Linear, Student};
 use terms::{Quantities, Term, logs};
 
@@ -145,6 +146,10 @@ const DELTA_TOLERANCE: f64 = 0.02;
 /// A law whose interval spans more than this factor either way says nothing useful.
 const USELESS_FACTOR: f64 = 4.0;
 
+/// A law's name and each of its sentences may be this long, bytes.
+const LONGEST_NAME: usize = 256;
+const LONGEST_SENTENCE: usize = 1000;
+
 /// A law that explains less of the variance says so with each prediction.
 const INFORMATIVE: f64 = 0.5;
 
@@ -185,11 +190,14 @@ impl Conditions {
 }
 
 impl Law {
-    /// Checks the numbers of a law that a user wrote down.
+    /// Checks the numbers of a law that a user wrote down, and cuts its words to what each prediction can quote.
     ///
     /// # Errors
     /// `Law` for coefficients that are not finite, not positive where they must be, or fewer than two classes.
-    pub fn validated(self) -> Result<Self> {
+    pub fn validated(mut self) -> Result<Self> {
+        cut(&mut self.name, LONGEST_NAME);
+        cut(&mut self.source, LONGEST_SENTENCE);
+        self.forced.iter_mut().for_each(|forced| cut(forced, LONGEST_SENTENCE));
         let positive = |value: f64| value.is_finite() && value > 0.0;
         let fault = if !positive(self.a) {
             Some("a must be a positive number")

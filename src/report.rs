@@ -25,14 +25,21 @@ use std::fmt::Write as _;
 
 use crate::estimate::Estimate;
 use crate::event::{Code, Finding, Measurement, Severity};
+use crate::path;
 use crate::predict::Prediction;
+use crate::text::visible;
 
 /// A measurement at a glance: values with intervals and units, then what to know about them.
 #[must_use]
 pub fn text(measurement: &Measurement) -> String {
     let m = measurement;
-    let mut text =
-        format!("{}  ({} {}, {})\n", m.model.path.display(), m.backend.name, m.backend.version, m.backend.provider);
+    let mut text = format!(
+        "{}  ({} {}, {})\n",
+        visible(&path::text(&m.model.path)),
+        m.backend.name,
+        m.backend.version,
+        m.backend.provider
+    );
     let mut row = |name: &str, value: String, note: String| {
         let _ = writeln!(text, "  {name:<16} {value:<26} {note}");
     };
@@ -60,7 +67,7 @@ pub fn text(measurement: &Measurement) -> String {
         row(
             "predicted error",
             predicted_of(m).unwrap_or_default(),
-            format!("law {}: {}", prediction.law.name, prediction.law.source),
+            visible(&format!("law {}: {}", prediction.law.name, prediction.law.source)),
         );
     }
     if let Some(error) = m.metadata.val_error {
@@ -83,9 +90,9 @@ pub fn findings(findings: &[Finding]) -> String {
     let mut text = String::new();
     for Finding { code, severity, text: what, help } in findings {
         let _ = match severity {
-            Severity::Note => writeln!(text, "  note: {what}"),
-            _ if help.is_empty() => writeln!(text, "  {severity}: {what} ({code})"),
-            _ => writeln!(text, "  {severity}: {what} ({code})\n    {help}"),
+            Severity::Note => writeln!(text, "  note: {}", visible(what)),
+            _ if help.is_empty() => writeln!(text, "  {severity}: {} ({code})", visible(what)),
+            _ => writeln!(text, "  {severity}: {} ({code})\n    {}", visible(what), visible(help)),
         };
     }
     text
@@ -109,7 +116,7 @@ fn marks(measurement: &Measurement) -> String {
 #[must_use]
 pub fn line_header(measurement: &Measurement, law: Option<&str>) -> String {
     let m = measurement;
-    let law = law.map_or(String::new(), |name| format!(", law {name}"));
+    let law = law.map_or(String::new(), |name| format!(", law {}", visible(name)));
     let (settings, backend) = (&m.settings, &m.backend);
     format!(
         "{} images x {} draws, cutoff {}, delta {}{law}; {} {} on {}\n{:>7} {:>7}  {:<24} {:<24} {:>7} {:>9} {:>9}\n",
@@ -135,10 +142,10 @@ pub fn line_header(measurement: &Measurement, law: Option<&str>) -> String {
 pub fn line(measurement: &Measurement) -> String {
     let m = measurement;
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
-    let name = m.model.path.file_stem().unwrap_or_default().to_string_lossy();
+    let name = || visible(&path::text(m.model.path.file_stem().unwrap_or_default().as_ref()));
     format!(
         "{:>7} {:>7}  {:<24} {:<24} {:>7} {:>9} {:>9}{}\n",
-        m.metadata.step.map_or_else(|| name.into_owned(), |step| step.to_string()),
+        m.metadata.step.map_or_else(name, |step| step.to_string()),
         or_dash(m.metadata.epoch.map(significant)),
         m.r_f.as_ref().map_or_else(|| "undefined".to_owned(), interval),
         or_dash(predicted_of(m)),

@@ -5,10 +5,11 @@ mod board;
 mod feed;
 mod http;
 mod session;
+mod token;
 
 use std::fs::Permissions;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub use board::{Board, Curator};
 pub use feed::Feed;
 pub use http::Http;
 pub use session::Request;
+pub use token::Token;
 
 use crate::error::{Error, Result};
 use crate::journal::Journal;
@@ -73,19 +75,20 @@ impl Hub {
 #[derive(Debug)]
 pub struct Listeners {
     unix: UnixListener,
-    tcp: Option<TcpListener>,
+    tcp: Option<(TcpListener, Arc<Token>)>,
+    file: SocketFile,
 }
 
 /// Longest path of a Unix socket on Linux, bytes.
 const MAX_SOCKET_PATH: usize = 107;
 
 impl Listeners {
-    /// Listens at the Unix socket `path`, for its owner only, and at `tcp`, which must be on loopback.
+    /// Listens at the Unix socket `path`, for its owner only, and at `tcp`, which must be on loopback, for who shows the token.
     ///
     /// # Errors
     /// `Setting` for a path that is too long or a file that is no dead socket, or an address that is not loopback; `Io` if
     /// listening fails.
-    pub async fn bind(path: &Path, tcp: Option<SocketAddr>) -> Result<Self> {
+    pub async fn bind(path: &Path, tcp: Option<(SocketAddr, Token)>) -> Result<Self> {
         if path.as_os_str().len() > MAX_SOCKET_PATH {
             let found = format!("{} ({} bytes)", path.display(), path.as_os_str().len());
             return Err(Error::setting("--socket", format!("a path of at most {MAX_SOCKET_PATH} bytes"), found));
@@ -101,40 +104,42 @@ impl Listeners {
             std::fs::remove_file(path).map_err(Error::io(path, "remove"))?;
         }
         let unix = UnixListener::bind(path).map_err(Error::io(path, "listen at"))?;
+        let file = SocketFile::of(path);
         std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(Error::io(path, "protect"))?;
         let tcp = match tcp {
-            Some(address) if !address.ip().is_loopback() => {
+            Some((address, _)) if !address.ip().is_loopback() => {
                 return Err(Error::setting("--tcp", "an address on loopback, such as 127.0.0.1:7777", address));
             }
-            Some(address) => {
+            Some((address, token)) => {
                 let name = PathBuf::from(address.to_string());
-                Some(TcpListener::bind(address).await.map_err(Error::io(&name, "listen at"))?)
+                Some((TcpListener::bind(address).await.map_err(Error::io(&name, "listen at"))?, Arc::new(token)))
             }
             None => None,
         };
-        Ok(Self { unix, tcp })
+        Ok(Self { unix, tcp, file })
     }
 
     /// Where TCP clients connect.
     #[must_use]
     pub fn tcp_address(&self) -> Option<SocketAddr> {
-        self.tcp.as_ref()?.local_addr().ok()
+        self.tcp.as_ref()?.0.local_addr().ok()
     }
 
     /// Serves clients until the daemon ends and each has heard goodbye.
     pub async fn serve(self, hub: Arc<Hub>) {
+        let _file = self.file;
         let mut sessions = tokio::task::JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 () = hub.ends.cancelled() => break,
                 Some(_) = sessions.join_next(), if !sessions.is_empty() => continue,
                 client = self.unix.accept() => client.map(|(stream, _)| {
-                    sessions.spawn(session::run(stream, Arc::clone(&hub), "a client".to_owned()));
+                    sessions.spawn(session::run(stream, Arc::clone(&hub), "a client".to_owned(), None));
                 }),
-                client = accept(self.tcp.as_ref()) => client.map(|(stream, address)| {
+                client = accept(self.tcp.as_ref()) => client.map(|(stream, address, token)| {
                     // Lines are short and wanted at once.
                     let _ = stream.set_nodelay(true);
-                    sessions.spawn(session::run(stream, Arc::clone(&hub), address.to_string()));
+                    sessions.spawn(session::run(stream, Arc::clone(&hub), address.to_string(), Some(token)));
                 }),
             };
             if let Err(error) = accepted {
@@ -147,19 +152,39 @@ impl Listeners {
     }
 }
 
-async fn accept(listener: Option<&TcpListener>) -> std::io::Result<(tokio::net::TcpStream, SocketAddr)> {
+async fn accept(
+    listener: Option<&(TcpListener, Arc<Token>)>,
+) -> std::io::Result<(tokio::net::TcpStream, SocketAddr, Arc<Token>)> {
     match listener {
-        Some(listener) => listener.accept().await,
+        Some((listener, token)) => {
+            listener.accept().await.map(|(stream, address)| (stream, address, Arc::clone(token)))
+        }
         None => std::future::pending().await,
     }
 }
 
-/// Removes the socket's file when the daemon ends.
+/// Removes the socket's file when the daemon ends, unless it is another's by then.
 #[derive(Debug)]
-pub struct SocketFile(pub PathBuf);
+struct SocketFile {
+    path: PathBuf,
+    identity: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), identity: identity(path) }
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
+}
+
+/// Device and inode of the file itself.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }

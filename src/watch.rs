@@ -7,7 +7,10 @@
 pub mod scan;
 pub mod source;
 pub mod pace;
+pub mod protocol;
 pub mod worker;
 pub mod starter;
+pub mod caller;
+pub mod planner;
 pub mod pool;
 pub mod daemon;

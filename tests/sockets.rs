@@ -63,14 +63,99 @@ fn errors_told_before_and_after_reach_the_history() {
     assert_eq!((&history[0]["val_error"], &history[1]["val_error"]), (&json!(0.25), &json!(0.125)));
 }
 
-#[test]
-fn malformed_and_endless_lines_hurt_nobody() {
-    let place = Place::new();
-    let daemon = Daemon::start(&place, &["--tcp", "127.0.0.1:0"]);
+const TOKEN: &str = "a token of some length";
+
+/// A daemon that listens on TCP as well, and where.
+fn over_tcp(place: &Place) -> (Daemon, String) {
+    let token = place.path().join("token");
+    std::fs::write(&token, format!("{TOKEN}\n")).expect("written");
+    let daemon = Daemon::start(place, &["--tcp", "127.0.0.1:0", "--tcp-token", token.to_str().expect("UTF-8")]);
     eventually("the port is said", || place.log().contains("127.0.0.1:"));
     let log = place.log();
     let port = log.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
-    let mut tcp = TcpStream::connect(format!("127.0.0.1:{}", port.expect("a port"))).expect("connected");
+    (daemon, format!("127.0.0.1:{}", port.expect("a port")))
+}
+
+/// What a web page can have a browser send to a port of this machine: its lines are requests only from the body on.
+#[test]
+fn over_tcp_the_token_comes_first_and_a_web_page_commands_nothing() {
+    let place = Place::new();
+    let (daemon, address) = over_tcp(&place);
+    place.rename_in("step_1.onnx", "one");
+    Client::subscribed(&daemon, 0).next_of("measured");
+    let forget = json!({"type": "forget", "run": place.run_name()}).to_string();
+    let answer = |text: &str| {
+        let mut tcp = TcpStream::connect(&address).expect("connected");
+        tcp.write_all(text.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        // Cut off with lines unread, the connection may end by a reset.
+        let _ = std::io::Read::read_to_string(&mut BufReader::new(tcp), &mut answer);
+        answer
+    };
+    let page = format!("POST / HTTP/1.1\r\nHost: {address}\r\nContent-Type: text/plain\r\n\r\n{forget}\n");
+    assert_eq!(answer(&page), "");
+    for first in ["[]".to_owned(), "\"token\"".to_owned(), String::new()] {
+        assert_eq!(answer(&format!("{first}\n{forget}\n")), "", "{first}");
+    }
+    for first in [forget.clone(), json!({"type": "token", "token": "another of some length"}).to_string()] {
+        let told: Value = serde_json::from_str(&answer(&format!("{first}\n{forget}\n"))).expect("JSON");
+        assert!(told["type"] == "error" && told["reason"].to_string().contains("--tcp-token"), "{told}");
+    }
+    let mut tcp = TcpStream::connect(&address).expect("connected");
+    write!(tcp, "{}\n{}\n", json!({"type": "token", "token": TOKEN}), json!({"type": "status"})).expect("sent");
+    let lines: Vec<Value> = BufReader::new(tcp)
+        .lines()
+        .take(2)
+        .map(|line| serde_json::from_str(&line.expect("a line")).expect("JSON"))
+        .collect();
+    assert_eq!((&lines[0]["type"], &lines[1]["runs"][0]["measured"]), (&json!("hello"), &json!(1)), "{lines:?}");
+}
+
+#[test]
+fn a_number_beyond_the_last_event_is_answered_with_the_last() {
+    let place = Place::new();
+    place.rename_in("step_1.onnx", "one");
+    let daemon = Daemon::start(&place, &[]);
+    Client::subscribed(&daemon, 0).next_of("measured");
+    let mut client = daemon.client();
+    assert_eq!(
+        client.ask(&json!({"type": "subscribe", "since": 1_000_000})),
+        json!({"type": "subscribed", "since": 2})
+    );
+    place.rename_in("step_2.onnx", "two");
+    assert_eq!(client.next()["seq"], 3);
+}
+
+#[test]
+fn what_the_daemon_makes_is_its_users_alone_and_only_its_own_socket_goes_with_it() {
+    let place = Place::new();
+    let board = place.path().join("board");
+    place.rename_in("step_1.onnx", "one");
+    let daemon = Daemon::start(&place, &["--tensorboard", board.to_str().expect("UTF-8")]);
+    Client::subscribed(&daemon, 0).next_of("measured");
+    let state = place.journal().parent().expect("a folder").to_owned();
+    let mode = |path: &std::path::Path| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    assert_eq!(mode(&state), 0o700);
+    for file in std::fs::read_dir(&state).expect("listed").flatten() {
+        assert_eq!(mode(&file.path()), 0o600, "{}", file.path().display());
+    }
+    eventually("TensorBoard's file", || std::fs::read_dir(board.join("run")).is_ok_and(|files| files.count() == 1));
+    for file in std::fs::read_dir(board.join("run")).expect("listed").flatten() {
+        assert_eq!(mode(&file.path()), 0o600, "{}", file.path().display());
+    }
+    // Another daemon's, in its place.
+    std::fs::remove_file(place.socket()).expect("removed");
+    std::fs::write(place.socket(), "another's").expect("written");
+    assert_eq!(daemon.end(), Some(0));
+    assert!(place.socket().exists());
+}
+
+#[test]
+fn malformed_and_endless_lines_hurt_nobody() {
+    let place = Place::new();
+    let (daemon, address) = over_tcp(&place);
+    let mut tcp = TcpStream::connect(address).expect("connected");
+    writeln!(tcp, "{}", json!({"type": "token", "token": TOKEN})).expect("sent");
 
     // 1 GiB without a line break: answered once, not kept.
     let block = vec![b'x'; 1 << 20];
@@ -111,7 +196,13 @@ fn malformed_and_endless_lines_hurt_nobody() {
 #[test]
 fn only_loopback_is_listened_on() {
     let place = Place::new();
-    let refused = place.ask("watch", &["--tcp", "0.0.0.0:0", "--socket", place.socket().to_str().expect("UTF-8")]);
+    let token = place.path().join("token");
+    std::fs::write(&token, TOKEN).expect("written");
+    let open = ["--tcp", "0.0.0.0:0", "--tcp-token", token.to_str().expect("UTF-8")];
+    let refused = place.ask("watch", &[&open[..2], &["--socket", "/tmp/never-made"]].concat());
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--tcp-token"));
+    let refused = place.ask("watch", &[&open[..], &["--socket", place.socket().to_str().expect("UTF-8")]].concat());
     assert_eq!(refused.status.code(), Some(2));
     let long = "/tmp/".to_owned() + &"x".repeat(120);
     assert_eq!(place.ask("watch", &["--socket", &long]).status.code(), Some(2));

@@ -44,9 +44,12 @@ def run(tmp_path: Path, digits: Digits) -> Path:
 
 
 def test_events_are_replayed_and_requests_answered(run: Path) -> None:
-    port = free_port()
-    with relstab.start(run, tcp=f"127.0.0.1:{port}", **DAEMON):
-        for client in (relstab.Client.of(run), relstab.Client(f"127.0.0.1:{port}")):
+    address, secret, file = f"127.0.0.1:{free_port()}", "a secret of some length", run.parent / "token"
+    file.write_text(secret + "\n")
+    with relstab.start(run, tcp=address, tcp_token=str(file), **DAEMON):
+        with pytest.raises(ValueError, match="--tcp-token"):
+            relstab.Client(address, token="another secret, as long").hello()
+        for client in (relstab.Client.of(run), relstab.Client(address, token=secret)):
             assert client.hello()["runs"] == [str(run.resolve())]
             events = client.events([run], since=0)
             kinds = [next(events)["type"], next(events)["type"]]

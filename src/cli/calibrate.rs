@@ -8,7 +8,6 @@ use serde_json::json;
 use super::flags::Shared;
 use super::sources::measured;
 use super::terminal::{Format, complain, print, print_json};
-use crate::config::Config;
 use crate::error::{Error, ExitCode, Result};
 use crate::evidence::{ErrorOf, Unsaid, differences, of_measurements, of_table};
 use crate::journal::Filter;
@@ -154,7 +153,7 @@ fn evidence(args: &Fit, source: &Path) -> Result<(Vec<Known>, usize)> {
 
 /// What the flags say of a table's networks.
 fn unsaid(args: &Fit) -> Result<Unsaid> {
-    let settings = args.shared.settings(&Config::default())?;
+    let settings = args.shared.settings()?;
     let Size::Delta(delta) = settings.deformation.size else {
         return Err(Error::setting("--temperature", "--delta, for a table", "a temperature"));
     };

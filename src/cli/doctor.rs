@@ -18,7 +18,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let mut found = Diagnosis::new(&args.shared.backend_options(&[])?);
+    let mut found = Diagnosis::new(&args.shared.backend_options()?);
     if let Some(model) = &args.model {
         let setup = args.shared.plan_for(model)?.load()?;
         found.network = Some(with_progress(|progress| inspect(&setup, model, progress))?);

@@ -10,9 +10,8 @@ use bytesize::ByteSize;
 use super::terminal::Format;
 use crate::backend::{Engine, PerturbOn, Provider};
 use crate::config::Perturbation;
-use crate::error::{Error, Result};
 use crate::estimate::Estimator;
-use crate::perturb::{Deformation, Interpolation, Size};
+use crate::perturb::Interpolation;
 use crate::probe::{Layout, Shape};
 
 /// Flags shared by every command that measures, those of deformations among them; each overrides `relstab.toml`.
@@ -104,8 +103,8 @@ pub struct Shared<D: Deforming = One> {
 
 /// Flags of how smoothly and how far images are deformed.
 pub trait Deforming: clap::Args {
-    /// `default`, with the cutoff and the size that these flags and `relstab.toml` say.
-    fn over(&self, file: &Perturbation, default: Deformation) -> Result<Deformation>;
+    /// The cutoff and the size that they say.
+    fn say(&self, perturbation: &mut Perturbation);
 }
 
 /// The flags of commands that measure at one cutoff and size.
@@ -123,25 +122,19 @@ pub struct One {
 }
 
 impl Deforming for One {
-    fn over(&self, file: &Perturbation, default: Deformation) -> Result<Deformation> {
-        let size = match (self.delta, self.temperature) {
-            (None, None) => (file.delta, file.temperature),
-            given => given,
-        };
-        let size = match size {
-            (Some(_), Some(_)) => {
-                return Err(Error::setting("relstab.toml: [perturbation]", "delta or temperature", "both"));
-            }
-            (Some(delta), None) => Size::Delta(delta),
-            (None, Some(temperature)) => Size::Temperature(temperature),
-            (None, None) => default.size,
-        };
-        Ok(Deformation { cutoff: self.cutoff.or(file.cutoff).unwrap_or(default.cutoff), size, ..default })
+    fn say(&self, perturbation: &mut Perturbation) {
+        (perturbation.cutoff, perturbation.delta, perturbation.temperature) =
+            (self.cutoff, self.delta, self.temperature);
     }
 }
+
+/// For ever, as far as times of this program go.
+const CENTURY: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// A time as people write it.
 pub fn duration(text: &str) -> std::result::Result<Duration, String> {
     let duration: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
-    Duration::try_from(duration).map_err(|_| "expected a time such as 500ms, 2s or 1m".to_owned())
+    let duration = Duration::try_from(duration).map_err(|_| "expected a time such as 500ms, 2s or 1m")?;
+    // Longer ones could not be added to the present.
+    Ok(duration.min(CENTURY))
 }

@@ -1,10 +1,9 @@
 //! `relstab gallery`: what deformations and noise do to the images, to choose cutoff and delta by.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::flags::Shared;
 use super::terminal::with_progress;
-use crate::config::Config;
 use crate::error::{Error, ExitCode, Result};
 use crate::gallery::Gallery;
 use crate::perturb::{Deformation, Perturber, Size, temperature_range, typical_displacement};
@@ -52,7 +51,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn gallery(args: &Args) -> Result<Gallery> {
     let plan = match &args.model {
         Some(model) => args.shared.plan_for(model)?,
-        None => args.shared.plan(&Config::default(), Path::new(""))?,
+        None => args.shared.plan()?,
     };
     let deformation = plan.settings.deformation;
     let setup = plan.load()?;

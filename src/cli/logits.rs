@@ -1,10 +1,9 @@
 //! `relstab logits`: what a network says of the probe images, to compare engines, exports and frameworks.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::flags::Shared;
 use super::terminal::{Format, print, print_json, with_progress};
-use crate::config::Config;
 use crate::error::{ExitCode, Result};
 use crate::report::array::Array;
 
@@ -21,7 +20,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let setup = args.shared.plan(&Config::default(), Path::new(""))?.load()?;
+    let setup = args.shared.plan()?.load()?;
     let opened = with_progress(|progress| setup.open(setup.read(&args.model)?, progress))?;
     let (logits, outputs) = with_progress(|progress| opened.logits(progress))?;
     let probe = opened.probe();

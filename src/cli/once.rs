@@ -2,23 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
-use super::flags::Shared;
 use super::terminal::{Format, complain, is_read, line, measure_file, print};
+use crate::config::Flags;
 use crate::error::{Error, ExitCode, Reach, Result};
 use crate::event::{Event, Kind};
 use crate::path;
 use crate::plan::{Resolved, Setup};
-use crate::report;
 use crate::report::gallery::of_network;
 use crate::report::tensorboard::record::Record;
 use crate::report::tensorboard::{self, EventFile, scalars};
+use crate::report::{self, figure};
 use crate::watch::scan::{Search, checkpoints};
 
 pub fn run(
-    shared: &Shared,
+    flags: &Flags,
+    format: Format,
     folders: &[PathBuf],
     search: &Search,
-    config: Option<&Path>,
     board: Option<&Path>,
 ) -> Result<ExitCode> {
     let mut seq = 0;
@@ -27,12 +27,12 @@ pub fn run(
         let found = checkpoints(search, folder, &mut |text| complain("note", text))?;
         if found.is_empty() {
             // What else is wrong comes first.
-            shared.run_plan(folder, folder, config)?;
+            flags.run_plan(folder, folder)?;
             let found = format!("none in {}", folder.display());
             return Err(Error::setting("DIR", "a directory with .onnx files", found));
         }
         for run in found.chunk_by(|a, b| a.run == b.run) {
-            let mut stream = Stream::new(shared, &run[0].run, folder, config)?;
+            let mut stream = Stream::new(flags, format, &run[0].run, folder)?;
             stream.board = board.and_then(|board| forgiven(EventFile::open(board, &stream.run)));
             for checkpoint in run {
                 seq += 1;
@@ -71,14 +71,14 @@ fn forgiven<T>(result: Result<T>) -> Option<T> {
 }
 
 impl Stream {
-    fn new(shared: &Shared, run: &Path, root: &Path, config: Option<&Path>) -> Result<Self> {
-        let plan = shared.run_plan(run, root, config)?.plan;
+    fn new(flags: &Flags, format: Format, run: &Path, root: &Path) -> Result<Self> {
+        let plan = flags.run_plan(run, root)?.plan;
         Ok(Self {
             run: path::text(&run.canonicalize().map_err(Error::io(run, "open"))?),
             law: plan.settings.law.as_ref().map(|chosen| chosen.law.name.clone()),
             setup: plan.load()?,
             resolved: None,
-            format: shared.format,
+            format,
             board: None,
             measured: 0,
             printed_header: false,
@@ -128,8 +128,11 @@ impl Stream {
             self.board = None;
         } else if self.measured == 1 {
             let path = &measurement.model.path;
-            let picture = of_network(&self.setup, path);
-            forgiven(picture.and_then(|picture| tell(tensorboard::gallery(&picture, path)?)));
+            let picture = of_network(&self.setup, path).and_then(|picture| {
+                let png = figure::png(&picture).map_err(Error::io(path, "draw the images of"))?;
+                tell(tensorboard::gallery(picture.dimensions(), png))
+            });
+            forgiven(picture);
         }
     }
 }

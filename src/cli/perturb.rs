@@ -6,7 +6,6 @@ use serde_json::json;
 
 use super::flags::Shared;
 use super::terminal::{Format, print, print_json, with_progress};
-use crate::config::Config;
 use crate::error::{Error, ExitCode, Result};
 use crate::path;
 use crate::plan::Setup;
@@ -24,7 +23,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let setup = args.shared.plan(&Config::default(), Path::new(""))?.load()?;
+    let setup = args.shared.plan()?.load()?;
     std::fs::create_dir_all(&args.to).map_err(Error::io(&args.to, "create"))?;
     let probe = with_progress(|progress| setup.probe(progress))?;
     write(&setup, &probe, &args.to)?;

@@ -1,7 +1,7 @@
 //! The commands that ask about one run: socket, history, best, wait, forget, retry.
 #![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, IsTerminal as _, Write as _};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use crate::journal::{Entry, Filter, Journal, Lock, State};
 use crate::path;
 use crate::report;
 use crate::state::{Known, find, journal_of, live_socket, socket_of};
+use crate::text::visible;
 
 #[derive(Debug, clap::Args)]
 pub struct Run {
@@ -106,7 +107,7 @@ fn table(entries: &[Entry]) -> String {
     }
     for entry in entries.iter().filter(|entry| entry.state != State::Measured) {
         let reason = entry.reason.as_deref().unwrap_or("waits for its turn");
-        text += &format!("{}: {}: {reason}\n", entry.state, entry.path);
+        text += &format!("{}: {}\n", entry.state, visible(&format!("{}: {reason}", entry.path)));
     }
     text
 }
@@ -127,7 +128,8 @@ pub fn best(args: &Best) -> Result<ExitCode> {
         replace_link(&file, link)?;
     }
     match args.format {
-        // As the shell takes it.
+        // A shell takes it as it is; a terminal would obey it.
+        Format::Text if std::io::stdout().is_terminal() => print(format!("{}\n", visible(&path)))?,
         Format::Text => print([path::to_bytes(&file), b"\n".to_vec()].concat())?,
         Format::Json => {
             let entries = journal.history(id, Filter { state: Some(State::Measured), ..Filter::default() })?;
@@ -149,6 +151,8 @@ fn replace_link(target: &Path, link: &Path) -> Result<()> {
     std::fs::rename(&temporary, link).map_err(Error::io(link, "link"))
 }
 
+/// How long a daemon may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
 /// How often the journal is looked at.
 const INTERVAL: Duration = Duration::from_millis(100);
 
@@ -217,13 +221,17 @@ fn change(known: &Known, request: &str, here: impl FnOnce(&mut Journal) -> Resul
 fn ask(socket: &Path, request: &Value) -> Result<()> {
     let fail = |source| Error::Io { path: socket.to_owned(), action: "ask", source };
     let mut stream = UnixStream::connect(socket).map_err(fail)?;
+    stream.set_read_timeout(Some(ANSWER)).map_err(fail)?;
     writeln!(stream, "{request}").map_err(fail)?;
     let mut reply = String::new();
     let mut lines = BufReader::new(stream);
     // The first line is the daemon's hello.
     for _ in 0..2 {
         reply.clear();
-        lines.read_line(&mut reply).map_err(fail)?;
+        lines.read_line(&mut reply).map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock => fail(std::io::Error::other(format!("no answer within {ANSWER:?}"))),
+            _ => fail(error),
+        })?;
     }
     let reply: Value = serde_json::from_str(&reply).map_err(|error| fail(error.into()))?;
     match reply["type"].as_str() {

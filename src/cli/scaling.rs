@@ -9,7 +9,6 @@ use super::flags::Shared;
 use super::sources::measured;
 use super::terminal::{Format, print, print_json};
 use crate::backend::read_metadata;
-use crate::config::Config;
 use crate::error::{Error, ExitCode, Result};
 use crate::event::Measurement;
 use crate::journal::Filter;
@@ -53,7 +52,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let choice = Choice {
         group: args.group.clone(),
         filters: args.filters.clone(),
-        estimator: args.shared.settings(&Config::default())?.estimator,
+        estimator: args.shared.settings()?.estimator,
     };
     let scaling = Scaling::new(evidence(args, &choice)?)?;
     if let Some((path, format)) = figure {

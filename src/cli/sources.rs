@@ -36,10 +36,10 @@ fn measure_all(
     folder: &Path,
     choose: impl Fn(&[Found]) -> Vec<&Found>,
 ) -> Result<Vec<(String, Measurement)>> {
-    let mut measured = Vec::new();
+    let (mut measured, flags) = (Vec::new(), shared.flags()?);
     let found = checkpoints(&Search::new(true, "*.onnx")?, folder, &mut |text| complain("note", text))?;
     for run in found.chunk_by(|a, b| a.run == b.run) {
-        let setup = shared.run_plan(&run[0].run, folder, None)?.plan.load()?;
+        let setup = flags.run_plan(&run[0].run, folder)?.plan.load()?;
         let mut resolved = None;
         for found in choose(run) {
             match measure_file(&setup, &found.path, &mut resolved) {

@@ -53,9 +53,9 @@ impl Many {
 }
 
 impl Deforming for Many {
-    /// A grid has a cutoff and a size of its own at each point.
-    fn over(&self, _: &Perturbation, default: Deformation) -> Result<Deformation> {
-        Ok(default)
+    /// A grid has a cutoff and a size of its own at each point, whatever `relstab.toml` says.
+    fn say(&self, perturbation: &mut Perturbation) {
+        (perturbation.cutoff, perturbation.delta) = (Some(Deformation::default().cutoff), Some(1.0));
     }
 }
 

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::event::Measurement;
 use crate::measure::Progress;
 use crate::plan::{Resolved, Setup};
+use crate::text::visible;
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, strum::Display)]
@@ -24,7 +25,7 @@ pub enum Format {
 
 /// A line for people on standard error; that nobody reads it is no failure.
 pub fn complain(kind: &str, text: &str) {
-    let _ = writeln!(io::stderr(), "{kind}: {text}");
+    let _ = writeln!(io::stderr(), "{kind}: {}", visible(text));
 }
 
 /// Prints to standard output.

@@ -1,13 +1,16 @@
 //! `relstab watch`: the daemon, from flags to its end.
 #![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
-use std::io::Write as _;
+use std::fs::Permissions;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytesize::ByteSize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -15,18 +18,27 @@ use tracing::{info, warn};
 
 use super::flags::Shared;
 use super::once;
-use super::terminal::Format;
+use super::outlet::{Log, Printer};
+use super::terminal::{Format, complain};
+use crate::config::Flags;
 use crate::error::{Error, ExitCode, Result};
 use crate::event::{Event, Kind};
 use crate::file_system;
 use crate::journal::{Journal, Line, Lock, Policy};
+use crate::path::RawPath;
+use crate::plan::Setup;
 use crate::report;
+use crate::report::figure;
 use crate::report::gallery::of_network;
-use crate::serve::{Board, Curator, Feed, Http, Hub, Listeners, SocketFile};
+use crate::serve::{Board, Curator, Feed, Http, Hub, Listeners, Token};
 use crate::state;
 use crate::stop::Rule;
-use crate::watch::daemon::{self, Channels, Message, Options, Planner, Seams};
+use crate::text::visible;
+use crate::watch::caller::Caller;
+use crate::watch::daemon::{self, Channels, Message, Options, Seams};
+use crate::watch::planner::{self, Planner};
 use crate::watch::pool::Limits;
+use crate::watch::protocol::{Picture, Reply, Request};
 use crate::watch::scan::Search;
 use crate::watch::source::directory;
 use crate::watch::starter::Local;
@@ -100,9 +112,12 @@ struct Daemon {
     /// The Unix socket [default: under $XDG_RUNTIME_DIR, else beside the journal]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Listen on a loopback address as well, such as 127.0.0.1:7777
-    #[arg(long, value_name = "ADDR")]
+    /// Listen on a loopback address as well, such as 127.0.0.1:7777, for clients that show the token of --tcp-token
+    #[arg(long, value_name = "ADDR", requires = "tcp_token")]
     tcp: Option<SocketAddr>,
+    /// File whose first line clients of --tcp must show before anything else
+    #[arg(long, value_name = "FILE", requires = "tcp")]
+    tcp_token: Option<PathBuf>,
     /// Serve HTTP at an address on loopback, such as 127.0.0.1:7878 (docs/http.md)
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
@@ -123,6 +138,13 @@ struct Daemon {
     log_format: Format,
 }
 
+/// How long the last lines of the log, and of what is printed, may take.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long TensorBoard's files and HTTP's clients may take at the end.
+const GOODBYE: Duration = Duration::from_secs(3);
+/// How long a picture may take.
+const DRAWING: Duration = Duration::from_mins(1);
+
 pub fn run(args: &Args) -> Result<ExitCode> {
     for folder in &args.folders {
         if !folder.is_dir() {
@@ -133,30 +155,49 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     let search = Search::new(args.recursive, &args.pattern)?;
     if args.once {
-        return once::run(&args.shared, &args.folders, &search, args.config.as_deref(), args.tensorboard.as_deref());
+        return once::run(&flags(args)?, args.shared.format, &args.folders, &search, args.tensorboard.as_deref());
     }
     if args.dry_run {
-        let config = args.config.as_deref();
-        args.folders.iter().try_for_each(|folder| args.shared.rehearse(folder, config))?;
+        let flags = flags(args)?;
+        args.folders.iter().try_for_each(|folder| flags.rehearse(folder))?;
         return Ok(ExitCode::Success);
     }
     watch(args, search)
 }
 
 fn watch(args: &Args, search: Search) -> Result<ExitCode> {
-    let flags = &args.daemon;
+    let (flags, said) = (&args.daemon, flags(args)?);
     if !(0.01..=1.0).contains(&flags.duty) {
         return Err(Error::setting("--duty", "a share of the time, 0.01 to 1", flags.duty));
     }
-    log(flags.log_format);
+    let log = Log::start(flags.log_format == Format::Json).map_err(|source| Error::Io {
+        path: "the log".into(),
+        action: "start",
+        source,
+    })?;
+    write_log(flags.log_format, &log);
     raise_open_files();
+    // What the daemon makes is its user's alone, from the first instant.
+    let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let canonical = |folder: &PathBuf| folder.canonicalize().map_err(Error::io(folder, "open"));
     let roots = args.folders.iter().map(canonical).collect::<Result<Vec<_>>>()?;
-    let planner = planner(args);
+    let starter = Local { nice: flags.nice, duty: flags.duty };
+    let mut planner = Planner::new(Box::new(starter), said.clone(), roots.clone());
     if !args.recursive {
         // What is wrong from the beginning is said at once.
-        roots.iter().try_for_each(|root| planner(root, root).map(|_| ()))?;
+        for root in &roots {
+            if let Err(unplanned) = planner.plan(root) {
+                complain("error", &unplanned.reason);
+                return Ok(unplanned.code);
+            }
+        }
     }
+    let limits = Limits {
+        workers: flags.workers.get(),
+        idle: flags.worker_idle,
+        timeout: flags.timeout,
+        memory: flags.memory_limit.map(|size| size.as_u64()),
+    };
 
     let journal_path = flags.journal.clone().map_or_else(|| state::journal_of(&roots), Ok)?;
     if let Some(name) = file_system::shared(&journal_path) {
@@ -169,17 +210,24 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     let socket = flags.socket.clone().unwrap_or_else(|| state::socket_of(&journal_path));
     let note = json!({"pid": std::process::id(), "socket": socket.to_string_lossy()}).to_string();
     let _lock = Lock::take(&journal_path, &note)?;
+    if let Some(folder) = journal_path.parent().filter(|_| flags.journal.is_none()) {
+        // An earlier version left it to the umask.
+        let _ = std::fs::set_permissions(folder, Permissions::from_mode(0o700));
+    }
     let journal = Journal::open(&journal_path)?;
     let reader = Journal::read(&journal_path)?;
-    let board = |folder: &PathBuf| Ok(Board::new(folder.clone(), Journal::read(&journal_path)?, curator(args, &roots)));
+    let board = |folder: &PathBuf| {
+        Ok(Board::new(folder.clone(), Journal::read(&journal_path)?, curator(&said, &roots, starter, &limits)))
+    };
     let board = args.tensorboard.as_ref().map(board).transpose()?;
 
     let fail = |source| Error::Io { path: "the runtime".into(), action: "start", source };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(fail)?;
-    let listeners = runtime.block_on(Listeners::bind(&socket, flags.tcp))?;
+    let token = flags.tcp_token.as_ref().map(|file| Token::read(file, "--tcp-token")).transpose()?;
+    let tcp = flags.tcp.zip(token);
+    let listeners = runtime.block_on(Listeners::bind(&socket, tcp))?;
     let http = flags.http.map(|address| runtime.block_on(Http::bind(address, flags.http_token.as_deref())));
     let http = http.transpose()?;
-    let _socket_file = SocketFile(socket.clone());
     let (channels, received) = Channels::new();
     let ends = CancellationToken::new();
     let hub = Hub::new(channels.clone(), reader, ends.clone());
@@ -198,57 +246,59 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     let printer = runtime.spawn(print_events(hub, args.shared.format, ends.clone()));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
-    let source = directory::spawn(roots.clone(), search, channels.messages.clone(), Message::News)?;
-    let starter = Local { nice: flags.nice, duty: flags.duty };
+    let source = directory::spawn(roots, search, channels.messages.clone(), Message::News)?;
+    let planner = planner.spawn(channels.messages.clone(), Message::Planned)?;
     let seams = Seams { source: Box::new(source), starter: Box::new(starter), planner };
     let options = Options {
-        roots,
         settle: flags.settle,
         give_up: flags.give_up,
         policy: flags.policy,
         attempts: flags.attempts,
         on_stop: flags.on_stop.clone(),
-        limits: Limits {
-            workers: flags.workers.get(),
-            idle: flags.worker_idle,
-            timeout: flags.timeout,
-            memory: flags.memory_limit.map(|size| size.as_u64()),
-        },
+        umask,
+        limits,
     };
     let result = daemon::run(journal, options, seams, &channels, received);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     ends.cancel();
     runtime.block_on(async {
-        // All end by themselves, within the bounds of a goodbye.
+        // All end by themselves, within the bounds of a goodbye; a picture that is being drawn may not.
         let _ = server.await;
         let _ = printer.await;
         for task in [pages, board].into_iter().flatten() {
-            let _ = task.await;
+            let _ = tokio::time::timeout(GOODBYE, task).await;
         }
     });
+    // A thread that reads the journal for a client that is gone is not waited for.
+    runtime.shutdown_timeout(LAST_WORDS);
+    log.finish(LAST_WORDS);
     result.map(|()| ExitCode::Success)
 }
 
-fn planner(args: &Args) -> Planner {
-    let (shared, config, stop) = (args.shared.clone(), args.config.clone(), args.daemon.stop.clone());
-    Box::new(move |run, root| {
-        let mut plan = shared.run_plan(run, root, config.as_deref())?;
-        if !stop.is_empty() {
-            plan.rules.clone_from(&stop);
-        }
-        // Workers run elsewhere.
-        let probe = &mut plan.plan.probe.0;
-        *probe = std::path::absolute(&*probe).map_err(Error::io(probe, "find"))?;
-        Ok(plan)
-    })
+fn flags(args: &Args) -> Result<Flags> {
+    let (config, stop) = (args.config.clone().map(RawPath), args.daemon.stop.clone());
+    Ok(Flags { config, stop, ..args.shared.flags()? })
 }
 
-/// Draws what the networks of a run below `roots` are shown.
-fn curator(args: &Args, roots: &[PathBuf]) -> Curator {
-    let (planner, roots) = (planner(args), roots.to_vec());
+/// What a network is shown, to be sent.
+pub fn drawn(setup: &Setup, model: &Path) -> Result<Picture> {
+    let picture = of_network(setup, model)?;
+    let png = figure::png(&picture).map_err(Error::io(model, "draw the images of"))?;
+    Ok(Picture { width: picture.width(), height: picture.height(), png: BASE64_STANDARD.encode(png) })
+}
+
+/// Has drawn what the networks of a run are shown, by a worker of its own.
+fn curator(flags: &Flags, roots: &[PathBuf], starter: Local, limits: &Limits) -> Curator {
+    let (flags, roots, limits) = (flags.clone(), roots.to_vec(), limits.clone());
     Box::new(move |run, model| {
-        let root = roots.iter().find(|root| run.starts_with(root)).map_or(run, PathBuf::as_path);
-        of_network(&planner(run, root)?.plan.load()?, model)
+        let mut caller = Caller::new(Box::new(starter), limits.timeout.min(DRAWING), limits.memory);
+        let run = Box::new(planner::run_of(&flags, &roots, run));
+        match caller.call(&Request::Draw { run, model: RawPath(model.to_owned()) }) {
+            Ok(Reply::Drawn(picture)) => Ok(picture),
+            Ok(Reply::Unusable { reason }) => Err(reason),
+            Ok(_) => Err("its worker answered something else".to_owned()),
+            Err(silence) => Err(silence.reason()),
+        }
     })
 }
 
@@ -288,17 +338,21 @@ fn end_with_input(channels: &Channels) {
 
 /// Prints what happens until the daemon ends or nobody reads.
 async fn print_events(hub: Arc<Hub>, format: Format, ends: CancellationToken) {
+    let Ok(printer) = Printer::start() else { return };
+    tokio::select! {
+        () = follow(hub, format, &printer) => {}
+        () = ends.cancelled() => {}
+    }
+    printer.finish(LAST_WORDS).await;
+}
+
+async fn follow(hub: Arc<Hub>, format: Format, printer: &Printer) {
     let Ok(mut feed) = Feed::new(hub, Vec::new(), None).await else { return };
     let mut run = String::new();
-    loop {
-        let lines = tokio::select! {
-            lines = feed.next() => lines,
-            () = ends.cancelled() => return,
-        };
-        let Ok(Some(lines)) = lines else { return };
-        let Some(text) = printed(&lines, format, &mut run) else { continue };
-        let write = move || std::io::stdout().lock().write_all(text.as_bytes());
-        if !matches!(tokio::task::spawn_blocking(write).await, Ok(Ok(()))) {
+    while let Ok(Some(lines)) = feed.next().await {
+        if let Some(text) = printed(&lines, format, &mut run)
+            && !printer.print(text).await
+        {
             return;
         }
     }
@@ -316,21 +370,20 @@ fn printed(lines: &[Line], format: Format, run: &mut String) -> Option<String> {
         if *run != *line.run {
             line.run.as_ref().clone_into(run);
             let law = measurement.prediction.as_ref().map(|prediction| prediction.law.name.clone());
-            text += &format!("{run}\n{}", report::line_header(&measurement, law.as_deref()));
+            text += &format!("{}\n{}", visible(run), report::line_header(&measurement, law.as_deref()));
         }
         text += &report::line(&measurement);
     }
     (!text.is_empty()).then_some(text)
 }
 
-fn log(format: Format) {
-    use std::io::IsTerminal as _;
+fn write_log(format: Format, log: &Log) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("RELSTAB_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log.clone()).with_target(false);
     // A second subscriber in one process is refused, and harmless.
     let _ = match format {
-        Format::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        Format::Text => builder.with_ansi(false).try_init(),
         Format::Json => builder.json().try_init(),
     };
 }

@@ -11,7 +11,10 @@ use super::Law;
 use super::calibrate::Calibration;
 use super::presets::{presets, unknown};
 use crate::error::{Error, Result};
-use crate::path;
+use crate::{path, small_file};
+
+/// A saved law may be this long, bytes: its points take some hundreds each.
+const LONGEST: u64 = 16 << 20;
 
 /// The version of [`Saved`].
 pub const LAW_SCHEMA: &str = "relstab.law/1";
@@ -89,12 +92,13 @@ impl Folder {
         if !is_name(name) {
             return Ok(None);
         }
-        let text = match fs::read(&path) {
+        let text = match small_file::read(&path, LONGEST) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             text => text.map_err(Error::io(&path, "read"))?,
         };
         let damaged = |expected, found: String| Error::SavedLaw { path: path.clone(), expected, found };
-        let mut saved: Saved = serde_json::from_slice(&text).map_err(|error| damaged("a law", error.to_string()))?;
+        let mut saved: Saved =
+            serde_json::from_str(&text).map_err(|error| damaged("a law", small_file::json_fault(&text, &error)))?;
         if saved.schema != LAW_SCHEMA {
             return Err(damaged("the schema relstab.law/1", saved.schema));
         }

@@ -9,6 +9,10 @@ use serde_json::{Map, Value};
 
 use super::{Color, Extent, Geometry, Preprocess, Resample, Resize, Rounding};
 use crate::error::{Error, Result};
+use crate::small_file;
+
+/// Such a file may be this long, bytes.
+const LONGEST: u64 = 1 << 20;
 
 impl Preprocess {
     /// Reads a Hugging Face `preprocessor_config.json` or a timm `config.json`.
@@ -16,7 +20,7 @@ impl Preprocess {
     /// # Errors
     /// `Io` for a file that cannot be read, `Setting` for one of another kind, or with steps that are not known here.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
+        let text = small_file::read(path, LONGEST).map_err(Error::io(path, "read"))?;
         parse(&text).map_err(|reason| {
             let expected = "a Hugging Face preprocessor_config.json or a timm config.json";
             Error::setting("--preprocess", expected, format!("{}: {reason}", path.display()))
@@ -25,7 +29,8 @@ impl Preprocess {
 }
 
 fn parse(text: &str) -> std::result::Result<Preprocess, String> {
-    let values: Map<String, Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let values: Map<String, Value> =
+        serde_json::from_str(text).map_err(|error| small_file::json_fault(text, &error))?;
     match values.get("pretrained_cfg") {
         Some(Value::Object(timm)) => of_timm(timm),
         _ if values.contains_key("input_size") => of_timm(&values),

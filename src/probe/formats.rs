@@ -7,6 +7,7 @@ use std::path::Path;
 use super::contents::Contents;
 use super::{cifar, folder, idx, npy, npz, parquet, webdataset};
 use crate::error::{Error, Result};
+use crate::small_file;
 
 const FORMATS: &str = "a folder of images, .npy, .npz, IDX, CIFAR batches, Parquet or WebDataset tar";
 /// Where a tar archive says that it is one.
@@ -14,11 +15,14 @@ const TAR_MAGIC: std::ops::Range<usize> = 257..262;
 
 /// Opens whatever the first bytes of the file, or the names in the folder, show.
 pub fn open(path: &Path) -> Result<Contents> {
-    let mut file = File::open(path).map_err(Error::io(path, "open"))?;
-    let metadata = file.metadata().map_err(Error::io(path, "read"))?;
+    let metadata = std::fs::metadata(path).map_err(Error::io(path, "open"))?;
     if metadata.is_dir() {
         return of_folder(path);
     }
+    if !metadata.is_file() {
+        return Err(Error::probe(path, FORMATS, small_file::kind(&metadata)));
+    }
+    let mut file = File::open(path).map_err(Error::io(path, "open"))?;
     let mut start = Vec::new();
     file.by_ref().take(TAR_MAGIC.end as u64).read_to_end(&mut start).map_err(Error::io(path, "read"))?;
     let whole = || File::open(path).map(BufReader::new).map_err(Error::io(path, "open"));

@@ -8,13 +8,14 @@ use super::{markdown, percent, significant};
 use crate::check::{Bound, Check, Checked, Limit, Quantity, Report, Rise, Verdict};
 use crate::estimate::Estimate;
 use crate::event::{Finding, Measurement, Severity};
+use crate::text::visible;
 
 /// For people on a terminal.
 #[must_use]
 pub fn text(report: &Report) -> String {
     let mut text = String::new();
     for model in &report.models {
-        text += &format!("{}: {}\n", model.path, outcome(model));
+        text += &format!("{}: {}\n", visible(&model.path), outcome(model));
         for check in &model.checks {
             let Check { limit, verdict, .. } = check;
             let name = limit.quantity.to_string();

@@ -8,6 +8,7 @@ use super::{interval, marks, percent, predicted};
 use crate::event::Measurement;
 use crate::path;
 use crate::rank::{Pair, Ranked, Ranking};
+use crate::text::visible;
 
 /// For people on a terminal.
 #[must_use]
@@ -20,7 +21,8 @@ pub fn text(ranking: &Ranking) -> String {
         let r_f = model.measurement.r_f.as_ref().map_or_else(|| "undefined".to_owned(), interval);
         let over = ranking.over_first(model).map_or_else(String::new, ratio);
         let marks = marks(&model.measurement);
-        text += &format!("{rank:>5} {r_f:<24} {over:<26} {}{marks}\n", model.measurement.model.path.display());
+        text +=
+            &format!("{rank:>5} {r_f:<24} {over:<26} {}{marks}\n", visible(&path::text(&model.measurement.model.path)));
     }
     text
 }

@@ -1,6 +1,7 @@
 //! A report before it has a format: written once, rendered as Markdown and as a page.
 
 use crate::journal::Series;
+use crate::text::visible;
 
 /// A whole report.
 #[derive(Debug, Clone)]
@@ -119,28 +120,4 @@ impl<T: Into<String>> From<T> for Text {
 #[must_use]
 pub fn columns(names: &[&'static str], numbers: &[&str]) -> Vec<Column> {
     names.iter().map(|name| Column { name, is_number: numbers.contains(name) }).collect()
-}
-
-/// Line breaks, controls and marks of direction are spelled out, so that text is what it looks like.
-#[must_use]
-pub fn visible(text: &str) -> String {
-    let spelled = |c: char| match c {
-        '\'' | '"' | '\\' => c.to_string(),
-        // Behind a letter, an accent is no character by itself.
-        c => format!("a{c}").escape_debug().skip(1).collect(),
-    };
-    text.chars().map(spelled).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_hides_or_reorders_text_is_spelled_out() {
-        assert_eq!(visible("a\nb\t\u{202e}c\u{2066}\u{200f}\u{61c}\u{0}"), r"a\nb\t\u{202e}c\u{2066}\u{200f}\u{61c}\0");
-        let plain = r#"Zürich e\'"<|>` 图 ü é — e"#;
-        assert_eq!(visible(plain), plain);
-        assert_eq!(visible("e\u{301}"), "e\u{301}");
-    }
 }

@@ -10,12 +10,13 @@ use crate::measure::axes_text;
 use crate::measure::layers::{Layer, Layers};
 use crate::path;
 use crate::predict::NO_PREDICTION;
+use crate::text::visible;
 
 /// For people on a terminal: a line for each layer, from the image on.
 #[must_use]
 pub fn text(found: &Layers) -> String {
     let m = &found.measurement;
-    let (path, backend) = (m.model.path.display(), &m.backend);
+    let (path, backend) = (visible(&path::text(&m.model.path)), &m.backend);
     let mut text = format!("{path}  ({} {}, {})\n", backend.name, backend.version, backend.provider);
     let _ = writeln!(text, "{} images x {} draws, seed {}", m.probe.images, m.settings.draws, m.settings.seed);
     let _ = writeln!(text, "{:>5}  {:<24} {:<26} {:<26} {:<15} tensor", "layer", "R_f", "D_f", "G_f", "coordinates");

@@ -13,13 +13,14 @@ use crate::measure::sweep::{Point, Sweep};
 use crate::path;
 use crate::perturb::{is_natural, range_warning, temperature_range, typical_displacement};
 use crate::predict::NO_PREDICTION;
+use crate::text::visible;
 
 /// For people on a terminal: a line for each point, then what to know about them.
 #[must_use]
 pub fn text(sweep: &Sweep) -> String {
     let mut text = String::new();
     if let Some(m) = sweep.measured().next() {
-        let (path, backend) = (m.model.path.display(), &m.backend);
+        let (path, backend) = (visible(&path::text(&m.model.path)), &m.backend);
         let _ = writeln!(text, "{path}  ({} {}, {})", backend.name, backend.version, backend.provider);
         let _ = writeln!(text, "{} images x {} draws, seed {}", m.probe.images, m.settings.draws, m.settings.seed);
     }

@@ -6,10 +6,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use image::RgbImage;
 use sha2::{Digest as _, Sha256};
 
-use super::figure::png;
 use crate::error::{Error, Result};
 use crate::event::Measurement;
 use record::{Image, Record, Summary, Value};
@@ -122,15 +120,11 @@ pub fn known_error(val_error: f64) -> Summary {
     Summary { values: vec![scalar(VAL_ERROR, val_error)] }
 }
 
-/// A picture of what the network at `model` is shown.
-///
-/// # Errors
-/// `Io` if it cannot be encoded.
-pub fn gallery(picture: &RgbImage, model: &Path) -> Result<Summary> {
-    let (width, height) = (picture.width() as i32, picture.height() as i32);
-    let png = png(picture).map_err(Error::io(model, "draw the images of"))?;
-    let image = Some(Image { height, width, colorspace: 3, png });
-    Ok(Summary { values: vec![Value { tag: "relstab/gallery".to_owned(), scalar: None, image }] })
+/// A picture of what a network is shown, a PNG of three channels.
+#[must_use]
+pub fn gallery((width, height): (u32, u32), png: Vec<u8>) -> Summary {
+    let image = Some(Image { height: height as i32, width: width as i32, colorspace: 3, png });
+    Summary { values: vec![Value { tag: "relstab/gallery".to_owned(), scalar: None, image }] }
 }
 
 fn scalar(name: &str, value: f64) -> Value {

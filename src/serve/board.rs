@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use image::RgbImage;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -17,6 +18,7 @@ use crate::journal::Journal;
 use crate::path;
 use crate::report::tensorboard::record::Record;
 use crate::report::tensorboard::{EventFile, gallery, known_error, scalars};
+use crate::watch::protocol::Picture;
 
 /// Events read from the journal at once.
 const CHUNK: usize = 100;
@@ -32,8 +34,8 @@ pub struct Board {
     is_failing: bool,
 }
 
-/// Draws what the network at a path is shown, as a network of a run.
-pub type Curator = Box<dyn Fn(&Path, &Path) -> Result<RgbImage> + Send>;
+/// Has drawn what the network at a path is shown, as a network of a run; in words, why it cannot be.
+pub type Curator = Box<dyn Fn(&Path, &Path) -> std::result::Result<Picture, String> + Send>;
 
 /// What was told of a run.
 #[derive(Debug)]
@@ -136,13 +138,15 @@ impl Told {
             return;
         }
         self.is_drawn = true;
-        let picture = curator(event.run.as_ref(), model).and_then(|picture| {
-            let (wall_time, step, summary) = (record.wall_time, record.step, Some(gallery(&picture, model)?));
-            self.file.append(&Record { wall_time, step, summary, ..Record::default() })
+        let told = curator(event.run.as_ref(), model).and_then(|Picture { width, height, png }| {
+            let png = BASE64_STANDARD.decode(png).map_err(|error| error.to_string())?;
+            let (wall_time, step, summary) = (record.wall_time, record.step, Some(gallery((width, height), png)));
+            let picture = Record { wall_time, step, summary, ..Record::default() };
+            self.file.append(&picture).map_err(|error| error.one_line())
         });
-        if let Err(error) = picture {
+        if let Err(reason) = told {
             // Whatever it is, numbers do without.
-            warn!("TensorBoard: no gallery of {}: {}", event.run, error.one_line());
+            warn!("TensorBoard: no gallery of {}: {reason}", event.run);
         }
     }
 }

@@ -31,10 +31,9 @@ impl Feed {
     pub async fn new(hub: Arc<Hub>, runs: Vec<String>, since: Option<i64>) -> Result<Self> {
         // Before the journal is read, so that what is written meanwhile is heard.
         let live = hub.channels.live.subscribe();
-        let seq = match since {
-            Some(seq) => seq,
-            None => hub.read(crate::journal::Journal::last_seq).await?,
-        };
+        // A number beyond the last is of another journal: who has it hears where this one stands.
+        let last = hub.read(crate::journal::Journal::last_seq).await?;
+        let seq = since.map_or(last, |since| since.min(last));
         Ok(Self { hub, live, runs, seq, is_replaying: since.is_some() })
     }
 

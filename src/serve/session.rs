@@ -10,9 +10,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_util::codec::{Decoder as _, LinesCodec, LinesCodecError};
 use tracing::{debug, warn};
 
-use super::{Feed, Hub};
+use super::{Feed, Hub, Token};
 use crate::error::{Error, Result};
 use crate::journal::Journal;
+use crate::small_file::json_fault;
 use crate::watch::daemon::Ask;
 
 /// The protocol's version.
@@ -54,13 +55,22 @@ pub enum Request {
     },
 }
 
-/// Serves one client until it leaves, is cut off, or the daemon ends.
-pub async fn run(stream: impl AsyncRead + AsyncWrite, hub: Arc<Hub>, name: String) {
+/// Serves one client, who shows the token first if there is one, until it leaves, is cut off, or the daemon ends.
+pub async fn run(stream: impl AsyncRead + AsyncWrite, hub: Arc<Hub>, name: String, token: Option<Arc<Token>>) {
     let (mut from, mut to) = tokio::io::split(stream);
     let ends = hub.ends.clone();
     let mut session = Session { hub, feed: None };
     let mut lines = LinesCodec::new_with_max_length(MAX_LINE);
     let mut buffer = BytesMut::new();
+    if let Some(token) = token {
+        let is_admitted = tokio::select! {
+            is_admitted = admit(&token, (&mut from, &mut to), &mut buffer, &name) => is_admitted,
+            () = ends.cancelled() => false,
+        };
+        if !is_admitted {
+            return;
+        }
+    }
     let mut heartbeat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
     let mut out = session.hello().await;
     loop {
@@ -113,6 +123,53 @@ pub async fn run(stream: impl AsyncRead + AsyncWrite, hub: Arc<Hub>, name: Strin
     }
 }
 
+/// What a client says first over TCP.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Shown {
+    Token { token: String },
+}
+
+const NO_TOKEN: &str = "expected {\"type\":\"token\",\"token\":TOKEN} with the token of --tcp-token as the first line";
+
+/// Whether the first line shows the token. A client that speaks the protocol is told why not; whatever else came here, as a web page's
+/// request, is not answered.
+async fn admit(
+    token: &Token,
+    (from, to): (&mut (impl AsyncRead + Unpin), &mut (impl AsyncWrite + Unpin)),
+    buffer: &mut BytesMut,
+    name: &str,
+) -> bool {
+    let first = first_line(from, buffer).await.unwrap_or_default();
+    match serde_json::from_str(&first) {
+        Ok(Shown::Token { token: shown }) if token.is(shown.as_bytes()) => return true,
+        _ if is_object(&first) => {
+            send(to, &mut line(&refusal(NO_TOKEN)), name).await;
+        }
+        _ => debug!("{name} was cut off: its first line was no JSON object"),
+    }
+    false
+}
+
+fn is_object(text: &str) -> bool {
+    serde_json::from_str::<serde_json::Map<String, Value>>(text).is_ok()
+}
+
+/// The first line, without its end; `None` if none comes in time, or none as short as one with a token is.
+async fn first_line(from: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> Option<String> {
+    let read = async {
+        loop {
+            if let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+                return String::from_utf8(buffer.split_to(end + 1).to_vec()).ok();
+            }
+            if buffer.len() > MAX_LINE || !matches!(from.read_buf(buffer).await, Ok(1..)) {
+                return None;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, read).await.ok().flatten()
+}
+
 /// Sends what there is to send; false if the client left or takes nothing.
 async fn send(to: &mut (impl AsyncWrite + Unpin), out: &mut Vec<u8>, name: &str) -> bool {
     let result = tokio::time::timeout(PATIENCE, to.write_all(out)).await;
@@ -161,7 +218,9 @@ impl Session {
     async fn answer(&mut self, text: &str) -> Value {
         let request = match serde_json::from_str(text) {
             Ok(request) => request,
-            Err(error) => return refusal(&format!("not a request of protocol {PROTOCOL}: {error}")),
+            Err(error) => {
+                return refusal(&format!("not a request of protocol {PROTOCOL}: {}", json_fault(text, &error)));
+            }
         };
         self.obey(request).await.unwrap_or_else(|error| refusal(&error.one_line()))
     }

@@ -6,7 +6,6 @@ mod queue;
 mod runs;
 
 use std::collections::{HashMap, VecDeque};
-use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use tracing::{debug, error, warn};
 
 use runs::Run;
 
+use super::planner::{Answered, Desk};
 use super::pool::{Answer, Heard, Limits, Pool};
 use super::source::{News, Source};
 use super::starter::Starter;
@@ -23,14 +23,10 @@ use crate::error::{Error, Result};
 use crate::event::CheckpointName;
 use crate::journal::{Job, Journal, Line, Outcome, Policy};
 use crate::path;
-use crate::plan::Plan;
-use crate::stop::Rule;
 
 /// How the daemon goes about its work.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Directories to watch, canonical paths.
-    pub roots: Vec<PathBuf>,
     /// How long a file must have been left alone.
     pub settle: Duration,
     /// How long a file may stay unfinished.
@@ -41,23 +37,11 @@ pub struct Options {
     pub attempts: u32,
     /// A shell command for a run that should stop.
     pub on_stop: Option<String>,
+    /// What that command's files are made with.
+    pub umask: rustix::fs::Mode,
     /// What workers may take.
     pub limits: Limits,
 }
-
-/// What a run is measured on and judged by.
-#[derive(Debug, Clone)]
-pub struct RunPlan {
-    /// What it is measured on.
-    pub plan: Plan,
-    /// What it is judged by.
-    pub rules: Vec<Rule>,
-    /// Whether its known errors count in its law.
-    pub refit: bool,
-}
-
-/// Plans a run: its directory, and the watched directory that it lies in.
-pub type Planner = Box<dyn Fn(&Path, &Path) -> Result<RunPlan> + Send>;
 
 /// What clients ask of the daemon; everything else they read from the journal.
 #[derive(Debug)]
@@ -104,6 +88,8 @@ pub enum Message {
     News(News),
     /// From a worker.
     Heard(Heard),
+    /// From the planner.
+    Planned(Answered),
     /// From a client.
     Ask(Ask, oneshot::Sender<Result<Value>>),
     /// Read the configuration again.
@@ -144,7 +130,7 @@ pub struct Seams {
     /// What starts workers.
     pub starter: Box<dyn Starter>,
     /// What plans runs.
-    pub planner: Planner,
+    pub planner: Desk,
 }
 
 /// Runs the daemon until it is told to end.
@@ -174,6 +160,8 @@ pub fn run(
         stall: None,
         no_worker_until: None,
         missed_news: false,
+        rescan_when_planned: false,
+        unstarted: 0,
         ends_by: None,
     };
     daemon.tell_stops();
@@ -186,7 +174,7 @@ pub fn run(
 struct Daemon {
     journal: Journal,
     options: Options,
-    planner: Planner,
+    planner: Desk,
     source: Box<dyn Source>,
     pool: Pool<Message>,
     live: broadcast::Sender<Line>,
@@ -201,6 +189,10 @@ struct Daemon {
     no_worker_until: Option<Instant>,
     /// Files were found that the journal could not take: look again.
     missed_news: bool,
+    /// What was found has to be found again once all runs are planned.
+    rescan_when_planned: bool,
+    /// Workers that ended in a row before they said a word.
+    unstarted: u32,
     ends_by: Option<Instant>,
 }
 
@@ -240,19 +232,22 @@ impl Daemon {
             Message::News(News::Notice(text)) => warn!("{text}"),
             Message::News(News::Found(found, rest)) => self.queue(vec![(found, rest)]),
             Message::News(News::Caught) => {
-                let blocked: Vec<_> =
-                    self.runs.iter().filter(|(_, run)| run.blocked.is_some()).map(|(id, _)| *id).collect();
+                let blocked: Vec<_> = self.runs.iter().filter(|(_, run)| run.is_waiting()).map(|(id, _)| *id).collect();
                 if let Err(error) = self.journal.release(&blocked) {
                     self.missed_news = true;
                     self.stalled(&error);
                 }
             }
             Message::Heard(heard) => match self.pool.hear(heard) {
-                Some(Answer::Taken(job)) => debug!(path = %path::text(&job.path), "a worker has it"),
+                Some(Answer::Taken(job)) => {
+                    self.unstarted = 0;
+                    debug!(path = %path::text(&job.path), "a worker has it");
+                }
                 Some(Answer::Done(job, reply)) => self.done(job, *reply),
-                Some(Answer::Died(job, reason)) => self.died(job, &reason),
+                Some(Answer::Died(job, death)) => self.died(job, &death),
                 None => {}
             },
+            Message::Planned(answered) => self.planned(answered),
             Message::Ask(ask, answer) => {
                 let reply = self.answer(ask);
                 // The client may have gone.

@@ -1,14 +1,14 @@
 //! The daemon's side of its workers: started when there is work, ended when idle, killed when they overrun.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
+use super::protocol::{LONGEST_REPLY, Reply, Request, Said};
 use super::starter::{Started, Starter};
-use super::worker::{Reply, Request, Said};
 use crate::error::{Error, Result};
 use crate::journal::Job;
 use crate::process;
@@ -46,8 +46,32 @@ pub enum Answer {
     Taken(Job),
     /// It is done with it.
     Done(Job, Box<Reply>),
-    /// It died of it, and how.
-    Died(Job, String),
+    /// It died with it in hand, and how.
+    Died(Job, Death),
+}
+
+/// How a worker died with a job in hand.
+#[derive(Debug)]
+pub struct Death {
+    /// How far it came.
+    pub stage: Stage,
+    /// In words.
+    pub reason: String,
+    /// Somebody asked it to end: a terminal, a service manager.
+    pub was_asked: bool,
+    /// It took too long or grew too large, and would again.
+    pub is_overrun: bool,
+}
+
+/// How far a worker is with its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It has said nothing yet.
+    Started,
+    /// It loads what the run is measured on.
+    Loading,
+    /// It reads and measures the checkpoint.
+    Measuring,
 }
 
 /// All workers.
@@ -72,6 +96,7 @@ struct Worker {
     socket: UnixStream,
     generation: u64,
     job: Option<Job>,
+    stage: Stage,
     since: Instant,
     killed_for: Option<String>,
     /// It was told to end, takes no more jobs, and is killed then.
@@ -121,10 +146,12 @@ impl<M: Send + 'static> Pool<M> {
             self.slots[slot].worker = Some(self.start(slot).map_err(fail)?);
         }
         if let Some(worker) = &mut self.slots[slot].worker {
-            worker.job = Some(job);
+            (worker.job, worker.stage) = (Some(job), Stage::Started);
             worker.since = Instant::now();
-            // One that is dying closes the socket, which is heard.
-            let _ = worker.socket.write_all(&text);
+            // One that is dying closes the socket, which is heard. One that stands still takes what its socket holds, and no more.
+            if send(&worker.socket, &text).is_ok_and(|sent| sent < text.len()) {
+                let _ = worker.child.kill();
+            }
         }
         Ok(())
     }
@@ -136,15 +163,24 @@ impl<M: Send + 'static> Pool<M> {
         let listening = socket.try_clone()?;
         std::thread::Builder::new().name(format!("worker {slot}")).spawn(move || {
             let say = |said| sender.send(tell(Heard { slot, generation, said })).is_ok();
-            for line in BufReader::new(listening).lines() {
-                let Some(said) = line.ok().and_then(|line| serde_json::from_str(&line).ok()) else { break };
+            let mut lines = BufReader::new(listening);
+            while let Some(said) = next(&mut lines) {
                 if !say(Some(Box::new(said))) {
                     return;
                 }
             }
             say(None);
         })?;
-        Ok(Worker { child, socket, generation, job: None, since: Instant::now(), killed_for: None, ends_by: None })
+        Ok(Worker {
+            child,
+            socket,
+            generation,
+            job: None,
+            since: Instant::now(),
+            stage: Stage::Started,
+            killed_for: None,
+            ends_by: None,
+        })
     }
 
     /// What a worker's words mean for its job; `None` if they come from one that is gone, or had none.
@@ -153,7 +189,14 @@ impl<M: Send + 'static> Pool<M> {
         let worker = slot.worker.as_mut().filter(|worker| worker.generation == heard.generation)?;
         let now = Instant::now();
         match heard.said.map(|said| *said) {
-            Some(Said { reply: Reply::Taken, .. }) => worker.job.clone().map(Answer::Taken),
+            Some(Said { reply: Reply::Taken, .. }) => {
+                worker.stage = Stage::Loading;
+                worker.job.clone().map(Answer::Taken)
+            }
+            Some(Said { reply: Reply::Loaded, .. }) => {
+                worker.stage = Stage::Measuring;
+                None
+            }
             Some(Said { reply, rest }) => {
                 let job = worker.job.take()?;
                 worker.since = now;
@@ -166,10 +209,11 @@ impl<M: Send + 'static> Pool<M> {
                 let _ = worker.child.kill();
                 let status = worker.child.wait();
                 let job = worker.job?;
-                Some(Answer::Died(
-                    job,
-                    worker.killed_for.unwrap_or_else(|| status.map_or_else(|e| e.to_string(), ended)),
-                ))
+                let was_asked = status.as_ref().is_ok_and(|status| status.signal().is_some_and(asks_to_end));
+                let is_overrun = worker.killed_for.is_some();
+                let how = || status.map_or_else(|error| error.to_string(), ended);
+                let reason = worker.killed_for.unwrap_or_else(how);
+                Some(Answer::Died(job, Death { stage: worker.stage, reason, was_asked, is_overrun }))
             }
         }
     }
@@ -229,6 +273,34 @@ impl<M> Drop for Pool<M> {
             let _ = worker.child.wait();
         }
     }
+}
+
+/// Writes what the socket takes now; gives how much.
+fn send(socket: &UnixStream, text: &[u8]) -> std::io::Result<usize> {
+    use rustix::net::SendFlags;
+    let mut sent = 0;
+    while sent < text.len() {
+        match rustix::net::send(socket, &text[sent..], SendFlags::DONTWAIT) {
+            Ok(count) => sent += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(sent)
+}
+
+/// The worker's next line; `None` at its end, or if it is too long or cannot be understood.
+fn next(lines: &mut BufReader<UnixStream>) -> Option<Said> {
+    let mut line = Vec::new();
+    lines.by_ref().take(LONGEST_REPLY as u64).read_until(b'\n', &mut line).ok()?;
+    serde_json::from_slice(&line).ok()
+}
+
+/// Signals by which terminals and service managers end what they started.
+fn asks_to_end(signal: i32) -> bool {
+    use rustix::process::Signal;
+    [Signal::HUP, Signal::INT, Signal::TERM].iter().any(|asks| asks.as_raw() == signal)
 }
 
 fn ended(status: ExitStatus) -> String {

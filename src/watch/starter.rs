@@ -2,14 +2,19 @@
 //!
 //! A starter promises a process of this machine that speaks the worker protocol (JSON lines) over the socket it gives back: the worker
 //! itself, or a program that relays to it, as ssh and srun do. Killing that process ends the worker; so does closing the socket.
-//! It never waits for the worker to answer, never decides how many there are or how long they live, and gives them nothing of the daemon's
-//! but the socket and standard error.
+//! It never waits for the worker to answer, never decides how many there are or how long they live, and gives them nothing of the
+//! daemon's but the socket.
 
-use std::io::Result;
+use std::io::{BufRead as _, BufReader, Read as _, Result};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use tracing::warn;
+
+/// What a worker's libraries print is told in lines of this length, bytes.
+const LONGEST_LINE: u64 = 4096;
 
 /// Starts workers.
 pub trait Starter: Send {
@@ -45,8 +50,31 @@ impl Starter for Local {
         let own = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
         let mut command = Command::new(own);
         command.arg0("relstab").args(["worker", "--nice", &self.nice.to_string(), "--duty", &self.duty.to_string()]);
-        // Native libraries that print to standard output must not disturb the daemon's.
-        let child = command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).spawn()?;
+        // Native libraries that print to standard output must not disturb the daemon's. What a terminal tells the daemon's group to do is
+        // not for workers: they end when the daemon does.
+        command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
+        let mut child = command.spawn()?;
+        if let Some(errors) = child.stderr.take()
+            && let Err(error) =
+                std::thread::Builder::new().name("worker's log".to_owned()).spawn(move || retell(errors))
+        {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(error);
+        }
         Ok(Started { child, socket: ours })
+    }
+}
+
+/// Tells in the daemon's log what a worker's libraries print, so that none waits for the log's reader.
+fn retell(errors: ChildStderr) {
+    let mut errors = BufReader::new(errors);
+    let mut line = Vec::new();
+    while errors.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+        let text = String::from_utf8_lossy(&line);
+        if !text.trim().is_empty() {
+            warn!("a worker: {}", text.trim());
+        }
+        line.clear();
     }
 }

@@ -1,138 +1,147 @@
-//! The worker process: keeps library and probe images loaded and measures what it is handed, one file at a time.
+//! The worker process: reads what users write (configurations, probe images, networks), keeps library and probe images loaded, and
+//! answers one request at a time.
 //!
-//! It speaks JSON lines over its standard input, a socket to the daemon. What a network does to the process, it does to
-//! this one only. Between batches it rests, so that it computes its share of the time.
+//! It speaks JSON lines over its standard input, a socket to the daemon, and ends when that closes. What a file does to the process, it
+//! does to this one only. Between batches it rests, so that it computes its share of the time.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::pace::Pace;
+use super::protocol::{Measure, Picture, Planned, Reply, Request, RunOf, Said, Unplanned};
 use super::scan::{stamp, version};
 use crate::backend::Model;
+use crate::config::RunPlan;
 use crate::error::{Error, Reach, Result};
-use crate::event::Measurement;
+use crate::event::REASON;
 use crate::path::RawPath;
-use crate::plan::{Plan, Resolved, Setup};
+use crate::plan::{Resolved, Setup};
+use crate::text::cut;
 
-/// What the daemon asks.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Request {
-    /// The file.
-    pub path: RawPath,
-    /// What to measure it on.
-    pub plan: Plan,
-    /// Contents that need no measuring, each with its settings.
-    pub known: Vec<(String, String)>,
-    /// What the run's precision came to, if it did already.
-    pub resolved: Option<Resolved>,
-}
+/// A plan may take this much, bytes: it is sent with each checkpoint.
+const LONGEST_PLAN: usize = 64 << 10;
 
-/// What the worker says.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Said {
-    /// The answer.
-    pub reply: Reply,
-    /// How long it is to be left alone, so that it computes its share of the time.
-    pub rest: Duration,
-}
-
-/// What the worker answers.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum Reply {
-    /// The request arrived; the file is read next.
-    Taken,
-    /// Measured, and the file is still the one that was read.
-    Measured {
-        /// Key of settings and probe images.
-        settings: String,
-        /// With its replicates.
-        measurement: Box<Measurement>,
-        /// What the run's precision came to.
-        resolved: Option<Resolved>,
-    },
-    /// The content is among the known ones.
-    Known {
-        /// Hash of the content.
-        content: String,
-        /// Key of settings and probe images.
-        settings: String,
-    },
-    /// Not whole.
-    Unfinished {
-        /// What it lacks.
-        reason: String,
-    },
-    /// The file changed while it was read or measured.
-    Changed,
-    /// The file cannot be measured.
-    Failed {
-        /// Hash of the content and key of the settings, if it came so far.
-        content: Option<(String, String)>,
-        /// One line.
-        reason: String,
-        /// False if the outputs are NaN or infinite.
-        is_finite: bool,
-    },
-    /// Nothing of this run can be measured: its probe set, a setting, or the engine.
-    Unusable {
-        /// One line.
-        reason: String,
-    },
-}
+/// Draws what the network at a path is shown.
+pub type Draw = fn(&Setup, &Path) -> Result<Picture>;
 
 /// Answers requests on standard input until it is closed, computing for `duty` of the time.
 ///
 /// # Errors
 /// `Io` if the daemon cannot be heard or answered.
-pub fn run(duty: f64) -> Result<()> {
+pub fn run(duty: f64, draw: Draw) -> Result<()> {
     let fail = |source| Error::Io { path: "the daemon".into(), action: "talk to", source };
     #[cfg(target_os = "linux")]
-    // A daemon that is killed cannot close a worker that is busy.
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(fail)?);
-    let mut answer = socket.try_clone().map_err(fail)?;
-    let mut loaded: Option<(String, Setup)> = None;
-    for line in BufReader::new(socket).lines() {
-        let request: Request = serde_json::from_str(&line.map_err(fail)?).map_err(|e| fail(e.into()))?;
-        let mut say = |reply, rest| {
-            let mut text = serde_json::to_vec(&Said { reply, rest }).map_err(std::io::Error::from)?;
-            text.push(b'\n');
-            answer.write_all(&text)
+    let answer = socket.try_clone().map_err(fail)?;
+    let is_busy = Arc::new(AtomicBool::new(false));
+    let requests = listen(socket, Arc::clone(&is_busy)).map_err(fail)?;
+    let mut worker = Worker { answer, loaded: None, pace: Pace::new(duty) };
+    for line in requests {
+        let request: Request = serde_json::from_str(&line).map_err(|error| fail(error.into()))?;
+        worker.pace = Pace::new(duty);
+        worker.say(Reply::Taken, Duration::ZERO).map_err(fail)?;
+        let reply = match request {
+            Request::Plan(run) => plan(&run),
+            Request::Measure(measure) => worker.measure(*measure).map_err(fail)?,
+            Request::Draw { run, model } => picture(&run, &model.0, draw),
         };
-        let pace = Pace::new(duty);
-        say(Reply::Taken, Duration::ZERO).map_err(fail)?;
-        let reply = handle(request, &mut loaded, &pace);
-        say(reply, pace.left()).map_err(fail)?;
+        let rest = worker.pace.left();
+        is_busy.store(false, Ordering::SeqCst);
+        worker.say(reply, rest).map_err(fail)?;
     }
     Ok(())
 }
 
-/// Loads the plan's probe images unless they are loaded, then measures.
-fn handle(request: Request, loaded: &mut Option<(String, Setup)>, pace: &Pace) -> Reply {
-    let Request { path, plan, known, resolved } = request;
-    let probe = std::fs::metadata(&plan.probe.0).map_err(Error::io(&plan.probe.0, "open"));
-    let probe = match probe {
-        Ok(file) => stamp(&file),
-        Err(error) => return Reply::Unusable { reason: error.one_line() },
-    };
-    let identity = serde_json::to_string(&plan).unwrap_or_default() + &probe;
-    let setup = match loaded {
-        Some((held, setup)) if *held == identity => setup,
-        _ => {
-            *loaded = None;
-            match plan.load() {
-                Ok(setup) => &mut loaded.insert((identity, setup)).1,
-                Err(error) => return Reply::Unusable { reason: error.one_line() },
+/// Reads requests on a thread of its own, which hears the end of the daemon while a network computes.
+fn listen(socket: UnixStream, is_busy: Arc<AtomicBool>) -> std::io::Result<Receiver<String>> {
+    let (sender, requests) = channel();
+    std::thread::Builder::new().name("requests".to_owned()).spawn(move || {
+        for line in BufReader::new(socket).lines() {
+            let Ok(line) = line else { break };
+            is_busy.store(true, Ordering::SeqCst);
+            if sender.send(line).is_err() {
+                return;
             }
         }
+        if is_busy.load(Ordering::SeqCst) {
+            // A network cannot be asked to stop, and nobody waits for it; nor may exit handlers run beside it.
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        }
+    })?;
+    Ok(requests)
+}
+
+/// A run's plan by its files as they are.
+fn plan(RunOf { flags, run, root }: &RunOf) -> Reply {
+    let fail =
+        |error: &Error, file| Reply::Unplanned(Unplanned { reason: reason(error), code: error.exit_code(), file });
+    let (config, folder) = match flags.config_of(&run.0, &root.0) {
+        Ok(found) => found,
+        Err(error) => return fail(&error, None),
     };
-    measure(setup, &path.0, &known, resolved, pace)
+    match flags.run_plan_by(&config, &folder) {
+        Ok(plan) => {
+            let size = serde_json::to_vec(&plan).map_or(0, |text| text.len());
+            if size > LONGEST_PLAN {
+                let expected =
+                    format!("settings of at most {LONGEST_PLAN} bytes, with the law and what the preset says");
+                return fail(&Error::setting("relstab.toml", expected, format!("{size}")), None);
+            }
+            let key = stamp_of(&plan.plan.probe.0).map(|stamp| plan.plan.key(&stamp));
+            Reply::Planned(Box::new(Planned { plan, key }))
+        }
+        Err(error) => fail(&error, config.preprocess.file(&folder).map(RawPath)),
+    }
+}
+
+fn picture(RunOf { flags, run, root }: &RunOf, model: &Path, draw: Draw) -> Reply {
+    let drawn = flags.run_plan(&run.0, &root.0).and_then(|RunPlan { plan, .. }| draw(&plan.load()?, model));
+    match drawn {
+        Ok(picture) => Reply::Drawn(picture),
+        Err(error) => Reply::Unusable { reason: reason(&error) },
+    }
+}
+
+struct Worker {
+    answer: UnixStream,
+    /// What was loaded last, and what of.
+    loaded: Option<(String, Setup)>,
+    pace: Pace,
+}
+
+impl Worker {
+    fn say(&mut self, reply: Reply, rest: Duration) -> std::io::Result<()> {
+        let mut text = serde_json::to_vec(&Said { reply, rest })?;
+        text.push(b'\n');
+        self.answer.write_all(&text)
+    }
+
+    /// Loads the plan's probe images unless they are loaded, then measures.
+    fn measure(&mut self, request: Measure) -> std::io::Result<Reply> {
+        let Measure { path, plan, known, resolved } = request;
+        let probe = match std::fs::metadata(&plan.probe.0).map_err(Error::io(&plan.probe.0, "open")) {
+            Ok(file) => stamp(&file),
+            Err(error) => return Ok(Reply::Unusable { reason: reason(&error) }),
+        };
+        let identity = serde_json::to_string(&plan).unwrap_or_default() + &probe;
+        if self.loaded.as_ref().is_none_or(|(held, _)| *held != identity) {
+            self.loaded = None;
+            match plan.load() {
+                Ok(setup) => self.loaded = Some((identity, setup)),
+                Err(error) => return Ok(Reply::Unusable { reason: reason(&error) }),
+            }
+        }
+        self.say(Reply::Loaded, Duration::ZERO)?;
+        let Some((_, setup)) = &self.loaded else { return Ok(Reply::Changed) };
+        Ok(measure(setup, &path.0, &known, resolved, &self.pace))
+    }
 }
 
 fn measure(
@@ -158,7 +167,9 @@ fn measure(
         return Reply::Changed;
     }
     match outcome {
-        Ok(measurement) => Reply::Measured { settings: content.1, measurement: Box::new(measurement), resolved },
+        Ok(measurement) => {
+            Reply::Measured { settings: content.1, measurement: Box::new(measurement.bounded()), resolved }
+        }
         Err(error) => refusal(&error, Some(content)),
     }
 }
@@ -180,8 +191,15 @@ fn stamp_of(path: &Path) -> Option<String> {
     std::fs::metadata(path).ok().map(|file| stamp(&file))
 }
 
+/// What went wrong, on one line of bounded length.
+fn reason(error: &Error) -> String {
+    let mut reason = error.one_line();
+    cut(&mut reason, REASON);
+    reason
+}
+
 fn refusal(error: &Error, content: Option<(String, String)>) -> Reply {
-    let reason = error.one_line();
+    let reason = reason(error);
     match error {
         Error::Unfinished { .. } => Reply::Unfinished { reason },
         error if error.reach() == Reach::Process => Reply::Unusable { reason },

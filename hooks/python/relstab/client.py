@@ -31,14 +31,17 @@ def socket_of(run_dir: str | os.PathLike[str]) -> str:
 
 
 class Client:
-    """A daemon's client; `address` is a Unix socket's path or `host:port`.
+    """A daemon's client; `address` is a Unix socket's path, or `host:port` with the token of the daemon's `--tcp-token`.
 
     Requests raise `OSError` where no daemon answers and `ValueError` with its reason where it refuses.
     """
 
-    def __init__(self, address: str | os.PathLike[str], *, timeout: float = 10.0) -> None:
+    def __init__(
+        self, address: str | os.PathLike[str], *, timeout: float = 10.0, token: str | None = None
+    ) -> None:
         self.address = os.fspath(address)
         self.timeout = timeout
+        self.token = token
 
     @classmethod
     def of(cls, run_dir: str | os.PathLike[str], *, timeout: float = 10.0) -> Client:
@@ -47,7 +50,7 @@ class Client:
 
     def hello(self) -> Event:
         """Protocol, version and runs of the daemon."""
-        with _Connection(self.address, self.timeout) as connection:
+        with _Connection(self.address, self.timeout, self.token) as connection:
             return connection.hello
 
     def status(self) -> Event:
@@ -95,7 +98,7 @@ class Client:
     def _subscribed(
         self, runs: list[str], since: int | None, closed: threading.Event, greeted: Callable[[Event], object]
     ) -> Iterator[Event]:
-        with _Connection(self.address, self.timeout) as connection:
+        with _Connection(self.address, self.timeout, self.token) as connection:
             greeted(connection.hello)
             request: Event = {"type": "subscribe"}
             if runs:
@@ -110,7 +113,7 @@ class Client:
                     yield line
 
     def _ask(self, request: Event) -> Event:
-        with _Connection(self.address, self.timeout) as connection:
+        with _Connection(self.address, self.timeout, self.token) as connection:
             connection.send(request)
             answer = next(line for line in connection.lines() if line["type"] not in _SEPARATE_LINES)
         if answer["type"] == "error":
@@ -125,7 +128,7 @@ def _canonical(run_dir: str | os.PathLike[str]) -> str:
 class _Connection:
     """One connection, greeted."""
 
-    def __init__(self, address: str, timeout: float) -> None:
+    def __init__(self, address: str, timeout: float, token: str | None) -> None:
         self.timeout = timeout
         self.rest = b""
         is_unix = "/" in address
@@ -135,7 +138,11 @@ class _Connection:
             self.socket.settimeout(timeout)
             if is_unix:
                 self.socket.connect(address)
+            if token is not None:
+                self.send({"type": "token", "token": token})
             self.hello = next(self.lines())
+            if self.hello["type"] == "error":
+                raise ValueError(self.hello["reason"])
             if (protocol := self.hello.get("protocol")) != 1:
                 raise ValueError(f"protocol {protocol} where 1 was expected: update the relstab package")
         except BaseException:

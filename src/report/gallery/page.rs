@@ -7,10 +7,11 @@ use maud::{Markup, html};
 
 use super::{HEADINGS, Place, advice, deltas, how_shown, mesh, name, phase_space, told};
 use crate::gallery::{Exhibit, Gallery, Setting, View};
-use crate::report::document::{Block, Table, Text, Tone, columns, visible};
+use crate::report::document::{Block, Table, Text, Tone, columns};
 use crate::report::figure::{png, svg};
 use crate::report::page::{block, inline, page};
 use crate::report::{percent, significant};
+use crate::text::visible;
 
 const STYLE: &str = include_str!("../page/gallery.css");
 /// Meshes have twice the pixels they are shown at, for fine screens.

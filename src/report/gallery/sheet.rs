@@ -13,9 +13,9 @@ use super::{HEADINGS, advice, how_shown, mesh, name, phase_space, told};
 use crate::error::{Error, Result};
 use crate::gallery::{Exhibit, Gallery, Setting, View};
 use crate::plan::Setup;
-use crate::report::document::visible;
 use crate::report::figure::panels::Panels;
 use crate::report::figure::{Area, Drawn, FONT, Figure, WIDTH, raster};
+use crate::text::visible;
 
 /// Pixels: between pictures, around everything, of a line of text, of its letters.
 const GAP: u32 = 8;

@@ -1,6 +1,6 @@
 //! Who may read: programs on this machine, or whoever shows the token; never a web page from elsewhere.
 
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,31 +10,21 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use subtle::ConstantTimeEq as _;
 
+use super::super::token::Token;
 use super::api::refusal;
-use crate::error::{Error, Result};
-
-/// A shorter token could be guessed.
-const SHORTEST_TOKEN: usize = 16;
+use crate::error::Result;
 
 /// What a request must show.
 #[derive(Debug)]
 pub struct Guard {
-    token: Option<Vec<u8>>,
+    token: Option<Token>,
 }
 
 impl Guard {
     /// Reads the token's file: its first line.
     pub fn new(file: Option<&Path>) -> Result<Self> {
-        let Some(file) = file else { return Ok(Self { token: None }) };
-        let text = std::fs::read_to_string(file).map_err(Error::io(file, "read"))?;
-        let token = text.lines().next().unwrap_or_default().trim();
-        if token.len() < SHORTEST_TOKEN {
-            let found = format!("{} bytes in {}", token.len(), file.display());
-            return Err(Error::setting("--http-token", format!("a token of {SHORTEST_TOKEN} bytes or more"), found));
-        }
-        Ok(Self { token: Some(token.as_bytes().to_vec()) })
+        Ok(Self { token: file.map(|file| Token::read(file, "--http-token")).transpose()? })
     }
 
     pub fn has_token(&self) -> bool {
@@ -56,7 +46,7 @@ impl Guard {
         }
         let shown = text(header::AUTHORIZATION).and_then(shown).unwrap_or_default();
         match &self.token {
-            Some(token) if !bool::from(token.ct_eq(&shown)) => Some((
+            Some(token) if !token.is(&shown) => Some((
                 StatusCode::UNAUTHORIZED,
                 "expected Authorization: Bearer with the token, or it as Basic password",
             )),
@@ -78,11 +68,16 @@ fn shown(authorization: &str) -> Option<Vec<u8>> {
 
 /// `localhost` or an address on loopback, with or without a port.
 fn is_this_machine(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
-    name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    let bracketed = host.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let (name, port) = bracketed.unwrap_or_else(|| host.split_at(host.find(':').unwrap_or(host.len())));
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    if !port.is_empty() && !port.strip_prefix(':').is_some_and(is_port) {
+        return false;
+    }
+    if bracketed.is_some() {
+        return name.parse().is_ok_and(|address: Ipv6Addr| address.is_loopback());
+    }
+    name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback())
 }
 
 /// Lets a request through, or says why not.
@@ -107,7 +102,7 @@ mod tests {
 
     fn refused(token: Option<&[u8]>, pairs: &[(header::HeaderName, &str)]) -> Option<u16> {
         let headers = pairs.iter().map(|(name, value)| (name.clone(), value.parse().expect("a value"))).collect();
-        Guard { token: token.map(<[u8]>::to_vec) }.objection(&headers).map(|(status, _)| status.as_u16())
+        Guard { token: token.map(Token::of) }.objection(&headers).map(|(status, _)| status.as_u16())
     }
 
     #[test]
@@ -115,7 +110,18 @@ mod tests {
         for host in ["localhost", "LOCALHOST:7878", "127.0.0.1:7878", "[::1]:7878", "127.9.9.9"] {
             assert_eq!(refused(None, &[(header::HOST, host)]), None, "{host}");
         }
-        for host in ["example.org", "localhost.example.org", "127.0.0.1.example.org", "10.0.0.1", "", "[::2]"] {
+        for host in ["example.org", "localhost.example.org", "127.0.0.1.example.org", "10.0.0.1", "", "[::2]"]
+            .into_iter()
+            .chain([
+                "[::1]evil.com",
+                "localhost:evil.com",
+                "localhost:",
+                "[::1]:",
+                "[localhost]",
+                "::1",
+                "127.0.0.1:80:80",
+            ])
+        {
             assert_eq!(refused(None, &[(header::HOST, host)]), Some(403), "{host}");
         }
     }

@@ -1,30 +1,37 @@
 //! What becomes of a checkpoint: journalled, sent, judged.
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tracing::{debug, error, info, warn};
 
-use super::Daemon;
+use super::{Daemon, RETRY};
+use crate::error::Error;
 use crate::event::Severity;
 use crate::journal::{Job, Outcome};
 use crate::path;
 use crate::stop::Rule;
-use crate::watch::worker::Reply;
+use crate::watch::pool::{Death, Stage};
+use crate::watch::protocol::Reply;
 
 /// The longest wait between two looks at an unfinished file.
 const UNFINISHED_LOOK: Duration = Duration::from_secs(10);
+/// The wait before another worker is started after the first that ended before it began; it doubles.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
 
 impl Daemon {
     pub(super) fn done(&mut self, mut job: Job, reply: Reply) {
         if let (Some(run), Reply::Measured { .. } | Reply::Known { .. } | Reply::Failed { .. }) =
             (self.runs.get_mut(&job.run), &reply)
         {
-            run.complaint = None;
+            (run.complaint, run.deaths) = (None, 0);
         }
         match reply {
-            Reply::Taken => {}
+            Reply::Taken | Reply::Loaded => {}
+            Reply::Planned(_) | Reply::Unplanned(_) | Reply::Drawn(_) => {
+                self.put_back(&job, Duration::ZERO);
+            }
             Reply::Measured { settings, measurement, resolved } => {
                 if let Some(resolved) = resolved
                     && let Err(error) = self.journal.set_resolved(job.run, &job.plan, resolved)
@@ -59,22 +66,55 @@ impl Daemon {
             }
             Reply::Unusable { reason } => {
                 if self.is_by_other_settings(&job).is_none() {
-                    self.block(job.run, reason);
+                    self.block(job.run, reason, None);
                 }
                 self.put_back(&job, Duration::ZERO);
             }
         }
     }
 
-    pub(super) fn died(&mut self, mut job: Job, reason: &str) {
+    /// A worker died with a checkpoint in its hands; that is the checkpoint's doing only if it had begun to read it, and nobody asked the
+    /// worker to end.
+    pub(super) fn died(&mut self, mut job: Job, Death { stage, reason, was_asked, is_overrun }: &Death) {
+        let path = path::text(&job.path);
+        if *was_asked || self.ends_by.is_some() {
+            debug!(%path, "its worker was ended: {reason}");
+            return self.put_back(&job, self.options.settle);
+        }
+        match stage {
+            Stage::Started => {
+                // As where no process can be started.
+                let wait = (FIRST_WAIT * 2u32.saturating_pow(self.unstarted)).min(RETRY);
+                if self.unstarted == 0 {
+                    warn!("a worker ended before it began: {reason}; trying again");
+                }
+                self.unstarted = (self.unstarted + 1).min(16);
+                self.no_worker_until = Some(Instant::now() + wait);
+                return self.put_back(&job, wait);
+            }
+            Stage::Loading => return self.died_loading(&job, reason, *is_overrun),
+            Stage::Measuring => {}
+        }
         job.failures += 1;
-        warn!(path = %path::text(&job.path), "could not be measured, attempt {}: {reason}", job.failures);
+        warn!(%path, "could not be measured, attempt {}: {reason}", job.failures);
         if job.failures >= self.options.attempts {
-            let reason = format!("model {}: {reason}, {} times", path::text(&job.path), job.failures);
+            let reason = format!("model {path}: {reason}, {} times", job.failures);
             self.finish(job, Outcome::Failed { content: None, reason, is_finite: true });
         } else {
             self.put_back(&job, self.options.settle);
         }
+    }
+
+    /// What the run is measured on killed a worker: none of its checkpoints was read.
+    fn died_loading(&mut self, job: &Job, reason: &str, is_overrun: bool) {
+        if let Some(run) = self.runs.get_mut(&job.run) {
+            run.deaths += 1;
+            if is_overrun || run.deaths >= self.options.attempts {
+                let reason = format!("loading its probe images and settings: {reason}");
+                self.block(job.run, reason, None);
+            }
+        }
+        self.put_back(job, self.options.settle);
     }
 
     /// Journals an outcome and what the rules say now, and sends both; kept for later if the journal cannot be written.
@@ -95,7 +135,20 @@ impl Daemon {
             return;
         }
         let rules = self.rules(job.run);
-        let result = self.journal.finish(&job, &outcome, rules.as_deref());
+        let mut outcome = outcome;
+        let mut result = self.journal.finish(&job, &outcome, rules.as_deref());
+        if let Err(refusal) = &result
+            && refusal.is_of_record()
+        {
+            outcome = refused(&job, refusal);
+            result = self.journal.finish(&job, &outcome, rules.as_deref());
+        }
+        if let Err(error) = &result
+            && error.is_of_record()
+        {
+            error!("{}; it is set aside until the next start: {}", path::text(&job.path), error.one_line());
+            return;
+        }
         if !self.journalled(result) {
             self.unwritten.push_back((job, outcome));
             return;
@@ -163,7 +216,8 @@ impl Daemon {
                 let best = path::of_text(event["best"]["path"].as_str().unwrap_or_default());
                 let reason = event["reason"].as_str().unwrap_or_default().to_owned();
                 let mut shell = Command::new("sh");
-                shell.args(["-c", command]).env("RELSTAB_RUN", path::of_text(&run));
+                let umask = self.options.umask.as_raw_mode();
+                shell.args(["-c", &format!("umask {umask:04o}\n{command}")]).env("RELSTAB_RUN", path::of_text(&run));
                 shell.env("RELSTAB_BEST", best).env("RELSTAB_REASON", reason).stdin(Stdio::null());
                 match shell.spawn() {
                     Ok(mut child) => drop(std::thread::spawn(move || match child.wait() {
@@ -183,4 +237,11 @@ impl Daemon {
             }
         }
     }
+}
+
+/// What becomes of a checkpoint whose record the journal will never take.
+fn refused(job: &Job, refusal: &Error) -> Outcome {
+    let reason =
+        format!("model {}: the journal does not take its record: {}", path::text(&job.path), refusal.one_line());
+    Outcome::Failed { content: None, reason, is_finite: true }
 }

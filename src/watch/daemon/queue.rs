@@ -4,14 +4,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, error};
 
-use super::{Daemon, RETRY, RunPlan};
+use super::{Daemon, RETRY};
 use crate::checkpoint::names::step_and_epoch;
+use crate::config::RunPlan;
 use crate::event::Skip;
 use crate::journal::{Job, Outcome, Sighting};
 use crate::path::{self, RawPath};
+use crate::watch::protocol::{Measure, Request};
 use crate::watch::scan::Found;
 use crate::watch::source::Rest;
-use crate::watch::worker::Request;
 
 impl Daemon {
     /// Takes the next checkpoint from the queue and gives it to a worker; false if there is none to take.
@@ -56,7 +57,7 @@ impl Daemon {
         let plan = plan.clone();
         let resolved = self.journal.resolved(job.run, &run.key).unwrap_or_default();
         let known = self.journal.known_contents(&job).unwrap_or_default();
-        let request = Request { path: RawPath(job.path.clone()), plan, known, resolved };
+        let request = Request::Measure(Box::new(Measure { path: RawPath(job.path.clone()), plan, known, resolved }));
         debug!(path = %path::text(&job.path), "handing out");
         if let Err(error) = self.pool.assign(slot, job.clone(), &request) {
             error!("{}; trying again in {} s", error.one_line(), RETRY.as_secs());
@@ -97,6 +98,7 @@ impl Daemon {
         for (found, rest) in found {
             match self.run_of(&found.run) {
                 Ok(run) => {
+                    let Some((found, rest)) = self.hold(run, found, rest) else { continue };
                     let is_blocked = self.runs.get(&run).is_some_and(|run| run.blocked.is_some());
                     let due = (!is_blocked).then(|| now + self.wait(&found, rest).as_millis() as i64);
                     let key = self.runs.get(&run).map(|run| run.key.clone()).unwrap_or_default();

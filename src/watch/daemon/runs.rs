@@ -1,21 +1,26 @@
-//! The daemon's runs: planned when they are found, held back while they cannot be measured.
+//! The daemon's runs: planned by a worker when they are found, held back while they cannot be measured.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tracing::{error, info};
 
-use super::{Daemon, RunPlan};
-use crate::config;
+use super::Daemon;
+use crate::config::{self, RunPlan};
 use crate::error::Result;
 use crate::measure::ChosenLaw;
 use crate::path;
-use crate::watch::scan::stamp;
+use crate::watch::planner::{Answered, Outcome};
+use crate::watch::protocol::Planned;
+use crate::watch::scan::{Found, stamp};
+use crate::watch::source::Rest;
 
 /// How often the files of a run that cannot be measured are looked at.
 pub(super) const BLOCKED_LOOK: Duration = Duration::from_secs(5);
 /// After how long such a run is tried again whatever they are: an engine may have been installed, a law saved.
 const BLOCKED_RETRY: Duration = Duration::from_mins(1);
+/// Files of a run that are kept in memory until it is planned; what is more is looked for again then.
+const MOST_HELD: usize = 4096;
 
 /// A run and how to measure it.
 pub(super) struct Run {
@@ -27,31 +32,50 @@ pub(super) struct Run {
     pub blocked: Option<Blocked>,
     /// The reason that was logged last.
     pub complaint: Option<String>,
+    planning: Planning,
+    /// What was found before the first plan.
+    held: Vec<(Found, Rest)>,
+    /// Workers that died in a row while they loaded what the run is measured on.
+    pub deaths: u32,
+}
+
+/// Whether a plan is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Planning {
+    Done,
+    Asked,
+    /// It may be of files that changed since.
+    AskedAnew,
 }
 
 impl Run {
-    fn new(path: PathBuf, plan: Option<RunPlan>, before: Option<Self>) -> Self {
-        let key = plan.as_ref().and_then(|RunPlan { plan, .. }| Some(plan.key(&file_stamp(&plan.probe.0)?)));
-        let (last, complaint) = before.map(|run| (run.key, run.complaint)).unwrap_or_default();
-        Self { path, plan, key: key.unwrap_or(last), blocked: None, complaint }
-    }
-
     fn law(&self) -> Option<ChosenLaw> {
         self.plan.as_ref()?.plan.settings.law.clone()
+    }
+
+    /// Whether nothing of it may be taken now.
+    pub fn is_waiting(&self) -> bool {
+        self.blocked.is_some() || self.is_new()
+    }
+
+    fn is_new(&self) -> bool {
+        self.plan.is_none() && self.blocked.is_none()
     }
 }
 
 /// Why nothing of a run can be measured, and the files that may change that.
 pub(super) struct Blocked {
     pub reason: String,
-    pub stamps: Vec<Option<String>>,
+    /// One that was read besides `relstab.toml` and the probe set.
+    file: Option<PathBuf>,
+    stamps: Vec<Option<String>>,
     /// When its files are looked at, and when it is tried again.
     pub look: Instant,
-    pub retry: Instant,
+    retry: Instant,
 }
 
 impl Daemon {
-    /// The run's id; plans the run if it is new.
+    /// The run's id; has the run planned if it is new.
     pub(super) fn run_of(&mut self, folder: &Path) -> Result<i64> {
         let text = path::text(folder);
         let id = match self.journal.find_run(&text)? {
@@ -60,35 +84,75 @@ impl Daemon {
         };
         if !self.runs.contains_key(&id) {
             info!(run = %text, "watching");
-            let plan = self.plan(folder);
-            self.settle_plan(id, folder.to_owned(), plan);
+            self.runs.insert(
+                id,
+                Run {
+                    path: folder.to_owned(),
+                    plan: None,
+                    key: String::new(),
+                    blocked: None,
+                    complaint: None,
+                    planning: Planning::Asked,
+                    held: Vec::new(),
+                    deaths: 0,
+                },
+            );
+            self.planner.plan(id, folder);
         }
         Ok(id)
     }
 
-    pub(super) fn plan(&self, run: &Path) -> Result<RunPlan> {
-        let root =
-            self.options.roots.iter().filter(|root| run.starts_with(root)).max_by_key(|root| root.as_os_str().len());
-        (self.planner)(run, root.map_or(run, PathBuf::as_path))
+    /// Keeps a file of a run that is not planned yet; gives it back if the run is.
+    pub(super) fn hold(&mut self, id: i64, found: Found, rest: Rest) -> Option<(Found, Rest)> {
+        let Some(run) = self.runs.get_mut(&id).filter(|run| run.is_new()) else { return Some((found, rest)) };
+        if run.held.len() < MOST_HELD {
+            run.held.push((found, rest));
+        } else {
+            self.rescan_when_planned = true;
+        }
+        None
+    }
+
+    /// Takes a run's plan, and what was found before it.
+    pub(super) fn planned(&mut self, Answered { id, folder, outcome }: Answered) {
+        // It may have been forgotten, and its number be another's.
+        let Some(run) = self.runs.get_mut(&id).filter(|run| run.path == folder) else { return };
+        if run.planning == Planning::AskedAnew {
+            run.planning = Planning::Asked;
+            self.planner.plan(id, &run.path);
+            return;
+        }
+        run.planning = Planning::Done;
+        let (is_first, held) = (run.is_new(), std::mem::take(&mut run.held));
+        let is_other = self.settle_plan(id, outcome);
+        self.queue(held);
+        // What was seen under other settings is seen anew.
+        self.rescan_when_planned |= is_other && !is_first;
+        let is_last = self.runs.values().all(|run| run.planning == Planning::Done);
+        if is_last && std::mem::take(&mut self.rescan_when_planned) {
+            self.source.rescan();
+        }
     }
 
     /// Lets a run be measured by its plan, or holds it back if there is none; gives whether its measuring settings changed.
-    pub(super) fn settle_plan(&mut self, id: i64, path: PathBuf, plan: Result<RunPlan>) -> bool {
-        let (plan, reason) = match plan {
-            Ok(plan) => (Some(plan), None),
-            Err(error) => (None, Some(error.one_line())),
+    fn settle_plan(&mut self, id: i64, outcome: Outcome) -> bool {
+        let Some(run) = self.runs.get_mut(&id) else { return false };
+        let planned = match outcome {
+            Ok(planned) => planned,
+            Err(unplanned) => {
+                run.plan = None;
+                self.block(id, unplanned.reason, unplanned.file.map(|file| file.0));
+                return false;
+            }
         };
-        let before = self.runs.remove(&id);
-        let last = before.as_ref().map(|run| run.key.clone());
-        let run = Run::new(path, plan, before);
-        let (law, key) = (run.law(), run.key.clone());
-        let is_other = last.as_ref() != Some(&key);
-        let refit = run.plan.as_ref().is_some_and(|plan| plan.refit);
-        self.runs.insert(id, run);
-        if let Some(reason) = reason {
-            self.block(id, reason);
-            return is_other;
+        let Planned { plan, key } = *planned;
+        let is_other = key.as_ref().is_some_and(|key| *key != run.key);
+        if let Some(key) = key {
+            run.key = key;
         }
+        (run.blocked, run.plan, run.deaths) = (None, Some(plan), 0);
+        let (law, key) = (run.law(), run.key.clone());
+        let refit = run.plan.as_ref().is_some_and(|plan| plan.refit);
         let rules = self.rules(id);
         let result = self.journal.set_blocked(id, false);
         let result = result.and_then(|()| if key.is_empty() { Ok(()) } else { self.journal.set_plan(id, &key) });
@@ -100,36 +164,32 @@ impl Daemon {
         is_other
     }
 
-    pub(super) fn block(&mut self, id: i64, reason: String) {
+    pub(super) fn block(&mut self, id: i64, reason: String, file: Option<PathBuf>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         if run.complaint.as_ref() != Some(&reason) {
             error!(run = %path::text(&run.path), "nothing of this run can be measured: {reason}");
             run.complaint = Some(reason.clone());
         }
-        let now = Instant::now();
-        run.blocked =
-            Some(Blocked { reason, stamps: stamps(run), look: now + BLOCKED_LOOK, retry: now + BLOCKED_RETRY });
+        let (now, stamps) = (Instant::now(), stamps(run, file.as_deref()));
+        run.blocked = Some(Blocked { reason, file, stamps, look: now + BLOCKED_LOOK, retry: now + BLOCKED_RETRY });
         if let Err(error) = self.journal.set_blocked(id, true) {
             self.stalled(&error);
         }
     }
 
-    /// Plans those runs again that could not be measured, soon after their files have changed, and from time to time.
+    /// Has those runs planned again that could not be measured, soon after their files have changed, and from time to time.
     pub(super) fn unblock(&mut self) {
         let now = Instant::now();
         let is_ripe = |run: &Run| {
             let blocked = run.blocked.as_ref();
-            blocked.is_some_and(|it| it.retry <= now || it.look <= now && it.stamps != stamps(run))
+            blocked.is_some_and(|it| it.retry <= now || it.look <= now && it.stamps != stamps(run, it.file.as_deref()))
         };
         let ripe: Vec<_> = self.runs.iter().filter(|(_, run)| is_ripe(run)).map(|(id, _)| *id).collect();
-        // What was seen under other settings is seen anew.
-        if ripe.into_iter().fold(false, |is_other, id| self.replan(id) | is_other) {
-            self.source.rescan();
+        for blocked in self.runs.values_mut().filter_map(|run| run.blocked.as_mut()).filter(|it| it.look <= now) {
+            blocked.look = now + BLOCKED_LOOK;
         }
-        for blocked in self.runs.values_mut().filter_map(|run| run.blocked.as_mut()) {
-            if blocked.look <= now {
-                blocked.look = now + BLOCKED_LOOK;
-            }
+        for id in ripe {
+            self.replan(id);
         }
     }
 
@@ -140,25 +200,35 @@ impl Daemon {
 
     pub(super) fn reload(&mut self) {
         info!("reading the configuration again");
+        self.rescan_when_planned = true;
         let ids: Vec<_> = self.runs.keys().copied().collect();
-        for id in ids {
-            self.replan(id);
+        for id in &ids {
+            self.replan(*id);
         }
-        self.source.rescan();
+        if ids.is_empty() {
+            self.source.rescan();
+        }
     }
 
-    /// As [`Daemon::settle_plan`], by the configuration as it is now.
-    fn replan(&mut self, id: i64) -> bool {
-        let Some(run) = self.runs.get(&id) else { return false };
-        let (path, plan) = (run.path.clone(), self.plan(&run.path));
-        self.settle_plan(id, path, plan)
+    /// Has a run planned by its files as they are now.
+    fn replan(&mut self, id: i64) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        if let Some(blocked) = &mut run.blocked {
+            blocked.retry = Instant::now() + BLOCKED_RETRY;
+        }
+        if run.planning == Planning::Done {
+            run.planning = Planning::Asked;
+            self.planner.plan(id, &run.path);
+        } else {
+            run.planning = Planning::AskedAnew;
+        }
     }
 }
 
-fn stamps(run: &Run) -> Vec<Option<String>> {
+fn stamps(run: &Run, file: Option<&Path>) -> Vec<Option<String>> {
     let configs = run.path.ancestors().map(|folder| folder.join(config::FILE_NAME));
     let probe = run.plan.as_ref().map(|plan| plan.plan.probe.0.clone());
-    configs.chain(probe).map(|file| file_stamp(&file)).collect()
+    configs.chain(probe).chain(file.map(Path::to_owned)).map(|file| file_stamp(&file)).collect()
 }
 
 fn file_stamp(path: &Path) -> Option<String> {

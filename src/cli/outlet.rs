@@ -1,0 +1,124 @@
+//! Streams that may be full, or that nobody reads: a thread of its own writes to each, and nobody waits for it.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::text::visible;
+
+/// Lines that wait to be written.
+const WAITING: usize = 1024;
+/// How often the end of what waits is looked for.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The log on standard error: what it does not take is counted and left out.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// Its lines are JSON, which spells out control characters in its own way.
+    is_json: bool,
+    lines: SyncSender<Vec<u8>>,
+    waiting: Arc<AtomicUsize>,
+    lost: Arc<AtomicUsize>,
+}
+
+impl Log {
+    /// Starts the thread; `is_json` says how lines are formatted.
+    ///
+    /// # Errors
+    /// The operating system's, if it cannot be started.
+    pub fn start(is_json: bool) -> io::Result<Self> {
+        let (lines, taken) = sync_channel::<Vec<u8>>(WAITING);
+        let log = Self { is_json, lines, waiting: Arc::default(), lost: Arc::default() };
+        let (waiting, lost) = (Arc::clone(&log.waiting), Arc::clone(&log.lost));
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+            let mut stream = io::stderr();
+            for line in taken {
+                // A full disk, a reader that is gone: there is nowhere to say so.
+                let _ = stream.write_all(&line);
+                let left_out = lost.swap(0, Ordering::Relaxed);
+                if left_out > 0 {
+                    let _ = writeln!(stream, "{left_out} lines of the log are left out: they were not read in time");
+                }
+                waiting.fetch_sub(1, Ordering::Release);
+            }
+        })?;
+        Ok(log)
+    }
+
+    /// Waits until all is written, but no longer than `most`.
+    pub fn finish(&self, most: Duration) {
+        let end = Instant::now() + most;
+        while self.waiting.load(Ordering::Acquire) > 0 && Instant::now() < end {
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+impl Write for Log {
+    /// Takes one event as it is formatted.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let text = text.trim_end_matches('\n');
+        let line = if self.is_json { text.to_owned() } else { visible(text) } + "\n";
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        if self.lines.try_send(line.into_bytes()).is_err() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// Standard output: who sends waits until it takes what was sent before, and may stop waiting.
+pub struct Printer {
+    texts: tokio::sync::mpsc::Sender<String>,
+    finished: tokio::sync::oneshot::Receiver<()>,
+}
+
+impl Printer {
+    /// Starts the thread, which ends once nobody reads.
+    ///
+    /// # Errors
+    /// The operating system's, if it cannot be started.
+    pub fn start() -> io::Result<Self> {
+        let (texts, mut taken) = tokio::sync::mpsc::channel::<String>(1);
+        let (finish, finished) = tokio::sync::oneshot::channel();
+        std::thread::Builder::new().name("printer".to_owned()).spawn(move || {
+            while let Some(text) = taken.blocking_recv() {
+                let mut stream = io::stdout();
+                if stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).is_err() {
+                    break;
+                }
+            }
+            let _ = finish.send(());
+        })?;
+        Ok(Self { texts, finished })
+    }
+
+    /// False once nobody reads.
+    pub async fn print(&self, text: String) -> bool {
+        self.texts.send(text).await.is_ok()
+    }
+
+    /// Waits until all is written, but no longer than `most`.
+    pub async fn finish(self, most: Duration) {
+        drop(self.texts);
+        let _ = tokio::time::timeout(most, self.finished).await;
+    }
+}
