@@ -11,8 +11,15 @@ pub(super) fn one_line(words: &str) -> String {
     words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// Without the place in ONNX Runtime's source that they come from.
+fn message(words: &str) -> String {
+    let line = one_line(words);
+    let from_source = line.contains("onnxruntime_src/").then(|| line.rsplit_once(") ")).flatten();
+    from_source.map_or(line.clone(), |(_, message)| message.to_owned())
+}
+
 fn unsupported(path: &Path, what: String, next: &str, words: &str) -> Error {
-    Error::Unsupported { path: path.to_owned(), what, next: next.to_owned(), words: Some(one_line(words)) }
+    Error::Unsupported { path: path.to_owned(), what, next: next.to_owned(), words: Some(message(words)) }
 }
 
 /// ONNX Runtime of this version could not load the network.
