@@ -220,6 +220,9 @@ def inputs() -> None:
         node("Mul", "xf unit", "xn"),
     ]
     save("uint8_computed", [*computed, *plain("xn")], logits, [unit, tensor("none", 0, np.int32)], kind=UINT8)
+    table = tensor("table", np.arange(256) / 255)
+    looked_up = [node("Cast", "x", "places", to=INT32), node("Gather", "table places", "xn")]
+    save("uint8_looked_up", [*looked_up, *plain("xn")], logits, [table], kind=UINT8)
     fold = [node("Reshape", "x sizes", "image"), *plain("image")]
     sizes = tensor("sizes", [-1, 3, 32, 32], np.int64)
     save("column", fold, logits, [sizes], dims=["n", 3072, 1])

@@ -61,7 +61,7 @@ impl Search<'_> {
             }
             let made = &graph.node[place];
             let Some(input) = passed_through(graph, made) else { break };
-            keeps_numbers &= !matches!(made.op_type.as_str(), "Log" | "Add" | "Sub" | "Mul" | "Div");
+            keeps_numbers &= !matches!(made.op_type.as_str(), "Log" | "Exp" | "Add" | "Sub" | "Mul" | "Div");
             if clamps(made) && keeps_numbers {
                 clamp = Some((input.clone(), made.op_type.clone(), shapes.len()));
             } else if is_shape(made) {
@@ -112,12 +112,12 @@ impl Search<'_> {
 
     /// The ending with the shapes that followed it: copies of their nodes, from what was found to the output.
     fn behind(&mut self, graph: &mut GraphProto, mut ending: Ending, shapes: Vec<NodeProto>, output: &str) -> Ending {
-        let count = shapes.len();
+        let (count, found) = (shapes.len(), ending.before.clone());
         self.changed |= count > 0;
         for (place, mut shape) in shapes.into_iter().rev().enumerate() {
             let name = match count - place {
-                1 => format!("{} as {output}", ending.before),
-                left => format!("{} as {output}, {} to go", ending.before, left - 1),
+                1 => format!("{found} as {output}"),
+                left => format!("{found} as {output}, step {left}"),
             };
             let from = std::mem::replace(&mut ending.before, name.clone());
             shape.input[0] = from;
@@ -196,7 +196,7 @@ fn passed_through(graph: &GraphProto, node: &NodeProto) -> Option<String> {
         "Identity" | "QuantizeLinear" | "DequantizeLinear" | "Dropout" | "CastLike" | "Relu" | "Clip" => true,
         "Cast" => attribute(node, "to").is_some_and(|to| Element::of(to.i as i32).is_some()),
         "Concat" => node.input.len() == 1,
-        "Log" => true,
+        "Log" | "Exp" => true,
         "Add" | "Sub" | "Mul" | "Div" => {
             let [first, second] = &node.input[..] else { return None };
             return match (is_constant(first), is_constant(second)) {
