@@ -28,7 +28,7 @@ pub(super) fn of_onnxruntime(graph: &Graph, version: &str, words: &str) -> Error
     let says = |text: &str| words.contains(text);
     if is_too_new(words) {
         let (ir, opset) = (graph.proto.ir_version, opset(&graph.proto));
-        let what = format!("IR version {ir}, opset {opset}: newer than ONNX Runtime {version} takes");
+        let what = format!("IR version {ir}, opset {opset}: {NEWER} ONNX Runtime {version} takes");
         return unsupported(
             path,
             what,
@@ -59,9 +59,12 @@ pub(super) fn is_too_new(words: &str) -> bool {
         || (words.contains("pset") && (words.contains("under development") || words.contains("is till opset")))
 }
 
+/// How a file is called that says so.
+const NEWER: &str = "newer than";
+
 /// As [`is_too_new`], of a failure.
 pub(super) fn is_of_a_newer_file(error: &Error) -> bool {
-    matches!(error, Error::Unsupported { words: Some(words), .. } if is_too_new(words))
+    matches!(error, Error::Unsupported { what, .. } if what.contains(NEWER))
 }
 
 /// The embedded engine could not load or run the network.
