@@ -1,4 +1,4 @@
-//! What stands between class logits and a network's output: a softmax and whatever hides it, or a final ReLU or Clip.
+//! What stands between class logits and a network's output: a softmax and whatever hides it, or a final `ReLU` or `Clip`.
 
 use std::collections::HashSet;
 
@@ -15,7 +15,7 @@ pub(super) struct Ending {
     pub before: String,
     /// The kind of operator.
     pub op: String,
-    /// Whether it leaves the order of classes as it is; a ReLU or a Clip may tie them.
+    /// Whether it leaves the order of classes as it is; a `ReLU` or a `Clip` may tie them.
     pub keeps_classes: bool,
 }
 
@@ -193,10 +193,10 @@ fn passed_through(graph: &GraphProto, node: &NodeProto) -> Option<String> {
     let input = node.input.first()?;
     let is_constant = |name: &String| Constants::of(graph).get(name).is_some_and(|tensor| size(tensor) == 1);
     let passes = match node.op_type.as_str() {
-        "Identity" | "QuantizeLinear" | "DequantizeLinear" | "Dropout" | "CastLike" | "Relu" | "Clip" => true,
+        "Identity" | "QuantizeLinear" | "DequantizeLinear" | "Dropout" | "CastLike" | "Relu" | "Clip" | "Log"
+        | "Exp" => true,
         "Cast" => attribute(node, "to").is_some_and(|to| Element::of(to.i as i32).is_some()),
         "Concat" => node.input.len() == 1,
-        "Log" | "Exp" => true,
         "Add" | "Sub" | "Mul" | "Div" => {
             let [first, second] = &node.input[..] else { return None };
             return match (is_constant(first), is_constant(second)) {

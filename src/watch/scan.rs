@@ -147,7 +147,7 @@ impl Search {
                 self.meet_files(run, listing, meet);
             }
         } else if self.recursive && depth > 0 {
-            for (folder, _) in &numbers {
+            for (folder, _) in numbers {
                 drop(self.walk_run(folder, depth - 1, meet));
             }
         }
