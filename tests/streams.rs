@@ -108,7 +108,9 @@ fn workers_that_are_told_to_end_are_no_attempts() {
                 .iter()
                 .all(|worker| group_of(*worker).is_none_or(|group| Some(group) != group_of(daemon.child.id())))
         );
-        workers.iter().for_each(|worker| send_signal(*worker, Signal::STOP));
+        for worker in &workers {
+            send_signal(*worker, Signal::STOP);
+        }
         place.rename_in(format!("step_{step}.onnx"), &step.to_string());
         eventually("it is being measured", || {
             let status = daemon.client().ask(&json!({"type": "status"}));
