@@ -93,7 +93,13 @@ def ends() -> None:
     save("softmax_cast", [*plain(), soft, *half], probs)
     qdq = [node("QuantizeLinear", "soft step zero", "q"), node("DequantizeLinear", "q step zero", "probs")]
     save("softmax_qdq", [*plain(), soft, *qdq], probs, steps)
-    save("softmax_bytes", [*plain(), soft, node("QuantizeLinear", "soft step zero", "probs")], probs, steps, output_kind=UINT8)
+    save(
+        "softmax_bytes",
+        [*plain(), soft, node("QuantizeLinear", "soft step zero", "probs")],
+        probs,
+        steps,
+        output_kind=UINT8,
+    )
     shapes = [
         node("Transpose", "logits", "turned", perm=[1, 0]),
         node("Unsqueeze", "turned first", "wide"),
@@ -104,7 +110,12 @@ def ends() -> None:
     ]
     places = [tensor("first", [0], np.int64), tensor("rows", [-1, 10], np.int64)]
     save("softmax_shapes", [*plain(), *shapes], probs, places)
-    save("softmax_clip", [*plain(), soft, node("Clip", "soft low high", "probs")], probs, [tensor("low", 1e-6), tensor("high", 1)])
+    save(
+        "softmax_clip",
+        [*plain(), soft, node("Clip", "soft low high", "probs")],
+        probs,
+        [tensor("low", 1e-6), tensor("high", 1)],
+    )
     spelled = [
         node("ReduceMax", "logits", "most", axes=[1]),
         node("Sub", "logits most", "less"),
@@ -152,7 +163,9 @@ def ends() -> None:
     ]
     save("ensemble", [*plain(), *mean], probs, [tensor("half", 0.5)])
     aux = [node("MatMul", "features matrix2", "aux"), HEAD]
-    save("aux_first", [*body(), *aux], {"aux": LOGITS, "logits": LOGITS}, [tensor("matrix2", drawn("auxiliary", 64, 10))])
+    save(
+        "aux_first", [*body(), *aux], {"aux": LOGITS, "logits": LOGITS}, [tensor("matrix2", drawn("auxiliary", 64, 10))]
+    )
 
 
 def training() -> None:
@@ -190,7 +203,13 @@ def inputs() -> None:
     """Bytes, flat images, sizes that nobody declares, further inputs."""
     logits = {"logits": LOGITS}
     unit = tensor("unit", 1 / 255)
-    save("uint8_input", [node("Cast", "x", "xf", to=FLOAT), node("Mul", "xf unit", "xn"), *plain("xn")], logits, [unit], kind=UINT8)
+    save(
+        "uint8_input",
+        [node("Cast", "x", "xf", to=FLOAT), node("Mul", "xf unit", "xn"), *plain("xn")],
+        logits,
+        [unit],
+        kind=UINT8,
+    )
     zero = tensor("zero", -128, np.int8)
     turned = [node("Transpose", "x", "t", perm=[0, 3, 1, 2]), node("DequantizeLinear", "t unit zero", "xn")]
     save("int8_input", [*turned, *plain("xn")], logits, [unit, zero], kind=INT8, dims=["n", 32, 32, 3])
@@ -201,11 +220,19 @@ def inputs() -> None:
         node("Mul", "xf unit", "xn"),
     ]
     save("uint8_computed", [*computed, *plain("xn")], logits, [unit, tensor("none", 0, np.int32)], kind=UINT8)
+    table = tensor("table", np.arange(256) / 255)
+    looked_up = [node("Cast", "x", "places", to=INT32), node("Gather", "table places", "xn")]
+    save("uint8_looked_up", [*looked_up, *plain("xn")], logits, [table], kind=UINT8)
     fold = [node("Reshape", "x sizes", "image"), *plain("image")]
     sizes = tensor("sizes", [-1, 3, 32, 32], np.int64)
     save("column", fold, logits, [sizes], dims=["n", 3072, 1])
-    save("no_batch", [node("Unsqueeze", "x first", "image"), *plain("image"), node("Squeeze", "logits first", "out")],
-         {"out": [10]}, [tensor("first", [0], np.int64)], dims=[3, 32, 32])
+    save(
+        "no_batch",
+        [node("Unsqueeze", "x first", "image"), *plain("image"), node("Squeeze", "logits first", "out")],
+        {"out": [10]},
+        [tensor("first", [0], np.int64)],
+        dims=[3, 32, 32],
+    )
     last = [node("Transpose", "x", "image", perm=[0, 3, 1, 2]), *plain("image")]
     save("symbolic_last", last, logits, dims=["n", "h", "w", "c"])
     save("undeclared", plain(), logits, dims=None)
@@ -270,7 +297,12 @@ def int8(kernel: float, matrix: float) -> None:
     # The weights of the plain network are not this one's.
     kept = WEIGHTS[:]
     WEIGHTS.clear()
-    save("int8_float_io", [*rounded("x", "pixel", "low"), *middle, *rounded("probs", "p", "low")], {"probs_d": LOGITS}, constants)
+    save(
+        "int8_float_io",
+        [*rounded("x", "pixel", "low"), *middle, *rounded("probs", "p", "low")],
+        {"probs_d": LOGITS},
+        constants,
+    )
     first, end = node("DequantizeLinear", "x pixel low", "x_d"), node("QuantizeLinear", "probs p low", "probs_q")
     save("int8", [first, *middle, end], {"probs_q": LOGITS}, constants, kind=INT8, output_kind=INT8)
     WEIGHTS.extend(kept)

@@ -138,7 +138,7 @@ pub fn main() -> ProcessExit {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "relstab", &mut script);
-            print(script).map(|()| ExitCode::Success)
+            print(&script).map(|()| ExitCode::Success)
         }
         Command::Worker { nice, duty } => {
             // Work that cannot be made nicer is still to be done.

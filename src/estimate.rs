@@ -5,6 +5,7 @@
 
 mod bootstrap;
 mod compare;
+mod estimator;
 mod interval;
 mod lanes;
 mod median;
@@ -20,40 +21,8 @@ mod weights;
 
 pub use bootstrap::{Bootstrap, Mean, stabilities};
 pub use compare::{Comparison, compare};
+pub use estimator::Estimator;
 pub use interval::{Estimate, LOG_LIMIT, Resampling};
 pub use pairs::MAX_PAIRS;
 pub use responses::Responses;
 pub use stability::{Stabilities, Stability, Undefined};
-
-/// What 'typical' means in the definitions of `D_f` and `G_f`.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    Default,
-    PartialEq,
-    Eq,
-    Hash,
-    serde::Serialize,
-    serde::Deserialize,
-    schemars::JsonSchema,
-    clap::ValueEnum,
-    strum::Display,
-)]
-#[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum Estimator {
-    /// Median over images and draws of each output coordinate's squared change, summed over coordinates.
-    #[default]
-    CoordinateMedian,
-    /// Median over images and draws of the squared norm of the change.
-    Median,
-    /// Mean over images and draws of the squared norm of the change.
-    Mean,
-}
-
-impl Estimator {
-    /// Every reading, the headline first.
-    pub const ALL: [Self; 3] = [Self::CoordinateMedian, Self::Median, Self::Mean];
-}

@@ -226,18 +226,18 @@ mod tests {
     fn one_class_for_all_is_doubtful_unless_the_labels_say_so() {
         let ones = vec![1; 100];
         let of = |labels: &[u32]| codes(&of_network(&Facts::default(), &answers(&ones, labels, 10)));
-        assert_eq!(of(&labels(100)), [Code::OneClass]);
+        assert_eq!(of(&labels(100)), [Code::OneClass, Code::Untrained]);
         assert_eq!(of(&ones), []);
     }
 
     #[test]
     fn squashed_outputs_are_doubtful_and_logits_are_not() {
-        let of = |clean: Vec<f32>| codes(&of_network(&Facts::default(), &Answers::new(clean, 2, true, None)));
-        assert_eq!(of(vec![0.3, 0.7, 0.9, 0.1]), [Code::SquashedOutputs]);
-        assert_eq!(of(vec![0.3_f32.ln(), 0.7_f32.ln()]), [Code::SquashedOutputs]);
-        assert_eq!(of(vec![0.01, 0.99, 0.5, 0.3]), [Code::SquashedOutputs]);
-        assert_eq!(of(vec![0.4, 0.3, 0.5, 0.2]), []);
-        assert_eq!(of(vec![3.0, -1.0, 0.2, 0.1]), []);
+        let of = |clean: Vec<f32>| {
+            let found = of_network(&Facts::default(), &Answers::new(clean, 2, true, None));
+            codes(&found).contains(&Code::SquashedOutputs)
+        };
+        assert!(of(vec![0.3, 0.7, 0.9, 0.1]) && of(vec![0.3_f32.ln(), 0.7_f32.ln()]) && of(vec![0.01, 0.99, 0.5, 0.3]));
+        assert!(!of(vec![0.4, 0.3, 0.5, 0.2]) && !of(vec![3.0, -1.0, 0.2, 0.1]));
     }
 
     #[test]

@@ -24,16 +24,13 @@ pub fn of_text(text: &str) -> PathBuf {
     while let Some((before, behind)) = rest.split_once('\\') {
         bytes.extend(before.as_bytes());
         let byte = behind.strip_prefix('x').and_then(|digits| u8::from_str_radix(digits.get(..2)?, 16).ok());
-        rest = match byte {
-            Some(byte) => {
-                bytes.push(byte);
-                &behind[3..]
-            }
+        rest = if let Some(byte) = byte {
+            bytes.push(byte);
+            &behind[3..]
+        } else {
             // One that is written twice; of earlier versions, also one alone.
-            None => {
-                bytes.push(b'\\');
-                behind.strip_prefix('\\').unwrap_or(behind)
-            }
+            bytes.push(b'\\');
+            behind.strip_prefix('\\').unwrap_or(behind)
         };
     }
     bytes.extend(rest.as_bytes());

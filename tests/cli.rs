@@ -89,7 +89,7 @@ fn models_that_cannot_be_measured_are_refused() {
         (folder.file("truncated.onnx", &whole[..whole.len() / 2]), "truncated"),
         (folder.file("random.onnx", random), "random.onnx"),
         (sparse.to_str().expect("UTF-8").to_owned(), "1073741824 bytes"),
-        ("two_inputs.onnx".to_owned(), "images, mask"),
+        ("two_inputs.onnx".to_owned(), "mask float32"),
         ("integer_input.onnx".to_owned(), "int64"),
         ("labels_only.onnx".to_owned(), "label int64"),
     ];

@@ -82,7 +82,20 @@ fn labels_in_another_order_are_named_and_fail_a_check() {
     assert!(said.contains("output k - 1") && said.contains("no prediction"), "{said}");
 
     let check = |more: &[&str]| {
-        let fixed = ["check", LAST, "--backend", "tract", "--draws", "1", "--probe", text(&shifted), "--max-rf", "9"];
+        let fixed = [
+            "check",
+            LAST,
+            "--backend",
+            "tract",
+            "--draws",
+            "1",
+            "--images",
+            "200",
+            "--probe",
+            text(&shifted),
+            "--max-rf",
+            "9",
+        ];
         relstab(&[&fixed, more].concat())
     };
     let failed = check(&[]);

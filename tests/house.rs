@@ -90,12 +90,20 @@ impl House {
                         }
                     }
                 }
+                TokenTree::Ident(word) if word == "enum" => {
+                    let end = rest.iter().position(|token| matches!(token, TokenTree::Group(_))).expect("a body");
+                    at += end;
+                    if let TokenTree::Group(variants) = &rest[end] {
+                        self.read(place, without_names(variants.stream()));
+                    }
+                }
                 TokenTree::Ident(_) => {
                     let (names, length) = path(rest);
                     at += length - 1;
                     let is_dot = |back: usize| is(before.len().checked_sub(back).map(|at| &before[at]), '.');
                     let is_member = is_dot(1) && !is_dot(2);
-                    if !is_member {
+                    let is_label = names.len() == 1 && is(rest.get(1), ':') && !is(rest.get(2), ':');
+                    if !(is_member || is_label) {
                         self.module(place).named.insert(names);
                     }
                 }
@@ -186,6 +194,19 @@ fn path(tokens: &[TokenTree]) -> (Names, usize) {
         length += 2;
     }
     (names, length)
+}
+
+/// An enum's variants without their own names.
+fn without_names(variants: TokenStream) -> TokenStream {
+    let variants: Vec<_> = variants.into_iter().collect();
+    let is_name = |at: usize| match &variants[..at] {
+        [] => true,
+        [.., before] => {
+            is(Some(before), ',') || matches!(&variants[..at], [.., sign, TokenTree::Group(_)] if is(Some(sign), '#'))
+        }
+    };
+    let is_kept = |at: &usize| !(matches!(variants[*at], TokenTree::Ident(_)) && is_name(*at));
+    (0..variants.len()).filter(is_kept).map(|at| variants[at].clone()).collect()
 }
 
 fn is(token: Option<&TokenTree>, sign: char) -> bool {
@@ -297,7 +318,7 @@ fn used_by(text: &str) -> BTreeSet<String> {
     let mut house = House::default();
     for (file, text) in [
         ("lib", "pub mod a; pub mod b;"),
-        ("a", "mod one; mod two; pub use two::Two; pub struct Own;"),
+        ("a", "mod one; mod two; pub use two::Two; pub struct Own { Two: u8 } enum E { Two }"),
         ("a/two", "pub struct Two; pub fn act() {}"),
         ("b", "pub use crate::a::Two as Passed; pub struct Last;"),
         ("a/one", text),
@@ -322,6 +343,7 @@ fn every_kind_of_path_is_followed() {
         ("fn f() { assert!(g(&[super::super::b::Last])) }", "b"),
         ("fn f() { let x = crate::b::Passed; }", "a/two"),
         ("#[serde(with = \"crate::a::two::act\")] struct S;", "a/two"),
+        ("enum E { Two, #[a] Two(super::Own), Last { Own: u8 } }", "a"),
         ("mod inner { use super::*; fn f() { super::super::two::act() } }", "a/two"),
         ("mod inner { pub fn f() {} } fn g() { self::inner::f(); inner::f(); Self::g() }", ""),
         ("// use super::Own;\n/// [`super::Own`]\nfn f() { \"super::Own\"; }", ""),

@@ -145,10 +145,14 @@ fn a_batch_that_is_free_in_name_only_is_kept_to() {
 
 #[test]
 fn bytes_are_given_as_floats_where_the_network_makes_floats_of_them() {
-    let exact = [("uint8_input", Some(Code::IntegerInput)), ("int8_input", Some(Code::IntegerInput))];
-    assert_all_like_base(&exact, TOLERANCE);
-    // Rounded to whole steps, and cut off at the ends of the range: block images lie inside it.
-    assert_all_like_base(&[("uint8_computed", Some(Code::IntegerInput))], 0.1);
+    let exact = ["uint8_input", "int8_input", "uint8_computed"];
+    assert_all_like_base(&exact.map(|name| (name, Some(Code::IntegerInput))), TOLERANCE);
+    // What looks bytes up computes with bytes: images are rounded, and cut off at the ends of the range.
+    for engine in ENGINES {
+        let (found, _) = measured("uint8_looked_up", engine);
+        assert!(found.warnings.iter().any(|warning| warning.contains("rounded and cut off")), "{:?}", found.warnings);
+        assert_eq!(found.probe_error, measured("base", engine).0.probe_error);
+    }
 }
 
 #[test]
@@ -156,7 +160,8 @@ fn a_network_of_bytes_is_what_its_float_twin_is() {
     for engine in ENGINES {
         let twin = r_f(&measured("int8_float_io", engine).0);
         let (found, codes) = measured("int8", engine);
-        assert!((r_f(&found) / twin - 1.0).abs() < 0.1, "{engine}: {} and {twin}", r_f(&found));
+        // The twin cuts images off at the ends of its range, inside its graph, and half of these lie there.
+        assert!((r_f(&found) / twin - 1.0).abs() < 0.3, "{engine}: {} and {twin}", r_f(&found));
         assert!(codes.contains(&Code::IntegerInput) && codes.contains(&Code::MeasuredBefore), "{codes:?}");
         let saturates = engine == Engine::Onnxruntime && backend::lacks_vnni();
         assert_eq!(codes.contains(&Code::Saturation), saturates, "{engine}: {codes:?}");

@@ -87,9 +87,10 @@ fn a_log_and_events_that_nobody_reads_stop_nothing() {
     drop(streams);
 }
 
-fn group_of(process: u32) -> String {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("Linux");
-    stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(2)).expect("a group").to_owned()
+/// `None` for a process that has ended.
+fn group_of(process: u32) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    stat.rsplit(')').next()?.split_whitespace().nth(2).map(str::to_owned)
 }
 
 #[test]
@@ -102,8 +103,14 @@ fn workers_that_are_told_to_end_are_no_attempts() {
     for (step, signal) in [(2, Signal::INT), (3, Signal::TERM), (4, Signal::HUP)] {
         eventually("a worker is there", || !daemon.workers().is_empty());
         let workers = daemon.workers();
-        assert!(workers.iter().all(|worker| group_of(*worker) != group_of(daemon.child.id())));
-        workers.iter().for_each(|worker| send_signal(*worker, Signal::STOP));
+        assert!(
+            workers
+                .iter()
+                .all(|worker| group_of(*worker).is_none_or(|group| Some(group) != group_of(daemon.child.id())))
+        );
+        for worker in &workers {
+            send_signal(*worker, Signal::STOP);
+        }
         place.rename_in(format!("step_{step}.onnx"), &step.to_string());
         eventually("it is being measured", || {
             let status = daemon.client().ask(&json!({"type": "status"}));

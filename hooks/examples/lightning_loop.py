@@ -42,7 +42,7 @@ class Classifier(lightning.LightningModule):
 
 
 callback = Callback(
-    "runs/lightning", probe=images[1200:], val_error="val_error", stop={"monitor": "val_error", "patience": 5}
+    "runs/lightning", probe=images[1200:], val_error="val_error", stop={"monitor": "val_error", "patience": 3}
 )
 daemon = relstab.start("runs/lightning", nice=10)
 trainer = lightning.Trainer(max_epochs=40, callbacks=[callback], logger=TensorBoardLogger("runs/logs"))

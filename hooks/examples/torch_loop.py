@@ -25,7 +25,7 @@ network = nn.Sequential(
 )
 optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
 
-monitor = relstab.torch.Monitor("runs/digits", probe=images[held_out], stop={"monitor": "val_error", "patience": 4})
+monitor = relstab.torch.Monitor("runs/digits", probe=images[held_out], stop={"monitor": "val_error", "patience": 3})
 daemon = relstab.start("runs/digits", nice=10)
 
 step = 0

@@ -285,8 +285,8 @@ def test_settings_that_are_wrong_raise_before_the_training(
 def test_flags_that_are_wrong_raise_and_a_directory_that_is_none_warns(
     run: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for options in ({"nicee": 10}, {"nice": "very"}, {"law": "cifr10"}, {"stop": "patince=5"}):
-        with pytest.raises(ValueError, match="nice|cifr10|patince"):
+    for options in ({"nicee": 10}, {"nice": "very"}, {"law": "cifr10"}, {"stop": "patince=5"}, {"probe": "/no/file"}):
+        with pytest.raises(ValueError, match="nice|cifr10|patince|/no/file"):
             relstab.start(run, **options)
     assert not caplog.records
     relstab.Monitor(run / "step=1.onnx" / "run", mean=0.5).close()

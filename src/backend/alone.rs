@@ -92,68 +92,62 @@ fn baked(rows: usize) -> Notice {
     Notice::new(Code::BakedBatch, text)
 }
 
-/// Whether an image gives the same alone as beside another one.
+/// Whether an image gives the same alone, or among copies of itself, as beside another one.
 fn check(
     network: &mut Network,
     traits: &Traits,
     (one, other): (&[f32], &[f32]),
-    given: &[Given],
+    alone: &[Given],
     run: &mut Run,
 ) -> Result<()> {
-    let alone = answer(given);
-    if traits.scales_by_batch && network.fixed_batch != Some(1) {
-        let count = network.fixed_batch.unwrap_or(1);
-        network.fixed_batch = Some(count);
-        let text = format!("8-bit scales are taken from the whole batch: {count} image(s) at a time");
+    let rows = network.fixed_batch.unwrap_or(2);
+    if traits.scales_by_batch && rows > 1 {
+        let count = *network.fixed_batch.get_or_insert(1);
+        let text = format!("8-bit scales are taken from the whole batch: it is run in batches of {count}");
         network.note(Notice::new(Code::DynamicScale, text));
         return Ok(());
     }
-    let (together, rest) = match network.fixed_batch {
-        Some(1) => return Ok(()),
-        Some(rows) => {
-            let rest = other.repeat(rows - 1);
-            (run(network, rows, &[one, &rest].concat())?, Vec::new())
+    if rows == 1 {
+        return Ok(());
+    }
+    let mixed = run(network, rows, &[one, &other.repeat(rows - 1)].concat());
+    let is_free = network.fixed_batch.is_none();
+    let mixed = match mixed {
+        Ok(mixed) if mixed.last().is_some_and(|given| given.sizes.first() == Some(&rows)) => mixed,
+        _ if is_free => {
+            network.fixed_batch = Some(1);
+            network.note(baked(1));
+            return Ok(());
         }
-        None => {
-            let other_alone = run(network, 1, other)?;
-            let both = run(network, 2, &[one, other].concat());
-            let Some(both) = both.ok().filter(|both| both.last().is_some_and(|given| given.sizes.first() == Some(&2)))
-            else {
-                network.fixed_batch = Some(1);
-                network.note(baked(1));
-                return Ok(());
-            };
-            (both, answer(&other_alone).to_vec())
-        }
+        mixed => mixed?,
     };
-    let together = answer(&together);
-    let row = alone.len() / network.fixed_batch.unwrap_or(1);
-    let (first, second) = together.split_at(row.min(together.len()));
-    let alone = &alone[..row];
-    let rest = if network.fixed_batch.is_some() { second.get(..row).unwrap_or_default() } else { &rest[..] };
-    let apart = farthest(alone, rest);
-    let largest = together.iter().chain(alone).fold(0_f32, |largest, value| largest.max(value.abs()));
-    let moved = match network.fixed_batch {
-        None => farthest(alone, first).max(farthest(rest, second)),
-        Some(_) => farthest(alone, first),
+    let (alone, mixed) = (answer(alone), answer(&mixed));
+    let row = mixed.len() / rows;
+    let (Some(alone), [first, second]) = (alone.get(..row), [&mixed[..row], &mixed[row..2 * row]]) else {
+        return Ok(());
     };
+    let mut moved = farthest(alone, first);
+    if is_free {
+        moved = moved.max(farthest(answer(&run(network, 1, other)?), second));
+    }
+    let (apart, largest) = (farthest(first, second), farthest(alone, &vec![0.0; row]));
     let (of_difference, of_size) = if traits.is_coarse { (0.2, 1e-2) } else { (0.02, 3e-5) };
     if moved.is_nan() || apart.is_nan() || moved <= of_difference * apart + of_size * largest {
         return Ok(());
     }
-    let again = run(network, network.fixed_batch.unwrap_or(1), &one.repeat(network.fixed_batch.unwrap_or(1)))?;
-    let refused = |what: String, next: &str| {
-        Err(Error::Unsupported { path: network.path.clone(), what, next: next.to_owned(), words: None })
-    };
-    if farthest(alone, &answer(&again)[..row]) > of_size * largest {
+    let rows = network.fixed_batch.unwrap_or(1);
+    let again = run(network, rows, &one.repeat(rows))?;
+    let (what, next) = if answer(&again).get(..row).is_some_and(|again| farthest(alone, again) > of_size * largest) {
         let what = "it gives another answer to the same image each time".to_owned();
-        return refused(what, "export it in evaluation mode (model.eval()), without noise or augmentation layers");
-    }
-    let what = format!(
-        "what an image gives depends on the others of its batch (by {:.0}% of how far two images lie apart)",
-        100.0 * (moved / apart).min(9.99)
-    );
-    refused(what, "export it in evaluation mode (model.eval()), or for one image at a time (a fixed batch of 1)")
+        (what, "export it in evaluation mode (model.eval()), without noise or augmentation layers")
+    } else {
+        let what = format!(
+            "what an image gives depends on the others of its batch (by {:.0}% of how far two images lie apart)",
+            100.0 * (moved / apart).min(9.99)
+        );
+        (what, "export it in evaluation mode (model.eval()), or for one image at a time (a fixed batch of 1)")
+    };
+    Err(Error::Unsupported { path: network.path.clone(), what, next: next.to_owned(), words: None })
 }
 
 /// The numbers of the measured output, and of the one that tells the class.

@@ -1,4 +1,4 @@
-//! What stands between class logits and a network's output: a softmax and whatever hides it, or a final ReLU or Clip.
+//! What stands between class logits and a network's output: a softmax and whatever hides it, or a final `ReLU` or `Clip`.
 
 use std::collections::HashSet;
 
@@ -15,7 +15,7 @@ pub(super) struct Ending {
     pub before: String,
     /// The kind of operator.
     pub op: String,
-    /// Whether it leaves the order of classes as it is; a ReLU or a Clip may tie them.
+    /// Whether it leaves the order of classes as it is; a `ReLU` or a `Clip` may tie them.
     pub keeps_classes: bool,
 }
 
@@ -61,7 +61,7 @@ impl Search<'_> {
             }
             let made = &graph.node[place];
             let Some(input) = passed_through(graph, made) else { break };
-            keeps_numbers &= !matches!(made.op_type.as_str(), "Log" | "Add" | "Sub" | "Mul" | "Div");
+            keeps_numbers &= !matches!(made.op_type.as_str(), "Log" | "Exp" | "Add" | "Sub" | "Mul" | "Div");
             if clamps(made) && keeps_numbers {
                 clamp = Some((input.clone(), made.op_type.clone(), shapes.len()));
             } else if is_shape(made) {
@@ -112,12 +112,12 @@ impl Search<'_> {
 
     /// The ending with the shapes that followed it: copies of their nodes, from what was found to the output.
     fn behind(&mut self, graph: &mut GraphProto, mut ending: Ending, shapes: Vec<NodeProto>, output: &str) -> Ending {
-        let count = shapes.len();
+        let (count, found) = (shapes.len(), ending.before.clone());
         self.changed |= count > 0;
         for (place, mut shape) in shapes.into_iter().rev().enumerate() {
             let name = match count - place {
-                1 => format!("{} as {output}", ending.before),
-                left => format!("{} as {output}, {} to go", ending.before, left - 1),
+                1 => format!("{found} as {output}"),
+                left => format!("{found} as {output}, step {left}"),
             };
             let from = std::mem::replace(&mut ending.before, name.clone());
             shape.input[0] = from;
@@ -193,10 +193,10 @@ fn passed_through(graph: &GraphProto, node: &NodeProto) -> Option<String> {
     let input = node.input.first()?;
     let is_constant = |name: &String| Constants::of(graph).get(name).is_some_and(|tensor| size(tensor) == 1);
     let passes = match node.op_type.as_str() {
-        "Identity" | "QuantizeLinear" | "DequantizeLinear" | "Dropout" | "CastLike" | "Relu" | "Clip" => true,
+        "Identity" | "QuantizeLinear" | "DequantizeLinear" | "Dropout" | "CastLike" | "Relu" | "Clip" | "Log"
+        | "Exp" => true,
         "Cast" => attribute(node, "to").is_some_and(|to| Element::of(to.i as i32).is_some()),
         "Concat" => node.input.len() == 1,
-        "Log" => true,
         "Add" | "Sub" | "Mul" | "Div" => {
             let [first, second] = &node.input[..] else { return None };
             return match (is_constant(first), is_constant(second)) {

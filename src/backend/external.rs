@@ -37,9 +37,9 @@ pub(super) fn files(path: &Path, model: &ModelProto) -> Result<BTreeSet<PathBuf>
                 files.insert(file);
                 continue;
             }
-            Err(error) => return Err(unfinished(path, format!("its weights in {location} beside it"), error)),
+            Err(error) => return Err(unfinished(path, format!("its weights in {location} beside it"), &error)),
         };
-        return Err(unfinished(path, format!("at least {needed} bytes of weights in {location}"), found));
+        return Err(unfinished(path, format!("at least {needed} bytes of weights in {location}"), &found));
     }
     Ok(files)
 }
@@ -48,7 +48,7 @@ fn entry<'a>(tensor: &'a TensorProto, key: &str) -> Option<&'a str> {
     tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str())
 }
 
-fn unfinished(path: &Path, expected: String, found: impl ToString) -> Error {
+fn unfinished(path: &Path, expected: String, found: &dyn ToString) -> Error {
     Error::Unfinished { path: path.to_owned(), expected, found: found.to_string() }
 }
 
@@ -92,7 +92,7 @@ pub(super) fn hash(path: &Path, files: &BTreeSet<PathBuf>, hash: &mut Sha256) ->
     if is_zero && bytes > 0 {
         let names: Vec<_> =
             files.iter().filter_map(|file| file.file_name()).map(|name| name.to_string_lossy()).collect();
-        return Err(unfinished(path, format!("weights in {}", names.join(", ")), format!("{bytes} bytes of zeros")));
+        return Err(unfinished(path, format!("weights in {}", names.join(", ")), &format!("{bytes} bytes of zeros")));
     }
     Ok(bytes)
 }

@@ -92,7 +92,7 @@ fn made_by(node: &NodeProto) -> impl Iterator<Item = &str> {
 }
 
 /// Names of the tensors that a node reads, by itself or in a body of its own.
-fn reads(node: &NodeProto) -> HashSet<&str> {
+pub(super) fn reads(node: &NodeProto) -> HashSet<&str> {
     let mut names: HashSet<_> = node.input.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
     for body in bodies(node) {
         names.extend(body.node.iter().flat_map(reads));

@@ -1,6 +1,6 @@
 //! What an ONNX file says of its network: the input, the output to measure, the weights it keeps elsewhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use prost::Message;
@@ -9,6 +9,7 @@ use tract_onnx::pb::type_proto::Value;
 use tract_onnx::pb::{self, GraphProto, ModelProto, ValueInfoProto, tensor_proto::DataType};
 
 use super::ending::{Ending, ending};
+use super::flow::reads;
 use super::input::{self, Element, Input, describe_dims, type_name};
 use super::layers::{Layers, MOST_COORDINATES, Selection};
 use super::notice::{Code, Notice};
@@ -204,10 +205,13 @@ impl Graph {
         bytes
     }
 
-    /// The parsed model with the tensors to measure as its only outputs.
+    /// The parsed model with the tensors to measure as its only outputs, and no nodes but those that make them.
     pub fn into_proto(mut self) -> ModelProto {
         let measured = self.measured();
         if let Some(graph) = &mut self.proto.graph {
+            let kept = needed(&graph.node, measured.iter().map(|output| output.name.as_str()));
+            let mut kept = kept.into_iter();
+            graph.node.retain(|_| kept.next().unwrap_or(false));
             graph.output = measured;
         }
         self.proto
@@ -251,6 +255,22 @@ fn not_onnx(path: &Path, found: &str) -> Error {
 
 fn unfinished(path: &Path, expected: impl Into<String>, found: impl Into<String>) -> Error {
     Error::Unfinished { path: path.to_owned(), expected: expected.into(), found: found.into() }
+}
+
+/// Of each node, whether these outputs are made of what it makes.
+fn needed<'a>(nodes: &'a [pb::NodeProto], outputs: impl Iterator<Item = &'a str>) -> Vec<bool> {
+    let made =
+        nodes.iter().enumerate().flat_map(|(place, node)| node.output.iter().map(move |name| (name.as_str(), place)));
+    let making: HashMap<&str, usize> = made.collect();
+    let (mut needed, mut waiting) = (vec![false; nodes.len()], outputs.collect::<Vec<_>>());
+    while let Some(name) = waiting.pop() {
+        if let Some(place) = making.get(name)
+            && !std::mem::replace(&mut needed[*place], true)
+        {
+            waiting.extend(reads(&nodes[*place]));
+        }
+    }
+    needed
 }
 
 /// The tensor that `output` of 8 bits stands for, made here.

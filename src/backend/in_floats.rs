@@ -69,17 +69,14 @@ impl Spelled {
         };
         let (scale, zero) = (number_of("scale", self.scale), number_of("zero", self.zero));
         let mut steps: Vec<(&str, Option<String>)> = Vec::new();
-        let kind = match self.integers {
-            Some((kind, least, largest)) => {
-                steps.extend([("Div", Some(scale)), ("Round", None), ("Add", Some(zero))]);
-                steps.extend([("Max", Some(number_of("least", least))), ("Min", Some(number_of("largest", largest)))]);
-                steps.push(("Cast", None));
-                kind
-            }
-            None => {
-                steps.extend([("Cast", None), ("Sub", Some(zero)), ("Mul", Some(scale))]);
-                DataType::Float
-            }
+        let kind = if let Some((kind, least, largest)) = self.integers {
+            steps.extend([("Div", Some(scale)), ("Round", None), ("Add", Some(zero))]);
+            steps.extend([("Max", Some(number_of("least", least))), ("Min", Some(number_of("largest", largest)))]);
+            steps.push(("Cast", None));
+            kind
+        } else {
+            steps.extend([("Cast", None), ("Sub", Some(zero)), ("Mul", Some(scale))]);
+            DataType::Float
         };
         let mut from = like.input[0].clone();
         for (place, (op, operand)) in steps.iter().enumerate() {

@@ -73,9 +73,13 @@ fn renamed(node: &mut NodeProto, rename: &dyn Fn(&mut String)) {
         node.name = name;
     }
     for GraphProto { node, input, output, initializer, value_info, .. } in bodies_mut(node) {
-        node.iter_mut().for_each(|node| renamed(node, rename));
+        for node in node {
+            renamed(node, rename);
+        }
         input.iter_mut().chain(output).chain(value_info).for_each(|value| rename(&mut value.name));
-        initializer.iter_mut().for_each(|tensor| rename(&mut tensor.name));
+        for tensor in initializer {
+            rename(&mut tensor.name);
+        }
     }
 }
 

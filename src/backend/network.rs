@@ -28,7 +28,7 @@ pub struct Network {
     pub layers: Vec<Output>,
     /// The measured output.
     pub output: Output,
-    /// The output that tells the class, where what is measured stands before a final ReLU or Clip.
+    /// The output that tells the class, where what is measured stands before a final `ReLU` or `Clip`.
     pub answer: Option<Output>,
     /// The order of the input's axes.
     pub layout: Layout,

@@ -15,7 +15,7 @@ pub struct Notice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Code {
-    /// Measured before a softmax, a sigmoid, or a final ReLU or Clip.
+    /// Measured before a softmax, a sigmoid, or a final `ReLU` or `Clip`.
     MeasuredBefore,
     /// Several outputs may be class logits.
     SeveralOutputs,

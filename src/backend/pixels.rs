@@ -6,6 +6,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto, ValueInfoProto, type_proto::Value};
 
 use super::input::Element;
+use super::onnx::number;
 use super::proto::{Constants, attribute, bodies, bodies_mut, node};
 
 /// How the numbers that a network takes go with the bytes of an image: `scale (byte + least - zero)`.
@@ -25,10 +26,19 @@ pub(super) fn take_floats(graph: &mut GraphProto, name: &str, code: i32) -> (Pix
     let least = if code == DataType::Int8 as i32 { -128.0 } else { 0.0 };
     let turned = turned(graph, name);
     let exact = turned.is_some();
-    let (scale, zero) = if let Some(Turned { places, images, steps }) = turned {
+    let mut constants = Vec::new();
+    let (scale, zero) = if let Some(Turned { places, operands, images, steps }) = turned {
+        for (at, (place, operand)) in operands.into_iter().enumerate() {
+            // A constant that bytes are added to becomes one of floats.
+            let whole = graph.node[place].input[operand].clone();
+            let float = format!("{whole} as floats {at}");
+            graph.node[place].input[operand].clone_from(&float);
+            constants.push(node("Cast", &[&whole], &float, vec![number("to", DataType::Float as i64)]));
+        }
         for place in places {
             let node = &mut graph.node[place];
-            if node.op_type == "DequantizeLinear"
+            if is_cast_to_integers(node)
+                || node.op_type == "DequantizeLinear"
                 || attribute(node, "to").is_some_and(|to| to.i == DataType::Float as i64)
             {
                 "Identity".clone_into(&mut node.op_type);
@@ -38,6 +48,7 @@ pub(super) fn take_floats(graph: &mut GraphProto, name: &str, code: i32) -> (Pix
             }
         }
         graph.value_info.retain(|value| !images.contains(&value.name));
+        graph.node.splice(0..0, constants);
         steps.unwrap_or((1.0, 0.0))
     } else {
         let steps = first_steps(graph, name).unwrap_or((1.0, 0.0));
@@ -68,8 +79,10 @@ pub(super) fn take_floats(graph: &mut GraphProto, name: &str, code: i32) -> (Pix
 
 /// Where bytes are turned into floats.
 struct Turned {
-    /// The nodes that do.
+    /// The nodes that do, or that make wider integers of them.
     places: Vec<usize>,
+    /// Constants that they are added to or multiplied by: node and input.
+    operands: Vec<(usize, usize)>,
     /// The tensors of bytes before them.
     images: HashSet<String>,
     /// Scale and zero point.
@@ -80,6 +93,7 @@ struct Turned {
 fn turned(graph: &GraphProto, name: &str) -> Option<Turned> {
     let constants = Constants::of(graph);
     let (mut images, mut places, mut all) = (HashSet::from([name.to_owned()]), Vec::new(), Vec::new());
+    let mut operands = Vec::new();
     for (place, node) in graph.node.iter().enumerate() {
         if bodies(node).any(|body| images.iter().any(|name| mentions(body, name))) {
             return None;
@@ -90,6 +104,16 @@ fn turned(graph: &GraphProto, name: &str) -> Option<Turned> {
             ([0], "Cast") if attribute(node, "to").is_some_and(|to| Element::of(to.i as i32).is_some()) => {
                 places.push(place);
                 all.push(None);
+            }
+            ([0], "Cast") if is_cast_to_integers(node) => {
+                places.push(place);
+                images.extend(node.output.first().cloned());
+            }
+            ([input], "Add" | "Sub" | "Mul")
+                if node.input.get(1 - input).is_some_and(|other| constants.get(other).is_some()) =>
+            {
+                operands.push((place, 1 - input));
+                images.extend(node.output.first().cloned());
             }
             ([0], "DequantizeLinear") => {
                 places.push(place);
@@ -109,9 +133,16 @@ fn turned(graph: &GraphProto, name: &str) -> Option<Turned> {
     let first = *all.first()?;
     (!graph.output.iter().any(is_output) && all.iter().all(|steps| *steps == first)).then(|| Turned {
         places,
+        operands,
         images,
         steps: first,
     })
+}
+
+/// Whether a node makes integers of bytes that hold them all.
+fn is_cast_to_integers(node: &NodeProto) -> bool {
+    let wide = [DataType::Int16, DataType::Int32, DataType::Int64].map(|kind| kind as i64);
+    node.op_type == "Cast" && attribute(node, "to").is_some_and(|to| wide.contains(&to.i))
 }
 
 /// Scale and zero point of a node, where both are single numbers.

@@ -167,7 +167,7 @@ struct Lane {
 impl Session for Lane {
     fn run(&mut self, images: &[f32], outputs: &mut [f32]) -> Result<()> {
         let Self { state, element, dims, network, is_kept } = self;
-        let (count, size, row) = (dims[0], network.shape.len(), network.row());
+        let (count, size, row) = (network.fixed_batch.unwrap_or(1), network.shape.len(), network.row());
         let failed = |error| engine_error(&network.path, NAME, "run", error);
         batches::of_fixed_size(count, images, outputs, size, row, |images, outputs| {
             let given = run(state, *element, dims, images).map_err(failed)?;

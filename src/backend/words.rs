@@ -11,8 +11,15 @@ pub(super) fn one_line(words: &str) -> String {
     words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// Without the place in ONNX Runtime's source that they come from.
+fn message(words: &str) -> String {
+    let line = one_line(words);
+    let from_source = line.contains("onnxruntime_src/").then(|| line.rsplit_once(") ")).flatten();
+    from_source.map_or(line.clone(), |(_, message)| message.to_owned())
+}
+
 fn unsupported(path: &Path, what: String, next: &str, words: &str) -> Error {
-    Error::Unsupported { path: path.to_owned(), what, next: next.to_owned(), words: Some(one_line(words)) }
+    Error::Unsupported { path: path.to_owned(), what, next: next.to_owned(), words: Some(message(words)) }
 }
 
 /// ONNX Runtime of this version could not load the network.
@@ -21,7 +28,7 @@ pub(super) fn of_onnxruntime(graph: &Graph, version: &str, words: &str) -> Error
     let says = |text: &str| words.contains(text);
     if is_too_new(words) {
         let (ir, opset) = (graph.proto.ir_version, opset(&graph.proto));
-        let what = format!("IR version {ir}, opset {opset}: newer than ONNX Runtime {version} takes");
+        let what = format!("IR version {ir}, opset {opset}: {NEWER} ONNX Runtime {version} takes");
         return unsupported(
             path,
             what,
@@ -52,9 +59,12 @@ pub(super) fn is_too_new(words: &str) -> bool {
         || (words.contains("pset") && (words.contains("under development") || words.contains("is till opset")))
 }
 
+/// How a file is called that says so.
+const NEWER: &str = "newer than";
+
 /// As [`is_too_new`], of a failure.
 pub(super) fn is_of_a_newer_file(error: &Error) -> bool {
-    matches!(error, Error::Unsupported { words: Some(words), .. } if is_too_new(words))
+    matches!(error, Error::Unsupported { what, .. } if what.contains(NEWER))
 }
 
 /// The embedded engine could not load or run the network.

@@ -72,8 +72,8 @@ fn difference(first: &Measurement, second: &Measurement) -> Option<(&'static str
         [
             ("the probe images of hash", m.probe.sha256.clone()),
             (
-                "R_f, D_f and G_f",
-                if m.model.probabilities { "of probabilities" } else { "before the softmax" }.to_owned(),
+                "R_f, D_f and G_f measured",
+                if m.model.probabilities { "on probabilities" } else { "before the softmax" }.to_owned(),
             ),
             ("cutoff", settings.cutoff.to_string()),
             ("temperature", format!("{:.6e}", settings.temperature)),

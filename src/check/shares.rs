@@ -2,7 +2,7 @@
 
 use statrs::distribution::{Beta, ContinuousCDF as _, Normal};
 
-/// Jeffreys' interval of a share of `n`; where none or all are in it, the far end is the exact one, as Brown, Cai and DasGupta
+/// Jeffreys' interval of a share of `n`; where none or all are in it, the far end is the exact one, as Brown, Cai and `DasGupta`
 /// propose (Statistical Science 16, 101, 2001): else it misses too often.
 #[must_use]
 pub fn share_interval(share: f64, n: usize, level: f64) -> (f64, f64) {

@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn archives_are_unpacked_within_bounds() {
-        let network = [&b"\x08\x08"[..], &[7; 100_000]].concat();
+        let network = [&b"\x08\x08"[..], &vec![7; 100_000]].concat();
         let whole = packed(&network);
         assert_eq!(unpacked(&whole, 100_002).expect("unpacked"), network);
         // Members one after another are one file.

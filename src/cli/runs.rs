@@ -129,8 +129,8 @@ pub fn best(args: &Best) -> Result<ExitCode> {
     }
     match args.format {
         // A shell takes it as it is; a terminal would obey it.
-        Format::Text if std::io::stdout().is_terminal() => print(format!("{}\n", visible(&path)))?,
-        Format::Text => print([path::to_bytes(&file), b"\n".to_vec()].concat())?,
+        Format::Text if std::io::stdout().is_terminal() => print(&format!("{}\n", visible(&path)))?,
+        Format::Text => print(&[path::to_bytes(&file), b"\n".to_vec()].concat())?,
         Format::Json => {
             let entries = journal.history(id, Filter { state: Some(State::Measured), ..Filter::default() })?;
             print_json(&entries.iter().find(|entry| entry.path == path))?;

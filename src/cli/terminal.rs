@@ -29,12 +29,12 @@ pub fn complain(kind: &str, text: &str) {
 }
 
 /// Prints to standard output.
-pub fn print(text: impl AsRef<[u8]>) -> Result<()> {
+pub fn print(text: &(impl AsRef<[u8]> + ?Sized)) -> Result<()> {
     is_read(text).map(|_| ())
 }
 
 /// As [`print`]; gives whether anybody still reads: one who has gone away, as `head` does, has read enough.
-pub fn is_read(text: impl AsRef<[u8]>) -> Result<bool> {
+pub fn is_read(text: &(impl AsRef<[u8]> + ?Sized)) -> Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),

@@ -1,6 +1,6 @@
 //! Deformation, noise and pair normaliser put together into `D_f`, `G_f` and `R_f`.
 
-use super::Estimator;
+use super::estimator::Estimator;
 use super::interval::{Estimate, Resampling, log_ratio, log_ratios};
 use super::normaliser::Normaliser;
 use super::readings::{Readings, Resampled, readings};

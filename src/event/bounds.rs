@@ -66,7 +66,9 @@ impl Measurement {
 fn sentences(list: &mut Vec<String>) {
     let more = list.len().saturating_sub(ENTRIES);
     list.truncate(ENTRIES);
-    list.iter_mut().for_each(|sentence| cut(sentence, SENTENCE));
+    for sentence in list.iter_mut() {
+        cut(sentence, SENTENCE);
+    }
     if more > 0 {
         list.push(format!("and {more} more"));
     }

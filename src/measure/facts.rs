@@ -193,7 +193,9 @@ pub(super) fn preprocessing(
         for (index, image) in pixels.chunks_exact_mut(shape.len()).enumerate() {
             few.image(index, image);
             for (plane, (scale, shift)) in image.chunks_exact_mut(shape.plane()).zip(&trial.scale) {
-                plane.iter_mut().for_each(|value| *value = *value * scale + shift);
+                for value in plane {
+                    *value = *value * scale + shift;
+                }
             }
             if trial.reversed {
                 let (first, rest) = image.split_at_mut(shape.plane());

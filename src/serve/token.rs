@@ -47,6 +47,8 @@ impl std::fmt::Debug for Token {
 
 #[cfg(test)]
 impl Token {
+    /// A token of these bytes.
+    #[must_use]
     pub fn of(token: &[u8]) -> Self {
         Self(token.to_vec())
     }

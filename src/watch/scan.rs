@@ -143,9 +143,13 @@ impl Search {
             meet(Met::Numbers(format!("{}: folders named by a number are taken for {what}", run.display())));
         }
         if now == Some(true) {
-            listings.iter().for_each(|listing| self.meet_files(run, listing, meet));
+            for listing in &listings {
+                self.meet_files(run, listing, meet);
+            }
         } else if self.recursive && depth > 0 {
-            numbers.iter().for_each(|(folder, _)| drop(self.walk_run(folder, depth - 1, meet)));
+            for (folder, _) in numbers {
+                drop(self.walk_run(folder, depth - 1, meet));
+            }
         }
     }
 
@@ -208,7 +212,9 @@ impl Search {
             meet(Met::Foreign(path));
         } else if let Some(owner) = owner_of_weights(&path) {
             let packed = owner.with_added_extension("gz");
-            [owner, packed].into_iter().for_each(|owner| self.meet_file(run, owner, meet));
+            for owner in [owner, packed] {
+                self.meet_file(run, owner, meet);
+            }
         }
     }
 }

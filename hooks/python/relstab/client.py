@@ -36,9 +36,7 @@ class Client:
     Requests raise `OSError` where no daemon answers and `ValueError` with its reason where it refuses.
     """
 
-    def __init__(
-        self, address: str | os.PathLike[str], *, timeout: float = 10.0, token: str | None = None
-    ) -> None:
+    def __init__(self, address: str | os.PathLike[str], *, timeout: float = 10.0, token: str | None = None) -> None:
         self.address = os.fspath(address)
         self.timeout = timeout
         self.token = token

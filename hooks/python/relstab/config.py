@@ -20,8 +20,8 @@ _log = logging.getLogger("relstab")
 
 _CONFIG = "relstab.toml"
 _MARK = "# Written by relstab.Monitor; remove this line to keep your own."
-#: Exit codes of the command for a setting, a probe set and a law that it refuses.
-_REFUSED = (2, 3, 9)
+#: Exit codes of the command for a setting, a probe set and a law that it refuses, and for a file that it cannot read.
+_REFUSED = (2, 3, 9, 10)
 
 
 def prepare(
@@ -82,7 +82,10 @@ def _write_config(run_dir: Path, lines: Sequence[str], probe: object) -> None:
         if probe is not None:
             images = saved(*pair(probe), images).absolute()
         draft.write_text(text(images))
-        rehearse(run_dir, [f"--config={draft}"])
+        try:
+            rehearse(run_dir, [f"--config={draft}"])
+        except ValueError as error:
+            raise ValueError(str(error).replace(f"{folder}/", "")) from None
         write_atomically(config, text(put_probe(run_dir, images) if probe is not None else "").encode())
 
 

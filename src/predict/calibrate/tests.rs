@@ -62,7 +62,7 @@ fn the_studentised_residual_is_that_of_least_squares() {
 }
 
 #[test]
-fn runs_judge_where_there_are_three() {
+fn runs_judge_where_there_are_some() {
     // Within a run the error goes with R_f, across runs it does not.
     let mut points = points(&[0.0; 9]);
     for (index, point) in points.iter_mut().enumerate() {
@@ -75,7 +75,7 @@ fn runs_judge_where_there_are_three() {
     assert_eq!(found.by_run.map(|by_run| by_run.points), Some(9));
     assert_eq!(found.verdict, Some(Verdict::Not), "{found:?}");
     let two = calibrate(&in_runs(points, 5), None, None).expect("points enough");
-    assert!(two.by_run.is_some() && two.decisive() == two.by_point);
+    assert!(two.by_run.is_some() && two.decisive() == two.by_run);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The daemon's runs: planned by a worker when they are found, held back while they cannot be measured.
 
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -82,21 +83,18 @@ impl Daemon {
             Some(id) => id,
             None => self.journal.run_id(&text)?,
         };
-        if !self.runs.contains_key(&id) {
+        if let Entry::Vacant(unknown) = self.runs.entry(id) {
             info!(run = %text, "watching");
-            self.runs.insert(
-                id,
-                Run {
-                    path: folder.to_owned(),
-                    plan: None,
-                    key: String::new(),
-                    blocked: None,
-                    complaint: None,
-                    planning: Planning::Asked,
-                    held: Vec::new(),
-                    deaths: 0,
-                },
-            );
+            unknown.insert(Run {
+                path: folder.to_owned(),
+                plan: None,
+                key: String::new(),
+                blocked: None,
+                complaint: None,
+                planning: Planning::Asked,
+                held: Vec::new(),
+                deaths: 0,
+            });
             self.planner.plan(id, folder);
         }
         Ok(id)
