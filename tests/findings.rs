@@ -43,6 +43,7 @@ fn bundled() -> (Vec<u8>, Vec<i64>) {
     (images, labels.expect("labels"))
 }
 
+#[expect(clippy::default_trait_access, reason = "the options are of a crate that npyz does not pass on")]
 fn probe<T: npyz::AutoSerialize + Copy>(folder: &Path, name: &str, images: &[T], labels: &[i64]) -> PathBuf {
     let path = folder.join(name);
     let mut file = NpzWriter::create(&path).expect("a file");

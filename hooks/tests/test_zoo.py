@@ -28,7 +28,7 @@ def cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         records[:, 0] = records[:, 0] % 5 + 5 * (name == "test_batch")
         records.tofile(folder / f"{name}.bin")
     monkeypatch.syspath_prepend(str(ZOO))
-    SERVER.set_forkserver_preload(["paper"])
+    SERVER.set_forkserver_preload(["torch", "onnx", "onnxruntime"])
     return folder
 
 
