@@ -92,6 +92,9 @@ pub(super) fn ways(dims: Option<&[Option<usize>]>, shape: Shape) -> Vec<Input> {
             break;
         }
     }
+    // An axis for the channels, even for one, tells more than an axis that is left over.
+    let is_whole = |way: &Input| orders.iter().any(|(layout, axes)| way.layout == *layout && way.axes == *axes);
+    ways.sort_by_key(|way| !is_whole(way));
     ways
 }
 
