@@ -11,7 +11,7 @@ step() {
     "$@"
     took+=("$(printf '%5d s  %s' $((SECONDS - began)) "$name")")
 }
-trap 'kill "${fetching:-}" 2>/dev/null; printf "%s\n" "${took[@]}"; printf "%5d s  in all\n" "$SECONDS"' EXIT
+trap 'kill "${fetching:-}" 2>/dev/null || true; printf "%s\n" "${took[@]}"; printf "%5d s  in all\n" "$SECONDS"' EXIT
 
 venv=.venv
 pip() { "$venv/bin/pip" --quiet --disable-pip-version-check "$@"; }
