@@ -357,7 +357,9 @@ def test_a_daemon_that_is_killed_is_one_warning_and_may_come_back(
             assert measures_another()
             assert daemon.process is not killed
         assert not daemon.is_running
-    assert [record.message for record in caplog.records if record.name == "relstab"] == [
+    # Besides what it finds doubtful of these networks.
+    told = [record.message for record in caplog.records if record.name == "relstab"]
+    assert [message for message in told if not message.startswith("doubt, ")] == [
         f"the daemon of {run} ended with code -9: it is started again"
     ]
 

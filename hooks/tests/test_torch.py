@@ -120,7 +120,9 @@ def test_nothing_that_happens_to_the_daemon_reaches_the_training(
         daemon.stop()
     # Of a daemon that is not there, if that lasts, and of a disk that is slower than this training.
     expected = ("no daemon listens for", "checkpoints come faster than they can be written")
-    messages = [record.getMessage() for record in caplog.records if record.name == "relstab"]
+    told = [record.getMessage() for record in caplog.records if record.name == "relstab"]
+    # Besides what it finds doubtful of these networks.
+    messages = [message for message in told if not message.startswith("doubt, ")]
     assert not [message for message in messages if not message.startswith(expected)]
     assert len(messages) <= 2 * len(expected), "each monitor says it once"
 
@@ -221,7 +223,7 @@ def test_a_graph_that_is_not_the_network_is_traced_once(digits: Digits, monkeypa
 
     def another(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
         exports.append(module)
-        return export(nn.Sequential(module, nn.ReLU()).eval(), example)
+        return export(nn.Sequential(module, nn.Softsign()).eval(), example)
 
     monkeypatch.setattr(relstab.torch, "_export", another)
     exporter, model = Exporter(digits.images), network()

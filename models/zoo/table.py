@@ -49,7 +49,12 @@ def measured(record: dict[str, Any], version: str) -> dict[str, object]:
     for estimator, quantity in itertools.product(ESTIMATORS, ("r_f", "d_f", "g_f")):
         values[f"{quantity}_{estimator}"] = (record["estimators"][estimator][quantity] or {}).get("value", "")
     for group, kinds in record["scores"].items():
-        values.update({f"{group}_{kind}": value for kind, value in kinds.items()})
+        if isinstance(kinds, dict):
+            # Some have an interval, which is left out.
+            value_of = {kind: value["value"] if isinstance(value, dict) else value for kind, value in kinds.items()}
+            values.update({f"{group}_{kind}": value for kind, value in value_of.items()})
+        else:
+            values[group] = kinds
     return values
 
 
