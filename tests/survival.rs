@@ -131,7 +131,7 @@ fn networks_that_hang_or_eat_memory_are_set_aside() {
     // A longer limit, and the failed ones are tried again.
     drop(daemon);
     assert!(place.ask("retry", &[]).status.success());
-    let daemon = Daemon::start(&place, &["--timeout", "1s", "--attempts", "1", "--backend", "tract"]);
+    let daemon = Daemon::start(&place, &["--timeout", "6s", "--attempts", "1", "--backend", "tract"]);
     let seq = Journal::read(&place.journal()).expect("a journal").last_seq().expect("read");
     let again = Client::subscribed(&daemon, seq - 1).outcomes(1);
     assert!(!again.is_empty());
