@@ -13,7 +13,7 @@ mod way;
 mod work;
 
 pub use preview::{Answer, Cost, Preview, Range, preview};
-pub use record::{axes_text, conditions, errors_disagree, predict, predict_anew, quantities};
+pub use record::{axes_text, conditions, errors_disagree, is_trained, measured, predict, predict_anew};
 
 use std::time::Instant;
 

@@ -4,6 +4,7 @@ pub mod check;
 pub mod compare;
 pub mod conditions;
 pub mod document;
+pub mod evidence;
 pub mod figure;
 pub mod file;
 pub mod gallery;
@@ -54,6 +55,9 @@ pub fn text(measurement: &Measurement) -> String {
             row(name, interval(estimate), note.to_owned());
         }
     }
+    if let Some(invariance) = invariance(m) {
+        row("EI", interval(&invariance), "effective invariance under deformation".to_owned());
+    }
     if let Some(prediction) = &m.prediction {
         row(
             "predicted error",
@@ -75,6 +79,11 @@ pub fn text(measurement: &Measurement) -> String {
         let _ = writeln!(text, "  note: {warning}");
     }
     text
+}
+
+/// The effective invariance under deformation, of a classifier.
+fn invariance(measurement: &Measurement) -> Option<Estimate> {
+    Some(measurement.scores.as_ref()?.invariance?.deformed)
 }
 
 /// The heading of [`line()`], after what all lines of a run share.

@@ -67,7 +67,8 @@ pub struct Shared<D: Deforming = One> {
     /// Standard deviation to divide by, one value or one for each channel
     #[arg(long, value_name = "S,...", value_delimiter = ',', allow_negative_numbers = true)]
     std: Option<Vec<f32>>,
-    /// Law that predicts the test error: a preset (cifar10, fashionmnist-c3, ...) or one that calibrate saved
+    /// Law that predicts the test error: a preset (cifar10-invariance, cifar10, ...), one that calibrate saved, or none
+    /// [default: invariance]
     #[arg(long, value_name = "NAME")]
     law: Option<String>,
     /// Apply the law whatever the settings it was fitted at
@@ -228,13 +229,18 @@ impl<D: Deforming> Shared<D> {
     }
 }
 
+/// In place of a law's name.
+const NO_LAW: &str = "none";
+
 fn chosen_law<D: Deforming>(flags: &Shared<D>, config: &Config) -> Result<Option<ChosenLaw>> {
     let (law, explicit) = match (&flags.law, &config.law) {
+        (Some(name), _) if name == NO_LAW => return Ok(None),
+        (None, Some(LawChoice::Named(name))) if name == NO_LAW => return Ok(None),
         (Some(name), Some(LawChoice::Own(law))) if law.name == *name => ((**law).clone(), true),
         (Some(name), _) => (Law::named(name)?, true),
         (None, Some(LawChoice::Named(name))) => (Law::named(name)?, false),
         (None, Some(LawChoice::Own(law))) => ((**law).clone(), false),
-        (None, None) => return Ok(None),
+        (None, None) => (Law::usual()?, false),
     };
     Ok(Some(ChosenLaw { law: law.validated()?, explicit, force: flags.force_law }))
 }

@@ -69,6 +69,7 @@ pub struct Figures {
     pub r_f: Option<f64>,
     pub d_f: Option<f64>,
     pub g_f: Option<f64>,
+    pub invariance: Option<f64>,
     pub predicted_error: Option<f64>,
     pub val_error: Option<f64>,
     pub probe_error: Option<f64>,
@@ -150,7 +151,8 @@ impl Journal {
     pub fn figures(&self, run: i64) -> Result<Figures> {
         let latest = format!(
             "SELECT step, r_f, d_f, g_f, predicted_error, val_error, probe_error,
-             json_extract(body, '$.measurement.timing.total_s')
+             json_extract(body, '$.measurement.timing.total_s'),
+             json_extract(body, '$.measurement.scores.invariance.deformed.value')
              FROM checkpoints AS c LEFT JOIN events ON events.seq = c.outcome
              WHERE c.run = ?1 AND state = 1 AND {COUNTED} ORDER BY step DESC, epoch DESC, written DESC LIMIT 1"
         );
@@ -166,6 +168,7 @@ impl Journal {
                     val_error: row.get(5)?,
                     probe_error: row.get(6)?,
                     seconds: row.get(7)?,
+                    invariance: row.get(8)?,
                     lag_seconds: 0.0,
                 })
             };
@@ -244,6 +247,9 @@ pub(super) fn measurement(body: &str) -> Option<Measurement> {
     serde_json::from_value(event.get_mut("measurement")?.take()).ok()
 }
 
+/// What history says of a record that has no effective invariance for a law to go by.
+const WITHOUT_INVARIANCE: &str = "measured by an earlier version, without effective invariance: laws that go by it do not count it, its prediction is kept";
+
 fn entry(row: &Row, with_replicates: bool) -> rusqlite::Result<Entry> {
     let body: Option<String> = row.get(7)?;
     let mut measurement = body
@@ -253,6 +259,11 @@ fn entry(row: &Row, with_replicates: bool) -> rusqlite::Result<Entry> {
         let prediction: Option<String> = row.get(8)?;
         let prediction = prediction.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null);
         record.insert("prediction".to_owned(), prediction);
+        let is_older =
+            record.get("scores").and_then(Value::as_object).is_some_and(|all| !all.contains_key("invariance"));
+        if let Some(Value::Array(warnings)) = record.get_mut("warnings").filter(|_| is_older) {
+            warnings.push(WITHOUT_INVARIANCE.into());
+        }
         let replicates = row.get_ref(9)?.as_blob_or_null()?.map(floats).filter(|_| with_replicates);
         if let Some(replicates) = replicates {
             record.insert("replicates_log_r_f".to_owned(), replicates.into());
