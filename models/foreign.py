@@ -12,6 +12,7 @@ import io
 import lzma
 import os
 import pickle
+import sysconfig
 import tarfile
 import tempfile
 import zipfile
@@ -34,7 +35,9 @@ ENOUGH = 4096
 
 
 def keep(name: str, content: bytes) -> None:
-    (FOLDER / name).write_bytes(content[:ENOUGH])
+    # Where PyTorch lies here, which it notes in its files, is nobody's business.
+    here = sysconfig.get_path("purelib").encode()
+    (FOLDER / name).write_bytes(content[:ENOUGH].replace(here, b"/usr/lib".ljust(len(here), b"/")))
 
 
 def pytorch(folder: Path) -> None:
