@@ -46,8 +46,6 @@ pub struct Network {
     pub metadata: Metadata,
     /// What the user should know.
     pub notices: Vec<Notice>,
-    /// The same, in words.
-    pub warnings: Vec<String>,
 }
 
 /// A tensor that a network gives.
@@ -87,15 +85,13 @@ impl Network {
             pixels: graph.pixels,
             metadata: graph.metadata.clone(),
             notices: Vec::new(),
-            warnings: Vec::new(),
         };
-        graph.notices.iter().cloned().chain(flat).chain(note).for_each(|notice| network.note(notice));
+        network.notices.extend(graph.notices.iter().cloned().chain(flat).chain(note));
         network
     }
 
     /// One more thing for the user to know.
     pub(super) fn note(&mut self, notice: Notice) {
-        self.warnings.push(notice.text.clone());
         self.notices.push(notice);
     }
 

@@ -63,7 +63,6 @@ impl FixedBackend {
             pixels: None,
             metadata: Metadata::default(),
             notices: Vec::new(),
-            warnings: Vec::new(),
         };
         let identity = Identity {
             name: "fixed".to_owned(),
