@@ -1,5 +1,5 @@
 //! Shared by the tests: networks in closed form, and the files that come with the project.
-#![allow(dead_code, reason = "each test crate uses its share")]
+#![allow(dead_code, reason = "benches use a share")]
 
 pub mod command;
 pub mod daemon;

@@ -1,14 +1,12 @@
 //! The line protocol, as docs/protocol.md has it.
 
-mod common;
-
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use common::daemon::{Client, Daemon, Place, eventually, name_of};
+use crate::common::daemon::{Client, Daemon, Place, eventually, name_of};
 use serde_json::{Value, json};
 
 #[test]

@@ -1,13 +1,11 @@
 //! Runs measured once, as `watch --once` does, and directories that are refused.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::common::command::{Folder, assert_refused, json, measure, text};
+use crate::common::{project, relstab};
 use assert_cmd::Command;
-use common::command::{Folder, assert_refused, json, measure, text};
-use common::{project, relstab};
 use serde_json::Value;
 
 fn copy_run(names: &[&str]) -> (Folder, PathBuf) {

@@ -1,14 +1,12 @@
 //! One suite for every engine: the networks in `tests/fixtures`, which `models/fixtures.py` makes.
 
-mod common;
-
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::project;
+use crate::common::project;
 use relstab::backend::{
     self, Backend, Engine, Front, FrontSession, Identity, Lanes, Network, Options, PerturbOn, Perturbing, Provider,
     Session,

@@ -1,14 +1,12 @@
 //! Files that a run may hold and that nobody checked: they cost their own run or checkpoint, never the daemon.
 
-mod common;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::daemon::{Client, Daemon, Place, bundled, eventually, name_of, network, property};
+use crate::common::daemon::{Client, Daemon, Place, bundled, eventually, name_of, network, property};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 

@@ -1,13 +1,11 @@
 //! The command as users meet it: results, and one clear line with the right exit code for everything that can be wrong.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
+use crate::common::command::{Folder, assert_refused, json, measure, text};
+use crate::common::{project, relstab};
 use assert_cmd::Command;
-use common::command::{Folder, assert_refused, json, measure, text};
-use common::{project, relstab};
 use serde_json::Value;
 
 #[test]

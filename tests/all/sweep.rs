@@ -1,12 +1,10 @@
 //! One network over cutoffs and sizes: every point a measurement, and points that cannot be told.
 
-mod common;
-
 use std::process::Output;
 
+use crate::common::daemon::bundled;
+use crate::common::{FixedBackend, project};
 use assert_cmd::Command;
-use common::daemon::bundled;
-use common::{FixedBackend, project};
 use relstab::measure::Settings;
 use relstab::measure::sweep::{Grid, Sizes, sweep};
 use relstab::probe::{self, ProbeSet};

@@ -1,12 +1,10 @@
 //! Networks beside a baseline: what quantisation leaves whole holds, what breaks a network falls short.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use common::project;
+use crate::common::project;
 use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;

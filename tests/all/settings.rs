@@ -1,10 +1,8 @@
 //! A daemon whose runs are forgotten, given other settings and rules, while checkpoints are in a worker's hands.
 
-mod common;
-
 use std::fs;
 
-use common::daemon::{Client, Daemon, Place, eventually, name_of, send_signal};
+use crate::common::daemon::{Client, Daemon, Place, eventually, name_of, send_signal};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 

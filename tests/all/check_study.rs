@@ -3,9 +3,7 @@
 //! As in `estimate_coverage.rs`, squared changes are heavy-tailed and mostly the image's own; most of what an image does
 //! to one network it does to the other. `RELSTAB_REPETITIONS=2000` runs the full study (docs/check.md).
 
-mod common;
-
-use common::repetitions;
+use crate::common::repetitions;
 use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;

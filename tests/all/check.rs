@@ -1,11 +1,9 @@
 //! Networks held to limits, and what a measurement shows them, through the command.
 
-mod common;
-
 use std::process::Output;
 
+use crate::common::project;
 use assert_cmd::Command;
-use common::project;
 use serde_json::Value;
 
 fn relstab(arguments: &[&str]) -> Output {

@@ -3,11 +3,9 @@
 //! Images are ramps, `x(row, column) = slope . (column, row)`: bilinear interpolation is exact on them, so
 //! `tau x - x = -(slope_x dx + slope_y dy)` and every quantity is a quadratic form of Gaussian coefficients.
 
-mod common;
-
 use std::f64::consts::PI;
 
-use common::FixedBackend;
+use crate::common::FixedBackend;
 use rand::SeedableRng as _;
 use rand_distr::{Distribution as _, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;

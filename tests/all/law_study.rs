@@ -1,12 +1,10 @@
 //! How often calibrated laws hold what they claim: on simulated networks, and on the zoo's.
 //!
-//! `RELSTAB_REPETITIONS=2000 cargo test --release --test '*_study' -- --nocapture` is the whole of it.
-
-mod common;
+//! `RELSTAB_REPETITIONS=2000 cargo test --release --test all _study -- --nocapture` is the whole of it.
 
 use std::collections::BTreeMap;
 
-use common::{project, repetitions};
+use crate::common::{project, repetitions};
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_distr::{ChiSquared, Distribution as _, StandardNormal};

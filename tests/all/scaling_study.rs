@@ -1,10 +1,8 @@
 //! How often intervals of exponents hold a planted one.
 //!
-//! `RELSTAB_REPETITIONS=20000 cargo test --release --test scaling_study -- --nocapture` is the whole of it.
+//! `RELSTAB_REPETITIONS=20000 cargo test --release --test all scaling_study -- --nocapture` is the whole of it.
 
-mod common;
-
-use common::repetitions;
+use crate::common::repetitions;
 use rand::SeedableRng as _;
 use rand_distr::{Distribution as _, StandardNormal, StudentT};
 use rand_xoshiro::Xoshiro256PlusPlus;

@@ -1,6 +1,4 @@
-//! What the daemon must survive. `RELSTAB_KILLS=100 cargo test --test survival` kills it a hundred times instead of fifteen.
-
-mod common;
+//! What the daemon must survive. `RELSTAB_KILLS=100 cargo test --test all survival` kills it a hundred times instead of fifteen.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use common::daemon::{Client, Daemon, Place, eventually, fill, name_of, network, property, send_signal};
+use crate::common::daemon::{Client, Daemon, Place, eventually, fill, name_of, network, property, send_signal};
 use relstab::journal::Journal;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -144,7 +142,7 @@ fn external_data_may_come_later_and_a_checkpoint_of_odd_metadata_costs_only_itse
     let daemon = Daemon::start(&place, &[]);
     let mut client = Client::subscribed(&daemon, 0);
     place.bring("resnet_external.onnx", "resnet_external.onnx");
-    let mut odd = fs::read(common::project("tests/fixtures/plain.onnx")).expect("a network");
+    let mut odd = fs::read(crate::common::project("tests/fixtures/plain.onnx")).expect("a network");
     odd.extend(property("relstab.mean", "0.5,0.5"));
     fs::write(place.run().join("step_1.onnx"), odd).expect("written");
     let failed = client.next_of("failed");

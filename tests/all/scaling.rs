@@ -1,13 +1,11 @@
 //! `relstab scaling` through the command: tables, networks, runs, figures and what is refused.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::daemon::{Daemon, Place, bundled, property};
-use common::project;
+use crate::common::daemon::{Daemon, Place, bundled, property};
+use crate::common::project;
 use serde_json::Value;
 
 const FEW: [&str; 6] = ["--backend", "tract", "--images", "50", "--draws", "1"];

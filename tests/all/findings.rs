@@ -1,12 +1,10 @@
 //! What the command says of networks and images that do not fit each other.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use common::project;
+use crate::common::project;
 use npyz::WriterBuilder as _;
 use npyz::npz::{NpzArchive, NpzWriter};
 use serde_json::Value;

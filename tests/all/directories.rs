@@ -1,12 +1,10 @@
 //! Directories as trainers lay them out: which folders are steps, which are runs, and how their names are read.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 
-use common::daemon::{Client, Daemon, Place, eventually, name_of};
+use crate::common::daemon::{Client, Daemon, Place, eventually, name_of};
 use serde_json::Value;
 
 /// `watch --once` of the place: for each measured checkpoint its run's name, its own below that, and its step, in order; and
@@ -14,7 +12,7 @@ use serde_json::Value;
 fn once(place: &Place, more: &[&str]) -> (Vec<(String, String, Option<u64>)>, String) {
     let root = place.run().to_str().expect("UTF-8").to_owned();
     let flags = ["--backend", "tract", "--images", "20", "--draws", "1", "--format", "json"];
-    let output = common::relstab(&[&["watch", &root, "--once"], &flags[..], more].concat());
+    let output = crate::common::relstab(&[&["watch", &root, "--once"], &flags[..], more].concat());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let events = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
@@ -34,7 +32,7 @@ fn runs_of(measured: &[(String, String, Option<u64>)]) -> BTreeSet<&str> {
 
 /// A network without a step in its metadata.
 fn put(place: &Place, name: &str) {
-    place.put(name, &fs::read(common::project("tests/fixtures/plain.onnx")).expect("a fixture"));
+    place.put(name, &fs::read(crate::common::project("tests/fixtures/plain.onnx")).expect("a fixture"));
 }
 
 #[test]
@@ -161,7 +159,7 @@ fn names_that_print_alike_are_two_checkpoints() {
     let place = Place::of_fixtures();
     let names: [&[u8]; 2] = [b"a\xff.onnx", br"a\xff.onnx"];
     for name in names {
-        let bytes = fs::read(common::project("tests/fixtures/plain.onnx")).expect("a fixture");
+        let bytes = fs::read(crate::common::project("tests/fixtures/plain.onnx")).expect("a fixture");
         place.put(std::ffi::OsStr::from_bytes(name), &bytes);
     }
     let daemon = Daemon::start(&place, &[]);
@@ -210,7 +208,7 @@ fn a_mount_over_a_watched_directory_is_noticed_and_so_is_its_end() {
         return;
     }
     let mounted = format!("/proc/{}/root{}", daemon.child.id(), place.run_name());
-    let network = fs::read(common::project("tests/fixtures/softmax.onnx")).expect("a fixture");
+    let network = fs::read(crate::common::project("tests/fixtures/softmax.onnx")).expect("a fixture");
     fs::write(std::path::Path::new(&mounted).join("step_2.onnx"), network).expect("written");
     assert_eq!(name_of(&client.next_of("measured")), "step_2.onnx");
     assert!(inside(&["umount", &place.run_name()]));
@@ -220,7 +218,7 @@ fn a_mount_over_a_watched_directory_is_noticed_and_so_is_its_end() {
 }
 
 fn probe() -> String {
-    common::project("tests/fixtures/images.npz").to_str().expect("UTF-8").to_owned()
+    crate::common::project("tests/fixtures/images.npz").to_str().expect("UTF-8").to_owned()
 }
 
 #[test]

@@ -1,12 +1,10 @@
 //! `relstab layers`: layers found by name, the same on every engine, the last as `measure` gives it.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use common::{project, relstab};
+use crate::common::{project, relstab};
 use relstab::backend::{self, Engine, Options, Selection};
 use relstab::estimate::Estimate;
 use relstab::measure::layers::{Layer, Layers, layers};

@@ -1,13 +1,11 @@
 //! Files that are no ONNX networks, or not yet: named for what they are, set aside at once, or waited for.
 
-mod common;
-
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
-use common::daemon::{Client, Daemon, Place, eventually, name_of, network};
-use common::{project, relstab};
+use crate::common::daemon::{Client, Daemon, Place, eventually, name_of, network};
+use crate::common::{project, relstab};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};

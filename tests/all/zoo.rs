@@ -1,10 +1,8 @@
 //! The zoo's results are complete, and the presets made from them follow from them.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::project;
+use crate::common::project;
 use relstab::predict::Law;
 
 fn results() -> Vec<BTreeMap<String, String>> {

@@ -1,13 +1,11 @@
 //! HTTP, as docs/http.md has it.
 
-mod common;
-
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use common::daemon::{Client, Place};
-use common::http::{exchange, get, start};
+use crate::common::daemon::{Client, Place};
+use crate::common::http::{exchange, get, start};
 use serde_json::{Value, json};
 
 fn json_of(address: &str, path: &str) -> Value {

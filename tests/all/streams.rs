@@ -1,14 +1,12 @@
 //! A daemon whose log cannot be written, or that nobody reads, and workers that are told to end.
 
-mod common;
-
 use std::fs::File;
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::daemon::{Client, Daemon, PATIENCE, Place, eventually, name_of, send_signal};
+use crate::common::daemon::{Client, Daemon, PATIENCE, Place, eventually, name_of, send_signal};
 use rustix::process::Signal;
 use serde_json::json;
 

@@ -1,12 +1,10 @@
 //! What `relstab report` tells of a run and of saved results.
 
-mod common;
-
 use std::path::Path;
 use std::process::Output;
 
+use crate::common::daemon::{Daemon, Place, bundled};
 use assert_cmd::Command;
-use common::daemon::{Daemon, Place, bundled};
 use relstab::report::script::PLOTLY;
 use serde_json::Value;
 

@@ -1,12 +1,10 @@
 //! What `relstab gallery` shows, through the command and as other parts of a program take it.
 
-mod common;
-
 use std::path::Path;
 use std::process::Output;
 
+use crate::common::project;
 use assert_cmd::Command;
-use common::project;
 use image::RgbImage;
 use npyz::WriterBuilder as _;
 use relstab::gallery::Gallery;

@@ -1,13 +1,11 @@
 //! The daemon beside a training job: each checkpoint measured once, in order, whatever happens to its file.
 
-mod common;
-
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
-use common::daemon::{Client, Daemon, Place, bundled, eventually, name_of, network, property};
+use crate::common::daemon::{Client, Daemon, Place, bundled, eventually, name_of, network, property};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 

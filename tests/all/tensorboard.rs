@@ -1,12 +1,10 @@
 //! What the daemon writes for TensorBoard; `hooks/tests/test_tensorboard.py` reads it with TensorBoard's own loader.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::daemon::{Client, Daemon, Place, eventually, fill};
+use crate::common::daemon::{Client, Daemon, Place, eventually, fill};
 use relstab::journal::{Filter, Journal, State};
 use relstab::report::tensorboard::record::{Record, records};
 use serde_json::{Value, json};

@@ -1,13 +1,11 @@
 //! Laws of one's own, through the command: fitted, saved, applied, refused.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::daemon::{Client, Daemon, Place, bundled};
-use common::project;
+use crate::common::daemon::{Client, Daemon, Place, bundled};
+use crate::common::project;
 use serde_json::{Value, json};
 
 const FEW: [&str; 6] = ["--backend", "tract", "--images", "200", "--draws", "2"];
@@ -201,7 +199,7 @@ fn nameless_errors(place: &Place, steps: &[&str]) {
     for step in steps {
         let mut bytes = fs::read(bundled(&format!("step={step}.onnx"))).expect("a network");
         // Of a key that is there twice the last one counts; what is no number is left out.
-        bytes.extend(common::daemon::property("relstab.val_error", "unknown"));
+        bytes.extend(crate::common::daemon::property("relstab.val_error", "unknown"));
         place.put(format!("step={step}.onnx"), &bytes);
     }
 }
@@ -280,7 +278,7 @@ fn a_run_without_a_law_comes_to_one_and_a_law_may_be_held() {
         assert_eq!(warned, count < 5, "{record}");
     }
     let law = |name: Value| {
-        common::daemon::eventually("the history has the law", || {
+        crate::common::daemon::eventually("the history has the law", || {
             let history: Value =
                 serde_json::from_slice(&place.ask("history", &["--format", "json"]).stdout).expect("JSON");
             history[5]["measurement"]["prediction"]["law"]["name"] == name

@@ -1,9 +1,7 @@
 //! Every way in which one small network is exported in `tests/fixtures/hard` (`models/hard_fixtures.py` makes them): measured as it
 //! is when plainly exported, or refused with what to do.
 
-mod common;
-
-use common::project;
+use crate::common::project;
 use relstab::backend::{self, Engine, NoticeCode as Code, Options};
 use relstab::error::Error;
 use relstab::event::Measurement;
