@@ -88,7 +88,7 @@ enum Command {
     /// Print the JSON Schema of a measurement.
     #[command(hide = true)]
     Schema,
-    /// Measure for a daemon, which talks to it over standard input.
+    /// Measure for a daemon, which talks to it over standard input and output.
     #[command(hide = true)]
     Worker {
         /// Niceness to add.
@@ -97,6 +97,9 @@ enum Command {
         /// Share of the time to compute.
         #[arg(long, default_value_t = 1.0)]
         duty: f64,
+        /// Size at which it ends, such as 4GiB.
+        #[arg(long, value_name = "SIZE")]
+        memory_limit: Option<bytesize::ByteSize>,
     },
 }
 
@@ -140,10 +143,11 @@ pub fn main() -> ProcessExit {
             clap_complete::generate(shell, &mut Cli::command(), "relstab", &mut script);
             print(&script).map(|()| ExitCode::Success)
         }
-        Command::Worker { nice, duty } => {
+        Command::Worker { nice, duty, memory_limit } => {
             // Work that cannot be made nicer is still to be done.
             let _ = rustix::process::nice(nice);
-            crate::watch::worker::run(duty, watch::drawn).map(|()| ExitCode::Success)
+            crate::watch::worker::run(duty, memory_limit.map(|size| size.as_u64()), watch::drawn)
+                .map(|()| ExitCode::Success)
         }
         Command::Schema => print_json(&crate::event::schema()).map(|()| ExitCode::Success),
     };

@@ -41,7 +41,7 @@ use crate::watch::pool::Limits;
 use crate::watch::protocol::{Picture, Reply, Request};
 use crate::watch::scan::Search;
 use crate::watch::source::directory;
-use crate::watch::starter::Local;
+use crate::watch::starter::{ByCommand, Local, Starter};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
@@ -106,6 +106,9 @@ struct Daemon {
     /// Share of the time that a worker may compute: it rests between batches
     #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
     duty: f64,
+    /// Start workers by this shell command, which speaks over its standard input and output: "ssh host relstab worker" (docs/watch.md)
+    #[arg(long, value_name = "CMD", conflicts_with_all = ["nice", "duty", "memory_limit"])]
+    worker_command: Option<String>,
     /// The journal's file [default: a folder under $XDG_STATE_HOME/relstab]
     #[arg(long, value_name = "PATH")]
     journal: Option<PathBuf>,
@@ -248,7 +251,7 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
 
     let source = directory::spawn(roots, search, channels.messages.clone(), Message::News)?;
     let planner = planner.spawn(channels.messages.clone(), Message::Planned)?;
-    let seams = Seams { source: Box::new(source), starter: Box::new(starter), planner };
+    let seams = Seams { source: Box::new(source), starter: starter_of(flags, starter), planner };
     let options = Options {
         settle: flags.settle,
         give_up: flags.give_up,
@@ -273,6 +276,14 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     runtime.shutdown_timeout(LAST_WORDS);
     log.finish(LAST_WORDS);
     result.map(|()| ExitCode::Success)
+}
+
+/// What starts the workers that measure.
+fn starter_of(flags: &Daemon, local: Local) -> Box<dyn Starter> {
+    match flags.worker_command.clone() {
+        Some(command) => Box::new(ByCommand { command }),
+        None => Box::new(local),
+    }
 }
 
 fn flags(args: &Args) -> Result<Flags> {

@@ -65,7 +65,7 @@ impl Caller {
     /// Ends the worker, if there is one.
     pub fn end(&mut self) {
         if let Some(mut worker) = self.worker.take() {
-            let _ = worker.child.kill();
+            worker.kill();
             let _ = worker.child.wait();
         }
     }
@@ -95,7 +95,7 @@ impl Caller {
             while let Some(line_end) = heard.iter().position(|byte| *byte == b'\n') {
                 let said: Said = serde_json::from_slice(&heard[..line_end]).map_err(|error| failed(error.into()))?;
                 heard.drain(..=line_end);
-                if !matches!(said.reply, Reply::Taken) {
+                if !matches!(said.reply, Reply::Hello(_) | Reply::Taken) {
                     return Ok(said.reply);
                 }
             }

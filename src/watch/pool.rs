@@ -3,15 +3,17 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Child, ExitStatus};
+use std::process::ExitStatus;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use super::protocol::{LONGEST_REPLY, Reply, Request, Said};
 use super::starter::{Started, Starter};
 use crate::error::{Error, Result};
+use crate::event::REASON;
 use crate::journal::Job;
 use crate::process;
+use crate::text::{cut, visible};
 
 /// What workers may take.
 #[derive(Debug, Clone)]
@@ -36,8 +38,11 @@ const LOOK: Duration = Duration::from_millis(100);
 pub struct Heard {
     slot: usize,
     generation: u64,
-    said: Option<Box<Said>>,
+    said: std::result::Result<Box<Said>, Ended>,
 }
+
+/// What a worker's last words were, if it ended with nonsense.
+type Ended = Option<String>;
 
 /// What became of a job in a worker's hands.
 #[derive(Debug)]
@@ -92,8 +97,7 @@ struct Slot {
 }
 
 struct Worker {
-    child: Child,
-    socket: UnixStream,
+    started: Started,
     generation: u64,
     job: Option<Job>,
     stage: Stage,
@@ -149,31 +153,30 @@ impl<M: Send + 'static> Pool<M> {
             (worker.job, worker.stage) = (Some(job), Stage::Started);
             worker.since = Instant::now();
             // One that is dying closes the socket, which is heard. One that stands still takes what its socket holds, and no more.
-            if send(&worker.socket, &text).is_ok_and(|sent| sent < text.len()) {
-                let _ = worker.child.kill();
+            if send(&worker.started.socket, &text).is_ok_and(|sent| sent < text.len()) {
+                worker.started.kill();
             }
         }
         Ok(())
     }
 
     fn start(&mut self, slot: usize) -> std::io::Result<Worker> {
-        let Started { child, socket } = self.starter.start()?;
+        let started = self.starter.start()?;
         self.generation += 1;
         let (generation, sender, tell) = (self.generation, self.sender.clone(), self.tell);
-        let listening = socket.try_clone()?;
+        let listening = started.socket.try_clone()?;
         std::thread::Builder::new().name(format!("worker {slot}")).spawn(move || {
-            let say = |said| sender.send(tell(Heard { slot, generation, said })).is_ok();
             let mut lines = BufReader::new(listening);
-            while let Some(said) = next(&mut lines) {
-                if !say(Some(Box::new(said))) {
+            loop {
+                let said = next(&mut lines);
+                let is_last = said.is_err();
+                if sender.send(tell(Heard { slot, generation, said })).is_err() || is_last {
                     return;
                 }
             }
-            say(None);
         })?;
         Ok(Worker {
-            child,
-            socket,
+            started,
             generation,
             job: None,
             since: Instant::now(),
@@ -189,30 +192,38 @@ impl<M: Send + 'static> Pool<M> {
         let worker = slot.worker.as_mut().filter(|worker| worker.generation == heard.generation)?;
         let now = Instant::now();
         match heard.said.map(|said| *said) {
-            Some(Said { reply: Reply::Taken, .. }) => {
+            Ok(Said { reply: Reply::Hello(hello), .. }) => {
+                if let Some(reason) = hello.refusal() {
+                    worker.killed_for = Some(reason);
+                    worker.started.kill();
+                }
+                None
+            }
+            Ok(Said { reply: Reply::Taken | Reply::Loaded, .. }) if worker.killed_for.is_some() => None,
+            Ok(Said { reply: Reply::Taken, .. }) => {
                 worker.stage = Stage::Loading;
                 worker.job.clone().map(Answer::Taken)
             }
-            Some(Said { reply: Reply::Loaded, .. }) => {
+            Ok(Said { reply: Reply::Loaded, .. }) => {
                 worker.stage = Stage::Measuring;
                 None
             }
-            Some(Said { reply, rest }) => {
+            Ok(Said { reply, rest }) => {
                 let job = worker.job.take()?;
                 worker.since = now;
                 slot.rests_until = Some(now + rest);
                 Some(Answer::Done(job, Box::new(reply)))
             }
-            None => {
+            Err(nonsense) => {
                 let mut worker = slot.worker.take()?;
                 // It may have closed the socket only.
-                let _ = worker.child.kill();
-                let status = worker.child.wait();
+                worker.started.kill();
+                let status = worker.started.child.wait();
                 let job = worker.job?;
                 let was_asked = status.as_ref().is_ok_and(|status| status.signal().is_some_and(asks_to_end));
                 let is_overrun = worker.killed_for.is_some();
                 let how = || status.map_or_else(|error| error.to_string(), ended);
-                let reason = worker.killed_for.unwrap_or_else(how);
+                let reason = worker.killed_for.or(nonsense).unwrap_or_else(how);
                 Some(Answer::Died(job, Death { stage: worker.stage, reason, was_asked, is_overrun }))
             }
         }
@@ -234,27 +245,27 @@ impl<M: Send + 'static> Pool<M> {
                     None if end > now => look_at(end),
                     None => {
                         // It ends by itself once nobody is at the other end.
-                        let _ = worker.socket.shutdown(std::net::Shutdown::Write);
+                        let _ = worker.started.socket.shutdown(std::net::Shutdown::Write);
                         worker.ends_by = Some(now + GRACE);
                         look_at(now + GRACE);
                     }
                     Some(by) if by > now => look_at(by),
                     Some(_) => {
                         worker.killed_for = Some("it did not end".to_owned());
-                        let _ = worker.child.kill();
+                        worker.started.kill();
                     }
                 }
                 continue;
             }
             let end = worker.since + self.limits.timeout;
             let memory = self.limits.memory.and_then(|limit| {
-                let used = process::resident(worker.child.id()).unwrap_or(0);
+                let used = process::resident(worker.started.child.id()).unwrap_or(0);
                 (used > limit).then(|| format!("it needed more than {} (--memory-limit)", bytesize::ByteSize(limit)))
             });
             let overrun = (end <= now).then(|| format!("it took longer than {:?} (--timeout)", self.limits.timeout));
             if let Some(reason) = memory.or(overrun) {
                 worker.killed_for = Some(reason);
-                let _ = worker.child.kill();
+                worker.started.kill();
                 continue;
             }
             look_at(end);
@@ -269,8 +280,8 @@ impl<M: Send + 'static> Pool<M> {
 impl<M> Drop for Pool<M> {
     fn drop(&mut self) {
         for worker in self.slots.iter_mut().filter_map(|slot| slot.worker.as_mut()) {
-            let _ = worker.child.kill();
-            let _ = worker.child.wait();
+            worker.started.kill();
+            let _ = worker.started.child.wait();
         }
     }
 }
@@ -290,11 +301,15 @@ fn send(socket: &UnixStream, text: &[u8]) -> std::io::Result<usize> {
     Ok(sent)
 }
 
-/// The worker's next line; `None` at its end, or if it is too long or cannot be understood.
-fn next(lines: &mut BufReader<UnixStream>) -> Option<Said> {
+/// The worker's next line; at its end, or if it is too long or cannot be understood, what it said instead.
+fn next(lines: &mut BufReader<UnixStream>) -> std::result::Result<Box<Said>, Ended> {
     let mut line = Vec::new();
-    lines.by_ref().take(LONGEST_REPLY as u64).read_until(b'\n', &mut line).ok()?;
-    serde_json::from_slice(&line).ok()
+    lines.by_ref().take(LONGEST_REPLY as u64).read_until(b'\n', &mut line).map_err(|_| None)?;
+    serde_json::from_slice(&line).map_err(|_| {
+        let mut said = String::from_utf8_lossy(&line).trim().to_owned();
+        cut(&mut said, REASON / 2);
+        (!said.is_empty()).then(|| format!("it said what is no reply: {}", visible(&said)))
+    })
 }
 
 /// Signals by which terminals and service managers end what they started.

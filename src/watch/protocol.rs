@@ -54,6 +54,37 @@ pub struct Measure {
     pub resolved: Option<Resolved>,
 }
 
+/// Who a worker is.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// Of the program: workers of another version are refused, for they measure otherwise.
+    pub version: String,
+    /// Name of its machine.
+    pub host: String,
+}
+
+impl Hello {
+    /// This process's.
+    #[must_use]
+    pub fn own() -> Self {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
+        let host = host.map_or_else(|| "a machine without a name".to_owned(), |name| name.trim().to_owned());
+        Self { version: env!("CARGO_PKG_VERSION").to_owned(), host }
+    }
+
+    /// Why the daemon does not work with it.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        let own = env!("CARGO_PKG_VERSION");
+        (self.version != own).then(|| {
+            format!(
+                "the worker on {} is relstab {}, and this is {own}: install the same version there",
+                self.host, self.version
+            )
+        })
+    }
+}
+
 /// What the worker says.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Said {
@@ -67,6 +98,8 @@ pub struct Said {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Reply {
+    /// The first words of a worker.
+    Hello(Hello),
     /// The request arrived; what the run is measured on is read next.
     Taken,
     /// The file is read next; what happens from here on is its doing.

@@ -6,11 +6,13 @@
 //! daemon's but the socket.
 
 use std::io::{BufRead as _, BufReader, Read as _, Result};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
+use rustix::process::{Pid, Signal};
 use tracing::warn;
 
 /// What a worker's libraries print is told in lines of this length, bytes.
@@ -34,6 +36,14 @@ pub struct Started {
     pub socket: UnixStream,
 }
 
+impl Started {
+    /// Ends it now: the process with all that it started, and what is said.
+    pub fn kill(&mut self) {
+        let _ = rustix::process::kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
 /// Workers on this machine, from the program that runs.
 #[derive(Debug, Clone, Copy)]
 pub struct Local {
@@ -45,25 +55,46 @@ pub struct Local {
 
 impl Starter for Local {
     fn start(&self) -> Result<Started> {
-        let (ours, theirs) = UnixStream::pair()?;
         // The file that runs, even if another one was installed in its place since.
         let own = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
         let mut command = Command::new(own);
         command.arg0("relstab").args(["worker", "--nice", &self.nice.to_string(), "--duty", &self.duty.to_string()]);
-        // Native libraries that print to standard output must not disturb the daemon's. What a terminal tells the daemon's group to do is
-        // not for workers: they end when the daemon does.
-        command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
-        let mut child = command.spawn()?;
-        if let Some(errors) = child.stderr.take()
-            && let Err(error) =
-                std::thread::Builder::new().name("worker's log".to_owned()).spawn(move || retell(errors))
-        {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(error);
-        }
-        Ok(Started { child, socket: ours })
+        spawn(command)
     }
+}
+
+/// Workers by a command of the user's, such as `ssh host relstab worker`: it speaks over its standard input and output.
+#[derive(Debug, Clone)]
+pub struct ByCommand {
+    /// What the shell runs.
+    pub command: String,
+}
+
+impl Starter for ByCommand {
+    fn start(&self) -> Result<Started> {
+        let mut command = Command::new("sh");
+        command.args(["-c", &self.command]);
+        spawn(command)
+    }
+}
+
+fn spawn(mut command: Command) -> Result<Started> {
+    let (ours, theirs) = UnixStream::pair()?;
+    // What a terminal tells the daemon's group to do is not for workers: they end when the daemon does.
+    command
+        .stdin(OwnedFd::from(theirs.try_clone()?))
+        .stdout(OwnedFd::from(theirs))
+        .stderr(Stdio::piped())
+        .process_group(0);
+    let mut child = command.spawn()?;
+    if let Some(errors) = child.stderr.take()
+        && let Err(error) = std::thread::Builder::new().name("worker's log".to_owned()).spawn(move || retell(errors))
+    {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(error);
+    }
+    Ok(Started { child, socket: ours })
 }
 
 /// Tells in the daemon's log what a worker's libraries print, so that none waits for the log's reader.

@@ -1,12 +1,12 @@
 //! The worker process: reads what users write (configurations, probe images, networks), keeps library and probe images loaded, and
 //! answers one request at a time.
 //!
-//! It speaks JSON lines over its standard input, a socket to the daemon, and ends when that closes. What a file does to the process, it
-//! does to this one only. Between batches it rests, so that it computes its share of the time.
+//! It speaks JSON lines over its standard input and output, and ends when its input does. What a file does to the process, it does to
+//! this one only. Between batches it rests, so that it computes its share of the time.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use super::pace::Pace;
-use super::protocol::{Measure, Picture, Planned, Reply, Request, RunOf, Said, Unplanned};
+use super::protocol::{Hello, Measure, Picture, Planned, Reply, Request, RunOf, Said, Unplanned};
 use super::scan::{stamp, version};
 use crate::backend::Model;
 use crate::config::RunPlan;
@@ -22,6 +22,7 @@ use crate::error::{Error, Reach, Result};
 use crate::event::REASON;
 use crate::path::RawPath;
 use crate::plan::{Resolved, Setup};
+use crate::process;
 use crate::text::cut;
 
 /// A plan may take this much, bytes: it is sent with each checkpoint.
@@ -30,19 +31,28 @@ const LONGEST_PLAN: usize = 64 << 10;
 /// Draws what the network at a path is shown.
 pub type Draw = fn(&Setup, &Path) -> Result<Picture>;
 
-/// Answers requests on standard input until it is closed, computing for `duty` of the time.
+/// How often a worker looks at its own size.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Answers requests on standard input until it ends, computing for `duty` of the time, with at most `memory` bytes resident.
 ///
 /// # Errors
 /// `Io` if the daemon cannot be heard or answered.
-pub fn run(duty: f64, draw: Draw) -> Result<()> {
+pub fn run(duty: f64, memory: Option<u64>, draw: Draw) -> Result<()> {
     let fail = |source| Error::Io { path: "the daemon".into(), action: "talk to", source };
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-    let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(fail)?);
-    let answer = socket.try_clone().map_err(fail)?;
+    let requests = File::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(fail)?);
+    let answer = File::from(std::io::stdout().as_fd().try_clone_to_owned().map_err(fail)?);
+    // Native libraries print to standard output as well: where the daemon hears answers, that would be nonsense.
+    rustix::stdio::dup2_stdout(std::io::stderr()).map_err(|error| fail(error.into()))?;
+    if let Some(limit) = memory {
+        stay_below(limit).map_err(fail)?;
+    }
     let is_busy = Arc::new(AtomicBool::new(false));
-    let requests = listen(socket, Arc::clone(&is_busy)).map_err(fail)?;
+    let requests = listen(requests, Arc::clone(&is_busy)).map_err(fail)?;
     let mut worker = Worker { answer, loaded: None, pace: Pace::new(duty) };
+    worker.say(Reply::Hello(Hello::own()), Duration::ZERO).map_err(fail)?;
     for line in requests {
         let request: Request = serde_json::from_str(&line).map_err(|error| fail(error.into()))?;
         worker.pace = Pace::new(duty);
@@ -60,10 +70,10 @@ pub fn run(duty: f64, draw: Draw) -> Result<()> {
 }
 
 /// Reads requests on a thread of its own, which hears the end of the daemon while a network computes.
-fn listen(socket: UnixStream, is_busy: Arc<AtomicBool>) -> std::io::Result<Receiver<String>> {
+fn listen(input: impl Read + Send + 'static, is_busy: Arc<AtomicBool>) -> std::io::Result<Receiver<String>> {
     let (sender, requests) = channel();
     std::thread::Builder::new().name("requests".to_owned()).spawn(move || {
-        for line in BufReader::new(socket).lines() {
+        for line in BufReader::new(input).lines() {
             let Ok(line) = line else { break };
             is_busy.store(true, Ordering::SeqCst);
             if sender.send(line).is_err() {
@@ -71,11 +81,28 @@ fn listen(socket: UnixStream, is_busy: Arc<AtomicBool>) -> std::io::Result<Recei
             }
         }
         if is_busy.load(Ordering::SeqCst) {
-            // A network cannot be asked to stop, and nobody waits for it; nor may exit handlers run beside it.
-            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            die();
         }
     })?;
     Ok(requests)
+}
+
+/// Ends the worker once it needs more than `limit` bytes.
+fn stay_below(limit: u64) -> std::io::Result<()> {
+    let own = std::process::id();
+    let look = move || {
+        while process::resident(own).is_none_or(|size| size <= limit) {
+            std::thread::sleep(LOOK);
+        }
+        eprintln!("it needs more than {} (--memory-limit)", bytesize::ByteSize(limit));
+        die();
+    };
+    std::thread::Builder::new().name("memory".to_owned()).spawn(look).map(drop)
+}
+
+/// Ends the process at once: a network cannot be asked to stop, nor may exit handlers run beside it.
+fn die() {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
 }
 
 /// A run's plan by its files as they are.
@@ -110,7 +137,7 @@ fn picture(RunOf { flags, run, root }: &RunOf, model: &Path, draw: Draw) -> Repl
 }
 
 struct Worker {
-    answer: UnixStream,
+    answer: File,
     /// What was loaded last, and what of.
     loaded: Option<(String, Setup)>,
     pace: Pace,

@@ -11,6 +11,7 @@ mod check_study;
 mod cli;
 mod daemon;
 mod directories;
+mod elsewhere;
 mod estimate;
 mod estimate_coverage;
 mod files;

@@ -28,7 +28,7 @@ impl Daemon {
             (run.complaint, run.deaths) = (None, 0);
         }
         match reply {
-            Reply::Taken | Reply::Loaded => {}
+            Reply::Hello(_) | Reply::Taken | Reply::Loaded => {}
             Reply::Planned(_) | Reply::Unplanned(_) | Reply::Drawn(_) => {
                 self.put_back(&job, Duration::ZERO);
             }
