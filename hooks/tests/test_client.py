@@ -20,6 +20,7 @@ import pytest
 import relstab
 import torch
 from daemons import DAEMON, history
+from relstab.callback import Settings
 from relstab.config import prepare
 from relstab.files import metadata_props, opened_atomically, write_atomically
 from relstab.torch import Exporter
@@ -235,8 +236,9 @@ def test_numbers_of_arrays_and_tensors_are_numbers(tmp_path: Path) -> None:
     mean: Any = torch.tensor([0.5, 0.25])
     prepare(tmp_path, mean=mean, std=numpy.full((2, 1, 1), 0.5, numpy.float32), stop=rules)  # type: ignore[arg-type]
     lines = (tmp_path / "relstab.toml").read_text().splitlines()[1:]
+    expected = ["[preprocess]", "mean = [0.5, 0.25]", "std = [0.5, 0.5]"]
     rule = ["[[stop]]", 'monitor = "predicted_error"']
-    assert lines == ["[preprocess]", "mean = [0.5, 0.25]", "std = [0.5, 0.5]", *rule, "patience = 5", "min_delta = 0.5", *rule]
+    assert lines == [*expected, *rule, "patience = 5", "min_delta = 0.5", *rule]
 
 
 @pytest.mark.parametrize(
