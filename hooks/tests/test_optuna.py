@@ -17,7 +17,9 @@ from training import Digits, network
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def test_trials_are_pruned_by_the_rules_of_their_runs(digits: Digits, tmp_path: Path) -> None:
+def test_trials_are_pruned_by_the_rules_of_their_runs(
+    digits: Digits, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def run_of(trial: optuna.Trial | FrozenTrial) -> Path:
         return tmp_path / f"trial{trial.number}"
 
@@ -26,6 +28,9 @@ def test_trials_are_pruned_by_the_rules_of_their_runs(digits: Digits, tmp_path: 
         run, error = run_of(trial), 0.5
         monitor = relstab.torch.Monitor(run, probe=digits.probe, stop={"monitor": "val_error", "patience": 2})
         with relstab.start(run, **DAEMON), monitor:
+            # Nothing is known yet, and nothing is wrong.
+            trial.report(1.0, 0)
+            assert not trial.should_prune()
             for step in range(1, 6):
                 monitor.checkpoint(network(), step=step, val_error=error)
                 assert monitor.wait(60)
@@ -41,6 +46,7 @@ def test_trials_are_pruned_by_the_rules_of_their_runs(digits: Digits, tmp_path: 
     study.optimize(objective, n_trials=2)
     ends = {trial.params["fall"]: (trial.state, len(history(run_of(trial)))) for trial in study.trials}
     assert ends == {0.0: (TrialState.PRUNED, 3), 0.1: (TrialState.COMPLETE, 5)}
+    assert "unjudged" not in caplog.text
 
 
 def test_without_a_daemon_no_trial_is_pruned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -155,7 +155,7 @@ class Monitor:
         end = time.monotonic() + timeout
         if self._writer:
             self._writer.flush(timeout)
-        if self._listener and self._state.unmeasured and self._listener.finds_daemon():
+        if self._listener and (not self._state.unmeasured or self._listener.finds_daemon()):
             self._hear(end, LONGEST_WAIT_S)
         self.log()
 
@@ -182,7 +182,10 @@ class Monitor:
                 if self._listener and min(now - begun, self._listener.missed_s) > patience:
                     break
                 self._state.changed.wait(min(RETRY_S, end - now))
-            return not self._state.unmeasured
+            done = not self._state.unmeasured
+        if self._listener and self._listener.missed_s == 0 and self._state.stop is None:
+            self._listener.hear_decision()
+        return done
 
     def __enter__(self) -> Self:
         return self

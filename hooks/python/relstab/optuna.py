@@ -34,7 +34,11 @@ class Pruner(BasePruner):
         run = self._run_of(trial)
         try:
             return bool(Client.of(run).decision(run)["stop"])
-        except (OSError, ValueError, RelstabError) as error:
+        except ValueError as refusal:
+            # Until its first checkpoint is there the daemon does not know the run.
+            _log.info("a trial is not judged yet: %s", refusal)
+            return False
+        except (OSError, RelstabError) as error:
             if not self._has_warned:
                 self._has_warned = True
                 _log.warning("a trial goes on unjudged: no decision on %s: %s (said once)", run, error)
