@@ -111,10 +111,11 @@ class Listener:
         """What the rules make of what is measured, at once: `stop` comes a moment after the measurement that it follows from."""
         try:
             decision = self._client().decision(self._run_dir)
-        except (OSError, ValueError, RuntimeError):
+            if decision["stop"]:
+                self._state.hear({**decision, "type": "stop"})
+        except (OSError, ValueError, KeyError, RuntimeError):
+            # Heard of as an event, where a daemon comes back.
             return
-        if decision["stop"]:
-            self._state.hear({**decision, "type": "stop"})
 
     def annotate(self, step: int, val_error: float) -> None:
         if self._closing is not None:
