@@ -29,6 +29,10 @@ for step in range(1, 41):
         break
 Path(run, f"stopped.{rank}").write_text(str(step))
 monitor.close()
+# As docs/frameworks.md has it for those who ask over the socket.
+told = [relstab.Client.of(run).decision(run)["stop"] if rank == 0 else None]
+distributed.broadcast_object_list(told, src=0)
+assert told == [True]
 # Gloo may abort a process whose peer has gone: neither goes before both are done.
 distributed.barrier()
 distributed.destroy_process_group()

@@ -201,15 +201,6 @@ def test_files_have_ordinary_permissions_and_names_of_their_own(tmp_path: Path) 
     assert not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "SLURM_PROCID", "SLURM_LOCALID"])
-def test_only_the_first_rank_prepares_a_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for rank in ("1", "0"):
-        monkeypatch.setenv(name, rank)
-        Settings(tmp_path / rank, mean=[0.5])
-        assert (relstab.start(tmp_path / rank, **DAEMON).client is None) == (rank == "1")
-    assert [(tmp_path / rank).exists() for rank in ("1", "0")] == [False, True]
-
-
 def test_settings_leave_what_others_wrote(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     images, given = numpy.zeros((4, 1, 8, 8), numpy.float32), tmp_path / "given.npz"
     numpy.savez(given, images=images + 1)
@@ -245,8 +236,9 @@ def test_numbers_of_arrays_and_tensors_are_numbers(tmp_path: Path) -> None:
     mean: Any = torch.tensor([0.5, 0.25])
     prepare(tmp_path, mean=mean, std=numpy.full((2, 1, 1), 0.5, numpy.float32), stop=rules)  # type: ignore[arg-type]
     lines = (tmp_path / "relstab.toml").read_text().splitlines()[1:]
-    expected = ["[preprocess]", "mean = [0.5, 0.25]", "std = [0.5, 0.5]", "[[stop]]", "patience = 5", "min_delta = 0.5"]
-    assert lines == [*expected, "[[stop]]"]
+    expected = ["[preprocess]", "mean = [0.5, 0.25]", "std = [0.5, 0.5]"]
+    rule = ["[[stop]]", 'monitor = "predicted_error"']
+    assert lines == [*expected, *rule, "patience = 5", "min_delta = 0.5", *rule]
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,22 @@
-"""The Lightning callback, and results in the loggers that people have."""
+"""The Lightning callback."""
 
 from __future__ import annotations
 
-import logging
+import csv
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
-import mlflow
 import pytest
 import relstab
 import relstab.torch
 import torch
-import wandb
 from daemons import DAEMON
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from relstab.lightning import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
-from torch.utils.tensorboard import SummaryWriter
 from training import TRAINED, Digits, network
 
 # A law for these settings is none that anybody fitted: it is only to be applied.
@@ -100,6 +97,27 @@ def test_without_a_daemon_the_losses_are_the_same(digits: Digits, tmp_path: Path
     assert len(list((tmp_path / "run").glob("step=*.onnx"))) == 6
 
 
+def test_the_word_on_the_last_checkpoint_is_heard_before_the_end(digits: Digits, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    errors = iter([0.1] * 5 + [0.9])
+    rule = {"divergence_threshold": 0.5}
+    callback = Callback(run, probe=digits.probe, val_error=lambda _: next(errors), stop=rule)
+    heard = []
+
+    class End(lightning.Callback):
+        def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+            assert callback.monitor is not None
+            heard.append(callback.monitor.stop_reason)
+
+    table = CSVLogger(tmp_path / "csv")
+    with relstab.start(run, **DAEMON):
+        fit(digits, tmp_path, [callback, End()], [table])
+    assert heard == ["val_error is 0.9000, beyond the divergence threshold 0.5"]
+    with (Path(table.log_dir) / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows if row["relstab/r_f"]][-1] == "120"
+
+
 def test_every_rank_asks_whether_to_stop(digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
@@ -117,48 +135,3 @@ def test_every_rank_asks_whether_to_stop(digits: Digits, tmp_path: Path, monkeyp
 
     fit(digits, tmp_path, [Stopped(), Callback(tmp_path / "run", probe=digits.probe)])
     assert len(asked) == 1
-
-
-@pytest.fixture
-def measured_run(digits: Digits, tmp_path: Path) -> Any:
-    """Hands two checkpoints to a daemon, with a logger."""
-
-    def run(logger: object) -> None:
-        folder = tmp_path / "run"
-        monitor = relstab.torch.Monitor(folder, probe=digits.probe, logger=logger)
-        with relstab.start(folder, **DAEMON, **LAW), monitor:
-            for step in (10, 20):
-                monitor.checkpoint(network(), step=step)
-            assert monitor.wait(60)
-
-    return run
-
-
-def test_tensorboard_takes_scalars(measured_run: Any, tmp_path: Path) -> None:
-    with SummaryWriter(tmp_path / "board") as writer:
-        measured_run(writer)
-    events = EventAccumulator(str(tmp_path / "board"))
-    events.Reload()
-    assert [event.step for event in events.Scalars("relstab/r_f")] == [10, 20]
-
-
-def test_mlflow_takes_metrics(measured_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    mlflow.set_tracking_uri((tmp_path / "mlruns").as_uri())
-    with mlflow.start_run() as active:
-        measured_run(mlflow)
-    history = mlflow.MlflowClient().get_metric_history(active.info.run_id, "relstab/r_f")
-    assert [metric.step for metric in history] == [10, 20]
-
-
-def test_wandb_takes_late_results(
-    measured_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.WARNING)
-    with wandb.init(mode="offline", dir=tmp_path, project="relstab") as run:
-        # The loop's own step is far ahead of the results.
-        run.log({"loss": 1.0}, step=1000)
-        measured_run(run)
-        assert run.summary["relstab/r_f"] > 0
-        assert run.summary["relstab/step"] == 20
-    assert "refused" not in caplog.text

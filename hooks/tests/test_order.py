@@ -19,7 +19,7 @@ daemon exporter listener
 monitor
 callback
 torch jax
-lightning transformers keras
+lightning transformers keras optuna
 __init__
 __main__"""
 PLACES = {name: place for place, line in enumerate(ORDER.split("\n")) for name in line.split()}

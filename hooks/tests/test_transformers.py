@@ -143,6 +143,28 @@ def test_every_checkpoint_is_measured_and_a_rule_stops(
     assert [event.step for event in events.Scalars("train/relstab/r_f")] == steps
 
 
+def test_the_word_on_the_last_checkpoint_is_heard_before_the_end(digits: Digits, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    training = trainer(digits, tmp_path)
+    errors = iter([0.1] * 5 + [0.9])
+    rule = {"divergence_threshold": 0.5}
+    callback = Callback(training, run, probe=digits.probe, val_error=lambda _: next(errors), stop=rule)
+    heard = []
+
+    class End(TrainerCallback):
+        def on_train_end(self, *_: Any, **__: Any) -> None:
+            assert callback.monitor is not None
+            heard.append(callback.monitor.stop_reason)
+
+    # Asked before the callback's own end of the training.
+    training.add_callback(End)
+    training.add_callback(callback)
+    with relstab.start(run, **SETTINGS):
+        training.train()
+    assert heard == ["val_error is 0.9000, beyond the divergence threshold 0.5"]
+    assert [line["step"] for line in training.state.log_history if "relstab/r_f" in line][-1] == 120
+
+
 def test_killing_the_daemon_changes_no_loss(digits: Digits, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     undisturbed = trainer(digits, tmp_path)
     undisturbed.train()

@@ -49,8 +49,19 @@ def environment() -> dict[str, str]:
 
 def is_first_rank() -> bool:
     """Whether this process is the only one of a training, or the first, as torchrun, Lightning and SLURM tell it."""
-    ranks = ("RANK",) if "RANK" in os.environ else ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", "SLURM_LOCALID")
+    ranks = ["RANK"] if "RANK" in os.environ else ["LOCAL_RANK", "NODE_RANK"]
+    if "RANK" not in os.environ and _is_one_training_of_slurm():
+        ranks.append("SLURM_PROCID")
     return all(os.environ.get(rank, "0") == "0" for rank in ranks)
+
+
+def _is_one_training_of_slurm() -> bool:
+    """Whether the tasks of `srun` train one network: then they have a place to meet, or Lightning, which makes one of the tasks
+    that it finds, but for jobs of these names. Other tasks are trainings of their own, such as one for each seed."""
+    if os.environ.get("SLURM_NTASKS", "1") == "1":
+        return False
+    is_lightning = "lightning" in sys.modules and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
+    return is_lightning or "MASTER_ADDR" in os.environ
 
 
 def flat(values: Any) -> list[Any]:

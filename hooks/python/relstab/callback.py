@@ -20,7 +20,7 @@ class Settings:
     several ranks the first does it.
 
     `val_error`: the name of a logged metric that is an error (a fraction), or a function of all of them, such as
-    `lambda metrics: 1 - metrics["val_accuracy"]`. The others are those of [`Monitor`]; `example`: a few input images to
+    `lambda metrics: 1 - metrics["val_accuracy"]`; a stop rule that names no monitor goes by it. The others are those of [`Monitor`]; `example`: a few input images to
     trace the network with, by default the first of `probe`.
     """
 
@@ -36,7 +36,7 @@ class Settings:
     ) -> None:
         super().__init__()
         if is_first_rank():
-            prepare(run_dir, probe=probe, **settings)
+            prepare(run_dir, probe=probe, tells_error=val_error is not None, **settings)
         self._run_dir, self._every, self._val_error = run_dir, every, val_error
         self._example = images_of(example, probe)
         #: That of the present training, or of the last one.

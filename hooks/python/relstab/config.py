@@ -32,9 +32,13 @@ def prepare(
     std: Numbers | None = None,
     law: str | None = None,
     stop: Rule | Sequence[Rule] = (),
+    tells_error: bool = False,
 ) -> None:
     """Makes the run's directory and writes `relstab.toml` and the probe images there, as [`Monitor`] is told; a
     `relstab.toml` that somebody else wrote stays, and nothing is written beside it.
+
+    A rule that names no monitor goes by the error that the training tells (`tells_error`), else by that on labelled probe
+    images, else by the predicted one.
 
     Raises `ValueError` or `TypeError` for settings that are wrong, before anything is written. A directory that cannot be
     written is a warning.
@@ -44,17 +48,23 @@ def prepare(
         f"{name} = {_toml(flat(value))}" for name, value in (("mean", mean), ("std", std)) if value is not None
     ]
     lines += ["[preprocess]", *preprocess] if preprocess else []
+    monitor = "val_error" if tells_error else "probe_error" if pair(probe)[1] is not None else "predicted_error"
+    goes_by_default = False
     for rule in [stop] if isinstance(stop, Mapping) else stop if isinstance(stop, (list, tuple)) else [None]:
         if not isinstance(rule, Mapping):
             raise TypeError(
-                f'stop: expected a rule such as {{"monitor": "r_f", "patience": 5}}, or several, found {stop!r}'
+                f'stop: expected a rule such as {{"monitor": "val_error", "patience": 5}}, or several, found {stop!r}'
             )
+        goes_by_default |= "monitor" not in rule
+        rule = {"monitor": monitor, **rule}
         lines += ["[[stop]]", *(f"{name} = {_toml(value)}" for name, value in rule.items())]
     folder = Path(run_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if lines or probe is not None:
             _write_config(folder, lines, probe)
+        if goes_by_default:
+            _log.info("%s: the rule that names no monitor goes by %s", folder, monitor)
     except OSError as error:
         _log.warning("%s cannot be prepared: %s", folder, error)
 

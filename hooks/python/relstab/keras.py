@@ -1,6 +1,9 @@
 """Keras 3: a callback for `Model.fit`, with JAX or PyTorch as its backend.
 
-model.fit(..., callbacks=[relstab.keras.Callback("runs/today", probe=test_images, stop={"patience": 5})])
+callback = relstab.keras.Callback(
+    "runs/today", probe=test_images, val_error=lambda logs: 1 - logs["val_accuracy"], stop={"patience": 5}
+)
+model.fit(..., callbacks=[callback])
 """
 
 from __future__ import annotations
@@ -51,7 +54,9 @@ class Callback(Settings, keras.callbacks.Callback):  # type: ignore[misc] # Kera
             self.monitor.close()
 
     def _note(self, values: dict[str, float], step: int) -> None:
-        self._latest |= {**values, "relstab/step": float(step)}
+        # Keras's loggers take the names of the first epoch for those of all.
+        known = {**values, "relstab/step": float(step)}
+        self._latest |= {name: known[name] for name in self._latest if name in known}
 
 
 def _monitor(model: Any, run_dir: Any, *, example: object, **settings: Any) -> Monitor:

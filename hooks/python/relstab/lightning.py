@@ -1,6 +1,7 @@
 """Lightning: a callback for `lightning.pytorch.Trainer`.
 
-trainer = Trainer(callbacks=[relstab.lightning.Callback("runs/today", probe=test_images, stop={"patience": 5})])
+callback = relstab.lightning.Callback("runs/today", probe=test_images, val_error="val_error", stop={"patience": 5})
+trainer = Trainer(callbacks=[callback])
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from .torch import Monitor
 
 
 class Callback(Settings, lightning.Callback):
-    """Exports the module after every `every` epochs, logs `relstab/r_f` and `relstab/predicted_error` to the trainer's
-    loggers, and ends the training when a rule says so.
+    """Exports the module after every `every` epochs, logs the [`Measurement.scalars`] to the trainer's loggers,
+    and ends the training when a rule says so.
 
     Settings are those of [`relstab.callback.Settings`].
     """

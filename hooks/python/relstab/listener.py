@@ -107,6 +107,16 @@ class Listener:
             return False
         return True
 
+    def hear_decision(self) -> None:
+        """What the rules make of what is measured, at once: `stop` comes a moment after the measurement that it follows from."""
+        try:
+            decision = self._client().decision(self._run_dir)
+            if decision["stop"]:
+                self._state.hear({**decision, "type": "stop"})
+        except (OSError, ValueError, KeyError, RuntimeError):
+            # Heard of as an event, where a daemon comes back.
+            return
+
     def annotate(self, step: int, val_error: float) -> None:
         if self._closing is not None:
             self._state.warn("an error that is told after the monitor was closed is lost")

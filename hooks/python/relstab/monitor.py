@@ -32,9 +32,10 @@ _PENDING = 2
 class Monitor:
     """Exports checkpoints of one run, hears what the daemon measures, and says whether to stop.
 
-    `probe` (arrays or tensors, or (images, labels), or a file), `mean`, `std`, `law` and `stop` (`{"monitor": "r_f",
-    "patience": 5}`, or several such rules) are written into the run's directory as `relstab.toml`, if any is given.
-    `every`: exports each so many calls of `checkpoint`. `logger`: where `relstab/r_f` and `relstab/predicted_error` go.
+    `probe` (arrays or tensors, or (images, labels), or a file), `mean`, `std`, `law` and `stop` (`{"monitor": "val_error",
+    "patience": 5}`, or several such rules) are written into the run's directory as `relstab.toml`, if any is given. A rule
+    that names no monitor goes by the error on the probe images where labels are given with them, else by the predicted error.
+    `every`: exports each so many calls of `checkpoint`. `logger`: where [`Measurement.scalars`] go.
     `active`: whether this process does all that; of a distributed training only one should.
     """
 
@@ -60,6 +61,7 @@ class Monitor:
         self.exporter = exporter
         self._calls = 0
         self._sink: Sink | None = sink(logger) if logger is not None else None
+        self._findings: dict[str, float] = {}
         self._state = Heard()
         self._writer: _Writer | None = None
         self._listener: Listener | None = None
@@ -153,7 +155,7 @@ class Monitor:
         end = time.monotonic() + timeout
         if self._writer:
             self._writer.flush(timeout)
-        if self._listener and self._state.unmeasured and self._listener.finds_daemon():
+        if self._listener and (not self._state.unmeasured or self._listener.finds_daemon()):
             self._hear(end, LONGEST_WAIT_S)
         self.log()
 
@@ -180,7 +182,10 @@ class Monitor:
                 if self._listener and min(now - begun, self._listener.missed_s) > patience:
                     break
                 self._state.changed.wait(min(RETRY_S, end - now))
-            return not self._state.unmeasured
+            done = not self._state.unmeasured
+        if self._listener and self._listener.missed_s == 0 and self._state.stop is None:
+            self._listener.hear_decision()
+        return done
 
     def __enter__(self) -> Self:
         return self
@@ -193,9 +198,9 @@ class Monitor:
         for measurement in self._state.take_unlogged():
             if self._sink is None:
                 continue
-            values = {"relstab/r_f": measurement.r_f.value} if measurement.r_f else {}
-            if measurement.prediction:
-                values["relstab/predicted_error"] = measurement.prediction.error
+            # What was found once and is gone is 0 from then on.
+            values = {**self._findings, **measurement.scalars}
+            self._findings.update({name: 0.0 for name in values if name.startswith("relstab/finding/")})
             try:
                 self._sink(values, measurement.step or 0)
             except Exception as error:  # noqa: BLE001 - whatever a logger throws

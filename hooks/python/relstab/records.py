@@ -78,6 +78,20 @@ class Measurement:
     findings: list[Finding]
     raw: Json = field(repr=False)
 
+    @property
+    def scalars(self) -> dict[str, float]:
+        """Numbers by name, for any logger: those of docs/tensorboard.md, and 1 for each finding, `relstab/finding/CODE`."""
+        estimates = {"r_f": self.r_f, "d_f": self.d_f, "g_f": self.g_f, "invariance": self.invariance}
+        numbers: dict[str, float | None] = {name: estimate.value for name, estimate in estimates.items() if estimate}
+        if self.r_f:
+            numbers |= {"r_f_low": self.r_f.low, "r_f_high": self.r_f.high}
+        if predicted := self.prediction:
+            numbers |= {"predicted_error": predicted.error}
+            numbers |= {"predicted_error_low": predicted.low, "predicted_error_high": predicted.high}
+        numbers |= {"val_error": self.val_error, "probe_error": self.probe_error}
+        numbers |= {f"finding/{finding.code}": 1.0 for finding in self.findings}
+        return {f"relstab/{name}": number for name, number in numbers.items() if number is not None}
+
     @classmethod
     def of(cls, record: Json) -> Measurement:
         metadata = record["metadata"]

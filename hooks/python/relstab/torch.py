@@ -1,6 +1,6 @@
 """PyTorch: checkpoints of `torch.nn.Module`s, in a plain loop or a distributed one.
 
-monitor = relstab.torch.Monitor("runs/today", probe=test_images, stop={"monitor": "r_f", "patience": 5})
+monitor = relstab.torch.Monitor("runs/today", probe=test_images, stop={"monitor": "val_error", "patience": 5})
 relstab.start("runs/today")
 ...
     monitor.checkpoint(network, step=step, val_error=error)

@@ -1,6 +1,8 @@
 """Hugging Face Transformers: a callback for `transformers.Trainer`, for networks that take images.
 
-trainer.add_callback(relstab.transformers.Callback(trainer, "runs/today", probe=test_images, stop={"patience": 5}))
+trainer.add_callback(relstab.transformers.Callback(
+    trainer, "runs/today", probe=test_images, val_error=lambda metrics: 1 - metrics["eval_accuracy"], stop={"patience": 5}
+))
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from .torch import Exporter, Monitor, unwrapped
 
 
 class Callback(Settings, TrainerCallback):
-    """Exports the network after every `every` evaluations, or epochs where the trainer does not evaluate, logs `relstab/r_f` and
-    `relstab/predicted_error` where the trainer does, and ends the training when a rule says so.
+    """Exports the network after every `every` evaluations, or epochs where the trainer does not evaluate, logs the
+    [`Measurement.scalars`] where the trainer does, and ends the training when a rule says so.
 
     Settings are those of [`relstab.callback.Settings`]; `val_error` is asked for the metrics of an evaluation, such as
     `lambda metrics: 1 - metrics["eval_accuracy"]`.
