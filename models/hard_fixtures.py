@@ -125,9 +125,7 @@ def ends() -> None:
         node("Div", "e sum", "probs"),
     ]
     save("softmax_spelled_out", [*plain(), *spelled], probs, [tensor("one", [1], np.int64)])
-    save(
-        "softmax_double", [*plain(), soft, node("Cast", "soft", "probs", to=DOUBLE)], probs, output_kind=DOUBLE
-    )
+    save("softmax_double", [*plain(), soft, node("Cast", "soft", "probs", to=DOUBLE)], probs, output_kind=DOUBLE)
     save("softmax_twice", [*plain(), soft, node("Softmax", "soft", "probs", axis=-1)], probs)
     parts = [
         *(node("Exp", "logits", "e"), node("ReduceSum", "e one", "sum")),
@@ -267,9 +265,7 @@ def inputs() -> None:
     prepare = helper.make_function("own", "Prepare", ["in", "by"], ["out"], steps, op17)
     called = [node("Prepare", "x unit", "xn", domain="own"), *plain("xn")]
     anywhere: Dims = ["n", "a", "b", "c"]
-    save(
-        "uint8_function", called, logits, [unit], kind=UINT8, dims=anywhere, functions=[prepare], domains={"own": 1}
-    )
+    save("uint8_function", called, logits, [unit], kind=UINT8, dims=anywhere, functions=[prepare], domains={"own": 1})
     table = tensor("table", np.arange(256) / 255)
     looked_up = [node("Cast", "x", "places", to=INT32), node("Gather", "table places", "xn")]
     save("uint8_looked_up", [*looked_up, *plain("xn")], logits, [table], kind=UINT8)

@@ -79,7 +79,11 @@ def faults(options: list[str], probe: Probe, folder: Path) -> Iterator[Fault]:
         path = probe.altered(folder, "bgr", reversed_channels, probe.labels)
         yield Fault("bgr", options, path, ("preprocessing",), "reverse order")
     order = np.random.default_rng(0).permutation(10)
-    for name, labels in [("shifted", (probe.labels + 1) % 10), ("from 1", probe.labels + 1), ("permuted", order[probe.labels])]:
+    for name, labels in [
+        ("shifted", (probe.labels + 1) % 10),
+        ("from 1", probe.labels + 1),
+        ("permuted", order[probe.labels]),
+    ]:
         path = probe.altered(folder, name.replace(" ", "_"), probe.images, labels)
         yield Fault(name, options, path, ("class_order",), "output")
 
@@ -87,7 +91,7 @@ def faults(options: list[str], probe: Probe, folder: Path) -> Iterator[Fault]:
 def measured(relstab: Path, model: Path, probe: Path, more: list[str]) -> Record | str:
     """A record, or what was said instead."""
     command = [str(relstab), "measure", str(model), "--probe", str(probe), "--format", "json", "--draws", "1", *more]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     return json.loads(done.stdout) if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
 
 
@@ -96,7 +100,9 @@ def named(record: Record, fault: Fault) -> bool:
 
 
 def said(record: Record) -> str:
-    texts = [f"{f['code']}: {f['text']}" for f in record["findings"] if f["severity"] != "note" or f["code"] == "untrained"]
+    texts = [
+        f"{f['code']}: {f['text']}" for f in record["findings"] if f["severity"] != "note" or f["code"] == "untrained"
+    ]
     return "; ".join(texts)
 
 
