@@ -112,7 +112,7 @@ def main() -> int:
     parser.add_argument("networks", nargs="*")
     parser.add_argument("--relstab", type=Path, required=True)
     parser.add_argument("--images", default="500")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     with (arguments.data / "networks.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if not arguments.networks or row["name"] in arguments.networks]
     tried, missed = 0, 0
