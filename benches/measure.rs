@@ -1,4 +1,5 @@
-//! `measure` over bare inference of the same passes, and tract over ONNX Runtime: ratios within one run.
+//! `measure` over bare inference of the same passes, loading (with all checks of the network) and findings over `measure`, and tract
+//! over ONNX Runtime: ratios within one run.
 //!
 //! `python models/bench_networks.py`, then `cargo bench --bench measure -- [IMAGES] [DRAWS]` (500 and 4 by default).
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -22,7 +23,9 @@ fn main() {
         let shape = Shape { channels: 3, height: side, width: side };
         let probe = probe(images, shape);
         let open = |engine| backend::open(&path, shape, &Options { engine, ..Options::default() }).unwrap();
+        let started = Instant::now();
         let onnxruntime = open(Engine::Onnxruntime);
+        let loading = started.elapsed().as_secs_f64();
         let settings = Settings { images, draws: draws as u32, ..Settings::default() };
         let (mut bare, mut whole, mut findings) = (f64::INFINITY, f64::INFINITY, 0.0);
         for _ in 0..ROUNDS {
@@ -33,17 +36,26 @@ fn main() {
             findings = measured.timing.findings_s / measured.timing.total_s;
         }
         println!(
-            "{name:<14} bare {bare:7.2} s   measure {whole:7.2} s   ratio {:.3}   findings {:.2}%",
+            "{name:<14} bare {bare:7.2} s   measure {whole:7.2} s   ratio {:.3}   loading {:.2}%   findings {:.2}%",
             whole / bare,
+            100.0 * loading / whole,
             100.0 * findings
         );
+        let started = Instant::now();
         let tract = open(Engine::Tract);
+        let loading = started.elapsed().as_secs_f64();
         let passes = images.min(100);
         let times = [&onnxruntime, &tract].map(|backend| {
             (0..ROUNDS).map(|_| inference(&**backend, &probe, passes)).fold(f64::INFINITY, f64::min) / passes as f64
         });
         let [a, b] = times.map(|time| time * 1e6);
-        println!("{name:<14} onnxruntime {a:9.0} us an image   tract {b:9.0} us   ratio {:.2}", b / a);
+        // A measurement is mostly inference.
+        let share = loading / (times[1] * (images * (1 + 2 * draws)) as f64);
+        println!(
+            "{name:<14} onnxruntime {a:9.0} us an image   tract {b:9.0} us   ratio {:.2}   loading {:.2}%",
+            b / a,
+            100.0 * share
+        );
     }
 }
 

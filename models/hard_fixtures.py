@@ -14,8 +14,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 FOLDER = Path(__file__).parent.parent / "tests" / "fixtures" / "hard"
-FLOAT, UINT8, INT8, INT32, BOOL = (
+FLOAT, DOUBLE, UINT8, INT8, INT32, BOOL = (
     TensorProto.FLOAT,
+    TensorProto.DOUBLE,
     TensorProto.UINT8,
     TensorProto.INT8,
     TensorProto.INT32,
@@ -124,6 +125,15 @@ def ends() -> None:
         node("Div", "e sum", "probs"),
     ]
     save("softmax_spelled_out", [*plain(), *spelled], probs, [tensor("one", [1], np.int64)])
+    save("softmax_double", [*plain(), soft, node("Cast", "soft", "probs", to=DOUBLE)], probs, output_kind=DOUBLE)
+    save("softmax_twice", [*plain(), soft, node("Softmax", "soft", "probs", axis=-1)], probs)
+    parts = [
+        *(node("Exp", "logits", "e"), node("ReduceSum", "e one", "sum")),
+        *(node("Reciprocal", "sum", "part"), node("Mul", "e part", "shares")),
+        *(node("Max", "shares least", "floored"), node("Gather", "floored order", "probs", axis=1)),
+    ]
+    order = tensor("order", list(range(9, -1, -1)), np.int64)
+    save("softmax_reciprocal", [*plain(), *parts], probs, [tensor("one", [1], np.int64), tensor("least", 1e-7), order])
     inner = [node("Softmax", "in", "share", axis=-1), node("Identity", "share", "out")]
     own = helper.make_function("own", "Finish", ["in"], ["out"], inner, [helper.make_opsetid("", 17)])
     again = [node("Dropout", "in", "kept"), node("Finish", "kept", "out", domain="own")]
@@ -149,10 +159,25 @@ def ends() -> None:
     none = tensor("none", 0, np.int64)
     branch = helper.make_node("If", ["go"], ["probs"], then_branch=direct, else_branch=indirect)
     save("softmax_if", [*plain(), *asked, branch], probs, [none])
+    squeezed = helper.make_graph([node("Squeeze", "wide axis", "s")], "then", [], [value("s", FLOAT, LOGITS)])
+    kept = helper.make_graph([node("Identity", "wide", "k")], "else", [], [value("k", FLOAT, None)])
+    branch = helper.make_node("If", ["go"], ["probs"], then_branch=squeezed, else_branch=kept)
+    widened = [*plain(), *asked, soft, node("Unsqueeze", "soft axis", "wide"), branch]
+    save("softmax_if_squeeze", widened, probs, [none, tensor("axis", [2], np.int64)])
     as_is = helper.make_graph([node("Identity", "logits", "d")], "else", [], [value("d", FLOAT, LOGITS)])
     branch = helper.make_node("If", ["go"], ["probs"], then_branch=direct, else_branch=as_is)
     save("softmax_if_one", [*plain(), *asked, branch], probs, [none])
     save("sigmoid", [*plain(), node("Sigmoid", "logits", "probs")], probs)
+    halves = [
+        *(node("Mul", "logits half", "halved"), node("Tanh", "halved", "t")),
+        *(node("Mul", "t half", "u"), node("Add", "u half", "probs")),
+    ]
+    save("sigmoid_tanh", [*plain(), *halves], probs, [tensor("half", 0.5)])
+    reciprocal = [
+        *(node("Neg", "logits", "minus"), node("Exp", "minus", "e")),
+        *(node("Add", "e one", "sum"), node("Reciprocal", "sum", "probs")),
+    ]
+    save("sigmoid_reciprocal", [*plain(), *reciprocal], probs, [tensor("one", 1)])
     save("relu_end", [*plain(), node("Relu", "logits", "scores")], {"scores": LOGITS})
     capped = [node("Clip", "logits low high", "cut"), node("Identity", "cut", "scores")]
     save("clip_end", [*plain(), *capped], {"scores": LOGITS}, [tensor("low", -0.5), tensor("high", 0.5)])
@@ -179,6 +204,10 @@ def training() -> None:
     conv, *rest = body()
     after = node("Relu", "normed", "relu")
     save("bn_train", [conv, normed("conv", "normed"), after, *rest[1:], HEAD], logits, norms)
+    old = node("BatchNormalization", "conv s b m v", "normed new_m new_v old_m old_v")
+    save("bn_train_9", [conv, old, after, *rest[1:], HEAD], logits, norms, opset=9, ir=4)
+    oldest = node("BatchNormalization", "conv s b m v", "normed")
+    save("bn_train_6", [conv, oldest, after, *rest[1:], HEAD], logits, norms, opset=6, ir=4)
     side = [normed("conv", "side"), node("GlobalAveragePool", "side", "aux")]
     save("bn_train_aside", [*plain(), *side], {**logits, "aux": ["n", 4, 1, 1]}, norms)
     drop = [node("Dropout", "features ratio trains", "kept"), node("MatMul", "kept matrix", "logits")]
@@ -220,6 +249,23 @@ def inputs() -> None:
         node("Mul", "xf unit", "xn"),
     ]
     save("uint8_computed", [*computed, *plain("xn")], logits, [unit, tensor("none", 0, np.int32)], kind=UINT8)
+    unsigned, ends = tensor("pads", [0, 0, 1, 1, 0, 0, 1, 1], np.int64), [[1, 1], [33, 33], [2, 3]]
+    cut = [tensor(key, value, np.int64) for key, value in zip(("start", "end", "axes"), ends, strict=True)]
+    moved = [
+        *(node("Split", "x", "r g b", axis=1), node("Concat", "r g b", "rgb", axis=1)),
+        *(node("Pad", "rgb pads", "padded"), node("Slice", "padded start end axes", "cut")),
+        *(node("CastLike", "cut unit", "xf"), node("Mul", "xf unit", "xn")),
+    ]
+    save("uint8_moved", [*moved, *plain("xn")], logits, [unit, unsigned, *cut], kind=UINT8)
+    op17 = [helper.make_opsetid("", 17)]
+    steps = [
+        *(node("Transpose", "in", "first", perm=[0, 3, 1, 2]), node("Cast", "first", "f", to=FLOAT)),
+        node("Mul", "f by", "out"),
+    ]
+    prepare = helper.make_function("own", "Prepare", ["in", "by"], ["out"], steps, op17)
+    called = [node("Prepare", "x unit", "xn", domain="own"), *plain("xn")]
+    anywhere: Dims = ["n", "a", "b", "c"]
+    save("uint8_function", called, logits, [unit], kind=UINT8, dims=anywhere, functions=[prepare], domains={"own": 1})
     table = tensor("table", np.arange(256) / 255)
     looked_up = [node("Cast", "x", "places", to=INT32), node("Gather", "table places", "xn")]
     save("uint8_looked_up", [*looked_up, *plain("xn")], logits, [table], kind=UINT8)
@@ -236,6 +282,13 @@ def inputs() -> None:
     last = [node("Transpose", "x", "image", perm=[0, 3, 1, 2]), *plain("image")]
     save("symbolic_last", last, logits, dims=["n", "h", "w", "c"])
     save("undeclared", plain(), logits, dims=None)
+    around = [tensor(key, value, np.int64) for key, value in (("start", [1, 1]), ("end", [33, 33]), ("axes", [1, 2]))]
+    pads = tensor("pads", [0, 1, 1, 0, 0, 1, 1, 0], np.int64)
+    padded = [
+        *(node("Pad", "x pads", "padded"), node("Slice", "padded start end axes", "cut")),
+        *(node("Transpose", "cut", "image", perm=[0, 3, 1, 2]), *plain("image")),
+    ]
+    save("padded_last", padded, logits, [pads, *around], dims=anywhere)
     ambiguous = [node("Flatten", "x", "flat"), node("Reshape", "flat sizes", "image"), *plain("image")]
     save("ambiguous", ambiguous, logits, [sizes], dims=["n", "a", "b", "c"])
     default = helper.make_tensor_value_info("scale", FLOAT, [])
@@ -250,6 +303,8 @@ def special() -> None:
     save("custom_relu", [*plain(), node("Relu", "logits", "y", domain="acme")], out, domains={"acme": 1})
     quant = node("Quant", "logits unit none bits", "y", domain="onnx.brevitas")
     save("qonnx", [*plain(), quant], out, [tensor("unit", 1), tensor("none", 0), tensor("bits", 4)])
+    blocked = node("Conv", "x kernel", "conv", domain="com.microsoft.nchwc", strides=[4, 4])
+    save("for_one_machine", [blocked, *plain()[1:]], logits, domains={"com.microsoft.nchwc": 1})
     save("unknown_op", [*plain(), node("NoSuchOperator", "logits", "y")], out)
     save("too_new_ir", plain(), logits, ir=99)
     save("too_new_opset", plain(), logits, opset=99)

@@ -6,6 +6,7 @@ pub mod file;
 pub mod folders;
 pub mod names;
 pub mod signature;
+pub mod trained_on;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;

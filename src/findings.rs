@@ -11,6 +11,7 @@ pub use images::{Channel, Images};
 pub use record::{errors_disagree, of_record, settle};
 
 use crate::check::shares::share_interval;
+use crate::checkpoint::trained_on;
 use crate::event::{Answers, Code, Finding};
 
 /// What measuring gathers besides the stabilities.
@@ -23,6 +24,19 @@ pub struct Facts {
     /// How far the outputs of some images moved when they went through again in another batch: mean square, relative to how
     /// far outputs lie apart.
     pub unsteadiness: Option<f64>,
+    /// Which of the images the checkpoint was trained on, or why that cannot be told; `None` where it names none.
+    pub seen: Option<Result<Seen, String>>,
+}
+
+/// Probe images that are among those of the training.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// How many are.
+    pub count: usize,
+    /// Of how many.
+    pub images: usize,
+    /// The file that names those of the training.
+    pub file: String,
 }
 
 /// A share of chance beyond which an error is near it.
@@ -35,6 +49,8 @@ const UNSTEADY: f64 = 0.01;
 const NEARLY_ALL: f64 = 0.95;
 /// Fewer images show nothing.
 const FEWEST: usize = 50;
+/// Copies between the parts of a data set are fewer than this share.
+const COPIES: f64 = 0.01;
 
 /// What images and answers tell.
 #[must_use]
@@ -58,6 +74,7 @@ pub fn of_network(facts: &Facts, answers: &Answers) -> Vec<Finding> {
     let agree = error.is_some_and(|error| error < 0.5 * chance(answers.outputs));
     findings.extend(images::findings(&facts.images, agree));
     findings.extend(one_class(answers));
+    findings.extend(facts.seen.as_ref().and_then(seen));
     match squashed(answers) {
         Some(finding) => findings.push(finding),
         None => findings.extend(untrained(answers).filter(|_| !agree)),
@@ -88,7 +105,8 @@ pub fn error(answers: &Answers) -> Option<f64> {
 }
 
 /// The error of guessing.
-fn chance(outputs: usize) -> f64 {
+#[must_use]
+pub fn chance(outputs: usize) -> f64 {
     1.0 - 1.0 / outputs.max(2) as f64
 }
 
@@ -131,6 +149,18 @@ fn one_class(answers: &Answers) -> Option<Finding> {
     (share > NEARLY_ALL && !are_alike).then(|| {
         Finding::new(Code::OneClass, format!("the network gives class {class} to {:.0}% of the images", 100.0 * share))
     })
+}
+
+fn seen(seen: &Result<Seen, String>) -> Option<Finding> {
+    match seen {
+        Ok(Seen { count, images, file }) => (*count as f64 > COPIES * *images as f64).then(|| {
+            let text = format!("{count} of {images} probe images are among those of the training ({file})");
+            Finding::new(Code::SeenInTraining, text)
+        }),
+        Err(reason) => {
+            Some(Finding::new(Code::MetadataRefused, format!("metadata relstab.{}: {reason}", trained_on::KEY)))
+        }
+    }
 }
 
 /// A softmax or a sigmoid that the graph does not show.
@@ -238,6 +268,16 @@ mod tests {
         };
         assert!(of(vec![0.3, 0.7, 0.9, 0.1]) && of(vec![0.3_f32.ln(), 0.7_f32.ln()]) && of(vec![0.01, 0.99, 0.5, 0.3]));
         assert!(!of(vec![0.4, 0.3, 0.5, 0.2]) && !of(vec![3.0, -1.0, 0.2, 0.1]));
+    }
+
+    #[test]
+    fn images_of_the_training_are_doubtful_but_for_a_few_copies() {
+        let labels = labels(200);
+        let answers = answers(&labels, &labels, 10);
+        let of = |seen| codes(&of_network(&Facts { seen: Some(seen), ..Facts::default() }, &answers));
+        let seen = |count| Ok(Seen { count, images: 200, file: "train.sha256".to_owned() });
+        assert_eq!((of(seen(3)), of(seen(2))), (vec![Code::SeenInTraining], vec![]));
+        assert_eq!(of(Err("no such file".to_owned())), [Code::MetadataRefused]);
     }
 
     #[test]

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use crate::checkpoint::trained_on;
 use crate::error::{Error, Result};
 use crate::preprocess::{Bitmap, Geometry, Preprocess, is_positive};
 use raw::{Pixels, Raw};
@@ -339,6 +340,18 @@ impl ProbeSet {
     #[must_use]
     pub fn sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// SHA-256 of the pixels of image number `index`, as [`trained_on::Hash`] says; `None` for floats, and where the image was resized
+    /// or recoloured.
+    ///
+    /// # Panics
+    /// If `index` is not in the set.
+    #[must_use]
+    pub fn pixel_hash(&self, index: usize) -> Option<trained_on::Hash> {
+        let Images { pixels, layout, shape, geometry, .. } = &*self.images;
+        let bitmap = geometry.is_identity().then(|| pixels.bitmap(index, *shape, *layout))??;
+        Some(Sha256::digest(&bitmap.pixels).into())
     }
 
     /// The file the images came from.

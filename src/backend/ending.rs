@@ -6,7 +6,7 @@ use tract_onnx::pb::{FunctionProto, GraphProto, NodeProto, ValueInfoProto};
 
 use super::inline::inline;
 use super::input::Element;
-use super::proto::{Constants, attribute, bodies_mut, called, is_op, node, size};
+use super::proto::{Constants, attribute, bodies, bodies_mut, called, is_op, node, rename, size};
 
 /// The end of a network that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,17 +49,28 @@ impl Search<'_> {
             let Some(place) = self.making(graph, &name) else { break };
             let made = &graph.node[place];
             let Some(first) = made.output.iter().position(|made| *made == name) else { break };
-            if is_op(made, "If") && depth > 0 {
+            if is_op(made, "If") && depth > 0 && given_on(made).is_none() {
                 let Some(found) = self.in_branches(graph, place, first, depth - 1) else { break };
                 return Some(self.behind(graph, found, shapes, output));
             }
             if first > 0 {
                 break;
             }
-            if let Some((before, op)) = self.squasher(graph, place) {
-                return Some(self.behind(graph, Ending { before, op, keeps_classes: true }, shapes, output));
+            if let Some((before, op)) = self.squasher(graph, place, !keeps_numbers) {
+                // A softmax that was exported with one already, and trained or wrapped with another.
+                let first = depth.checked_sub(1).and_then(|depth| self.back(graph, &before, depth));
+                let found = first.filter(|ending| ending.keeps_classes);
+                let found = found.unwrap_or(Ending { before, op, keeps_classes: true });
+                return Some(self.behind(graph, found, shapes, output));
             }
             let made = &graph.node[place];
+            if is_op(made, "If")
+                && let Some(input) = given_on(made)
+            {
+                shapes.push(made.clone());
+                name = input;
+                continue;
+            }
             let Some(input) = passed_through(graph, made) else { break };
             keeps_numbers &= !matches!(made.op_type.as_str(), "Log" | "Exp" | "Add" | "Sub" | "Mul" | "Div");
             if clamps(made) && keeps_numbers {
@@ -120,7 +131,12 @@ impl Search<'_> {
                 left => format!("{found} as {output}, step {left}"),
             };
             let from = std::mem::replace(&mut ending.before, name.clone());
-            shape.input[0] = from;
+            if is_op(&shape, "If") {
+                let passed = given_on(&shape).unwrap_or_default();
+                rename(&mut shape, &passed, &from);
+            } else {
+                shape.input[0] = from;
+            }
             shape.name.clone_from(&name);
             shape.output = vec![name];
             graph.node.push(shape);
@@ -129,7 +145,8 @@ impl Search<'_> {
     }
 
     /// The tensor that enters the softmax or sigmoid that the node at `place` is, or that it is the last part of; and what to call it.
-    fn squasher(&mut self, graph: &mut GraphProto, place: usize) -> Option<(String, String)> {
+    /// A hyperbolic tangent that is `scaled` afterwards is a sigmoid.
+    fn squasher(&mut self, graph: &mut GraphProto, place: usize, scaled: bool) -> Option<(String, String)> {
         let made = &graph.node[place];
         let input = made.input.first()?.clone();
         match made.op_type.as_str() {
@@ -142,14 +159,15 @@ impl Search<'_> {
                 graph.node.push(node("DequantizeLinear", &[&input, &scale, &zero], &name, Vec::new()));
                 Some((name, op))
             }
-            "Div" | "Sub" => spelled_out(graph, &graph.node[place]),
+            "Tanh" if scaled => Some((input, "Sigmoid".to_owned())),
+            "Div" | "Sub" | "Mul" | "Reciprocal" => spelled_out(graph, &graph.node[place]),
             _ => None,
         }
     }
 }
 
 /// A softmax in single operators: `exp(x) / sum(exp(x))`, `x - log(sum(exp(x)))`, with or without the largest x taken off first; a
-/// sigmoid: `1 / (1 + exp(-x))`.
+/// sigmoid: `1 / (1 + exp(-x))`. Divisions may be products with a reciprocal.
 fn spelled_out(graph: &GraphProto, last: &NodeProto) -> Option<(String, String)> {
     let making = |name: &str| graph.node.iter().find(|node| node.output.first().is_some_and(|made| made == name));
     let made_by = |name: &str, kind: &str| making(name).filter(|node| is_op(node, kind));
@@ -166,19 +184,30 @@ fn spelled_out(graph: &GraphProto, last: &NodeProto) -> Option<(String, String)>
         }
         _ => name,
     };
-    let [above, below] = [last.input.first()?, last.input.get(1)?];
-    if is_op(last, "Div") {
+    let sigmoid = |sum: &String| {
+        let sum = made_by(sum, "Add")?;
+        let exp = sum.input.iter().find_map(|name| made_by(name, "Exp"))?;
+        let negated = made_by(exp.input.first()?, "Neg")?;
+        let is_one = sum.input.iter().any(|name| Constants::of(graph).number(name) == Some(1.0));
+        is_one.then(|| (first(negated), "Sigmoid".to_owned()))
+    };
+    if is_op(last, "Reciprocal") {
+        return sigmoid(last.input.first()?);
+    }
+    let [mut above, mut below] = [last.input.first()?, last.input.get(1)?];
+    if is_op(last, "Mul") {
+        if made_by(above, "Reciprocal").is_some() {
+            std::mem::swap(&mut above, &mut below);
+        }
+        below = made_by(below, "Reciprocal")?.input.first()?;
+    }
+    if is_op(last, "Div") || is_op(last, "Mul") {
         if let (Some(exp), Some(sum)) = (made_by(above, "Exp"), made_by(below, "ReduceSum"))
             && first(sum) == *above
         {
             return Some((uncentred(first(exp)), "Softmax".to_owned()));
         }
-        let sum = made_by(below, "Add")?;
-        let exp = sum.input.iter().find_map(|name| made_by(name, "Exp"))?;
-        let negated = made_by(exp.input.first()?, "Neg")?;
-        let constants = Constants::of(graph);
-        let is_one = |name: &String| constants.number(name) == Some(1.0);
-        return (is_one(above) && sum.input.iter().any(is_one)).then(|| (first(negated), "Sigmoid".to_owned()));
+        return sigmoid(below).filter(|_| Constants::of(graph).number(above) == Some(1.0));
     }
     if let Some(whole) = made_by(below, "ReduceLogSumExp") {
         return (first(whole) == *above).then(|| (above.clone(), "LogSoftmax".to_owned()));
@@ -197,7 +226,7 @@ fn passed_through(graph: &GraphProto, node: &NodeProto) -> Option<String> {
         | "Exp" => true,
         "Cast" => attribute(node, "to").is_some_and(|to| Element::of(to.i as i32).is_some()),
         "Concat" => node.input.len() == 1,
-        "Add" | "Sub" | "Mul" | "Div" => {
+        "Add" | "Sub" | "Mul" | "Div" | "Max" | "Min" => {
             let [first, second] = &node.input[..] else { return None };
             return match (is_constant(first), is_constant(second)) {
                 (false, true) => Some(first.clone()),
@@ -210,10 +239,29 @@ fn passed_through(graph: &GraphProto, node: &NodeProto) -> Option<String> {
     passes.then(|| input.clone())
 }
 
+/// The tensor from outside that both branches give on, in one shape or another: what becomes of `squeeze` and the like.
+fn given_on(branching: &NodeProto) -> Option<String> {
+    let mut given = bodies(branching).map(|body| {
+        let [output] = &body.output[..] else { return None };
+        let mut name = output.name.as_str();
+        // Each node stands behind those it reads.
+        for node in body.node.iter().rev().filter(|node| is_shape(node) || is_op(node, "Identity")) {
+            if node.output.first().is_some_and(|made| made == name) {
+                name = node.input.first()?;
+            }
+        }
+        let is_outside = body.node.iter().all(|node| node.output.iter().all(|made| made != name));
+        is_outside.then(|| name.to_owned())
+    });
+    let first = given.next()??;
+    (given.next()?.is_some_and(|second| second == first) && given.next().is_none()).then_some(first)
+}
+
 fn is_shape(node: &NodeProto) -> bool {
-    matches!(node.op_type.as_str(), "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose")
+    let kinds = ["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Gather"];
+    kinds.contains(&node.op_type.as_str())
 }
 
 fn clamps(node: &NodeProto) -> bool {
-    matches!(node.op_type.as_str(), "Relu" | "Clip")
+    matches!(node.op_type.as_str(), "Relu" | "Clip" | "Max" | "Min")
 }

@@ -1,4 +1,4 @@
-//! What the first operators of a network tell of the order of its input's axes.
+//! What the first operators of a network tell of its input: the order of its axes, and how its numbers are scaled and shifted.
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 
@@ -33,6 +33,37 @@ pub(super) fn implied(graph: &GraphProto, input: &str, shape: Shape) -> Implied 
     Implied::default()
 }
 
+/// How a network scales and then shifts the numbers of its input before it computes with them, in the first channel; `None` where it
+/// does not.
+pub(super) fn scaling(graph: &GraphProto, input: &str) -> Option<(f32, f32)> {
+    let constants = Constants::of(graph);
+    let (mut name, mut scale, mut shift) = (input, 1.0, 0.0);
+    for _ in 0..MOST_STEPS {
+        let reads = |node: &&NodeProto| node.input.iter().any(|read| read == name) && node.op_type != "Shape";
+        let Some(node) = graph.node.iter().find(reads) else { break };
+        let first = |place: usize| Some(*constants.numbers(node.input.get(place)?)?.first()?);
+        let image_first = node.input.first().is_some_and(|read| read == name);
+        let operand = first(usize::from(image_first));
+        (scale, shift) = match (node.op_type.as_str(), operand) {
+            ("Add", Some(by)) => (scale, shift + by),
+            ("Sub", Some(by)) if image_first => (scale, shift - by),
+            ("Sub", Some(from)) => (-scale, from - shift),
+            ("Mul", Some(by)) => (scale * by, shift * by),
+            ("Div", Some(by)) if image_first && by != 0.0 => (scale / by, shift / by),
+            ("BatchNormalization", Some(by)) => {
+                let (Some(bias), Some(mean), Some(variance)) = (first(2), first(3), first(4)) else { break };
+                let by = by / (variance + attribute(node, "epsilon").map_or(1e-5, |it| f64::from(it.f))).sqrt();
+                (scale * by, (shift - mean) * by + bias)
+            }
+            ("Cast" | "Identity" | "Transpose" | "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten", _) => (scale, shift),
+            _ => break,
+        };
+        let Some(made) = node.output.first() else { break };
+        name = made;
+    }
+    ((scale, shift) != (1.0, 0.0)).then_some((scale as f32, shift as f32))
+}
+
 fn by(node: &NodeProto, constants: &Constants, shape: Shape) -> Implied {
     let of = |layout, rank| Implied { layout: Some(layout), rank: Some(rank) };
     let operand = |place: usize| node.input.get(place).and_then(|name| constants.get(name));
@@ -54,6 +85,17 @@ fn by(node: &NodeProto, constants: &Constants, shape: Shape) -> Implied {
             _ => Implied::default(),
         },
         "MatMul" | "Gemm" if operand(1).is_some() => Implied { layout: None, rank: Some(2) },
+        "Pad" => {
+            let pads = operand(1)
+                .and_then(numbers)
+                .or_else(|| Some(attribute(node, "pads")?.ints.iter().map(|pad| *pad as f64).collect()));
+            // Before and behind each axis; nobody pads channels.
+            match pads.as_deref().unwrap_or_default() {
+                [_, 0.0, _, last, _, 0.0, _, end] if *last + *end > 0.0 => of(Layout::Nchw, 4),
+                [_, first, _, 0.0, _, end, _, 0.0] if *first + *end > 0.0 => of(Layout::Nhwc, 4),
+                _ => Implied::default(),
+            }
+        }
         "Reshape" => {
             let sizes = operand(1).and_then(numbers).unwrap_or_default();
             Implied { layout: sizes.get(1..).and_then(|sizes| layout_of(sizes, shape)), rank: None }
@@ -95,6 +137,8 @@ fn keeps_places(kind: &str) -> bool {
             | "Div"
             | "Clip"
             | "Dropout"
+            | "Pad"
+            | "Resize"
             | "Neg"
             | "Relu"
             | "Round"
@@ -112,6 +156,39 @@ mod tests {
     use crate::backend::onnx::{Builder, number, numbers};
 
     const SHAPE: Shape = Shape { channels: 3, height: 32, width: 32 };
+
+    #[test]
+    fn scaling_before_the_first_layer_is_told() {
+        let of = |build: &dyn Fn(&mut Builder)| {
+            let mut graph = Builder::new("first");
+            build(&mut graph);
+            scaling(&graph.into_graph(), "x")
+        };
+        let near = |found: Option<(f32, f32)>, (scale, shift): (f32, f32)| {
+            found.is_some_and(|(a, b)| (a - scale).abs() < 1e-3 && (b - shift).abs() < 1e-3)
+        };
+        assert_eq!(of(&|graph| drop(graph.node("Conv", &["x", "w"], vec![]))), None);
+        let normalised = |graph: &mut Builder| {
+            let (mean, std) =
+                (graph.floats(&[1, 3, 1, 1], [0.5, 0.4, 0.3]), graph.floats(&[1, 3, 1, 1], [0.25, 0.2, 0.2]));
+            let turned = graph.node("Transpose", &["x"], vec![numbers("perm", &[0, 3, 1, 2])]);
+            let centred = graph.node("Sub", &[&turned, &mean], vec![]);
+            let divided = graph.node("Div", &[&centred, &std], vec![]);
+            graph.node("Conv", &[&divided, "w"], vec![]);
+        };
+        assert!(near(of(&normalised), (4.0, -2.0)));
+        let batch = |graph: &mut Builder| {
+            let [by, bias, mean, variance] = [2.0, 0.5, 0.25, 0.04].map(|value| graph.floats(&[3], [value; 3]));
+            graph.node("BatchNormalization", &["x", &by, &bias, &mean, &variance], vec![]);
+        };
+        // 2 / sqrt(0.04 + 1e-5), and 0.5 less a quarter of it.
+        assert!(near(of(&batch), (9.99875, -1.99969)));
+        let turned_round = |graph: &mut Builder| {
+            let one = graph.float(1.0);
+            graph.node("Sub", &[&one, "x"], vec![]);
+        };
+        assert!(near(of(&turned_round), (-1.0, 1.0)));
+    }
 
     fn told(build: impl FnOnce(&mut Builder)) -> Implied {
         let mut graph = Builder::new("first");
@@ -147,6 +224,13 @@ mod tests {
             graph.node("MatMul", &["x", &matrix], vec![]);
         };
         assert_eq!(told(row), Implied { layout: None, rank: Some(2) });
+        for (pads, expected) in [([0, 0, 1, 1, 0, 0, 1, 1], first), ([0, 1, 1, 0, 0, 1, 1, 0], last)] {
+            let padded = |graph: &mut Builder| {
+                let pads = graph.places(&pads);
+                graph.node("Pad", &["x", &pads], vec![]);
+            };
+            assert_eq!(told(padded), expected);
+        }
         let folded = |graph: &mut Builder| {
             let sizes = graph.places(&[-1, 32, 32, 3]);
             graph.node("Reshape", &["x", &sizes], vec![]);

@@ -15,7 +15,7 @@ use super::layers::{Layers, MOST_COORDINATES, Selection};
 use super::notice::{Code, Notice};
 use super::outputs::{self, is_byte};
 use super::pixels::{Pixels, take_floats};
-use super::proto::{is_op, node};
+use super::proto::{is_op, node, opset};
 use super::{external, first, inline, refusals};
 use crate::checkpoint::{Metadata, file};
 use crate::error::{Error, Result};
@@ -81,6 +81,7 @@ impl Graph {
         let (chosen, chosen_type) = (chosen.clone(), input::tensor_type(chosen).map_or(0, |tensor| tensor.elem_type));
         let outputs = graph.output.iter().map(input::describe).collect();
 
+        let is_inlined = inline::inline_reading(&mut graph.node, &input, &proto.functions);
         let pixels = is_byte(code).then(|| take_floats(&mut graph, &input, code));
         notices.extend(pixels.map(|(_, exact)| of_bytes(&type_name(code), exact)));
         let (found, is_searched) = ending(&mut graph, &proto.functions, &chosen.name);
@@ -94,7 +95,7 @@ impl Graph {
         proto.graph = Some(graph);
         let dropped = refusals::take_out_dropout(&mut proto);
         notices.extend((!dropped.is_empty()).then(|| without_dropout(&dropped)));
-        let is_rewritten = is_searched || pixels.is_some() || is_byte(chosen_type) || !dropped.is_empty();
+        let is_rewritten = is_inlined || is_searched || pixels.is_some() || is_byte(chosen_type) || !dropped.is_empty();
         if is_rewritten {
             let functions = std::mem::take(&mut proto.functions);
             inline::import(&mut proto, &functions);
@@ -125,7 +126,7 @@ impl Graph {
             proto,
             is_rewritten,
         };
-        refusals::of_training(path, &graph.reaching())?;
+        refusals::of_training(path, &graph.reaching(), opset(&graph.proto))?;
         Ok(graph)
     }
 
@@ -149,6 +150,11 @@ impl Graph {
         let implied =
             self.proto.graph.as_ref().map_or_else(Default::default, |graph| first::implied(graph, &self.input, shape));
         input::chosen((&self.path, &self.input_text()), self.dims.as_deref(), shape, forced, implied)
+    }
+
+    /// How the network scales and shifts its images itself.
+    pub fn scaling(&self) -> Option<(f32, f32)> {
+        first::scaling(self.proto.graph.as_ref()?, &self.input)
     }
 
     /// The input, as people read it: `images float32[?, 3, 32, 32]`.
@@ -180,9 +186,12 @@ impl Graph {
 
     /// The tensors to measure that are no outputs of the graph yet.
     fn undeclared(&self) -> impl Iterator<Item = ValueInfoProto> {
-        let declared =
-            |name: &str| self.proto.graph.iter().flat_map(|graph| &graph.output).any(|output| output.name == name);
-        self.measured().into_iter().filter(move |tensor| !declared(&tensor.name))
+        let is_declared = |name: &str| self.declared_outputs().any(|output| output.name == name);
+        self.measured().into_iter().filter(move |tensor| !is_declared(&tensor.name))
+    }
+
+    fn declared_outputs(&self) -> impl Iterator<Item = &ValueInfoProto> {
+        self.proto.graph.iter().flat_map(|graph| &graph.output)
     }
 
     /// Whether the file gives all tensors to measure as it is.
@@ -221,6 +230,7 @@ impl Graph {
     fn measured(&self) -> Vec<ValueInfoProto> {
         let tensor = pb::type_proto::Tensor { elem_type: self.output_type, shape: None };
         let kind = pb::TypeProto { value: Some(Value::TensorType(tensor)), ..pb::TypeProto::default() };
+        let is_declared = self.declared_outputs().any(|output| output.name == self.output);
         // Engines find the types of the others by themselves.
         let layers = self.layers.tensors.iter().map(|layer| (&layer.name, None));
         let info = |(name, kind): (&String, _)| ValueInfoProto {
@@ -229,7 +239,7 @@ impl Graph {
             ..ValueInfoProto::default()
         };
         let answer = self.answer.iter().map(|name| (name, Some(kind.clone())));
-        layers.chain([(&self.output, Some(kind.clone()))]).chain(answer).map(info).collect()
+        layers.chain([(&self.output, is_declared.then(|| kind.clone()))]).chain(answer).map(info).collect()
     }
 }
 

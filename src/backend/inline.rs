@@ -83,6 +83,22 @@ fn renamed(node: &mut NodeProto, rename: &dyn Fn(&mut String)) {
     }
 }
 
+/// Replaces the calls that read the tensor `name`, so that what is done to it first can be seen; says whether there was one.
+pub(super) fn inline_reading(nodes: &mut Vec<NodeProto>, name: &str, functions: &[FunctionProto]) -> bool {
+    let (mut is_changed, mut left) = (false, MOST_NODES);
+    while let Some(place) = nodes.iter().position(|node| {
+        called(functions, node).is_some_and(|function| function.node.len() < left)
+            && node.input.iter().any(|read| read == name)
+    }) {
+        left -= called(functions, &nodes[place]).map_or(0, |function| function.node.len().max(1));
+        if !inline(nodes, place, functions) {
+            break;
+        }
+        is_changed = true;
+    }
+    is_changed
+}
+
 /// Replaces every call; what is left of the functions is not needed any more.
 pub(super) fn inline_all(model: &mut ModelProto) {
     let functions = std::mem::take(&mut model.functions);

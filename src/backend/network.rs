@@ -42,6 +42,8 @@ pub struct Network {
     pub has_batch: bool,
     /// How bytes of an image go with the numbers that it takes, where these are bytes.
     pub pixels: Option<Pixels>,
+    /// By what it multiplies the numbers of the first channel before it computes with them, and what it adds then.
+    pub scaling: Option<(f32, f32)>,
     /// What the checkpoint says of itself.
     pub metadata: Metadata,
     /// What the user should know.
@@ -83,6 +85,7 @@ impl Network {
             fixed_batch,
             has_batch,
             pixels: graph.pixels,
+            scaling: graph.scaling(),
             metadata: graph.metadata.clone(),
             notices: Vec::new(),
         };

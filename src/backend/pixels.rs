@@ -7,7 +7,7 @@ use tract_onnx::pb::{GraphProto, NodeProto, TensorProto, ValueInfoProto, type_pr
 
 use super::input::Element;
 use super::onnx::number;
-use super::proto::{Constants, attribute, bodies, bodies_mut, node};
+use super::proto::{Constants, attribute, bodies, node, rename};
 
 /// How the numbers that a network takes go with the bytes of an image: `scale (byte + least - zero)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,7 +38,7 @@ pub(super) fn take_floats(graph: &mut GraphProto, name: &str, code: i32) -> (Pix
         for place in places {
             let node = &mut graph.node[place];
             if is_cast_to_integers(node)
-                || node.op_type == "DequantizeLinear"
+                || matches!(node.op_type.as_str(), "DequantizeLinear" | "CastLike")
                 || attribute(node, "to").is_some_and(|to| to.i == DataType::Float as i64)
             {
                 "Identity".clone_into(&mut node.op_type);
@@ -115,6 +115,10 @@ fn turned(graph: &GraphProto, name: &str) -> Option<Turned> {
                 operands.push((place, 1 - input));
                 images.extend(node.output.first().cloned());
             }
+            ([0], "CastLike") if node.input.get(1).is_some_and(|like| constants.is_float(like)) => {
+                places.push(place);
+                all.push(None);
+            }
             ([0], "DequantizeLinear") => {
                 places.push(place);
                 all.push(Some(steps(&constants, node, 1)?));
@@ -122,10 +126,15 @@ fn turned(graph: &GraphProto, name: &str) -> Option<Turned> {
             (
                 [0],
                 "Transpose" | "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten" | "Identity" | "Slice" | "Gather"
-                | "Shape",
+                | "Split" | "Shape",
             ) => {
-                images.extend(node.output.first().filter(|_| node.op_type != "Shape").cloned());
+                images.extend(node.output.iter().filter(|_| node.op_type != "Shape").cloned());
             }
+            // What is padded with bytes other than 0 would need these as floats.
+            ([0], "Pad") if node.input.get(2).is_none_or(String::is_empty) => {
+                images.extend(node.output.first().cloned())
+            }
+            (read, "Concat") if read.len() == node.input.len() => images.extend(node.output.first().cloned()),
             _ => return None,
         }
     }
@@ -171,12 +180,4 @@ fn mentions(body: &GraphProto, name: &str) -> bool {
             .node
             .iter()
             .any(|node| node.input.iter().any(|input| input == name) || bodies(node).any(|body| mentions(body, name)))
-}
-
-fn rename(node: &mut NodeProto, from: &str, to: &str) {
-    node.input.iter_mut().filter(|name| *name == from).for_each(|name| to.clone_into(name));
-    for body in bodies_mut(node) {
-        body.output.iter_mut().filter(|output| output.name == from).for_each(|output| to.clone_into(&mut output.name));
-        body.node.iter_mut().for_each(|node| rename(node, from, to));
-    }
 }

@@ -66,6 +66,11 @@ impl<'a> Constants<'a> {
         numbers(self.get(name)?)
     }
 
+    /// Whether a tensor holds floats of 32 bits.
+    pub fn is_float(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|tensor| tensor.data_type == DataType::Float as i32)
+    }
+
     /// The number of a tensor that holds one.
     pub fn number(&self, name: &str) -> Option<f64> {
         match self.numbers(name)?[..] {
@@ -124,6 +129,15 @@ pub(super) fn bodies(node: &NodeProto) -> impl Iterator<Item = &GraphProto> {
 /// As [`bodies`].
 pub(super) fn bodies_mut(node: &mut NodeProto) -> impl Iterator<Item = &mut GraphProto> {
     node.attribute.iter_mut().flat_map(|attribute| attribute.g.iter_mut().chain(&mut attribute.graphs))
+}
+
+/// Makes a node read the tensor `to` where it read `from`, in its bodies too.
+pub(super) fn rename(node: &mut NodeProto, from: &str, to: &str) {
+    node.input.iter_mut().filter(|name| *name == from).for_each(|name| to.clone_into(name));
+    for body in bodies_mut(node) {
+        body.output.iter_mut().filter(|output| output.name == from).for_each(|output| to.clone_into(&mut output.name));
+        body.node.iter_mut().for_each(|node| rename(node, from, to));
+    }
 }
 
 /// Calls `visit` with every list of nodes: of the graph, of the bodies in it, of the functions.

@@ -46,13 +46,13 @@ const RANDOM: [&str; 6] =
 ///
 /// # Errors
 /// `Unsupported` names the node and what to do.
-pub(super) fn of_training(path: &Path, nodes: &[&NodeProto]) -> Result<()> {
+pub(super) fn of_training(path: &Path, nodes: &[&NodeProto], opset: i64) -> Result<()> {
     let refuse = |node: &NodeProto, what: &str, next: &str| {
         let what = format!("{} {} {what}", node.op_type, name_of(node).escape_debug());
         Err(Error::Unsupported { path: path.to_owned(), what, next: next.to_owned(), words: None })
     };
     for node in nodes.iter().filter(|node| is_onnx(&node.domain)) {
-        if node.op_type == "BatchNormalization" && attribute(node, "training_mode").is_some_and(|mode| mode.i != 0) {
+        if is_op(node, "BatchNormalization") && trains(node, opset) {
             let next = "export it in evaluation mode: model.eval() before torch.onnx.export, training=False in Keras";
             return refuse(node, "is in training mode: what an image gives depends on the others of its batch", next);
         }
@@ -62,6 +62,17 @@ pub(super) fn of_training(path: &Path, nodes: &[&NodeProto]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a batch normalisation takes the statistics of its batch: an attribute says so, before version 7 by its absence, and in
+/// between further outputs do.
+fn trains(node: &NodeProto, opset: i64) -> bool {
+    let is_on = |name: &str| attribute(node, name).is_some_and(|value| value.i != 0);
+    match opset {
+        ..7 => !is_on("is_test"),
+        7..14 => node.output.iter().filter(|name| !name.is_empty()).count() > 1,
+        14.. => is_on("training_mode"),
+    }
 }
 
 /// Nodes that are looked at: functions may call functions without end.

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tract_onnx::pb::NodeProto;
+
 use super::graph::Graph;
 use super::proto::{is_onnx, opset};
 use crate::error::Error;
@@ -36,10 +38,8 @@ pub(super) fn of_onnxruntime(graph: &Graph, version: &str, words: &str) -> Error
             words,
         );
     }
-    let has_domain = |part: &str| graph.reaching().iter().any(|node| node.domain.contains(part));
-    if has_domain("nchwc") || has_domain("ms.internal") {
-        let what = "a file that ONNX Runtime optimised for the machine that wrote it".to_owned();
-        return unsupported(path, what, "give the network that it was made from", words);
+    if is_bound(graph) {
+        return bound(path, words);
     }
     if says("is not a registered function/op") || says("No Op registered for") || says("No opset import for domain") {
         let next = "a newer ONNX Runtime may have it (pip install -U onnxruntime), or the library that brings it (--custom-ops LIBRARY)";
@@ -51,6 +51,27 @@ pub(super) fn of_onnxruntime(graph: &Graph, version: &str, words: &str) -> Error
         return unsupported(path, "an operator that this provider does not run".to_owned(), next, words);
     }
     super::engine_error(path, "onnxruntime", "load", words)
+}
+
+/// A trial run failed: of a file that another machine optimised for itself, that is why.
+pub(super) fn of_a_trial(graph: &Graph, error: Error) -> Error {
+    match error {
+        Error::Engine { path, message, .. } if is_bound(graph) => bound(&path, &message),
+        error => error,
+    }
+}
+
+/// Whether a file holds what ONNX Runtime made of a network for one kind of processor.
+fn is_bound(graph: &Graph) -> bool {
+    let is_bound = |node: &&NodeProto| {
+        node.domain.contains("nchwc") || node.domain.contains("ms.internal") || node.op_type == "EPContext"
+    };
+    graph.reaching().iter().any(is_bound)
+}
+
+fn bound(path: &Path, words: &str) -> Error {
+    let what = "a file that ONNX Runtime optimised for the machine that wrote it".to_owned();
+    unsupported(path, what, "give the network that it was made from", words)
 }
 
 /// Whether ONNX Runtime says that a file is newer than itself.
@@ -97,7 +118,7 @@ pub(super) fn foreign_to_tract(graph: &Graph) -> Option<Error> {
         "SkipLayerNormalization",
         "SkipSimplifiedLayerNormalization",
     ];
-    let is_known = |node: &tract_onnx::pb::NodeProto| {
+    let is_known = |node: &NodeProto| {
         is_onnx(&node.domain)
             || node.domain == "ai.onnx.ml"
             || (node.domain == "com.microsoft" && KNOWN.contains(&node.op_type.as_str()))

@@ -37,7 +37,7 @@ fn measure_all(
     choose: impl Fn(&[Found]) -> Vec<&Found>,
 ) -> Result<Vec<(String, Measurement)>> {
     let (mut measured, flags) = (Vec::new(), shared.flags()?);
-    let found = checkpoints(&Search::new(true, "*.onnx")?, folder, &mut |text| complain("note", text))?;
+    let found = checkpoints(&Search::new(true, "*.{onnx,onnx.gz}")?, folder, &mut |text| complain("note", text))?;
     for run in found.chunk_by(|a, b| a.run == b.run) {
         let setup = flags.run_plan(&run[0].run, folder)?.plan.load()?;
         let mut resolved = None;

@@ -73,6 +73,8 @@ pub enum Code {
     OutsideLaw,
     /// A label is beyond the network's outputs.
     LabelBeyondOutputs,
+    /// Probe images are among those of the training.
+    SeenInTraining,
     /// The network answers as before its training.
     Untrained,
     /// Nothing normalises the images.
@@ -118,7 +120,8 @@ impl Code {
             | Self::OtherDataSet
             | Self::FoldedMaps
             | Self::OutsideLaw
-            | Self::LabelBeyondOutputs => Severity::Doubt,
+            | Self::LabelBeyondOutputs
+            | Self::SeenInTraining => Severity::Doubt,
             Self::Untrained
             | Self::NoNormalisation
             | Self::MetadataRefused
@@ -161,6 +164,7 @@ impl Code {
             Self::FoldedMaps => "take a smaller --delta or --cutoff",
             Self::OutsideLaw => "fit a law on networks like this one with relstab calibrate",
             Self::LabelBeyondOutputs => "number the labels from 0, as the network's outputs are",
+            Self::SeenInTraining => "measure on images that the training did not see",
             Self::Untrained => "measure it once it has learned something",
             Self::NoNormalisation => "name the training's with --mean and --std if it had one",
             Self::MetadataRefused => "write it as expected into the checkpoint or the file beside it",

@@ -15,6 +15,8 @@ pub struct Images {
     pub are_bytes: bool,
     /// Whether they are given as a network of bytes takes them, where nobody says otherwise: 0 to 255 is no mistake.
     pub in_steps: bool,
+    /// By what the network multiplies them itself, and what it adds then.
+    pub scaling: Option<(f32, f32)>,
     /// How many were compared with each other.
     pub compared: usize,
     /// How many of these are copies of an earlier one.
@@ -43,6 +45,8 @@ pub struct Channel {
 const LARGEST_STD: f32 = 1.0;
 /// No network is trained on values as large as this.
 const FAR: f32 = 20.0;
+/// Nor on values that span less than this: pixels in [0, 1] that are divided by 255 again.
+const NARROW: f32 = 0.02;
 /// Pixels in [0, 1] may exceed it by the overshoot of a filter.
 const ONE: f32 = 1.05;
 
@@ -74,7 +78,16 @@ fn normalisation(images: &Images) -> Option<Finding> {
     let text = if images.channels.is_empty() {
         return None;
     } else if images.mean.is_empty() {
-        let text = if largest > FAR {
+        let text = if let Some((scale, shift)) = images.scaling {
+            let ends = [least, largest].map(|value| value * scale + shift);
+            let (low, high) = (ends[0].min(ends[1]), ends[0].max(ends[1]));
+            if high - low > NARROW && low >= -FAR && high <= FAR {
+                return None;
+            }
+            format!(
+                "the network itself scales pixels of {min} to {max} to {low:.3} to {high:.3}: does it take 0 to 255, or 0 to 1?"
+            )
+        } else if largest > FAR {
             format!("the probe images have values beyond {FAR} and nothing normalises them: are they 0 to 255?")
         } else if images.are_units() {
             "no normalisation: the network gets pixels in [0, 1]".to_owned()
@@ -126,6 +139,7 @@ mod tests {
             std: std.to_vec(),
             are_bytes: true,
             in_steps: false,
+            scaling: None,
             compared: 100,
             copies: 0,
         }
@@ -151,6 +165,15 @@ mod tests {
         assert_eq!(codes(&images((0.0, 255.0), &[], &[])), [Code::NoNormalisation]);
         assert_eq!(codes(&images((-2.1, 2.6), &usual.0, &usual.1)), [Code::Preprocessing]);
         assert!(findings(&images((0.0, 255.0), &usual.0, &usual.1), true).is_empty());
+    }
+
+    #[test]
+    fn a_network_that_normalises_by_itself_needs_no_normalisation() {
+        let inside = |range, scaling| codes(&Images { scaling: Some(scaling), ..images(range, &[], &[]) });
+        let none = [Code::NoNormalisation];
+        assert_eq!((inside((0.0, 1.0), (4.0, -2.0)), inside((0.0, 255.0), (4.0, -2.0))), (vec![], none.to_vec()));
+        let of_bytes = (1.0 / 57.0, -2.1);
+        assert_eq!((inside((0.0, 1.0), of_bytes), inside((0.0, 255.0), of_bytes)), (none.to_vec(), vec![]));
     }
 
     #[test]

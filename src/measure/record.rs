@@ -284,6 +284,9 @@ pub(super) fn notices(network: &Network, probe: &ProbeSet, perturber: &Perturber
 /// A network surer than it is right by more than this, in points, may see other images than its training.
 const OVERCONFIDENT: f64 = 0.1;
 
+/// An error of more than this share of chance is worth a look, however unsure the network is.
+const HIGH: f64 = 0.5;
+
 /// Whether something about the error makes it worth trying other preprocessings.
 fn is_suspicious(record: &Measurement) -> bool {
     let Some(error) = record.probe_error else { return false };
@@ -294,14 +297,13 @@ fn is_suspicious(record: &Measurement) -> bool {
     let doubt = record.scores.as_ref().map_or(0.0, |scores| 1.0 - scores.confidence.clean);
     let is_overconfident = error > 1.5 * doubt && error > doubt + OVERCONFIDENT;
     is_overconfident
+        || error > HIGH * findings::chance(record.model.outputs)
         || has(&[
-            Code::NearChance,
             Code::ErrorOutsidePrediction,
             Code::KnownErrorOutsidePrediction,
             Code::ErrorsDisagree,
             Code::ImpossibleNormalisation,
             Code::Preprocessing,
-            Code::OneClass,
             Code::NoNormalisation,
         ])
 }

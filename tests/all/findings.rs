@@ -7,7 +7,11 @@ use std::process::Output;
 use crate::common::project;
 use npyz::WriterBuilder as _;
 use npyz::npz::{NpzArchive, NpzWriter};
+use relstab::event::{Code, Measurement};
+use relstab::findings::of_record;
+use relstab::measure::{ChosenLaw, predict_anew};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 const LAST: &str = "step=006000.onnx";
 const PIXELS: usize = 28 * 28;
@@ -148,4 +152,109 @@ fn the_doctor_explains_at_length() {
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{told}");
     assert!(told.contains("next: "), "{told}");
+}
+
+#[test]
+fn what_a_record_tells_appears_where_it_should_and_nowhere_else() {
+    let record: Measurement = serde_json::from_value(measured(&["--images", "200"])).expect("a record");
+    let (error, prediction) = (record.probe_error.expect("labels"), record.prediction.clone().expect("a prediction"));
+    let codes = |change: &dyn Fn(&mut Measurement)| -> Vec<Code> {
+        let mut changed = record.clone();
+        change(&mut changed);
+        of_record(&changed, None).iter().map(|finding| finding.code).collect()
+    };
+    assert_eq!(codes(&|_| ()), []);
+    let far = 0.6;
+    assert!(prediction.high.expect("an interval") < far && error < 0.1);
+
+    let off = [Code::ErrorOutsidePrediction, Code::ErrorsDisagree];
+    assert_eq!(codes(&|record| record.probe_error = Some(far)), off);
+    // What the law predicts, it does not disagree with, however far from what the training knew.
+    let predicted = move |record: &mut Measurement| record.probe_error = record.prediction.as_ref().map(|it| it.error);
+    assert_eq!(codes(&predicted), []);
+    let known = |known: f64| codes(&|record: &mut Measurement| record.metadata.val_error = Some(known));
+    assert_eq!(known(far), [Code::KnownErrorOutsidePrediction]);
+    assert_eq!(known(prediction.error), []);
+    let disagreeing = |record: &mut Measurement| {
+        record.prediction = None;
+        (record.probe_error, record.metadata.val_error) = (Some(0.21), Some(0.1));
+    };
+    assert_eq!(codes(&disagreeing), [Code::ErrorsDisagree]);
+    assert_eq!(codes(&|record| (disagreeing(record), record.probe_error = Some(0.19)).1), []);
+
+    assert_eq!(codes(&|record| record.folded_share = 0.11), [Code::FoldedMaps]);
+    assert_eq!(codes(&|record| record.folded_share = 0.1), []);
+    let of_run = |known: Option<f64>| {
+        codes(&|record: &mut Measurement| {
+            record.metadata.val_error = known;
+            record.prediction.as_mut().expect("a prediction").law.name = "run".to_owned();
+        })
+    };
+    assert_eq!((of_run(Some(far)), of_run(None)), (vec![Code::FittedOnIt], vec![]));
+}
+
+#[test]
+fn a_law_says_where_it_was_not_fitted() {
+    let record: Measurement = serde_json::from_value(measured(&["--images", "200"])).expect("a record");
+    let r_f = record.r_f.as_ref().expect("defined").value;
+    let config = fs::read_to_string(project("models/fashion-mnist-cnn/relstab.toml")).expect("a configuration");
+    let law: toml::Table = config.parse().expect("TOML");
+    let law: relstab::predict::Law = law["law"].clone().try_into().expect("a law");
+    for (most, found) in [(r_f * 1.01, vec![]), (r_f * 0.99, vec![Code::OutsideLaw])] {
+        let mut anew = record.clone();
+        let law = relstab::predict::Law { r_f_max: Some(most), ..law.clone() };
+        predict_anew(&mut anew, Some(&ChosenLaw { law, explicit: true, force: false }));
+        let codes: Vec<_> = anew.findings.iter().map(|finding| finding.code).collect();
+        assert_eq!(codes, found, "{:?}", anew.findings);
+    }
+}
+
+#[test]
+fn metadata_that_is_none_is_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = folder.path().join("base.onnx");
+    fs::copy(project("tests/fixtures/hard/base.onnx"), &model).expect("copied");
+    let refused = |said: &str| {
+        fs::write(folder.path().join("base.onnx.json"), said).expect("written");
+        let images = project("tests/fixtures/images.npz");
+        let fixed = ["--backend", "tract", "--draws", "1", "--format", "json", "--probe"];
+        let output = relstab(&[&["measure", text(&model)], &fixed[..], &[text(&images)]].concat());
+        let record: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let findings = record["findings"].as_array().expect("findings").clone();
+        findings.into_iter().find(|f| f["code"] == "metadata_refused").map(|f| f["text"].to_string())
+    };
+    assert!(refused("{\"val_error\": 12.0}").is_some_and(|text| text.contains("12.0")));
+    assert_eq!(refused("{\"val_error\": 0.12}"), None);
+}
+
+#[test]
+fn images_that_the_training_saw_are_told() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (images, _) = bundled();
+    let model = folder.path().join("base.onnx");
+    // A network of one matrix for images of one channel, which says what it was trained on.
+    fs::copy(project("tests/fixtures/one_channel.onnx"), &model).expect("copied");
+    fs::write(folder.path().join("base.onnx.json"), "{\"train_images\": \"train.sha256\"}").expect("written");
+    let mut squares = Vec::new();
+    for image in images.chunks_exact(PIXELS).take(40) {
+        squares.extend(
+            (0..32 * 32).map(|at| if at % 32 < 28 && at / 32 < 28 { image[at / 32 * 28 + at % 32] } else { 0 }),
+        );
+    }
+    let probe = folder.path().join("probe.npy");
+    let mut file = fs::File::create(&probe).expect("a file");
+    let shape = [40, 32, 32];
+    let mut writer =
+        npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut file).begin_nd().expect("a header");
+    writer.extend(squares.iter().copied()).and_then(|()| writer.finish()).expect("written");
+    let told = |seen: usize| {
+        let hashes = squares.chunks_exact(32 * 32).take(seen).map(|image| hex::encode(Sha256::digest(image)) + "\n");
+        fs::write(folder.path().join("train.sha256"), hashes.collect::<String>()).expect("written");
+        let fixed = ["measure", text(&model), "--backend", "tract", "--draws", "1", "--format", "json"];
+        let output = relstab(&[&fixed[..], &["--probe", text(&probe)]].concat());
+        let record: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert!(!record["findings"].to_string().contains("metadata_refused"), "{}", record["findings"]);
+        codes(&record, "doubt").contains(&"seen_in_training")
+    };
+    assert!(told(12) && !told(0));
 }

@@ -61,6 +61,7 @@ impl FixedBackend {
             fixed_batch: None,
             has_batch: true,
             pixels: None,
+            scaling: None,
             metadata: Metadata::default(),
             notices: Vec::new(),
         };
