@@ -202,6 +202,12 @@ impl Model {
         &self.graph.path
     }
 
+    /// Rows and columns of the images that it takes, where it declares them.
+    #[must_use]
+    pub fn extent(&self) -> Option<(usize, usize)> {
+        self.graph.extent()
+    }
+
     /// Whether it declares an input that images of `shape` fit.
     #[must_use]
     pub fn takes(&self, shape: Shape) -> bool {

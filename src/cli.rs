@@ -1,12 +1,15 @@
 //! The command line: clap structs here, one file for each command.
 #![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
+mod asking;
 mod calibrate;
 mod check;
 mod compare;
 mod doctor;
 mod flags;
 mod gallery;
+mod help;
+mod init;
 mod layers;
 mod logits;
 mod measure;
@@ -14,17 +17,19 @@ mod once;
 mod outlet;
 mod perturb;
 mod plan;
+mod reference;
 mod report;
 mod runs;
 mod scaling;
 mod sources;
+mod status;
 mod sweep;
 mod terminal;
 mod watch;
 
 use std::process::ExitCode as ProcessExit;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::error::ExitCode;
 use terminal::{complain, print, print_json};
@@ -42,6 +47,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Look at images and a network, and write the settings of a new run.
+    Init(init::Args),
     /// Measure one network.
     Measure(measure::Args),
     /// Hold networks to limits and to a baseline: exit code 0 if they hold, 1 if one falls short.
@@ -58,6 +65,8 @@ enum Command {
     Scaling(Box<scaling::Args>),
     /// Measure each checkpoint of a directory as it lands.
     Watch(Box<watch::Args>),
+    /// Tell of the daemons that run, and of how their runs stand.
+    Status(status::Args),
     /// Print what became of each checkpoint of a run.
     History(runs::History),
     /// Tell of a run, or of a saved result, as a page, as Markdown or as a figure.
@@ -69,7 +78,7 @@ enum Command {
     /// Wait until a run's checkpoints are measured, or the run should stop.
     Wait(runs::Wait),
     /// Forget a run: its checkpoints are measured again if it is still watched.
-    Forget(runs::Run),
+    Forget(runs::Forget),
     /// Measure the failed checkpoints of a run again.
     Retry(runs::Run),
     /// Write the deformed and the noisy images that a measurement shows a network.
@@ -85,9 +94,15 @@ enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Print the JSON Schema of a measurement.
+    /// Print a JSON Schema: of relstab.toml, for editors, or of a measurement.
+    Schema {
+        /// What it describes.
+        #[arg(value_enum, default_value_t = Described::Measurement)]
+        of: Described,
+    },
+    /// Print docs/reference.md.
     #[command(hide = true)]
-    Schema,
+    Reference,
     /// Measure for a daemon, which talks to it over standard input and output.
     #[command(hide = true)]
     Worker {
@@ -103,22 +118,38 @@ enum Command {
     },
 }
 
+/// What a JSON Schema describes.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Described {
+    /// What `measure --format json` prints.
+    Measurement,
+    /// `relstab.toml`.
+    Config,
+}
+
+/// The command line, as it is parsed and as its help shows it.
+#[must_use]
+pub fn command() -> clap::Command {
+    help::abridged(Cli::command())
+}
+
 const EXIT_CODES: &str = "Exit codes:
   0  measured; check: holds           8  R_f is undefined; check: no such value
   1  check: falls short               9  no law fits, or none applies
   2  bad command line or setting     10  a file could not be read or written
   3  unusable probe set              11  watch --once, sweep: some failed
-  4  unusable model                  12  unusable journal or unknown run
-  5  model and probe set do not fit  13  wait: nothing came in time
-  6  no such backend, library or     14  wait: the run should stop
-     provider
+  4  unusable model                  12  unusable journal, unknown run;
+  5  model and probe set do not fit      status: no daemon
+  6  no such backend, library or     13  wait: nothing came in time
+     provider                        14  wait: the run should stop
   7  outputs are NaN or infinite";
 
 /// Runs the command that the process's arguments name.
 #[must_use]
 pub fn main() -> ProcessExit {
-    let cli = Cli::parse();
+    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
     let outcome = match cli.command {
+        Command::Init(args) => init::run(&args),
         Command::Measure(args) => measure::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
@@ -130,6 +161,7 @@ pub fn main() -> ProcessExit {
         Command::Logits(args) => logits::run(&args),
         Command::Socket(args) => runs::socket(&args),
         Command::Watch(args) => watch::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::History(args) => runs::history(&args),
         Command::Report(args) => report::run(&args),
         Command::Gallery(args) => gallery::run(&args),
@@ -140,7 +172,7 @@ pub fn main() -> ProcessExit {
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "relstab", &mut script);
+            clap_complete::generate(shell, &mut command(), "relstab", &mut script);
             print(&script).map(|()| ExitCode::Success)
         }
         Command::Worker { nice, duty, memory_limit } => {
@@ -149,7 +181,14 @@ pub fn main() -> ProcessExit {
             crate::watch::worker::run(duty, memory_limit.map(|size| size.as_u64()), watch::drawn)
                 .map(|()| ExitCode::Success)
         }
-        Command::Schema => print_json(&crate::event::schema()).map(|()| ExitCode::Success),
+        Command::Schema { of } => {
+            let schema = match of {
+                Described::Measurement => crate::event::schema(),
+                Described::Config => crate::config::schema(),
+            };
+            print_json(&schema).map(|()| ExitCode::Success)
+        }
+        Command::Reference => print(&reference::page(command())).map(|()| ExitCode::Success),
     };
     let code = outcome.unwrap_or_else(|error| {
         complain("error", &error.one_line());
@@ -164,6 +203,19 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn what_short_help_shows_is_there() {
+        let whole = command();
+        for (name, _, flags) in help::SHORT {
+            let one = whole.find_subcommand(name).expect("a command");
+            let has = |id: &str| one.get_arguments().any(|arg| arg.get_id() == id);
+            let missing: Vec<_> = flags.iter().filter(|flag| !has(flag)).collect();
+            assert!(missing.is_empty(), "{name} has no {missing:?}");
+        }
+        let listed = whole.get_subcommands().filter(|one| !one.is_hide_set()).count();
+        assert_eq!(listed, help::SHORT.len(), "each has an example");
     }
 }

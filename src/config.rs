@@ -6,6 +6,7 @@ mod flags;
 
 use std::path::{Component, Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use flags::{Flags, RunPlan};
@@ -26,7 +27,7 @@ const LONGEST: u64 = 64 << 10;
 const MOST_RULES: usize = 32;
 
 /// What a run's directory says about measuring it; flags win.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Probe images, a path inside the directory.
@@ -53,7 +54,7 @@ impl Default for Config {
 }
 
 /// What the training did to its images: as something says that has a name, or in numbers, which win.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Preprocess {
     /// A preset's name, or a .json file inside the directory.
@@ -107,30 +108,44 @@ impl Preprocess {
     }
 }
 
-/// The same names as the flags.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+/// How images are perturbed; the same names as the flags.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[expect(missing_docs, reason = "each field is the flag of its name")]
 pub struct Perturbation {
+    /// Images to draw from the probe set.
     pub images: Option<usize>,
+    /// Deformations, and noises, of each image.
     pub draws: Option<u32>,
+    /// Cutoff of the deformations, in half-waves: larger is rougher.
     pub cutoff: Option<u32>,
+    /// Typical displacement, pixels.
     pub delta: Option<f64>,
+    /// Temperature of the deformations, instead of delta.
     pub temperature: Option<f64>,
+    /// How deformed images are read.
     pub interpolation: Option<Interpolation>,
+    /// Reading of "typical" in the headline.
     pub estimator: Option<Estimator>,
+    /// Take more images, then more draws, until the 95% interval of `R_f` has this relative half-width.
     pub precision: Option<f64>,
+    /// Seed of everything random.
     pub seed: Option<u64>,
 }
 
 /// A law in a configuration.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum LawChoice {
     /// A preset.
     Named(String),
     /// A table with the law's numbers.
     Own(Box<Law>),
+}
+
+/// The JSON Schema of `relstab.toml`.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Config).to_value()
 }
 
 impl Config {
@@ -201,6 +216,9 @@ impl Config {
 
     fn parse(path: &Path, text: &str) -> Result<Self> {
         let mut config: Self = toml::from_str(text).map_err(|error| {
+            if let Some(slip) = slip(path, text) {
+                return slip;
+            }
             let place = error.span().map_or(String::new(), |span| {
                 format!(", line {}", 1 + text[..span.start.min(text.len())].matches('\n').count())
             });
@@ -220,6 +238,23 @@ impl Config {
         config.stop = config.stop.into_iter().map(Rule::validated).collect::<Result<_>>()?;
         Ok(config)
     }
+}
+
+/// What is usually meant by a table that is none: `[stop]`, and `[law]` with a name alone.
+fn slip(path: &Path, text: &str) -> Option<Error> {
+    let values = toml::from_str::<toml::Table>(text).ok()?;
+    let refused = |name, expected: &str, found: String| {
+        Some(Error::setting(name, expected, format!("{found} in {}", path.display())))
+    };
+    if values.get("stop").is_some_and(toml::Value::is_table) {
+        let expected = "[[stop]], in two pairs of brackets, above each rule";
+        return refused("relstab.toml: stop", expected, "[stop]".to_owned());
+    }
+    let law = values.get("law")?.as_table()?;
+    let error = law.clone().try_into::<Law>().err()?;
+    let expected = "law = \"NAME\" above the first table, or a [law] table with all numbers of a law of your own";
+    let found = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+    refused("relstab.toml: law", expected, format!("a [law] table with a fault: {found},"))
 }
 
 /// What a path in a configuration may be.

@@ -83,6 +83,8 @@ pub enum Error {
         expected: String,
         /// The shape of the probe images.
         found: String,
+        /// What to do next.
+        next: &'static str,
     },
     /// An engine that loaded a network and failed to run it.
     #[error("model {}: {engine} could not {action} it: {message}", path.display())]
@@ -180,6 +182,14 @@ pub enum Error {
         /// What this one holds.
         found: String,
     },
+    /// A law that was asked for by name and is not there.
+    #[error("law {name}: {there}")]
+    NoSuchLaw {
+        /// The name.
+        name: String,
+        /// Which laws there are.
+        there: String,
+    },
     /// A law that was asked for by name and cannot be applied.
     #[error("law {name}: {reason}")]
     Law {
@@ -256,6 +266,16 @@ impl Error {
         Self::Probe { path: path.to_owned(), expected: expected.into(), found: found.into() }
     }
 
+    /// Images of shape `found` for the network at `model`, which takes `expected`.
+    pub fn mismatch(model: &Path, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::Mismatch {
+            model: model.to_owned(),
+            expected: expected.into(),
+            found: found.into(),
+            next: "give the images the network was trained on, resize them with --preprocess, or force their order with --layout",
+        }
+    }
+
     /// Shorthand for [`Error::Points`].
     pub fn points(source: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self::Points { source_name: source.into(), expected: expected.into(), found: found.into() }
@@ -273,6 +293,7 @@ impl Error {
             Self::Setting { .. }
             | Self::Probe { .. }
             | Self::Unavailable { .. }
+            | Self::NoSuchLaw { .. }
             | Self::Law { .. }
             | Self::Points { .. }
             | Self::SavedLaw { .. }
@@ -311,12 +332,11 @@ impl Error {
     pub fn help(&self) -> Option<&str> {
         match self {
             Self::Unavailable { help, .. } => Some(help),
-            Self::Mismatch { .. } => Some(
-                "give the images the network was trained on, resize them with --preprocess, or force their order with --layout",
-            ),
+            Self::Mismatch { next, .. } => Some(next),
             Self::NonFinite { .. } => {
                 Some("the training may have diverged, or --mean and --std are not those of the training")
             }
+            Self::NoSuchLaw { .. } => Some("name one of these; relstab calibrate list tells about each"),
             Self::Law { .. } => Some("measure with the law's settings, choose another with --law, or add --force-law"),
             Self::SavedLaw { .. } => Some("relstab calibrate remove NAME, then calibrate it again"),
             Self::Locked { .. } => Some("stop that daemon, or name another journal with --journal"),
@@ -368,7 +388,7 @@ impl Error {
             Self::Unavailable { .. } => ExitCode::Unavailable,
             Self::NonFinite { .. } => ExitCode::NonFinite,
             Self::NoValue { .. } => ExitCode::Undefined,
-            Self::Law { .. } | Self::Points { .. } | Self::SavedLaw { .. } => ExitCode::Law,
+            Self::NoSuchLaw { .. } | Self::Law { .. } | Self::Points { .. } | Self::SavedLaw { .. } => ExitCode::Law,
             Self::Journal { .. } | Self::Locked { .. } | Self::UnknownRun { .. } => ExitCode::Journal,
         }
     }

@@ -11,6 +11,7 @@ mod queue;
 mod series;
 mod standing;
 mod verdict;
+mod waiting;
 
 use std::cell::RefCell;
 use std::fs::{DirBuilder, File, Permissions, TryLockError};

@@ -50,6 +50,7 @@ pub mod scaling;
 pub mod plan;
 pub mod doctor;
 pub mod config;
+pub mod start;
 pub mod journal;
 pub mod state;
 pub mod watch;

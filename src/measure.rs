@@ -15,7 +15,7 @@ pub mod sweep;
 mod way;
 mod work;
 
-pub use preview::{Answer, Cost, Preview, Range, preview};
+pub use preview::{Answer, Cost, Preview, Range, preview, ranges};
 pub use record::{axes_text, conditions, predict, predict_anew, quantities};
 pub use settings::{ChosenLaw, Settings};
 
@@ -181,14 +181,29 @@ fn answers(network: &Network, probe: &ProbeSet, clean: Vec<f32>, tallies: &[Tall
     answers
 }
 
+/// Which images a network answers wrongly; `None` without labels, or where its outputs are no classes of theirs.
+///
+/// # Errors
+/// As [`logits`].
+pub fn wrong(network: &dyn Backend, probe: &ProbeSet, progress: Progress) -> Result<Option<Vec<bool>>> {
+    let passes = clean(network, probe, progress)?;
+    let answers = answers(network.network(), probe, passes.output.clean, &passes.tallies);
+    Ok(answers.labels.as_deref().and_then(|labels| answers.wrong(labels)))
+}
+
 /// A network's outputs on a probe set, `[image, output]`.
 ///
 /// # Errors
 /// `Mismatch` for images of another shape than the network was opened for, `Engine` or `NonFinite` where it fails.
 pub fn logits(network: &dyn Backend, probe: &ProbeSet, progress: Progress) -> Result<Vec<f32>> {
+    Ok(clean(network, probe, progress)?.output.clean)
+}
+
+/// The images as they are through the network.
+fn clean(network: &dyn Backend, probe: &ProbeSet, progress: Progress) -> Result<Passes> {
     fitting(network.network(), probe)?;
     let perturber = Perturber::new(probe.shape(), &Deformation::default(), 0)?;
-    Ok(passes::run(network, probe, &perturber, 0, progress)?.output.clean)
+    passes::run(network, probe, &perturber, 0, progress)
 }
 
 fn validate(network: &dyn Backend, probe: &ProbeSet, settings: &Settings) -> Result<()> {
@@ -219,9 +234,5 @@ fn fitting(network: &Network, probe: &ProbeSet) -> Result<()> {
     if probe.shape() == network.shape {
         return Ok(());
     }
-    Err(Error::Mismatch {
-        model: network.path.clone(),
-        expected: network.shape.to_string(),
-        found: probe.shape().to_string(),
-    })
+    Err(Error::mismatch(&network.path, network.shape.to_string(), probe.shape().to_string()))
 }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::event::{Answers, Finding, Measurement};
 use crate::measure::layers::{Layers, affordable, layers};
 use crate::measure::sweep::{Grid, Sweep, sweep};
-use crate::measure::{ChosenLaw, Preview, Progress, Settings, diagnose, logits, measure_with_answers, preview};
+use crate::measure::{ChosenLaw, Preview, Progress, Settings, diagnose, logits, measure_with_answers, preview, wrong};
 use crate::path::RawPath;
 use crate::perturb::{Generator, Perturber};
 use crate::preprocess::{Color, Geometry, Preprocess};
@@ -111,6 +111,16 @@ impl Setup {
     pub fn with_draws(&self, draws: u32) -> Self {
         let mut plan = self.plan.clone();
         plan.settings.draws = draws;
+        self.with(plan)
+    }
+
+    /// The same with another preprocessing.
+    #[must_use]
+    pub fn with_preprocess(&self, preprocess: Preprocess) -> Self {
+        self.with(Plan { preprocess, ..self.plan.clone() })
+    }
+
+    fn with(&self, plan: Plan) -> Self {
         let (source, sets) = (Arc::clone(&self.source), Arc::clone(&self.sets));
         Self { key: plan.key(source.id()), source, sets, owners: Arc::clone(&self.owners), plan }
     }
@@ -188,7 +198,16 @@ impl Setup {
             preprocess.color = Some(color);
             set = self.set(&preprocess.geometry(), progress)?.noted(note);
         }
-        model.fits(set.shape())?;
+        model.fits(set.shape()).map_err(|error| match error {
+            Error::Mismatch { model, expected, found, .. } if preprocess.sizes() => Error::Mismatch {
+                model,
+                expected,
+                found: format!("{found} once they are resized and cropped"),
+                next: "name the values alone with --mean and --std, or add the network's size, as in --preprocess \
+                       imagenet,resize=32x32,crop=32",
+            },
+            error => error,
+        })?;
         if let Some(pixels) = model.pixels().filter(|_| !preprocess.says_values()) {
             return Ok(set.in_steps(pixels.scale, pixels.least - pixels.zero));
         }
@@ -234,6 +253,12 @@ impl Setup {
     /// As [`Perturber::new`].
     pub fn perturber(&self, shape: Shape) -> Result<Perturber> {
         Perturber::new(shape, &self.plan.settings.deformation, self.plan.settings.seed)
+    }
+
+    /// Whether the probe images are encoded files rather than an array.
+    #[must_use]
+    pub fn is_encoded(&self) -> bool {
+        self.source.is_encoded()
     }
 
     /// Whether the probe images have labels.
@@ -333,6 +358,20 @@ impl Opened {
     /// As [`logits()`].
     pub fn logits(&self, progress: Progress) -> Result<(Vec<f32>, usize)> {
         Ok((logits(&*self.backend, &self.probe, progress)?, self.backend.network().outputs()))
+    }
+
+    /// As [`wrong()`], of images that may be preprocessed in another way.
+    ///
+    /// # Errors
+    /// As [`wrong()`].
+    pub fn wrong(&self, probe: &ProbeSet, progress: Progress) -> Result<Option<Vec<bool>>> {
+        wrong(&*self.backend, probe, progress)
+    }
+
+    /// How many outputs the network has.
+    #[must_use]
+    pub fn outputs(&self) -> usize {
+        self.backend.network().outputs()
     }
 
     /// The images, as the network sees them.

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use geometry::{Bitmap, Color, Extent, Geometry, Resample, Resize, Rounding};
-pub use presets::names;
+pub use presets::{USUAL, names};
 
 use crate::error::{Error, Result};
 
@@ -87,6 +87,12 @@ impl Preprocess {
     #[must_use]
     pub fn says_values(&self) -> bool {
         self.mean.is_some() || self.std.is_some() || self.rescale.is_some()
+    }
+
+    /// Whether it gives images another size.
+    #[must_use]
+    pub fn sizes(&self) -> bool {
+        self.resize.is_some() || self.crop.is_some()
     }
 
     /// What is done to pixels' places and colours, before their values.

@@ -15,6 +15,7 @@ mod pages;
 mod parquet;
 mod pickle;
 mod raw;
+mod save;
 mod shape;
 mod source;
 mod thrift;

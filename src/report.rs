@@ -131,7 +131,7 @@ pub fn line_header(measurement: &Measurement, law: Option<&str>) -> String {
         "epoch",
         "R_f",
         "predicted error",
-        "true",
+        "known",
         "D_f",
         "G_f",
     )

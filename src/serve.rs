@@ -71,6 +71,18 @@ impl Hub {
     }
 }
 
+/// Listens at the address that `flag` names.
+async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => Error::setting(
+            flag,
+            "a free port, such as 0 for any that is",
+            format!("{address}, where a program listens already"),
+        ),
+        _ => Error::io(address.to_string().as_ref(), "listen at")(error),
+    })
+}
+
 /// Sockets that clients can connect to.
 #[derive(Debug)]
 pub struct Listeners {
@@ -110,10 +122,7 @@ impl Listeners {
             Some((address, _)) if !address.ip().is_loopback() => {
                 return Err(Error::setting("--tcp", "an address on loopback, such as 127.0.0.1:7777", address));
             }
-            Some((address, token)) => {
-                let name = PathBuf::from(address.to_string());
-                Some((TcpListener::bind(address).await.map_err(Error::io(&name, "listen at"))?, Arc::new(token)))
-            }
+            Some((address, token)) => Some((listen(address, "--tcp").await?, Arc::new(token))),
             None => None,
         };
         Ok(Self { unix, tcp, file })

@@ -38,6 +38,15 @@ fn state_folder() -> Result<PathBuf> {
     path::user_folder("XDG_STATE_HOME", ".local/state", "--journal")
 }
 
+/// The journals in the user's state folder.
+///
+/// # Errors
+/// As [`journal_of`].
+pub fn journals() -> Result<Vec<PathBuf>> {
+    let folders = std::fs::read_dir(state_folder()?).into_iter().flatten().flatten();
+    Ok(folders.map(|entry| entry.path().join(JOURNAL)).filter(|path| path.exists()).collect())
+}
+
 /// A run and the journal that knows it.
 #[derive(Debug)]
 pub struct Known {
@@ -62,8 +71,7 @@ pub fn find(run: &Path, named: Option<&Path>) -> Result<Known> {
     let candidates = if let Some(path) = named {
         vec![path.to_owned()]
     } else {
-        let folders = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-        let mut all: Vec<_> = folders.map(|entry| entry.path().join(JOURNAL)).filter(|path| path.exists()).collect();
+        let mut all = journals()?;
         let written = |path: &PathBuf| std::fs::metadata(path).and_then(|file| file.modified()).ok();
         all.sort_by_cached_key(|path| std::cmp::Reverse((journal::holder(path).is_some(), written(path))));
         all
@@ -86,6 +94,11 @@ pub fn find(run: &Path, named: Option<&Path>) -> Result<Known> {
 /// The socket of the daemon that writes `journal` now, if one does.
 #[must_use]
 pub fn live_socket(journal: &Path) -> Option<PathBuf> {
-    let note: Value = serde_json::from_str(&journal::holder(journal)?).ok()?;
-    note["socket"].as_str().map(PathBuf::from)
+    holder_note(journal)?["socket"].as_str().map(PathBuf::from)
+}
+
+/// What the daemon that writes `journal` now says of itself: `pid`, `socket` and `http`.
+#[must_use]
+pub fn holder_note(journal: &Path) -> Option<Value> {
+    serde_json::from_str(&journal::holder(journal)?).ok()
 }

@@ -136,11 +136,21 @@ impl Graph {
         refusals::reaching(&self.proto, &outputs)
     }
 
+    /// Rows and columns of one image, where the input declares three axes of it and one is that of the channels.
+    pub fn extent(&self) -> Option<(usize, usize)> {
+        match self.dims.as_deref()? {
+            [_, Some(1 | 3), Some(height), Some(width)] | [_, Some(height), Some(width), Some(1 | 3)] => {
+                Some((*height, *width))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether images of `shape` fit in some way.
     pub fn fits(&self, shape: Shape) -> Result<()> {
         if input::ways(self.dims.as_deref(), shape).is_empty() {
             let expected = describe_dims(self.dims.as_deref()).trim().to_owned();
-            return Err(Error::Mismatch { model: self.path.clone(), expected, found: shape.to_string() });
+            return Err(Error::mismatch(&self.path, expected, shape.to_string()));
         }
         Ok(())
     }

@@ -149,7 +149,7 @@ pub(super) fn chosen(
     let fits = |way: &&Input| forced.is_none_or(|layout| way.layout == layout);
     let Some(likeliest) = ways.iter().find(fits) else {
         let expected = describe_dims(dims).trim().to_owned();
-        return Err(Error::Mismatch { model: path.to_owned(), expected, found: shape.to_string() });
+        return Err(Error::mismatch(path, expected, shape.to_string()));
     };
     let rank = |way: &&Input| implied.rank.is_none_or(|rank| dims.is_some() || way.axes.len() + 1 == rank);
     let layout = forced.or(implied.layout);

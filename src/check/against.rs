@@ -117,8 +117,10 @@ struct Outputs {
 impl Outputs {
     fn new(new: &Answers, base: &Answers, level: f64, max_rise: f64) -> Result<Self> {
         if new.source != base.source {
-            let expected = format!("a measurement of the probe images of hash {}", new.source);
-            return Err(Error::setting("--baseline", expected, format!("one of images of hash {}", base.source)));
+            let expected =
+                "a measurement of the same probe images: the same --probe, --images and --seed, or save it anew";
+            let found = |answers: &Answers| format!("{} images of hash {:.12}", answers.classes.len(), answers.source);
+            return Err(Error::setting("--baseline", expected, format!("{}, now {}", found(base), found(new))));
         }
         let mut found = Self { images: new.classes.len().min(base.classes.len()), ..Self::default() };
         if found.images == 0 {

@@ -103,7 +103,7 @@ fn fit(args: &Fit) -> Result<ExitCode> {
         known.extend(points);
         left_out += without;
     }
-    let forced = together(&known, prior.as_ref(), args.shared.force_law)?;
+    let forced = together(&known, prior.as_ref(), args.shared.predicting.force_law)?;
     let points: Vec<_> = known.iter().map(|known| known.point.clone()).collect();
     let calibration = calibrate(&points, prior.as_ref(), args.form)?;
     // There is one: no law is calibrated on none.
@@ -146,8 +146,9 @@ fn evidence(args: &Fit, source: &Path) -> Result<(Vec<Known>, usize)> {
     if !source.is_dir() {
         return of_table(source, &unsaid(args)?);
     }
-    let measured =
-        measured(&args.shared, source, args.journal.as_deref(), Filter::default(), |run| run.iter().collect())?;
+    let measured = measured(&args.shared.flags()?, source, args.journal.as_deref(), Filter::default(), |run| {
+        run.iter().collect()
+    })?;
     Ok(of_measurements(&measured, args.error))
 }
 

@@ -25,10 +25,6 @@ pub struct Args {
     /// The networks, ONNX files
     #[arg(value_name = "MODEL", required = true)]
     models: Vec<PathBuf>,
-    #[command(flatten)]
-    limits: Limits,
-    #[command(flatten)]
-    comparison: Comparison,
     /// Exit code 1 where a limit lies inside an interval and where anything is doubtful, too
     #[arg(long)]
     strict: bool,
@@ -44,6 +40,10 @@ pub struct Args {
     /// Write what --format json prints
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    limits: Limits,
+    #[command(flatten)]
+    comparison: Comparison,
     #[command(flatten)]
     shared: Shared,
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::flags::Shared;
+use super::flags::{NoLaw, One, Shared};
 use super::terminal::{Format, print, print_json, with_progress};
 use crate::doctor::{Diagnosis, inspect};
 use crate::error::{ExitCode, Result};
@@ -14,11 +14,11 @@ pub struct Args {
     #[arg(value_name = "MODEL")]
     model: Option<PathBuf>,
     #[command(flatten)]
-    shared: Shared,
+    shared: Shared<One, NoLaw>,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let mut found = Diagnosis::new(&args.shared.backend_options()?);
+    let mut found = Diagnosis::new(&args.shared.running.options()?);
     if let Some(model) = &args.model {
         let setup = args.shared.plan_for(model)?.load()?;
         found.network = Some(with_progress(|progress| inspect(&setup, model, progress))?);
@@ -28,7 +28,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Format::Json => print_json(&found)?,
     }
     // A library that was named and cannot be used is an error; one that is merely absent is not.
-    Ok(if args.shared.onnxruntime.is_some() && found.onnxruntime.is_none() {
+    Ok(if args.shared.running.onnxruntime.is_some() && found.onnxruntime.is_none() {
         ExitCode::Unavailable
     } else {
         ExitCode::Success

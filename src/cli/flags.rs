@@ -1,6 +1,7 @@
 //! The flags that every measuring command shares.
 #![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,9 +15,29 @@ use crate::estimate::Estimator;
 use crate::perturb::Interpolation;
 use crate::probe::{Layout, Shape};
 
-/// Flags shared by every command that measures, those of deformations among them; each overrides `relstab.toml`.
+/// Flags shared by every command that shows images to a network, those of deformations and of laws among them; each overrides
+/// `relstab.toml`.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Shared<D: Deforming = One> {
+pub struct Shared<D: Deforming = One, L: Predicting = Law> {
+    #[command(flatten)]
+    pub images: Shown,
+    #[command(flatten)]
+    pub preprocessing: Preprocessing,
+    #[command(flatten)]
+    pub perturbing: Perturbing<D>,
+    #[command(flatten)]
+    pub predicting: L,
+    #[command(flatten)]
+    pub running: Running,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = Format::Text, help_heading = "Results")]
+    pub format: Format,
+}
+
+/// The images that a network is shown.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Probe images")]
+pub struct Shown {
     /// Probe images: a folder of images (one sub-folder a class, or flat), .npy, .npz (arrays `images` and `labels`), IDX, CIFAR
     /// batches, Hugging Face Parquet, WebDataset tar; a folder of shards
     #[arg(long, value_name = "SRC")]
@@ -24,6 +45,37 @@ pub struct Shared<D: Deforming = One> {
     /// Images to draw from the probe set, by class where it has labels [default: 500]
     #[arg(long, value_name = "N")]
     pub images: Option<usize>,
+    /// Order of the probe set's axes, where it cannot be told from the sizes
+    #[arg(long, value_enum)]
+    pub layout: Option<Layout>,
+    /// Channels, height and width, where the probe set holds each image as one row
+    #[arg(long, value_name = "CxHxW")]
+    pub image_shape: Option<Shape>,
+    /// Images that cannot be decoded to pass over [default: 0]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub max_bad: usize,
+}
+
+/// What was done to them in training.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Preprocessing: use exactly your training's")]
+pub struct Preprocessing {
+    /// What the training did to its images: a preset (imagenet, cifar10, ...), a preprocessor_config.json of Hugging Face or
+    /// config.json of timm, or resize=256,crop=224,resample=bicubic,color=rgb,rescale=1
+    #[arg(long, value_name = "NAME|FILE")]
+    pub preprocess: Option<String>,
+    /// Mean to subtract, one value or one for each channel, for pixels in [0, 1]
+    #[arg(long, value_name = "M,...", value_delimiter = ',', allow_negative_numbers = true)]
+    pub mean: Option<Vec<f32>>,
+    /// Standard deviation to divide by, one value or one for each channel
+    #[arg(long, value_name = "S,...", value_delimiter = ',', allow_negative_numbers = true)]
+    pub std: Option<Vec<f32>>,
+}
+
+/// How they are deformed, and how the answers are read.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Deformations and statistics")]
+pub struct Perturbing<D: Deforming> {
     /// Deformations, and noises, of each image [default: 4]
     #[arg(long, value_name = "N")]
     pub draws: Option<u32>,
@@ -41,31 +93,12 @@ pub struct Shared<D: Deforming = One> {
     /// Seed of everything random [default: 0]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Order of the probe set's axes, where it cannot be told from the sizes
-    #[arg(long, value_enum)]
-    pub layout: Option<Layout>,
-    /// Channels, height and width, where the probe set holds each image as one row
-    #[arg(long, value_name = "CxHxW")]
-    pub image_shape: Option<Shape>,
-    /// Images that cannot be decoded to pass over [default: 0]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    pub max_bad: usize,
-    /// What the training did to its images: a preset (imagenet, cifar10, ...), a preprocessor_config.json of Hugging Face or
-    /// config.json of timm, or resize=256,crop=224,resample=bicubic,color=rgb,rescale=1
-    #[arg(long, value_name = "NAME|FILE")]
-    pub preprocess: Option<String>,
-    /// Mean to subtract, one value or one for each channel, for pixels in [0, 1]
-    #[arg(long, value_name = "M,...", value_delimiter = ',', allow_negative_numbers = true)]
-    pub mean: Option<Vec<f32>>,
-    /// Standard deviation to divide by, one value or one for each channel
-    #[arg(long, value_name = "S,...", value_delimiter = ',', allow_negative_numbers = true)]
-    pub std: Option<Vec<f32>>,
-    /// Law that predicts the test error: a preset (cifar10, fashionmnist-c3, ...) or one that calibrate saved
-    #[arg(long, value_name = "NAME")]
-    pub law: Option<String>,
-    /// Apply the law whatever the settings it was fitted at
-    #[arg(long)]
-    pub force_law: bool,
+}
+
+/// What runs the network.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Engine")]
+pub struct Running {
     /// Engine that runs the network
     #[arg(long, value_enum, default_value_t = Engine::Auto)]
     pub backend: Engine,
@@ -94,11 +127,42 @@ pub struct Shared<D: Deforming = One> {
     #[arg(long, value_enum)]
     pub input_layout: Option<Layout>,
     /// Cores to use [default: all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = one_or_more)]
     pub threads: Option<NonZeroUsize>,
-    /// How results are printed
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+}
+
+/// Flags of the law that predicts an error, for commands that predict one.
+pub trait Predicting: clap::Args {
+    /// The law's name, and whether it applies whatever the settings.
+    fn law(&self) -> (Option<String>, bool);
+}
+
+/// The flags of commands that predict.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Law")]
+pub struct Law {
+    /// Law that predicts the test error: a preset (relstab calibrate list names them) or one that calibrate saved
+    #[arg(long, value_name = "NAME")]
+    pub law: Option<String>,
+    /// Apply the law whatever the settings it was fitted at
+    #[arg(long)]
+    pub force_law: bool,
+}
+
+impl Predicting for Law {
+    fn law(&self) -> (Option<String>, bool) {
+        (self.law.clone(), self.force_law)
+    }
+}
+
+/// Of commands that predict nothing.
+#[derive(Debug, Clone, clap::Args)]
+pub struct NoLaw {}
+
+impl Predicting for NoLaw {
+    fn law(&self) -> (Option<String>, bool) {
+        (None, false)
+    }
 }
 
 /// Flags of how smoothly and how far images are deformed.
@@ -128,13 +192,33 @@ impl Deforming for One {
     }
 }
 
+/// A number of things of which there must be one.
+pub fn one_or_more(text: &str) -> std::result::Result<NonZeroUsize, String> {
+    text.trim().parse().map_err(|_| "expected a whole number, 1 or more".to_owned())
+}
+
+/// An address to listen at; a port alone, and `localhost`, are on loopback.
+pub fn address(text: &str) -> std::result::Result<SocketAddr, String> {
+    let port = text.strip_prefix("localhost:").unwrap_or(text);
+    let on_loopback = port.parse().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let address = on_loopback.or_else(|_| text.parse());
+    address.map_err(|_| "expected an address and a port, such as 127.0.0.1:7878, or a port alone".to_owned())
+}
+
 /// For ever, as far as times of this program go.
 const CENTURY: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// A time as people write it.
 pub fn duration(text: &str) -> std::result::Result<Duration, String> {
-    let duration: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
-    let duration = Duration::try_from(duration).map_err(|_| "expected a time such as 500ms, 2s or 1m")?;
+    let bare = text.trim().parse::<f64>().is_ok_and(|number| number > 0.0);
+    let expected = if bare {
+        let number = text.trim();
+        format!("expected a time with its unit: {number}s, {number}m or {number}h")
+    } else {
+        "expected a time such as 500ms, 2s or 1m".to_owned()
+    };
+    let duration = text.parse::<jiff::SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok());
+    let duration = duration.ok_or(expected)?;
     // Longer ones could not be added to the present.
     Ok(duration.min(CENTURY))
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::flags::Shared;
+use super::flags::{NoLaw, One, Shared};
 use super::terminal::with_progress;
 use crate::error::{Error, ExitCode, Result};
 use crate::gallery::Gallery;
@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long, value_name = "PIXELS,...", value_delimiter = ',', allow_negative_numbers = true)]
     deltas: Option<Vec<f64>>,
     #[command(flatten)]
-    shared: Shared,
+    shared: Shared<One, NoLaw>,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::flags::Shared;
+use super::flags::{NoLaw, One, Shared};
 use super::terminal::{Format, print, print_json, with_progress};
 use crate::error::{ExitCode, Result};
 use crate::report::array::Array;
@@ -16,7 +16,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
     #[command(flatten)]
-    shared: Shared,
+    shared: Shared<One, NoLaw>,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {

@@ -29,7 +29,8 @@ pub fn run(
             // What else is wrong comes first.
             flags.run_plan(folder, folder)?;
             let found = format!("none in {}", folder.display());
-            return Err(Error::setting("DIR", "a directory with .onnx files", found));
+            let expected = format!("a directory with files that match {}", search.pattern());
+            return Err(Error::setting("DIR", expected, found));
         }
         for run in found.chunk_by(|a, b| a.run == b.run) {
             let mut stream = Stream::new(flags, format, &run[0].run, folder)?;

@@ -49,6 +49,11 @@ impl Log {
         Ok(log)
     }
 
+    /// Whether its lines are for programs.
+    pub fn is_json(&self) -> bool {
+        self.is_json
+    }
+
     /// Waits until all is written, but no longer than `most`.
     pub fn finish(&self, most: Duration) {
         let end = Instant::now() + most;

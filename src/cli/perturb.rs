@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::flags::Shared;
+use super::flags::{NoLaw, One, Shared};
 use super::terminal::{Format, print, print_json, with_progress};
 use crate::error::{Error, ExitCode, Result};
 use crate::path;
@@ -19,7 +19,7 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER")]
     to: PathBuf,
     #[command(flatten)]
-    shared: Shared,
+    shared: Shared<One, NoLaw>,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::flags::{Deforming, Shared};
+use super::flags::{Deforming, Perturbing, Predicting, Preprocessing, Running, Shared, Shown};
 use crate::backend;
 use crate::checkpoint::folders::run_of;
 use crate::config::{Config, Flags, Perturbation};
@@ -14,24 +14,19 @@ use crate::plan::Plan;
 /// Flags of numbers that may be written `nan` or `inf`.
 const FINITE: [&str; 5] = ["--mean", "--std", "--delta", "--temperature", "--precision"];
 
-impl<D: Deforming> Shared<D> {
+impl<D: Deforming, L: Predicting> Shared<D, L> {
     /// What the flags say.
     ///
     /// # Errors
     /// `Setting` for numbers that are not finite, and for what no engine can do.
     pub fn flags(&self) -> Result<Flags> {
-        let mut perturbation = Perturbation {
-            images: self.images,
-            draws: self.draws,
-            interpolation: self.interpolation,
-            estimator: self.estimator,
-            precision: self.precision,
-            seed: self.seed,
-            ..Perturbation::default()
-        };
-        self.deforming.say(&mut perturbation);
-        let lists = [&self.mean, &self.std]
-            .map(|list| list.iter().flatten().map(|value| f64::from(*value)).collect::<Vec<_>>());
+        let Perturbing { draws, ref deforming, interpolation, estimator, precision, seed } = self.perturbing;
+        let images = self.images.images;
+        let mut perturbation =
+            Perturbation { images, draws, interpolation, estimator, precision, seed, ..Perturbation::default() };
+        deforming.say(&mut perturbation);
+        let Preprocessing { preprocess, mean, std } = &self.preprocessing;
+        let lists = [mean, std].map(|list| list.iter().flatten().map(|value| f64::from(*value)).collect::<Vec<_>>());
         let sizes = [perturbation.delta, perturbation.temperature, perturbation.precision]
             .map(|size| size.into_iter().collect::<Vec<_>>());
         for (flag, values) in FINITE.into_iter().zip(lists.into_iter().chain(sizes)) {
@@ -39,19 +34,21 @@ impl<D: Deforming> Shared<D> {
                 return Err(Error::setting(flag, "finite numbers", found));
             }
         }
+        let Shown { probe, layout, image_shape, max_bad, .. } = &self.images;
+        let (law, force_law) = self.predicting.law();
         Ok(Flags {
             config: None,
-            probe: self.probe.clone().map(RawPath),
-            layout: self.layout,
-            image_shape: self.image_shape.map(|shape| [shape.channels, shape.height, shape.width]),
-            max_bad: self.max_bad,
-            preprocess: self.preprocess.clone(),
-            mean: self.mean.clone(),
-            std: self.std.clone(),
+            probe: probe.clone().map(RawPath),
+            layout: *layout,
+            image_shape: image_shape.map(|shape| [shape.channels, shape.height, shape.width]),
+            max_bad: *max_bad,
+            preprocess: preprocess.clone(),
+            mean: mean.clone(),
+            std: std.clone(),
             perturbation,
-            law: self.law.clone(),
-            force_law: self.force_law,
-            backend: self.backend_options()?,
+            law,
+            force_law,
+            backend: self.running.options()?,
             stop: Vec::new(),
         })
     }
@@ -71,9 +68,11 @@ impl<D: Deforming> Shared<D> {
     pub fn settings(&self) -> Result<Settings> {
         self.flags()?.settings(&Config::default())
     }
+}
 
+impl Running {
     /// What runs the networks.
-    pub fn backend_options(&self) -> Result<backend::Options> {
+    pub fn options(&self) -> Result<backend::Options> {
         let absolute = |library: &PathBuf| std::path::absolute(library).unwrap_or_else(|_| library.clone());
         backend::Options {
             engine: self.backend,

@@ -1,14 +1,14 @@
 //! The commands that ask about one run: socket, history, best, wait, forget, retry.
 #![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
-use std::io::{BufRead as _, BufReader, ErrorKind, IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::symlink;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::asking::ask;
 use super::terminal::{Format, complain, print, print_json};
 use crate::error::{Error, ExitCode, Result};
 use crate::journal::{Entry, Filter, Journal, Lock, State};
@@ -107,7 +107,9 @@ fn table(entries: &[Entry]) -> String {
     }
     for entry in entries.iter().filter(|entry| entry.state != State::Measured) {
         let reason = entry.reason.as_deref().unwrap_or("waits for its turn");
-        text += &format!("{}: {}\n", entry.state, visible(&format!("{}: {reason}", entry.path)));
+        // Most reasons name the file.
+        let line = if reason.contains(&entry.path) { reason.to_owned() } else { format!("{}: {reason}", entry.path) };
+        text += &format!("{}: {}\n", entry.state, visible(&line));
     }
     text
 }
@@ -151,15 +153,13 @@ fn replace_link(target: &Path, link: &Path) -> Result<()> {
     std::fs::rename(&temporary, link).map_err(Error::io(link, "link"))
 }
 
-/// How long a daemon may take to answer.
-const ANSWER: Duration = Duration::from_secs(10);
 /// How often the journal is looked at.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 pub fn wait(args: &Wait) -> Result<ExitCode> {
     let end = args.timeout.map(|timeout| Instant::now() + timeout);
     // The daemon may not have seen the run yet.
-    let mut known = None;
+    let (mut known, mut is_told) = (None, false);
     loop {
         if known.is_none() {
             known = match args.run.find() {
@@ -178,12 +178,38 @@ pub fn wait(args: &Wait) -> Result<ExitCode> {
                 return Ok(ExitCode::Success);
             }
         }
+        if !is_told {
+            is_told = true;
+            complain("note", &awaited(args, known.as_ref())?);
+        }
         if end.is_some_and(|end| end <= Instant::now()) {
             complain("error", &format!("run {}: nothing came in time", args.run.run.display()));
             return Ok(ExitCode::TimedOut);
         }
         std::thread::sleep(INTERVAL);
     }
+}
+
+/// What is waited for, and what is known of it.
+fn awaited(args: &Wait, known: Option<&Known>) -> Result<String> {
+    let run = args.run.run.display();
+    let Some(Known { journal, id, .. }) = known else {
+        return Ok(format!("no journal knows {run} yet: waiting for relstab watch {run}"));
+    };
+    let what = if let Some(step) = args.step {
+        let filter = Filter { step: Some(step), ..Filter::default() };
+        let is_seen = !journal.history(*id, filter)?.is_empty();
+        format!("step {step}, which {}", if is_seen { "waits for its turn" } else { "was not seen yet" })
+    } else {
+        let waiting = journal.counts(*id)?.get(&State::Pending).copied().unwrap_or(0);
+        if waiting > 0 { format!("{waiting} checkpoints") } else { "a first checkpoint".to_owned() }
+    };
+    let nobody = if live_socket(journal.path()).is_some() {
+        String::new()
+    } else {
+        format!("; no daemon is running: start relstab watch {run}")
+    };
+    Ok(format!("waiting for {what}, in {run}{nobody}"))
 }
 
 fn is_done(journal: &Journal, id: i64, step: Option<u64>) -> Result<bool> {
@@ -196,46 +222,54 @@ fn is_done(journal: &Journal, id: i64, step: Option<u64>) -> Result<bool> {
     Ok(has(State::Measured) && !has(State::Pending))
 }
 
-pub fn forget(args: &Run) -> Result<ExitCode> {
-    let known = args.find()?;
-    change(&known, "forget", |journal| journal.forget(&known.run).map(|_| ()))
+#[derive(Debug, clap::Args)]
+pub struct Forget {
+    #[command(flatten)]
+    run: Run,
+    /// Do not ask; without a terminal nothing is asked anyway
+    #[arg(long)]
+    yes: bool,
+}
+
+pub fn forget(args: &Forget) -> Result<ExitCode> {
+    let known = args.run.find()?;
+    let counts = known.journal.counts(known.id)?;
+    let measured = counts.get(&State::Measured).copied().unwrap_or(0);
+    let what = format!("{} checkpoints of {}, {measured} of them measured", counts.values().sum::<u64>(), known.run);
+    if !args.yes && std::io::stdin().is_terminal() {
+        let _ = write!(std::io::stderr(), "forget {}? [y/N] ", visible(&what));
+        let mut answer = String::new();
+        let _ = std::io::stdin().read_line(&mut answer);
+        if !answer.trim().eq_ignore_ascii_case("y") {
+            complain("note", "nothing was forgotten");
+            return Ok(ExitCode::Success);
+        }
+    }
+    change(&known, "forget", |journal| journal.forget(&known.run).map(|_| 0))?;
+    let next = "The files are untouched; a daemon that watches them measures them again.";
+    print(&format!("forgot {}. {next}\n", visible(&what)))?;
+    Ok(ExitCode::Success)
 }
 
 pub fn retry(args: &Run) -> Result<ExitCode> {
     let known = args.find()?;
-    change(&known, "retry", |journal| journal.retry(known.id).map(|_| ()))
-}
-
-/// Has the daemon that writes the journal do it; does it here if there is none.
-fn change(known: &Known, request: &str, here: impl FnOnce(&mut Journal) -> Result<()>) -> Result<ExitCode> {
-    let path = known.journal.path();
-    if let Some(socket) = live_socket(path) {
-        ask(&socket, &json!({"type": request, "run": known.run}))?;
+    let count = change(&known, "retry", |journal| journal.retry(known.id))?;
+    let next = if live_socket(known.journal.path()).is_some() {
+        String::new()
     } else {
-        let _lock = Lock::take(path, "")?;
-        here(&mut Journal::open(path)?)?;
-    }
+        format!(" once relstab watch {} runs", visible(&args.run.display().to_string()))
+    };
+    print(&format!("{count} failed checkpoints of {} are measured again{next}\n", visible(&known.run)))?;
     Ok(ExitCode::Success)
 }
 
-fn ask(socket: &Path, request: &Value) -> Result<()> {
-    let fail = |source| Error::Io { path: socket.to_owned(), action: "ask", source };
-    let mut stream = UnixStream::connect(socket).map_err(fail)?;
-    stream.set_read_timeout(Some(ANSWER)).map_err(fail)?;
-    writeln!(stream, "{request}").map_err(fail)?;
-    let mut reply = String::new();
-    let mut lines = BufReader::new(stream);
-    // The first line is the daemon's hello.
-    for _ in 0..2 {
-        reply.clear();
-        lines.read_line(&mut reply).map_err(|error| match error.kind() {
-            ErrorKind::WouldBlock => fail(std::io::Error::other(format!("no answer within {ANSWER:?}"))),
-            _ => fail(error),
-        })?;
+/// Has the daemon that writes the journal do it; does it here if there is none. Gives how many checkpoints it concerned.
+fn change(known: &Known, request: &str, here: impl FnOnce(&mut Journal) -> Result<usize>) -> Result<u64> {
+    let path = known.journal.path();
+    if let Some(socket) = live_socket(path) {
+        let reply = ask(&socket, &json!({"type": request, "run": known.run}))?;
+        return Ok(reply["checkpoints"].as_u64().unwrap_or(0));
     }
-    let reply: Value = serde_json::from_str(&reply).map_err(|error| fail(error.into()))?;
-    match reply["type"].as_str() {
-        Some("error") => Err(fail(std::io::Error::other(reply["reason"].as_str().unwrap_or_default().to_owned()))),
-        _ => Ok(()),
-    }
+    let _lock = Lock::take(path, "")?;
+    Ok(here(&mut Journal::open(path)?)? as u64)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::flags::Shared;
+use super::flags::{NoLaw, One, Shared};
 use super::sources::measured;
 use super::terminal::{Format, print, print_json};
 use crate::backend::read_metadata;
@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     journal: Option<PathBuf>,
     #[command(flatten)]
-    shared: Shared,
+    shared: Shared<One, NoLaw>,
 }
 
 fn key_and_value(text: &str) -> std::result::Result<(String, String), String> {
@@ -72,7 +72,7 @@ fn evidence(args: &Args, choice: &Choice) -> Result<Evidence> {
     for source in &args.sources {
         if source.is_dir() {
             let filter = Filter { with_replicates: true, ..Filter::default() };
-            networks.extend(measured(&args.shared, source, args.journal.as_deref(), filter, last)?);
+            networks.extend(measured(&args.shared.flags()?, source, args.journal.as_deref(), filter, last)?);
         } else if let Some(record) = saved(source)? {
             networks.push((path::text(source), record));
         } else {

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::flags::Shared;
 use super::terminal::{complain, measure_file};
+use crate::config::Flags;
 use crate::error::{Error, Reach, Result};
 use crate::event::Measurement;
 use crate::journal::{Entry, Filter};
@@ -14,7 +14,7 @@ use crate::watch::scan::{Found, Search, checkpoints};
 /// Each network of the directory `source` with its run; where no journal knows it, those are measured that `choose` takes
 /// from the checkpoints of a run, in training order.
 pub fn measured(
-    shared: &Shared,
+    flags: &Flags,
     source: &Path,
     journal: Option<&Path>,
     filter: Filter,
@@ -25,18 +25,18 @@ pub fn measured(
             let entries = known.journal.history(known.id, filter)?;
             Ok(entries.iter().filter_map(Entry::record).map(|record| (known.run.clone(), record)).collect())
         }
-        Err(Error::UnknownRun { .. }) if journal.is_none() => measure_all(shared, source, choose),
+        Err(Error::UnknownRun { .. }) if journal.is_none() => measure_all(flags, source, choose),
         Err(error) => Err(error),
     }
 }
 
 /// A network that cannot be measured costs only itself.
 fn measure_all(
-    shared: &Shared,
+    flags: &Flags,
     folder: &Path,
     choose: impl Fn(&[Found]) -> Vec<&Found>,
 ) -> Result<Vec<(String, Measurement)>> {
-    let (mut measured, flags) = (Vec::new(), shared.flags()?);
+    let mut measured = Vec::new();
     let found = checkpoints(&Search::new(true, "*.{onnx,onnx.gz}")?, folder, &mut |text| complain("note", text))?;
     for run in found.chunk_by(|a, b| a.run == b.run) {
         let setup = flags.run_plan(&run[0].run, folder)?.plan.load()?;

@@ -60,7 +60,7 @@ impl Deforming for Many {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let grid = args.shared.deforming.grid()?;
+    let grid = args.shared.perturbing.deforming.grid()?;
     let figure = Format::asked_for(args.figure.as_deref(), "--figure")?;
     let setup = args.shared.plan_for(&args.model)?.load()?;
     let model = setup.read(&args.model)?;

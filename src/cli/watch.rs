@@ -1,9 +1,10 @@
 //! `relstab watch`: the daemon, from flags to its end.
-#![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
+
+mod events;
+mod hello;
+mod service;
 
 use std::fs::Permissions;
-use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,37 +12,35 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use bytesize::ByteSize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::flags::Shared;
 use super::once;
-use super::outlet::{Log, Printer};
+use super::outlet::Log;
 use super::terminal::{Format, complain};
 use crate::config::Flags;
 use crate::error::{Error, ExitCode, Result};
-use crate::event::{Event, Kind};
 use crate::file_system;
-use crate::journal::{Journal, Line, Lock, Policy};
+use crate::journal::{Journal, Lock};
 use crate::path::RawPath;
 use crate::plan::Setup;
-use crate::report;
 use crate::report::figure;
 use crate::report::gallery::of_network;
-use crate::serve::{Board, Curator, Feed, Http, Hub, Listeners, Token};
+use crate::serve::{Board, Curator, Http, Hub, Listeners, Token};
 use crate::state;
-use crate::stop::Rule;
-use crate::text::visible;
 use crate::watch::caller::Caller;
 use crate::watch::daemon::{self, Channels, Message, Options, Seams};
 use crate::watch::planner::{self, Planner};
 use crate::watch::pool::Limits;
-use crate::watch::protocol::{Picture, Reply, Request};
+use crate::watch::protocol::{Picture, Planned, Reply, Request};
 use crate::watch::scan::Search;
 use crate::watch::source::directory;
 use crate::watch::starter::{ByCommand, Local, Starter};
+use events::print_events;
+use hello::Hello;
+use service::Service;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
@@ -49,7 +48,7 @@ pub struct Args {
     #[arg(value_name = "DIR", required = true)]
     folders: Vec<PathBuf>,
     /// Measure what is there, print and exit; keeps no journal and opens no socket
-    #[arg(long)]
+    #[arg(long, conflicts_with = "Service")]
     once: bool,
     /// Read the settings of each directory, and its probe images if they are named, say what is wrong and end
     #[arg(long, conflicts_with = "once")]
@@ -67,78 +66,9 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
-    daemon: Daemon,
+    daemon: Service,
     #[command(flatten)]
     shared: Shared,
-}
-
-/// What the daemon does besides measuring.
-#[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Daemon")]
-struct Daemon {
-    /// A closed file must have been left alone for this long; one that is renamed into place need not
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = super::flags::duration)]
-    settle: Duration,
-    /// A file that is not a whole network for this long has failed
-    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = super::flags::duration)]
-    give_up: Duration,
-    /// Which checkpoints are measured: all, latest (older ones are skipped), every:N
-    #[arg(long, value_name = "POLICY", default_value = "all")]
-    policy: Policy,
-    /// Worker processes that measure side by side
-    #[arg(long, value_name = "N", default_value = "1")]
-    workers: NonZeroUsize,
-    /// A worker without work ends after this long; with 0s it gives back the GPU, or memory, after each checkpoint
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = super::flags::duration)]
-    worker_idle: Duration,
-    /// One measurement may take this long, rests included
-    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = super::flags::duration)]
-    timeout: Duration,
-    /// A worker may grow to this size, such as 4GiB
-    #[arg(long, value_name = "SIZE")]
-    memory_limit: Option<ByteSize>,
-    /// A checkpoint fails when workers died of it this often
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    attempts: u32,
-    /// Niceness added to the workers'
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..=19))]
-    nice: i32,
-    /// Share of the time that a worker may compute: it rests between batches
-    #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
-    duty: f64,
-    /// Start workers by this shell command, which speaks over its standard input and output: "ssh host relstab worker" (docs/watch.md)
-    #[arg(long, value_name = "CMD", conflicts_with_all = ["nice", "duty", "memory_limit"])]
-    worker_command: Option<String>,
-    /// The journal's file [default: a folder under $XDG_STATE_HOME/relstab]
-    #[arg(long, value_name = "PATH")]
-    journal: Option<PathBuf>,
-    /// The Unix socket [default: under $XDG_RUNTIME_DIR, else beside the journal]
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
-    /// Listen on a loopback address as well, such as 127.0.0.1:7777, for clients that show the token of --tcp-token
-    #[arg(long, value_name = "ADDR", requires = "tcp_token")]
-    tcp: Option<SocketAddr>,
-    /// File whose first line clients of --tcp must show before anything else
-    #[arg(long, value_name = "FILE", requires = "tcp")]
-    tcp_token: Option<PathBuf>,
-    /// Serve HTTP at an address on loopback, such as 127.0.0.1:7878 (docs/http.md)
-    #[arg(long, value_name = "ADDR")]
-    http: Option<SocketAddr>,
-    /// File whose first line HTTP clients must show; with it --http may be any address
-    #[arg(long, value_name = "FILE", requires = "http")]
-    http_token: Option<PathBuf>,
-    /// Early-stopping rule in place of relstab.toml's, such as monitor=r_f,patience=5,min_delta=0.01
-    #[arg(long, value_name = "RULE")]
-    stop: Vec<Rule>,
-    /// Shell command for a run that should stop; RELSTAB_RUN, RELSTAB_BEST and RELSTAB_REASON tell about it
-    #[arg(long, value_name = "CMD")]
-    on_stop: Option<String>,
-    /// End when standard input does, as for a program that starts the daemon and may die
-    #[arg(long)]
-    until_eof: bool,
-    /// How the log on standard error is written; RELSTAB_LOG sets how much (warn, info, debug)
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    log_format: Format,
 }
 
 /// How long the last lines of the log, and of what is printed, may take.
@@ -186,15 +116,11 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     let roots = args.folders.iter().map(canonical).collect::<Result<Vec<_>>>()?;
     let starter = Local { nice: flags.nice, duty: flags.duty };
     let mut planner = Planner::new(Box::new(starter), said.clone(), roots.clone());
-    if !args.recursive {
-        // What is wrong from the beginning is said at once.
-        for root in &roots {
-            if let Err(unplanned) = planner.plan(root) {
-                complain("error", &unplanned.reason);
-                return Ok(unplanned.code);
-            }
-        }
-    }
+    let plans = if args.recursive { Ok(Vec::new()) } else { planned(&mut planner, &roots) };
+    let plans = match plans {
+        Ok(plans) => plans,
+        Err(code) => return Ok(code),
+    };
     let limits = Limits {
         workers: flags.workers.get(),
         idle: flags.worker_idle,
@@ -211,7 +137,8 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
         );
     }
     let socket = flags.socket.clone().unwrap_or_else(|| state::socket_of(&journal_path));
-    let note = json!({"pid": std::process::id(), "socket": socket.to_string_lossy()}).to_string();
+    let page = flags.http.map(|address| address.to_string());
+    let note = json!({"pid": std::process::id(), "socket": socket.to_string_lossy(), "http": page}).to_string();
     let _lock = Lock::take(&journal_path, &note)?;
     if let Some(folder) = journal_path.parent().filter(|_| flags.journal.is_none()) {
         // An earlier version left it to the umask.
@@ -243,6 +170,8 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     }
     let addresses = (listeners.tcp_address(), http.as_ref().and_then(Http::address));
     info!(socket = %socket.display(), tcp = ?addresses.0, http = ?addresses.1, journal = %journal_path.display(), "ready");
+    let (backend, page, journal_file) = (&said.backend, addresses.1, &journal_path);
+    Hello { roots: &roots, plans: &plans, pattern: &args.pattern, backend, page, journal: journal_file }.say(&log);
     let server = runtime.spawn(listeners.serve(Arc::clone(&hub)));
     let pages = http.map(|http| runtime.spawn(http.serve(Arc::clone(&hub))));
     let board = board.map(|board| runtime.spawn(board.follow(Arc::clone(&hub), ends.clone())));
@@ -279,11 +208,22 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
 }
 
 /// What starts the workers that measure.
-fn starter_of(flags: &Daemon, local: Local) -> Box<dyn Starter> {
+fn starter_of(flags: &Service, local: Local) -> Box<dyn Starter> {
     match flags.worker_command.clone() {
         Some(command) => Box::new(ByCommand { command }),
         None => Box::new(local),
     }
+}
+
+/// The plans of the watched directories; what is wrong from the beginning is said at once.
+fn planned(planner: &mut Planner, roots: &[PathBuf]) -> std::result::Result<Vec<Box<Planned>>, ExitCode> {
+    let plan = |root: &PathBuf| {
+        planner.plan(root).map_err(|unplanned| {
+            complain("error", &unplanned.reason);
+            unplanned.code
+        })
+    };
+    roots.iter().map(plan).collect()
 }
 
 fn flags(args: &Args) -> Result<Flags> {
@@ -345,47 +285,6 @@ fn end_with_input(channels: &Channels) {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         let _ = messages.send(Message::End);
     });
-}
-
-/// Prints what happens until the daemon ends or nobody reads.
-async fn print_events(hub: Arc<Hub>, format: Format, ends: CancellationToken) {
-    let Ok(printer) = Printer::start() else { return };
-    tokio::select! {
-        () = follow(hub, format, &printer) => {}
-        () = ends.cancelled() => {}
-    }
-    printer.finish(LAST_WORDS).await;
-}
-
-async fn follow(hub: Arc<Hub>, format: Format, printer: &Printer) {
-    let Ok(mut feed) = Feed::new(hub, Vec::new(), None).await else { return };
-    let mut run = String::new();
-    while let Ok(Some(lines)) = feed.next().await {
-        if let Some(text) = printed(&lines, format, &mut run)
-            && !printer.print(text).await
-        {
-            return;
-        }
-    }
-}
-
-fn printed(lines: &[Line], format: Format, run: &mut String) -> Option<String> {
-    if format == Format::Json {
-        return Some(lines.iter().map(|line| format!("{}\n", line.text)).collect());
-    }
-    let mut text = String::new();
-    for line in lines {
-        let Ok(Event { kind: Kind::Measured { measurement }, .. }) = serde_json::from_str::<Event>(&line.text) else {
-            continue;
-        };
-        if *run != *line.run {
-            line.run.as_ref().clone_into(run);
-            let law = measurement.prediction.as_ref().map(|prediction| prediction.law.name.clone());
-            text += &format!("{}\n{}", visible(run), report::line_header(&measurement, law.as_deref()));
-        }
-        text += &report::line(&measurement);
-    }
-    (!text.is_empty()).then_some(text)
 }
 
 fn write_log(format: Format, log: &Log) {

@@ -173,13 +173,20 @@ impl Flags {
     fn chosen_law(&self, config: &Config) -> Result<Option<ChosenLaw>> {
         let (law, explicit) = match (&self.law, &config.law) {
             (Some(name), Some(LawChoice::Own(law))) if law.name == *name => ((**law).clone(), true),
-            (Some(name), _) => (Law::named(name)?, true),
-            (None, Some(LawChoice::Named(name))) => (Law::named(name)?, false),
+            (Some(name), _) => (law_named(name)?, true),
+            (None, Some(LawChoice::Named(name))) => (law_named(name)?, false),
             (None, Some(LawChoice::Own(law))) => ((**law).clone(), false),
             (None, None) => return Ok(None),
         };
         Ok(Some(ChosenLaw { law: law.validated()?, explicit, force: self.force_law }))
     }
+}
+
+fn law_named(name: &str) -> Result<Law> {
+    Law::named(name).map_err(|error| match error {
+        Error::Law { name, reason } => Error::NoSuchLaw { name, there: reason },
+        error => error,
+    })
 }
 
 fn deformation(given: &Perturbation, file: &Perturbation, default: Deformation) -> Result<Deformation> {

@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension as _, Row, ToSql, params, params_from_iter};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::waiting::why;
 use super::{Journal, Line, id_of, line_text};
 use crate::error::Result;
 use crate::event::{CheckpointName, Code, Finding, Measurement, Severity};
@@ -43,7 +44,7 @@ pub struct Entry {
     pub epoch: Option<f64>,
     /// The error that the training loop knows, as last told.
     pub val_error: Option<f64>,
-    /// Why it was skipped or failed.
+    /// Why it was skipped, failed or waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The seq of the outcome's event.
@@ -239,14 +240,23 @@ impl Journal {
         let state = filter.state.map_or(String::new(), |state| format!(" AND state = {}", state as i64));
         let part = filter.part.map_or(String::new(), |(offset, limit)| format!(" LIMIT {limit} OFFSET {offset}"));
         let sql = format!(
-            "SELECT c.path, state, step, epoch, val_error, reason, outcome, body, prediction, log_r_f
+            "SELECT c.path, state, step, epoch, val_error, reason, outcome, body, prediction, log_r_f, due,
+             unfinished_since IS NOT NULL, written
              FROM checkpoints AS c LEFT JOIN events ON events.seq = c.outcome
              LEFT JOIN replicates ON replicates.run = c.run AND replicates.checkpoint = c.id
              WHERE c.run = ?1{step}{state} AND {COUNTED} ORDER BY step, epoch, written, c.id{part}"
         );
         self.reading(|db| {
             let mut query = db.prepare(&sql)?;
-            let rows = query.query_map([run], |row| entry(row, filter.with_replicates))?;
+            let mut ahead = 0;
+            let rows = query.query_map([run], |row| {
+                let mut entry = entry(row, filter.with_replicates)?;
+                if entry.state == State::Pending {
+                    entry.reason = Some(why(row.get(10)?, row.get(11)?, row.get(12)?, ahead));
+                    ahead += 1;
+                }
+                Ok(entry)
+            })?;
             rows.collect()
         })
     }

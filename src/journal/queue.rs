@@ -6,6 +6,7 @@ use std::str::FromStr;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::history::{State, column};
+use super::waiting::{BLOCKED, TAKEN};
 use super::{Journal, Line, Writer};
 use crate::error::{Error, Result};
 use crate::event::{Kind, Skip};
@@ -15,10 +16,6 @@ const PENDING: i64 = State::Pending as i64;
 const MEASURED: i64 = State::Measured as i64;
 const SKIPPED: i64 = State::Skipped as i64;
 const FAILED: i64 = State::Failed as i64;
-/// Handed to a worker: no longer due.
-const TAKEN: i64 = i64::MAX;
-/// Waits until the run can be measured at all.
-const BLOCKED: i64 = i64::MAX - 1;
 
 /// Which checkpoints of a run are measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::event::{Answers, Code, Finding};
 use crate::findings::{Channel, Facts, Images, Seen};
 use crate::perturb::Perturber;
+use crate::preprocess::USUAL;
 use crate::probe::ProbeSet;
 
 /// Images that are looked at.
@@ -163,14 +164,6 @@ impl Trial {
     }
 }
 
-const PRESETS: [(&str, &[f32], &[f32]); 5] = [
-    ("of ImageNet", &[0.485, 0.456, 0.406], &[0.229, 0.224, 0.225]),
-    ("of CIFAR-10", &[0.4914, 0.4822, 0.4465], &[0.247, 0.2435, 0.2616]),
-    ("of MNIST", &[0.1307], &[0.3081]),
-    ("of Fashion-MNIST", &[0.286], &[0.353]),
-    ("to [-1, 1]", &[0.5], &[0.5]),
-];
-
 fn trials(images: &Images, channels: usize) -> Vec<Trial> {
     let is_normalised = !images.mean.is_empty();
     let (mean, std) = if is_normalised {
@@ -210,7 +203,7 @@ fn trials(images: &Images, channels: usize) -> Vec<Trial> {
     }
     // To what the images are in [0, 1].
     let unit = if largest > 20.0 { 255.0 } else { 1.0 };
-    for (name, m, s) in PRESETS {
+    for (name, m, s) in USUAL {
         if let (Some(m), Some(s)) = (spread(m), spread(s)) {
             let scaled = |values: &[f32]| values.iter().map(|value| value * unit).collect::<Vec<_>>();
             let numbers = |values: &[f32]| values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");

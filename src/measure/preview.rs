@@ -161,7 +161,9 @@ impl Cost {
     }
 }
 
-fn ranges(probe: &ProbeSet) -> Vec<Range> {
+/// The least, the average and the largest value of each channel.
+#[must_use]
+pub fn ranges(probe: &ProbeSet) -> Vec<Range> {
     let shape = probe.shape();
     let mut ranges = vec![Range { min: f32::INFINITY, mean: 0.0, max: f32::NEG_INFINITY }; shape.channels];
     let mut image = vec![0.0; shape.len()];

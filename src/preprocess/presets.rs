@@ -46,6 +46,15 @@ impl Preset {
     }
 }
 
+/// Normalisations that trainings use, for pixels in [0, 1]: whose, mean, deviation.
+pub const USUAL: [(&str, &[f32], &[f32]); 5] = [
+    ("of ImageNet", IMAGENET.0, IMAGENET.1),
+    ("of CIFAR-10", &[0.4914, 0.4822, 0.4465], &[0.2470, 0.2435, 0.2616]),
+    ("of MNIST", &[0.1307], &[0.3081]),
+    ("of Fashion-MNIST", &[0.2860], &[0.3530]),
+    ("to [-1, 1]", &[0.5], &[0.5]),
+];
+
 /// The presets there are.
 #[must_use]
 pub fn names() -> Vec<&'static str> {

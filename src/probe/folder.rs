@@ -10,6 +10,10 @@ use crate::error::{Error, Result};
 use crate::path;
 
 const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "webp", "bmp"];
+/// Endings of files that hold many images.
+const ARRAYS: [&str; 4] = [".npz", ".npy", "-ubyte", "-ubyte.gz"];
+/// Files that are named.
+const NAMED: usize = 3;
 /// Names that split a data set: folders of them are no classes.
 const SPLITS: [&str; 6] = ["train", "val", "valid", "validation", "test", "dev"];
 
@@ -42,10 +46,28 @@ pub fn open(root: &Path) -> Result<Catalogue> {
         notes.push(format!("only the images of {} itself are read, not those of its sub-folders", root.display()));
     }
     if paths.is_empty() {
-        return Err(Error::probe(root, "images (PNG, JPEG, WebP, BMP)", "a folder without any"));
+        return Err(Error::probe(
+            root,
+            "images (PNG, JPEG, WebP, BMP)",
+            "a folder without any".to_owned() + &others(root)?,
+        ));
     }
     let count = paths.len();
     Ok(Catalogue { images: Box::new(Files { root: root.to_owned(), paths }), count, labels, notes })
+}
+
+/// Files of a folder without images that hold some, to be named.
+fn others(root: &Path) -> Result<String> {
+    let holds = |path: &Path| {
+        let name = path.to_string_lossy();
+        ARRAYS.iter().any(|ending| name.ends_with(ending))
+    };
+    let names = entries(root, 1)?.into_iter().filter(|entry| entry.file_type().is_file() && holds(entry.path()));
+    let names: Vec<_> = names.take(NAMED).map(|entry| path::text(entry.file_name().as_ref())).collect();
+    if names.is_empty() {
+        return Ok(" (name the folder or the file that holds them)".to_owned());
+    }
+    Ok(format!(", but {}: name the file", names.join(", ")))
 }
 
 /// Folder 10 comes before folder 2, there as here: a network trained on numbers means other classes.

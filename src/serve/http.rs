@@ -6,7 +6,7 @@ mod metrics;
 mod page;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 use tracing::{debug, error};
 
-use super::Hub;
+use super::{Hub, listen};
 use crate::error::{Error, Result};
 use guard::Guard;
 
@@ -60,8 +60,7 @@ impl Http {
             let expected = "an address on loopback, such as 127.0.0.1:7878, or --http-token FILE";
             return Err(Error::setting("--http", expected, address));
         }
-        let name = PathBuf::from(address.to_string());
-        let listener = TcpListener::bind(address).await.map_err(Error::io(&name, "listen at"))?;
+        let listener = listen(address, "--http").await?;
         Ok(Self { listener, guard: Arc::new(guard) })
     }
 

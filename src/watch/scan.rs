@@ -72,9 +72,19 @@ impl Search {
     /// # Errors
     /// `Setting` for a pattern that is no glob.
     pub fn new(recursive: bool, pattern: &str) -> Result<Self> {
+        if FOREIGN.iter().any(|ending| pattern.ends_with(&format!(".{ending}"))) {
+            let expected = "names of ONNX files, such as '*.onnx' (export the network first: docs/frameworks.md)";
+            return Err(Error::setting("--pattern", expected, pattern));
+        }
         let glob = Glob::new(pattern)
             .map_err(|error| Error::setting("--pattern", "a glob such as '*.onnx'", error.kind().to_string()))?;
         Ok(Self { recursive, pattern: glob.compile_matcher(), numbered: HashMap::new() })
+    }
+
+    /// The pattern, as it was given.
+    #[must_use]
+    pub fn pattern(&self) -> &str {
+        self.pattern.glob().glob()
     }
 
     /// Meets everything below `root`; symbolic links to directories are not followed, so a loop of them ends.

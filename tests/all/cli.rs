@@ -29,13 +29,6 @@ fn a_measurement_has_every_field_of_its_schema() {
 }
 
 #[test]
-fn the_schema_in_docs_is_made_from_the_types() {
-    let output = relstab(&["schema"]);
-    let written = fs::read_to_string(project("docs/measurement.schema.json")).expect("a schema");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), written, "run: relstab schema > docs/measurement.schema.json");
-}
-
-#[test]
 fn the_same_seed_gives_the_same_record_on_any_number_of_threads() {
     let run = |threads: &str, seed: &str| {
         let flags = ["--probe", "images.npz", "--format", "json", "--threads", threads, "--seed", seed];

@@ -150,7 +150,11 @@
     const measuring = run.measuring.map(({ path, seconds }) =>
       node("li", ["measuring ", outside(path), ` for ${seconds.toFixed(0)} s`]),
     );
-    const waiting = run.pending > run.measuring.length ? [node("li", [outside(run.name), `: ${run.pending} waiting`])] : [];
+    const taken = new Set(run.measuring.map(({ path }) => path));
+    const named = (run.waiting ?? []).filter(({ path }) => !taken.has(path));
+    const waiting = named.map(({ path, reason }) => node("li", [outside(path), ": ", outside(reason)]));
+    const more = run.pending - run.measuring.length - named.length;
+    if (more > 0) waiting.push(node("li", [outside(run.name), `: ${more} more waiting`]));
     const unusable = run.unusable ? [node("li", [outside(run.name), ": ", outside(run.unusable)])] : [];
     return [...measuring, ...waiting, ...unusable];
   }

@@ -65,6 +65,8 @@ impl Daemon {
             let count = |state: State| counts.get(&state).copied().unwrap_or(0);
             let measuring = self.pool.busy().filter(|(job, _)| job.run == *id);
             let (verdicts, stop) = self.journal.verdicts(*id)?;
+            let first = Filter { state: Some(State::Pending), part: Some((0, NAMED)), ..Filter::default() };
+            let waiting = self.journal.history(*id, first)?;
             runs.push(RunStatus {
                 run: path::text(&run.path),
                 pending: count(State::Pending),
@@ -76,6 +78,7 @@ impl Daemon {
                         |(job, since)| json!({"path": path::text(&job.path), "seconds": since.elapsed().as_secs_f64()}),
                     )
                     .collect(),
+                waiting: waiting.iter().map(|entry| json!({"path": entry.path, "reason": entry.reason})).collect(),
                 unusable: run.blocked.as_ref().map(|blocked| blocked.reason.clone()),
                 rules: serde_json::to_value(verdicts).unwrap_or_default(),
                 stopped: stop.is_some(),
@@ -89,6 +92,9 @@ impl Daemon {
     }
 }
 
+/// Checkpoints of a run that wait and are named.
+const NAMED: usize = 5;
+
 #[derive(Serialize)]
 struct RunStatus {
     run: String,
@@ -97,6 +103,8 @@ struct RunStatus {
     skipped: u64,
     failed: u64,
     measuring: Vec<Value>,
+    /// The first of them.
+    waiting: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unusable: Option<String>,
     rules: Value,

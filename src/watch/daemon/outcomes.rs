@@ -158,7 +158,7 @@ impl Daemon {
                 let r_f = measurement.r_f.as_ref().map(|r_f| r_f.value);
                 info!(path = %path::text(&job.path), r_f, "measured");
                 for finding in measurement.findings.iter().filter(|finding| finding.severity > Severity::Note) {
-                    warn!(path = %path::text(&job.path), "{}: {} ({})", finding.severity, finding.text, finding.code);
+                    info!(path = %path::text(&job.path), "{}: {} ({})", finding.severity, finding.text, finding.code);
                 }
             }
             Outcome::Failed { reason, .. } => warn!("{reason}"),

@@ -1,0 +1,109 @@
+//! `relstab status`: the daemons that run, and how their runs stand.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::asking::ask;
+use super::terminal::{Format, complain, print, print_json};
+use crate::error::{Error, ExitCode, Result};
+use crate::path;
+use crate::state::{holder_note, journals};
+use crate::text::visible;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A run's directory [default: every run of every daemon]
+    #[arg(value_name = "RUN")]
+    run: Option<PathBuf>,
+    /// The journal [default: all under $XDG_STATE_HOME/relstab]
+    #[arg(long, value_name = "PATH")]
+    journal: Option<PathBuf>,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// Exit code 12 where no daemon runs, or none that watches the run.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let named = args.journal.clone().map_or_else(journals, |path| Ok(vec![path]))?;
+    let run = args.run.as_ref().map(|run| run.canonicalize().map_err(Error::io(run, "open"))).transpose()?;
+    let run = run.as_deref().map(path::text);
+    let mut daemons = Vec::new();
+    let mut is_silent = false;
+    for journal in named {
+        let Some(note) = holder_note(&journal) else { continue };
+        match status(&journal, &note, run.as_deref()) {
+            Ok(daemon) => daemons.extend(daemon),
+            Err(error) => {
+                is_silent = true;
+                complain("error", &error.one_line());
+            }
+        }
+    }
+    match args.format {
+        Format::Json => print_json(&daemons)?,
+        Format::Text => print(&daemons.iter().map(text).collect::<String>())?,
+    }
+    if daemons.is_empty() && !is_silent {
+        let of = run.map_or(String::new(), |run| format!(" that watches {run}"));
+        complain("note", &format!("no daemon runs{of}: start one with relstab watch DIR"));
+    }
+    Ok(if daemons.is_empty() { ExitCode::Journal } else { ExitCode::Success })
+}
+
+/// What one daemon says; `None` where it does not watch the run that is asked for.
+fn status(journal: &Path, note: &Value, run: Option<&str>) -> Result<Option<Value>> {
+    let socket = PathBuf::from(note["socket"].as_str().unwrap_or_default());
+    let mut daemon = ask(&socket, &json!({"type": "status"}))?;
+    if let (Some(run), Some(runs)) = (run, daemon["runs"].as_array_mut()) {
+        runs.retain(|found| found["run"] == run);
+        if runs.is_empty() {
+            return Ok(None);
+        }
+    }
+    daemon["pid"] = note["pid"].clone();
+    daemon["http"] = note["http"].clone();
+    daemon["journal"] = path::text(journal).into();
+    Ok(Some(daemon))
+}
+
+fn text(daemon: &Value) -> String {
+    let text = |value: &Value| visible(value.as_str().unwrap_or_default());
+    let count = |value: &Value| value.as_u64().unwrap_or(0);
+    let mut lines = vec![format!("daemon {}, up {}", count(&daemon["pid"]), time(&daemon["uptime_s"]))];
+    if daemon["http"].is_string() {
+        lines.push(format!("  page     http://{}", text(&daemon["http"])));
+    }
+    lines.push(format!("  journal  {}", text(&daemon["journal"])));
+    if daemon["journal_writable"] == false {
+        lines.push("  the journal cannot be written now: what is measured waits".to_owned());
+    }
+    for run in daemon["runs"].as_array().into_iter().flatten() {
+        let [measured, pending, failed, skipped] =
+            ["measured", "pending", "failed", "skipped"].map(|key| count(&run[key]));
+        let stopped = if run["stopped"] == true { ", should stop" } else { "" };
+        let counts = format!("{measured} measured, {pending} waiting, {failed} failed, {skipped} skipped{stopped}");
+        lines.push(format!("  {}: {counts}", text(&run["run"])));
+        if run["unusable"].is_string() {
+            lines.push(format!("    cannot be measured: {}", text(&run["unusable"])));
+        }
+        let measuring = run["measuring"].as_array().into_iter().flatten();
+        let measuring: Vec<_> = measuring.map(|job| (text(&job["path"]), time(&job["seconds"]))).collect();
+        lines.extend(measuring.iter().map(|(path, time)| format!("    measuring {path} for {time}")));
+        let waiting =
+            run["waiting"].as_array().into_iter().flatten().map(|one| (text(&one["path"]), text(&one["reason"])));
+        let waiting = waiting.filter(|(path, _)| measuring.iter().all(|(taken, _)| taken != path));
+        lines.extend(waiting.map(|(path, reason)| format!("    {path}: {reason}")));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn time(seconds: &Value) -> String {
+    let seconds = seconds.as_f64().unwrap_or(0.0);
+    match seconds {
+        ..120.0 => format!("{seconds:.0} s"),
+        120.0..7200.0 => format!("{:.0} min", seconds / 60.0),
+        _ => format!("{:.0} h", seconds / 3600.0),
+    }
+}

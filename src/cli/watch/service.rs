@@ -1,0 +1,82 @@
+//! Flags of what the daemon does besides measuring.
+#![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use crate::cli::terminal::Format;
+use crate::journal::Policy;
+use crate::stop::Rule;
+
+/// What the daemon does besides measuring.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Daemon")]
+pub struct Service {
+    /// A closed file must have been left alone for this long; one that is renamed into place need not
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::cli::flags::duration)]
+    pub settle: Duration,
+    /// A file that is not a whole network for this long has failed
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = crate::cli::flags::duration)]
+    pub give_up: Duration,
+    /// Which checkpoints are measured: all, latest (older ones are skipped), every:N
+    #[arg(long, value_name = "POLICY", default_value = "all")]
+    pub policy: Policy,
+    /// Worker processes that measure side by side
+    #[arg(long, value_name = "N", default_value = "1", value_parser = crate::cli::flags::one_or_more)]
+    pub workers: NonZeroUsize,
+    /// A worker without work ends after this long; with 0s it gives back the GPU, or memory, after each checkpoint
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = crate::cli::flags::duration)]
+    pub worker_idle: Duration,
+    /// One measurement may take this long, rests included
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = crate::cli::flags::duration)]
+    pub timeout: Duration,
+    /// A worker may grow to this size, such as 4GiB
+    #[arg(long, value_name = "SIZE")]
+    pub memory_limit: Option<ByteSize>,
+    /// A checkpoint fails when workers died of it this often
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub attempts: u32,
+    /// Niceness added to the workers'
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..=19))]
+    pub nice: i32,
+    /// Share of the time that a worker may compute: it rests between batches
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
+    pub duty: f64,
+    /// Start workers by this shell command, which speaks over its standard input and output: "ssh host relstab worker" (docs/watch.md)
+    #[arg(long, value_name = "CMD", conflicts_with_all = ["nice", "duty", "memory_limit"])]
+    pub worker_command: Option<String>,
+    /// The journal's file [default: a folder under $XDG_STATE_HOME/relstab]
+    #[arg(long, value_name = "PATH")]
+    pub journal: Option<PathBuf>,
+    /// The Unix socket [default: under $XDG_RUNTIME_DIR, else beside the journal]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Listen on a loopback address as well, such as 127.0.0.1:7777, for clients that show the token of --tcp-token
+    #[arg(long, value_name = "ADDR", requires = "tcp_token", value_parser = crate::cli::flags::address)]
+    pub tcp: Option<SocketAddr>,
+    /// File whose first line clients of --tcp must show before anything else
+    #[arg(long, value_name = "FILE", requires = "tcp")]
+    pub tcp_token: Option<PathBuf>,
+    /// Serve HTTP at an address on loopback, such as 127.0.0.1:7878 (docs/http.md)
+    #[arg(long, value_name = "ADDR", value_parser = crate::cli::flags::address)]
+    pub http: Option<SocketAddr>,
+    /// File whose first line HTTP clients must show; with it --http may be any address
+    #[arg(long, value_name = "FILE", requires = "http")]
+    pub http_token: Option<PathBuf>,
+    /// Early-stopping rule in place of relstab.toml's, such as monitor=r_f,patience=5,min_delta=0.01
+    #[arg(long, value_name = "RULE")]
+    pub stop: Vec<Rule>,
+    /// Shell command for a run that should stop; RELSTAB_RUN, RELSTAB_BEST and RELSTAB_REASON tell about it
+    #[arg(long, value_name = "CMD")]
+    pub on_stop: Option<String>,
+    /// End when standard input does, as for a program that starts the daemon and may die
+    #[arg(long)]
+    pub until_eof: bool,
+    /// How the log on standard error is written; RELSTAB_LOG sets how much (warn, info, debug)
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub log_format: Format,
+}
