@@ -1,6 +1,7 @@
 //! `relstab watch`: the daemon, from flags to its end.
 #![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
+use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -208,13 +209,19 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
         );
     }
     let socket = flags.socket.clone().unwrap_or_else(|| state::socket_of(&journal_path));
-    let note = json!({"pid": std::process::id(), "socket": socket.to_string_lossy()}).to_string();
+    let note = json!({"pid": std::process::id(), "socket": socket.to_string_lossy(), "journal": journal_path.to_string_lossy()});
+    let note = note.to_string();
     let _lock = Lock::take(&journal_path, &note)?;
+    let watched: BTreeSet<_> = roots.iter().collect();
+    let _locks = watched.into_iter().map(|root| state::lock(root, &journal_path, &note)).collect::<Result<Vec<_>>>()?;
     if let Some(folder) = journal_path.parent().filter(|_| flags.journal.is_none()) {
         // An earlier version left it to the umask.
         let _ = std::fs::set_permissions(folder, Permissions::from_mode(0o700));
     }
-    let journal = Journal::open(&journal_path)?;
+    let mut journal = Journal::open(&journal_path)?;
+    if flags.journal.is_none() {
+        state::adopt(&mut journal, &roots, args.recursive);
+    }
     let reader = Journal::read(&journal_path)?;
     let board = |folder: &PathBuf| {
         Ok(Board::new(folder.clone(), Journal::read(&journal_path)?, curator(&said, &roots, starter, &limits)))
