@@ -154,6 +154,14 @@ pub enum Error {
         /// What the holder says of itself.
         holder: String,
     },
+    /// A directory that another daemon watches.
+    #[error("directory {}: watched by another daemon ({holder})", folder.display())]
+    Watched {
+        /// The directory.
+        folder: PathBuf,
+        /// What the holder says of itself.
+        holder: String,
+    },
     /// A run that no journal knows.
     #[error("run {run}: not in {}", journal.display())]
     UnknownRun {
@@ -299,6 +307,7 @@ impl Error {
             | Self::SavedLaw { .. }
             | Self::Journal { .. }
             | Self::Locked { .. }
+            | Self::Watched { .. }
             | Self::UnknownRun { .. } => Reach::Process,
             Self::Io { .. }
             | Self::Model { .. }
@@ -340,6 +349,7 @@ impl Error {
             Self::Law { .. } => Some("measure with the law's settings, choose another with --law, or add --force-law"),
             Self::SavedLaw { .. } => Some("relstab calibrate remove NAME, then calibrate it again"),
             Self::Locked { .. } => Some("stop that daemon, or name another journal with --journal"),
+            Self::Watched { .. } => Some("stop that daemon, or leave the directory to it"),
             Self::UnknownRun { .. } => Some("watch it first, or name its journal with --journal"),
             Self::Setting { .. }
             | Self::Points { .. }
@@ -389,7 +399,9 @@ impl Error {
             Self::NonFinite { .. } => ExitCode::NonFinite,
             Self::NoValue { .. } => ExitCode::Undefined,
             Self::NoSuchLaw { .. } | Self::Law { .. } | Self::Points { .. } | Self::SavedLaw { .. } => ExitCode::Law,
-            Self::Journal { .. } | Self::Locked { .. } | Self::UnknownRun { .. } => ExitCode::Journal,
+            Self::Journal { .. } | Self::Locked { .. } | Self::Watched { .. } | Self::UnknownRun { .. } => {
+                ExitCode::Journal
+            }
         }
     }
 }

@@ -4,39 +4,44 @@
 //! was committed; a power cut may take the last moments. An event of a measurement takes about 4 kB, its replicates
 //! (kept for the best and the last 1,000 checkpoints of a run) another 4 kB.
 
+mod adopt;
+mod copy;
 mod history;
 mod law;
+mod lock;
 mod outcome;
 mod queue;
 mod series;
 mod standing;
+#[cfg(test)]
+mod tests;
 mod verdict;
 mod waiting;
 
 use std::cell::RefCell;
-use std::fs::{DirBuilder, File, Permissions, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 
+pub use adopt::known_runs;
 pub use history::{Counts, Entry, Figures, Filter, State};
+pub use lock::{Lock, holder};
 pub use outcome::Outcome;
 pub use queue::{Job, Policy, Sighting};
 pub use series::Series;
+
+use copy::Copied;
 
 use crate::error::{Error, Result};
 use crate::event::Kind;
 
 /// What makes each version of the schema from the one before.
-const VERSIONS: [&str; 2] = [include_str!("journal/schema/1.sql"), include_str!("journal/schema/2.sql")];
+const VERSIONS: [&str; 3] =
+    [include_str!("journal/schema/1.sql"), include_str!("journal/schema/2.sql"), include_str!("journal/schema/3.sql")];
 /// How long a reader or writer waits for another's lock.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a lock that is held is tried again.
-const LOCK_PATIENCE: Duration = Duration::from_millis(400);
 
 /// An event as it goes over a socket, without its line break.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,76 +61,8 @@ pub struct Line {
 pub struct Journal {
     db: Connection,
     path: PathBuf,
-}
-
-/// Keeps other daemons away from a journal as long as it lives.
-#[derive(Debug)]
-pub struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    /// Locks the journal at `path` and leaves `note`, one line, for whoever finds it locked.
-    ///
-    /// # Errors
-    /// `Io` if the lock file cannot be made, `Locked` with the holder's note if it is held.
-    pub fn take(path: &Path, note: &str) -> Result<Self> {
-        let path = lock_path(path);
-        if let Some(folder) = path.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(Error::io(folder, "create"))?;
-        }
-        let mut file = private(&path).map_err(Error::io(&path, "open"))?;
-        let end = Instant::now() + LOCK_PATIENCE;
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                // Someone may only be looking whether it is held.
-                Err(TryLockError::WouldBlock) if Instant::now() < end => std::thread::sleep(LOCK_PATIENCE / 20),
-                Err(TryLockError::WouldBlock) => return Err(Error::Locked { holder: read_note(&path), path }),
-                Err(TryLockError::Error(error)) => return Err(Error::io(&path, "lock")(error)),
-            }
-        }
-        let note = |file: &mut File| {
-            file.set_len(0)?;
-            file.rewind()?;
-            writeln!(file, "{note}")
-        };
-        // A full disk must not keep the daemon from starting: the lock holds without its note.
-        let _ = note(&mut file);
-        Ok(Self { _file: file })
-    }
-}
-
-/// Opens a file, made if need be, that nobody but its owner may open: another user could lock it, or read what a run is.
-fn private(path: &Path) -> std::io::Result<File> {
-    let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    let mode = file.metadata()?.permissions().mode();
-    // One of an earlier version, or of another owner, who decides.
-    if mode & 0o077 != 0 {
-        let _ = file.set_permissions(Permissions::from_mode(mode & 0o7700));
-    }
-    Ok(file)
-}
-
-fn lock_path(journal: &Path) -> PathBuf {
-    journal.with_added_extension("lock")
-}
-
-fn read_note(lock: &Path) -> String {
-    let mut text = String::new();
-    let read = File::open(lock).and_then(|file| file.take(4096).read_to_string(&mut text));
-    if read.is_ok() { text.trim().to_owned() } else { String::new() }
-}
-
-/// The note of the daemon that holds the journal's lock; `None` if none does.
-#[must_use]
-pub fn holder(journal: &Path) -> Option<String> {
-    let path = lock_path(journal);
-    let file = File::open(&path).ok()?;
-    match file.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => Some(read_note(&path)),
-        _ => None,
-    }
+    /// What is read in place of one that cannot be written.
+    _copy: Option<Copied>,
 }
 
 impl Journal {
@@ -134,10 +71,8 @@ impl Journal {
     /// # Errors
     /// `Journal` if it cannot be opened, is damaged or of a later version.
     pub fn open(path: &Path) -> Result<Self> {
-        if let Some(folder) = path.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(Error::io(folder, "create"))?;
-        }
-        private(path).map_err(Error::io(path, "open"))?;
+        lock::make_folder_of(path)?;
+        lock::private(path).map_err(Error::io(path, "open"))?;
         let fail = |source| Error::Journal { path: path.to_owned(), action: "open", source };
         let mut db = Connection::open(path).map_err(fail)?;
         db.busy_timeout(PATIENCE).map_err(fail)?;
@@ -152,14 +87,26 @@ impl Journal {
         db.pragma_update(None, "foreign_keys", true).map_err(fail)?;
         bring_up(&mut db, missing).map_err(fail)?;
         db.set_prepared_statement_cache_capacity(64);
-        Ok(Self { db, path: path.to_owned() })
+        Ok(Self { db, path: path.to_owned(), _copy: None })
     }
 
     /// Opens the journal at `path` for reading, beside a daemon that writes it; one of an earlier version is brought up first.
+    /// One that cannot be written is read as it is now, from a copy.
     ///
     /// # Errors
     /// `Journal` if there is none, or it is damaged or of a later version; `Locked` if a daemon holds an earlier one.
     pub fn read(path: &Path) -> Result<Self> {
+        match Self::read_in_place(path) {
+            Err(error) if copy::is_for_want_of_writing(&error) && path.exists() => {
+                let copied = Copied::of(path)?;
+                let journal = Self::read_in_place(&copied.path())?;
+                Ok(Self { path: path.to_owned(), _copy: Some(copied), ..journal })
+            }
+            read => read,
+        }
+    }
+
+    fn read_in_place(path: &Path) -> Result<Self> {
         let fail = |source| Error::Journal { path: path.to_owned(), action: "open", source };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(path, flags).map_err(fail)?;
@@ -176,7 +123,7 @@ impl Journal {
             let _lock = Lock::take(path, "")?;
             Self::open(path)?;
         }
-        Ok(Self { db, path: path.to_owned() })
+        Ok(Self { db, path: path.to_owned(), _copy: None })
     }
 
     /// Where it lies.
@@ -298,32 +245,4 @@ fn line_text(seq: i64, body: &str) -> String {
 /// The id of a run that is in the journal.
 fn id_of(db: &Connection, run: &str) -> rusqlite::Result<Option<i64>> {
     db.prepare_cached("SELECT id FROM runs WHERE path = ?1")?.query_row([run], |row| row.get(0)).optional()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_journal_is_locked_by_one_and_says_by_whom() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("journal.sqlite");
-        assert_eq!(holder(&path), None);
-        let lock = Lock::take(&path, "process 7").expect("free");
-        assert!(Lock::take(&path, "process 8").expect_err("held").to_string().contains("process 7"));
-        assert_eq!(holder(&path).as_deref(), Some("process 7"));
-        drop(lock);
-        Lock::take(&path, "process 8").expect("free again");
-    }
-
-    #[test]
-    fn a_later_version_and_something_else_are_refused() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("journal.sqlite");
-        Journal::open(&path).expect("made").db.pragma_update(None, "user_version", 99).expect("updated");
-        let error = Journal::open(&path).expect_err("from the future").to_string();
-        assert!(error.contains("99"), "{error}");
-        std::fs::write(&path, "no database, but long enough to look like a file of one").expect("written");
-        Journal::open(&path).expect_err("damaged");
-    }
 }

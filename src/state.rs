@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tracing::{info, warn};
 
 use crate::error::{Error, Result};
-use crate::journal::{self, Journal};
+use crate::journal::{self, Journal, Lock};
 use crate::path;
 
 const JOURNAL: &str = "journal.sqlite";
@@ -19,15 +20,73 @@ const JOURNAL: &str = "journal.sqlite";
 pub fn journal_of(roots: &[PathBuf]) -> Result<PathBuf> {
     let mut names: Vec<_> = roots.iter().map(|root| path::to_bytes(root)).collect();
     names.sort();
-    let hash = hex::encode(&Sha256::digest(names.join(&b'\n'))[..8]);
-    Ok(state_folder()?.join(hash).join(JOURNAL))
+    Ok(state_folder()?.join(hash(&names.join(&b'\n'))).join(JOURNAL))
+}
+
+/// A short name for these bytes.
+fn hash(bytes: &[u8]) -> String {
+    hex::encode(&Sha256::digest(bytes)[..8])
+}
+
+/// Keeps other daemons of this user away from the directory `root` as long as it lives; `note`, one line, is for whoever finds it
+/// locked. Where no state directory can be written, daemons that write `journal`'s folder are kept away.
+///
+/// # Errors
+/// `Watched` if another one watches it, `Io` if neither folder can be written.
+pub fn lock(root: &Path, journal: &Path, note: &str) -> Result<Lock> {
+    let name = Path::new("watched").join(hash(&path::to_bytes(root)));
+    let in_state = state_folder().and_then(|folder| Lock::take(&folder.join(&name), note));
+    let lock = match in_state {
+        Err(Error::Io { .. } | Error::Setting { .. }) => Lock::take(&journal.with_file_name("").join(&name), note),
+        lock => lock,
+    };
+    lock.map_err(|error| match error {
+        Error::Locked { holder, .. } => Error::Watched { folder: root.to_owned(), holder },
+        error => error,
+    })
+}
+
+/// Takes over what other journals of the state directory know of the directories `roots`, and below them if `is_recursive`. A journal
+/// that another daemon holds, or that cannot be read, is passed over.
+pub fn adopt(journal: &mut Journal, roots: &[PathBuf], is_recursive: bool) {
+    let is_wanted = |run: &str| {
+        let run = path::of_text(run);
+        roots.iter().any(|root| if is_recursive { run.starts_with(root) } else { run == *root })
+    };
+    // Oldest first: what was measured last counts.
+    for other in journals().unwrap_or_default().iter().rev() {
+        if other == journal.path() {
+            continue;
+        }
+        let is_of_use = journal::known_runs(other).is_ok_and(|runs| runs.iter().any(|run| is_wanted(run)));
+        if !is_of_use || journal::holder(other).is_some() {
+            continue;
+        }
+        let Ok(_lock) = Lock::take(other, "") else { continue };
+        match journal.adopt(other, is_wanted) {
+            Ok(count) => info!(journal = %other.display(), "taken over: {count} runs"),
+            Err(error) => warn!("what {} knows is left there: {}", other.display(), error.one_line()),
+        }
+    }
+}
+
+/// The journals of the user's state folder, the one written last first.
+///
+/// # Errors
+/// As [`journal_of`].
+pub fn journals() -> Result<Vec<PathBuf>> {
+    let folders = std::fs::read_dir(state_folder()?).into_iter().flatten().flatten();
+    let mut all: Vec<_> = folders.map(|entry| entry.path().join(JOURNAL)).filter(|path| path.exists()).collect();
+    let written = |path: &PathBuf| std::fs::metadata(path).and_then(|file| file.modified()).ok();
+    all.sort_by_cached_key(|path| std::cmp::Reverse(written(path)));
+    Ok(all)
 }
 
 /// The socket of the daemon that writes `journal`: its path is short, whatever the journal's.
 #[must_use]
 pub fn socket_of(journal: &Path) -> PathBuf {
     let journal = std::path::absolute(journal).unwrap_or_else(|_| journal.to_owned());
-    let hash = hex::encode(&Sha256::digest(path::to_bytes(&journal))[..8]);
+    let hash = hash(&path::to_bytes(&journal));
     match env::var_os("XDG_RUNTIME_DIR") {
         Some(folder) => PathBuf::from(folder).join("relstab").join(format!("{hash}.sock")),
         None => journal.with_file_name("socket"),
@@ -36,15 +95,6 @@ pub fn socket_of(journal: &Path) -> PathBuf {
 
 fn state_folder() -> Result<PathBuf> {
     path::user_folder("XDG_STATE_HOME", ".local/state", "--journal")
-}
-
-/// The journals in the user's state folder.
-///
-/// # Errors
-/// As [`journal_of`].
-pub fn journals() -> Result<Vec<PathBuf>> {
-    let folders = std::fs::read_dir(state_folder()?).into_iter().flatten().flatten();
-    Ok(folders.map(|entry| entry.path().join(JOURNAL)).filter(|path| path.exists()).collect())
 }
 
 /// A run and the journal that knows it.
@@ -72,8 +122,7 @@ pub fn find(run: &Path, named: Option<&Path>) -> Result<Known> {
         vec![path.to_owned()]
     } else {
         let mut all = journals()?;
-        let written = |path: &PathBuf| std::fs::metadata(path).and_then(|file| file.modified()).ok();
-        all.sort_by_cached_key(|path| std::cmp::Reverse((journal::holder(path).is_some(), written(path))));
+        all.sort_by_cached_key(|path| journal::holder(path).is_none());
         all
     };
     for candidate in candidates {

@@ -4,6 +4,7 @@ mod events;
 mod hello;
 mod service;
 
+use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -138,13 +139,24 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     }
     let socket = flags.socket.clone().unwrap_or_else(|| state::socket_of(&journal_path));
     let page = flags.http.map(|address| address.to_string());
-    let note = json!({"pid": std::process::id(), "socket": socket.to_string_lossy(), "http": page}).to_string();
+    let note = json!({
+        "pid": std::process::id(),
+        "socket": socket.to_string_lossy(),
+        "journal": journal_path.to_string_lossy(),
+        "http": page,
+    });
+    let note = note.to_string();
     let _lock = Lock::take(&journal_path, &note)?;
+    let watched: BTreeSet<_> = roots.iter().collect();
+    let _locks = watched.into_iter().map(|root| state::lock(root, &journal_path, &note)).collect::<Result<Vec<_>>>()?;
     if let Some(folder) = journal_path.parent().filter(|_| flags.journal.is_none()) {
         // An earlier version left it to the umask.
         let _ = std::fs::set_permissions(folder, Permissions::from_mode(0o700));
     }
-    let journal = Journal::open(&journal_path)?;
+    let mut journal = Journal::open(&journal_path)?;
+    if flags.journal.is_none() {
+        state::adopt(&mut journal, &roots, args.recursive);
+    }
     let reader = Journal::read(&journal_path)?;
     let board = |folder: &PathBuf| {
         Ok(Board::new(folder.clone(), Journal::read(&journal_path)?, curator(&said, &roots, starter, &limits)))

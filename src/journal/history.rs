@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::waiting::why;
 use super::{Journal, Line, id_of, line_text};
 use crate::error::Result;
-use crate::event::{CheckpointName, Code, Finding, Measurement, Severity};
+use crate::event::{CheckpointName, Code, Finding, Measurement};
 use crate::findings;
 use crate::predict::NO_PREDICTION;
 
@@ -75,6 +75,8 @@ pub struct Figures {
     pub predicted_error: Option<f64>,
     pub val_error: Option<f64>,
     pub probe_error: Option<f64>,
+    /// Effective invariance under deformation.
+    pub invariance: Option<f64>,
     /// What the measurement took.
     pub seconds: Option<f64>,
     /// Since the oldest checkpoint that waits was written; 0 if none does.
@@ -163,7 +165,7 @@ impl Journal {
     pub fn figures(&self, run: i64) -> Result<Figures> {
         let latest = format!(
             "SELECT step, r_f, d_f, g_f, predicted_error, val_error, probe_error,
-             json_extract(body, '$.measurement.timing.total_s'), json_extract(body, '$.measurement.findings')
+             json_extract(body, '$.measurement.timing.total_s'), notes, doubts, wrongs, invariance
              FROM checkpoints AS c LEFT JOIN events ON events.seq = c.outcome
              WHERE c.run = ?1 AND state = 1 AND {COUNTED} ORDER BY step DESC, epoch DESC, written DESC LIMIT 1"
         );
@@ -180,7 +182,8 @@ impl Journal {
                     probe_error: row.get(6)?,
                     seconds: row.get(7)?,
                     lag_seconds: 0.0,
-                    findings: counted(row.get::<_, Option<String>>(8)?.as_deref()),
+                    findings: [count(row, 8)?, count(row, 9)?, count(row, 10)?],
+                    invariance: row.get(11)?,
                 })
             };
             let found = db.prepare_cached(&latest)?.query_row([run], figures).optional()?.unwrap_or_default();
@@ -240,8 +243,8 @@ impl Journal {
         let state = filter.state.map_or(String::new(), |state| format!(" AND state = {}", state as i64));
         let part = filter.part.map_or(String::new(), |(offset, limit)| format!(" LIMIT {limit} OFFSET {offset}"));
         let sql = format!(
-            "SELECT c.path, state, step, epoch, val_error, reason, outcome, body, prediction, log_r_f, due,
-             unfinished_since IS NOT NULL, written
+            "SELECT c.path, state, step, epoch, val_error, reason, outcome, body, prediction, log_r_f, replicates.invariance,
+             due, unfinished_since IS NOT NULL, written
              FROM checkpoints AS c LEFT JOIN events ON events.seq = c.outcome
              LEFT JOIN replicates ON replicates.run = c.run AND replicates.checkpoint = c.id
              WHERE c.run = ?1{step}{state} AND {COUNTED} ORDER BY step, epoch, written, c.id{part}"
@@ -252,7 +255,7 @@ impl Journal {
             let rows = query.query_map([run], |row| {
                 let mut entry = entry(row, filter.with_replicates)?;
                 if entry.state == State::Pending {
-                    entry.reason = Some(why(row.get(10)?, row.get(11)?, row.get(12)?, ahead));
+                    entry.reason = Some(why(row.get(11)?, row.get(12)?, row.get(13)?, ahead));
                     ahead += 1;
                 }
                 Ok(entry)
@@ -283,9 +286,11 @@ fn entry(row: &Row, with_replicates: bool) -> rusqlite::Result<Entry> {
             record.insert("findings".to_owned(), findings);
             record.insert("warnings".to_owned(), warnings);
         }
-        let replicates = row.get_ref(9)?.as_blob_or_null()?.map(floats).filter(|_| with_replicates);
-        if let Some(replicates) = replicates {
-            record.insert("replicates_log_r_f".to_owned(), replicates.into());
+        for (column, name) in [(9, "replicates_log_r_f"), (10, "replicates_invariance")] {
+            let replicates = row.get_ref(column)?.as_blob_or_null()?.map(floats).filter(|_| with_replicates);
+            if let Some(replicates) = replicates {
+                record.insert(name.to_owned(), replicates.into());
+            }
         }
     }
     Ok(Entry {
@@ -300,11 +305,8 @@ fn entry(row: &Row, with_replicates: bool) -> rusqlite::Result<Entry> {
     })
 }
 
-/// Findings, as JSON, by severity.
-fn counted(findings: Option<&str>) -> [u64; 3] {
-    let findings: Vec<Finding> = findings.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    [Severity::Note, Severity::Doubt, Severity::Wrong]
-        .map(|severity| findings.iter().filter(|finding| finding.severity == severity).count() as u64)
+fn count(row: &Row, column: usize) -> rusqlite::Result<u64> {
+    Ok(row.get::<_, Option<i64>>(column)?.unwrap_or(0) as u64)
 }
 
 /// What a record tells of its prediction and its known error as they are now.

@@ -9,7 +9,7 @@ use super::series::place;
 use super::verdict::judge_run;
 use super::{Journal, Line, Writer};
 use crate::error::Result;
-use crate::event::{CheckpointName, Kind, Measurement, Skip};
+use crate::event::{CheckpointName, Kind, Measurement, Severity, Skip};
 use crate::path;
 use crate::plan::Resolved;
 use crate::stop::Rule;
@@ -178,8 +178,7 @@ fn annotation_key(checkpoint: &CheckpointName) -> String {
 /// Gives the error that is known of it.
 fn measured(tx: &Writer, job: &Job, settings: &str, measurement: &Measurement) -> rusqlite::Result<Option<f64>> {
     let mut record = measurement.clone();
-    let replicates = record.replicates_log_r_f.take().unwrap_or_default();
-    record.forget_replicates();
+    let replicates = (record.replicates_log_r_f.take().unwrap_or_default(), record.replicates_invariance.take());
     let text = path::text(&job.path);
     let told = "SELECT val_error FROM annotations WHERE run = ?1 AND checkpoint IN (?2, ?3) LIMIT 1";
     let keys = (
@@ -193,11 +192,14 @@ fn measured(tx: &Writer, job: &Job, settings: &str, measurement: &Measurement) -
 
     let step = record.metadata.step.map(column);
     let r_f = record.r_f.as_ref();
+    let invariance = record.scores.and_then(|scores| scores.invariance).map(|invariance| invariance.deformed);
+    let count = |severity| record.findings.iter().filter(|finding| finding.severity == severity).count() as i64;
     let event = Kind::Measured { measurement: Box::new(record.clone()) };
     let seq = tx.append(job.run, &event)?;
     tx.prepare_cached(
         "UPDATE checkpoints SET state = 1, content = ?2, settings = ?3, outcome = ?4, current = ?4, step = ?5, epoch = ?6,
-         r_f = ?7, d_f = ?8, g_f = ?9, probe_error = ?10, val_error = ?11, r_f_low = ?12, r_f_high = ?13 WHERE id = ?1",
+         r_f = ?7, d_f = ?8, g_f = ?9, probe_error = ?10, val_error = ?11, r_f_low = ?12, r_f_high = ?13,
+         notes = ?14, doubts = ?15, wrongs = ?16, invariance = ?17, invariance_low = ?18, invariance_high = ?19 WHERE id = ?1",
     )?
     .execute(params![
         job.id,
@@ -213,17 +215,23 @@ fn measured(tx: &Writer, job: &Job, settings: &str, measurement: &Measurement) -
         record.metadata.val_error,
         r_f.map(|r_f| r_f.low),
         r_f.map(|r_f| r_f.high),
+        count(Severity::Note),
+        count(Severity::Doubt),
+        count(Severity::Wrong),
+        invariance.map(|invariance| invariance.value),
+        invariance.map(|invariance| invariance.low),
+        invariance.map(|invariance| invariance.high),
     ])?;
     keep_prediction(tx, job.id, record.prediction.as_ref())?;
     place(tx, (job.run, &job.path), job.id, step)?;
-    keep_replicates(tx, job, &replicates)?;
+    keep_replicates(tx, job, &replicates.0, replicates.1.as_deref())?;
     Ok(record.metadata.val_error)
 }
 
-fn keep_replicates(tx: &Writer, job: &Job, replicates: &[f32]) -> rusqlite::Result<()> {
-    let bytes: Vec<u8> = replicates.iter().flat_map(|value| value.to_le_bytes()).collect();
-    tx.prepare_cached("INSERT OR REPLACE INTO replicates (run, checkpoint, log_r_f) VALUES (?1, ?2, ?3)")?
-        .execute(params![job.run, job.id, bytes])?;
+fn keep_replicates(tx: &Writer, job: &Job, log_r_f: &[f32], invariance: Option<&[f32]>) -> rusqlite::Result<()> {
+    let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let sql = "INSERT OR REPLACE INTO replicates (run, checkpoint, log_r_f, invariance) VALUES (?1, ?2, ?3, ?4)";
+    tx.prepare_cached(sql)?.execute(params![job.run, job.id, bytes(log_r_f), invariance.map(bytes)])?;
     tx.prepare_cached(
         "DELETE FROM replicates WHERE run = ?1
          AND checkpoint <= (SELECT checkpoint FROM replicates WHERE run = ?1 ORDER BY checkpoint DESC LIMIT 1 OFFSET ?2)

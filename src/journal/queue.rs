@@ -258,8 +258,8 @@ fn see(tx: &Writer, new: &Sighting) -> rusqlite::Result<()> {
     if tx.prepare_cached(changed)?.execute(values)? > 0 {
         return Ok(());
     }
-    let insert = "INSERT INTO checkpoints (run, path, raw_path, fingerprint, plan, step, epoch, written, due)
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let insert = "INSERT INTO checkpoints (run, path, raw_path, fingerprint, plan, step, epoch, written, due, attempt)
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, (SELECT attempt FROM runs WHERE id = ?1))";
     let step = new.step.map(column);
     tx.prepare_cached(insert)?.execute(params![
         new.run,

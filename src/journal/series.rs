@@ -163,9 +163,8 @@ pub(super) fn place(tx: &Writer, (run, file): (i64, &Path), id: i64, step: Optio
 
 #[cfg(test)]
 mod tests {
-    use rusqlite::Connection;
-
-    use super::super::{Journal, VERSIONS};
+    use super::super::Journal;
+    use super::super::tests::of_version;
     use super::rounded;
 
     #[test]
@@ -184,43 +183,11 @@ mod tests {
         }
     }
 
-    /// A journal as the first version left it: `count` checkpoints, and another content of the fifth's step.
-    fn first_version(path: &std::path::Path, count: i64) {
-        let db = Connection::open(path).expect("made");
-        db.execute_batch(VERSIONS[0]).expect("the first schema");
-        db.pragma_update(None, "user_version", 1).expect("written");
-        db.execute("INSERT INTO runs (id, path) VALUES (7, '/run')", []).expect("written");
-        for number in 1..=count + 1 {
-            let step = if number > count { 5 } else { number };
-            let body = format!(r#"{{"measurement": {{"r_f": {{"value": {step}, "low": 0.5, "high": 9}}}}}}"#);
-            db.execute("INSERT INTO events (seq, run, body) VALUES (?1, 7, ?2)", (number, body)).expect("written");
-            let sql = "INSERT INTO checkpoints (id, run, path, raw_path, fingerprint, plan, state, outcome, current, step, written,
-                       r_f, prediction) VALUES (?1, 7, 'p' || ?1, x'', '', '', 1, ?1, ?1, ?2, 0, ?2, '{\"low\": 0.25}')";
-            db.execute(sql, (number, step)).expect("written");
-        }
-    }
-
-    #[test]
-    fn a_journal_of_the_first_version_is_brought_up_to_date() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("journal.sqlite");
-        first_version(&path, 10);
-        let journal = Journal::read(&path).expect("brought up");
-        let series = journal.series(7, 100).expect("read");
-        assert_eq!(series.step, (1..=10).map(Some).collect::<Vec<_>>());
-        assert_eq!(
-            (series.r_f_low[4], series.r_f_high[4], series.predicted_low[4]),
-            (Some(0.5), Some(9.0), Some(0.25))
-        );
-        let counts = journal.counts(7).expect("read");
-        assert_eq!(counts.into_values().collect::<Vec<_>>(), [11]);
-    }
-
     #[test]
     fn a_long_run_is_thinned_evenly_and_keeps_its_end_and_its_best() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("journal.sqlite");
-        first_version(&path, 1000);
+        of_version(&path, 1, 1000);
         let series = Journal::open(&path).expect("brought up").series(7, 100).expect("read");
         let steps: Vec<i64> = series.step.into_iter().flatten().collect();
         assert!(steps.is_sorted() && steps[0] == 1, "the best is the first: {steps:?}");

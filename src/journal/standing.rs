@@ -14,7 +14,7 @@ use crate::path;
 
 /// What is added to `current`, which orders measurements by their events, of those under the present settings and taken from the
 /// others': far more than there are events.
-const BEHIND: i64 = 1 << 40;
+pub(super) const BEHIND: i64 = 1 << 40;
 
 impl Journal {
     /// What was measured by the plan of this key counts before what was measured by others, be it later.
@@ -28,17 +28,22 @@ impl Journal {
             if tx.prepare_cached(turn)?.execute(params![run, key, BEHIND])? == 0 {
                 return Ok(());
             }
-            let number = format!(
-                "UPDATE checkpoints SET stride = number & -number
-                 FROM (SELECT id AS counted, row_number() OVER (ORDER BY current) AS number FROM checkpoints AS c
-                       WHERE run = ?1 AND state = 1 AND {COUNTED}) WHERE id = counted"
-            );
-            tx.execute("UPDATE checkpoints SET stride = NULL WHERE run = ?1 AND stride IS NOT NULL", [run])?;
-            tx.execute(&number, [run])?;
+            renumber(tx, run)?;
             refit_all(tx, run)
         })
         .map(|_| ())
     }
+}
+
+/// Gives a run's measured checkpoints their places in its series anew.
+pub(super) fn renumber(tx: &Writer, run: i64) -> rusqlite::Result<()> {
+    let number = format!(
+        "UPDATE checkpoints SET stride = number & -number
+         FROM (SELECT id AS counted, row_number() OVER (ORDER BY current) AS number FROM checkpoints AS c
+               WHERE run = ?1 AND state = 1 AND {COUNTED}) WHERE id = counted"
+    );
+    tx.execute("UPDATE checkpoints SET stride = NULL WHERE run = ?1 AND stride IS NOT NULL", [run])?;
+    tx.execute(&number, [run]).map(|_| ())
 }
 
 /// The measured or failed checkpoint `id` is what its file holds now: another version need not be measured, and counts no more.

@@ -34,9 +34,10 @@ END;
 -- every 2^k-th. Null where another content of the same step counts.
 ALTER TABLE checkpoints ADD COLUMN stride INTEGER;
 UPDATE checkpoints SET stride = number & -number
-FROM (SELECT id AS counted, row_number() OVER (PARTITION BY run ORDER BY current) AS number FROM checkpoints AS c
-      WHERE state = 1 AND NOT EXISTS (
-          SELECT 1 FROM checkpoints AS twin WHERE twin.run = c.run AND twin.state = 1 AND twin.current > c.current
-          AND (twin.step = c.step OR (c.step IS NULL AND twin.step IS NULL AND twin.path = c.path))))
+FROM (SELECT id AS counted, row_number() OVER (PARTITION BY run ORDER BY current) AS number
+      FROM (SELECT id, run, current, row_number() OVER (
+                PARTITION BY run, step, iif(step IS NULL, path, NULL) ORDER BY current DESC) AS newer
+            FROM checkpoints WHERE state = 1)
+      WHERE newer = 1)
 WHERE id = counted;
 CREATE INDEX by_stride ON checkpoints (run, stride) WHERE stride IS NOT NULL;

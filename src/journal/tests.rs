@@ -1,0 +1,173 @@
+//! Journals of every earlier version, brought up to date, copied and taken over.
+
+use std::path::Path;
+
+use rusqlite::fallible_iterator::FallibleIterator as _;
+use rusqlite::{Batch, Connection, StatementStatus};
+
+use super::{Journal, Series, VERSIONS, holder};
+use crate::event::CheckpointName;
+
+/// A journal as that version left it: `count` checkpoints, and another content of the fifth's step.
+pub(super) fn of_version(path: &Path, version: usize, count: i64) {
+    let db = Connection::open(path).expect("made");
+    VERSIONS[..version].iter().for_each(|step| db.execute_batch(step).expect("its schema"));
+    db.pragma_update(None, "user_version", version as i64).expect("written");
+    db.pragma_update(None, "journal_mode", "wal").expect("written");
+    fill(&db, count);
+    // What that version wrote itself.
+    if version > 1 {
+        db.execute_batch(
+            "UPDATE checkpoints SET r_f_low = 0.5, r_f_high = 9, predicted_low = 0.25, stride = outcome & -outcome;
+             UPDATE checkpoints SET stride = NULL WHERE id = 5",
+        )
+        .expect("written");
+    }
+}
+
+fn fill(db: &Connection, count: i64) {
+    db.execute("INSERT INTO runs (id, path) VALUES (7, '/run')", []).expect("written");
+    for number in 1..=count + 1 {
+        let step = if number > count { 5 } else { number };
+        let findings = r#"[{"severity": "note"}, {"severity": "wrong"}, {"severity": "wrong"}]"#;
+        let scores = r#"{"invariance": {"deformed": {"value": 0.75, "low": 0.5, "high": 1}}}"#;
+        let body = format!(
+            r#"{{"measurement": {{"r_f": {{"value": {step}, "low": 0.5, "high": 9}}, "findings": {findings}, "scores": {scores}}}}}"#
+        );
+        db.execute("INSERT INTO events (seq, run, body) VALUES (?1, 7, ?2)", (number, body)).expect("written");
+        let sql = "INSERT INTO checkpoints (id, run, path, raw_path, fingerprint, plan, state, outcome, current, step, written,
+                   r_f, prediction, content, settings)
+                   VALUES (?1, 7, 'p' || ?1, x'', 'f', 'k', 1, ?1, ?1, ?2, 0, ?2, '{\"low\": 0.25}', 'c' || ?1, 's')";
+        db.execute(sql, (number, step)).expect("written");
+    }
+}
+
+fn series_of(path: &Path) -> Series {
+    Journal::read(path).expect("brought up").series(7, 100).expect("read")
+}
+
+#[test]
+fn a_journal_of_any_earlier_version_is_brought_up_to_date() {
+    for version in 1..VERSIONS.len() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("journal.sqlite");
+        of_version(&path, version, 10);
+        let series = series_of(&path);
+        assert_eq!(series.step, (1..=10).map(Some).collect::<Vec<_>>(), "version {version}");
+        assert_eq!(
+            (series.r_f_low[4], series.r_f_high[4], series.predicted_low[4]),
+            (Some(0.5), Some(9.0), Some(0.25))
+        );
+        let journal = Journal::read(&path).expect("up to date");
+        assert_eq!(journal.counts(7).expect("read").into_values().collect::<Vec<_>>(), [11]);
+        let figures = journal.figures(7).expect("read");
+        assert_eq!((figures.step, figures.findings, figures.invariance), (Some(10.0), [1, 0, 2], Some(0.75)));
+        assert_eq!(holder(&path), None);
+    }
+}
+
+/// What bringing a journal of so many checkpoints up takes, in the database's own steps.
+fn effort(count: i64) -> i32 {
+    let db = Connection::open_in_memory().expect("made");
+    db.execute_batch(VERSIONS[0]).expect("the first schema");
+    fill(&db, count);
+    let mut steps = 0;
+    for version in &VERSIONS[1..] {
+        let mut batch = Batch::new(&db, version);
+        while let Some(mut statement) = batch.next().expect("SQL") {
+            statement.raw_execute().expect("executed");
+            steps += statement.get_status(StatementStatus::VmStep);
+        }
+    }
+    steps
+}
+
+#[test]
+fn bringing_a_journal_up_takes_steps_in_proportion_to_its_rows() {
+    let (small, large) = (effort(500), effort(4000));
+    assert!(large < 9 * small, "{small} steps for 500 rows, {large} for 4,000");
+}
+
+#[test]
+fn a_journal_is_read_from_a_copy_with_what_lies_in_its_log() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("journal.sqlite");
+    of_version(&path, 2, 10);
+    // Left by a daemon that was killed: its last words are in the log alone.
+    let writer = Connection::open(&path).expect("opened");
+    writer.execute("INSERT INTO runs (id, path) VALUES (8, '/late')", []).expect("written");
+    let before = std::fs::read(&path).expect("read");
+    let copied = super::Copied::of(&path).expect("copied");
+    let journal = Journal::read_in_place(&copied.path()).expect("brought up there");
+    let runs: Vec<_> = journal.runs().expect("read").into_iter().map(|(_, run)| run).collect();
+    assert_eq!(runs, ["/late", "/run"]);
+    assert_eq!(std::fs::read(&path).expect("read"), before);
+    let folder = copied.path();
+    drop((journal, copied));
+    assert!(!folder.exists());
+}
+
+fn bodies(journal: &Journal) -> Vec<String> {
+    let lines = journal.events_since(0, &[], 1000).expect("read");
+    assert!(lines.iter().zip(1..).all(|(line, seq)| line.seq == seq), "no gap");
+    lines.iter().map(|line| line.text.split_once(',').expect("a seq").1.to_owned()).collect()
+}
+
+#[test]
+fn runs_of_another_journal_are_taken_over_whole_and_forgotten_there() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (own, other) = (folder.path().join("own.sqlite"), folder.path().join("other.sqlite"));
+    of_version(&other, 1, 10);
+    let mut theirs = Journal::open(&other).expect("brought up");
+    theirs.annotate(7, &CheckpointName::Step(3), 0.25, None).expect("told");
+    theirs.run_id("/not wanted").expect("a run");
+    let told = bodies(&theirs);
+    drop(theirs);
+
+    let mut journal = Journal::open(&own).expect("made");
+    let first = journal.run_id("/mine").expect("a run");
+    journal.annotate(first, &CheckpointName::Step(1), 0.5, None).expect("told");
+    assert_eq!(journal.adopt(&other, |run| run == "/run").expect("taken over"), 1);
+    assert_eq!(bodies(&journal)[1..], told);
+    let id = journal.find_run("/run").expect("read").expect("known");
+    let series = journal.series(id, 100).expect("read");
+    assert_eq!(series.step, (1..=10).map(Some).collect::<Vec<_>>());
+    assert_eq!(series.val_error[2], Some(0.25));
+    assert_eq!(journal.counts(id).expect("read").into_values().collect::<Vec<_>>(), [11]);
+    // The newer content of the step counts still.
+    let history = journal.history(id, super::Filter { step: Some(5), ..super::Filter::default() }).expect("read");
+    assert_eq!(history.iter().map(|entry| (entry.path.as_str(), entry.seq)).collect::<Vec<_>>(), [("p11", Some(12))]);
+    let left = Journal::read(&other).expect("there").runs().expect("read");
+    assert_eq!(left.into_iter().map(|(_, run)| run).collect::<Vec<_>>(), ["/not wanted"]);
+    assert_eq!(journal.adopt(&other, |run| run == "/run").expect("read"), 0);
+}
+
+#[test]
+fn what_two_journals_know_of_one_run_is_known_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (own, other) = (folder.path().join("own.sqlite"), folder.path().join("other.sqlite"));
+    // As after a crash between taking over and forgetting, and as when both have measured.
+    of_version(&own, 2, 10);
+    of_version(&other, 2, 12);
+    let mut theirs = Journal::open(&other).expect("brought up");
+    theirs.annotate(7, &CheckpointName::Step(3), 0.25, None).expect("told");
+    drop(theirs);
+    let mut journal = Journal::open(&own).expect("brought up");
+    assert_eq!(journal.adopt(&other, |_| true).expect("taken over"), 1);
+    let series = journal.series(7, 100).expect("read");
+    assert_eq!(series.step, (1..=10).chain([12]).map(Some).collect::<Vec<_>>());
+    assert_eq!(series.val_error[2], Some(0.25));
+    assert_eq!(bodies(&journal).len(), 13, "11 of its own, two that it did not know");
+    assert!(Journal::read(&other).expect("there").runs().expect("read").is_empty());
+}
+
+#[test]
+fn a_later_version_and_something_else_are_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("journal.sqlite");
+    Journal::open(&path).expect("made").db.pragma_update(None, "user_version", 99).expect("updated");
+    let error = Journal::open(&path).expect_err("from the future").to_string();
+    assert!(error.contains("99"), "{error}");
+    std::fs::write(&path, "no database, but long enough to look like a file of one").expect("written");
+    Journal::open(&path).expect_err("damaged");
+}
