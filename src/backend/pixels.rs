@@ -132,7 +132,7 @@ fn turned(graph: &GraphProto, name: &str) -> Option<Turned> {
             }
             // What is padded with bytes other than 0 would need these as floats.
             ([0], "Pad") if node.input.get(2).is_none_or(String::is_empty) => {
-                images.extend(node.output.first().cloned())
+                images.extend(node.output.first().cloned());
             }
             (read, "Concat") if read.len() == node.input.len() => images.extend(node.output.first().cloned()),
             _ => return None,

@@ -38,7 +38,7 @@ use crate::watch::pool::Limits;
 use crate::watch::protocol::{Picture, Planned, Reply, Request};
 use crate::watch::scan::Search;
 use crate::watch::source::directory;
-use crate::watch::starter::{ByCommand, Local, Starter};
+use crate::watch::starter::Local;
 use events::print_events;
 use hello::Hello;
 use service::Service;
@@ -122,12 +122,7 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
         Ok(plans) => plans,
         Err(code) => return Ok(code),
     };
-    let limits = Limits {
-        workers: flags.workers.get(),
-        idle: flags.worker_idle,
-        timeout: flags.timeout,
-        memory: flags.memory_limit.map(|size| size.as_u64()),
-    };
+    let limits = flags.limits();
 
     let journal_path = flags.journal.clone().map_or_else(|| state::journal_of(&roots), Ok)?;
     if let Some(name) = file_system::shared(&journal_path) {
@@ -138,17 +133,7 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
         );
     }
     let socket = flags.socket.clone().unwrap_or_else(|| state::socket_of(&journal_path));
-    let page = flags.http.map(|address| address.to_string());
-    let note = json!({
-        "pid": std::process::id(),
-        "socket": socket.to_string_lossy(),
-        "journal": journal_path.to_string_lossy(),
-        "http": page,
-    });
-    let note = note.to_string();
-    let _lock = Lock::take(&journal_path, &note)?;
-    let watched: BTreeSet<_> = roots.iter().collect();
-    let _locks = watched.into_iter().map(|root| state::lock(root, &journal_path, &note)).collect::<Result<Vec<_>>>()?;
+    let _locks = locks(flags, &roots, &journal_path, &socket)?;
     if let Some(folder) = journal_path.parent().filter(|_| flags.journal.is_none()) {
         // An earlier version left it to the umask.
         let _ = std::fs::set_permissions(folder, Permissions::from_mode(0o700));
@@ -192,7 +177,7 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
 
     let source = directory::spawn(roots, search, channels.messages.clone(), Message::News)?;
     let planner = planner.spawn(channels.messages.clone(), Message::Planned)?;
-    let seams = Seams { source: Box::new(source), starter: starter_of(flags, starter), planner };
+    let seams = Seams { source: Box::new(source), starter: flags.starter(starter), planner };
     let options = Options {
         settle: flags.settle,
         give_up: flags.give_up,
@@ -219,18 +204,24 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     result.map(|()| ExitCode::Success)
 }
 
-/// What starts the workers that measure.
-fn starter_of(flags: &Service, local: Local) -> Box<dyn Starter> {
-    match flags.worker_command.clone() {
-        Some(command) => Box::new(ByCommand { command }),
-        None => Box::new(local),
-    }
+/// Keeps other daemons from the journal and from the directories `roots`.
+fn locks(flags: &Service, roots: &[PathBuf], journal: &Path, socket: &Path) -> Result<Vec<Lock>> {
+    let note = json!({
+        "pid": std::process::id(),
+        "socket": socket.to_string_lossy(),
+        "journal": journal.to_string_lossy(),
+        "http": flags.http.map(|address| address.to_string()),
+    });
+    let note = note.to_string();
+    let of_journal = std::iter::once(Lock::take(journal, &note));
+    let watched: BTreeSet<_> = roots.iter().collect();
+    of_journal.chain(watched.into_iter().map(|root| state::lock(root, journal, &note))).collect()
 }
 
 /// The plans of the watched directories; what is wrong from the beginning is said at once.
-fn planned(planner: &mut Planner, roots: &[PathBuf]) -> std::result::Result<Vec<Box<Planned>>, ExitCode> {
+fn planned(planner: &mut Planner, roots: &[PathBuf]) -> std::result::Result<Vec<Planned>, ExitCode> {
     let plan = |root: &PathBuf| {
-        planner.plan(root).map_err(|unplanned| {
+        planner.plan(root).map(|planned| *planned).map_err(|unplanned| {
             complain("error", &unplanned.reason);
             unplanned.code
         })

@@ -31,7 +31,7 @@ impl Lock {
             let mut file = private(&path).map_err(Error::io(&path, "open"))?;
             match file.try_lock() {
                 // Whoever held it before may have removed the file since it was opened.
-                Ok(()) if !is_at(&file, &path) => continue,
+                Ok(()) if !is_at(&file, &path) => {}
                 Ok(()) => {
                     // A full disk must not keep the daemon from starting: the lock holds without its note.
                     let _ = write_note(&mut file, note);

@@ -153,7 +153,9 @@ impl Trial {
         for (index, image) in pixels.chunks_exact_mut(shape.len()).enumerate() {
             set.image(index, image);
             for (plane, (scale, shift)) in image.chunks_exact_mut(shape.plane()).zip(&self.scale) {
-                plane.iter_mut().for_each(|value| *value = *value * scale + shift);
+                for value in plane {
+                    *value = *value * scale + shift;
+                }
             }
             if self.reversed {
                 let (first, rest) = image.split_at_mut(shape.plane());

@@ -11,6 +11,8 @@ use bytesize::ByteSize;
 use crate::cli::terminal::Format;
 use crate::journal::Policy;
 use crate::stop::Rule;
+use crate::watch::pool::Limits;
+use crate::watch::starter::{ByCommand, Local, Starter};
 
 /// What the daemon does besides measuring.
 #[derive(Debug, Clone, clap::Args)]
@@ -79,4 +81,24 @@ pub struct Service {
     /// How the log on standard error is written; RELSTAB_LOG sets how much (warn, info, debug)
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub log_format: Format,
+}
+
+impl Service {
+    /// What workers may take.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            workers: self.workers.get(),
+            idle: self.worker_idle,
+            timeout: self.timeout,
+            memory: self.memory_limit.map(|size| size.as_u64()),
+        }
+    }
+
+    /// What starts the workers that measure, `local` unless a command does.
+    pub fn starter(&self, local: Local) -> Box<dyn Starter> {
+        match self.worker_command.clone() {
+            Some(command) => Box::new(ByCommand { command }),
+            None => Box::new(local),
+        }
+    }
 }
