@@ -60,7 +60,8 @@ pub struct Shared<D: Deforming = One> {
     /// Standard deviation to divide by, one value or one for each channel
     #[arg(long, value_name = "S,...", value_delimiter = ',', allow_negative_numbers = true)]
     pub std: Option<Vec<f32>>,
-    /// Law that predicts the test error: a preset (cifar10, fashionmnist-c3, ...) or one that calibrate saved
+    /// Law that predicts the test error: a preset (cifar10-invariance, cifar10, ...), one that calibrate saved, or none
+    /// [default: invariance]
     #[arg(long, value_name = "NAME")]
     pub law: Option<String>,
     /// Apply the law whatever the settings it was fitted at

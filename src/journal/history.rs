@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Journal, Line, id_of, line_text};
 use crate::error::Result;
-use crate::event::{CheckpointName, Code, Finding, Measurement, Severity};
+use crate::event::{CheckpointName, Finding, Measurement, Severity};
 use crate::findings;
 use crate::predict::NO_PREDICTION;
 
@@ -71,6 +71,7 @@ pub struct Figures {
     pub r_f: Option<f64>,
     pub d_f: Option<f64>,
     pub g_f: Option<f64>,
+    pub invariance: Option<f64>,
     pub predicted_error: Option<f64>,
     pub val_error: Option<f64>,
     pub probe_error: Option<f64>,
@@ -162,7 +163,8 @@ impl Journal {
     pub fn figures(&self, run: i64) -> Result<Figures> {
         let latest = format!(
             "SELECT step, r_f, d_f, g_f, predicted_error, val_error, probe_error,
-             json_extract(body, '$.measurement.timing.total_s'), json_extract(body, '$.measurement.findings')
+             json_extract(body, '$.measurement.timing.total_s'), json_extract(body, '$.measurement.findings'),
+             json_extract(body, '$.measurement.scores.invariance.deformed.value')
              FROM checkpoints AS c LEFT JOIN events ON events.seq = c.outcome
              WHERE c.run = ?1 AND state = 1 AND {COUNTED} ORDER BY step DESC, epoch DESC, written DESC LIMIT 1"
         );
@@ -178,6 +180,7 @@ impl Journal {
                     val_error: row.get(5)?,
                     probe_error: row.get(6)?,
                     seconds: row.get(7)?,
+                    invariance: row.get(9)?,
                     lag_seconds: 0.0,
                     findings: counted(row.get::<_, Option<String>>(8)?.as_deref()),
                 })
@@ -257,6 +260,9 @@ pub(super) fn measurement(body: &str) -> Option<Measurement> {
     serde_json::from_value(event.get_mut("measurement")?.take()).ok()
 }
 
+/// What history says of a record that has no effective invariance for a law to go by.
+const WITHOUT_INVARIANCE: &str = "measured by an earlier version, without effective invariance: laws that go by it do not count it, its prediction is kept";
+
 fn entry(row: &Row, with_replicates: bool) -> rusqlite::Result<Entry> {
     let body: Option<String> = row.get(7)?;
     let mut measurement = body
@@ -272,6 +278,11 @@ fn entry(row: &Row, with_replicates: bool) -> rusqlite::Result<Entry> {
         if !is_as_told && let Some((findings, warnings)) = told_anew(Value::Object(record.clone()), val_error) {
             record.insert("findings".to_owned(), findings);
             record.insert("warnings".to_owned(), warnings);
+        }
+        let scores = record.get("scores").and_then(Value::as_object);
+        let is_older = scores.is_some_and(|scores| scores.get("classes").is_none_or(Value::is_null));
+        if let Some(Value::Array(warnings)) = record.get_mut("warnings").filter(|_| is_older) {
+            warnings.push(WITHOUT_INVARIANCE.into());
         }
         let replicates = row.get_ref(9)?.as_blob_or_null()?.map(floats).filter(|_| with_replicates);
         if let Some(replicates) = replicates {
@@ -301,9 +312,8 @@ fn counted(findings: Option<&str>) -> [u64; 3] {
 fn told_anew(record: Value, val_error: Option<f64>) -> Option<(Value, Value)> {
     let mut record: Measurement = serde_json::from_value(record).ok()?;
     record.metadata.val_error = val_error;
-    let why_not = |finding: &&Finding| finding.code == Code::NoPrediction;
-    let why_not = record.findings.iter().find(why_not).map(|finding| finding.text.replacen(NO_PREDICTION, "", 1));
-    let why_not = why_not.filter(|_| record.prediction.is_none());
+    let why_not = record.findings.iter().find_map(|finding| finding.text.strip_prefix(NO_PREDICTION));
+    let why_not = why_not.filter(|_| record.prediction.is_none()).map(str::to_owned);
     findings::settle(&mut record, why_not.as_deref());
     Some((serde_json::to_value(record.findings).ok()?, record.warnings.into()))
 }
