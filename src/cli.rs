@@ -6,6 +6,7 @@ mod calibrate;
 mod check;
 mod compare;
 mod doctor;
+mod evidence;
 mod flags;
 mod gallery;
 mod help;
@@ -61,6 +62,8 @@ enum Command {
     Layers(layers::Args),
     /// Fit a law of one's own to networks with a known error; list and inspect laws.
     Calibrate(Box<calibrate::Args>),
+    /// Tell what each label-free quantity says of the error of networks whose error is known.
+    Evidence(Box<evidence::Args>),
     /// Fit how R_f, D_f and G_f go with the size of the training set: power laws.
     Scaling(Box<scaling::Args>),
     /// Measure each checkpoint of a directory as it lands.
@@ -153,6 +156,7 @@ pub fn main() -> ProcessExit {
         Command::Measure(args) => measure::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
+        Command::Evidence(args) => evidence::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Sweep(args) => sweep::run(&args),
         Command::Scaling(args) => scaling::run(&args),

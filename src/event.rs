@@ -185,7 +185,7 @@ pub struct Scores {
     pub confidence: Confidence,
     /// Share of changed images whose predicted class is that of the clean one.
     pub agreement: Agreement,
-    /// Effective invariance; null in records of earlier versions.
+    /// Effective invariance; null for independent probabilities, and in records of earlier versions.
     #[serde(default)]
     pub invariance: Option<Invariance>,
     /// How many classes it answers with: exponential of the entropy of the predicted classes' shares of the probe images, 1 where it

@@ -5,15 +5,15 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::estimate::Estimator;
-use crate::event::{Code, Measurement};
-use crate::measure::{conditions, quantities};
+use crate::estimate::{Estimate, Estimator, Resampling};
+use crate::event::Measurement;
+use crate::measure::{conditions, is_trained, measured};
 use crate::path;
 use crate::perturb::Interpolation;
 use crate::predict::Conditions;
 use crate::predict::calibrate::{Known, Point};
 use crate::predict::table::rows;
-use crate::predict::terms::{Term, known};
+use crate::predict::terms::{Measured, Quantities, Term, known};
 
 /// Which error of a measured network counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -53,32 +53,41 @@ pub fn of_measurement(run: &str, record: &Measurement, of: ErrorOf) -> Option<Kn
         ErrorOf::ValError => record.metadata.val_error,
         ErrorOf::ProbeError => record.probe_error,
     };
-    let is_trained = !record.metadata.is_initial()
-        && record.r_f.is_some()
-        && record.findings.iter().all(|finding| finding.code != Code::Untrained);
-    let point = Point {
-        label: path::text(&record.model.path),
-        run: Some(run.to_owned()),
-        quantities: quantities(record),
-        error: error.filter(|error| is_trained && *error > 0.0)?,
-    };
-    Some(Known { point, conditions: conditions(record), classes: record.model.outputs })
+    let error = error.filter(|error| *error > 0.0 && is_trained(record))?;
+    let Measured { quantities, spreads, .. } = measured(record);
+    let point = Point { label: path::text(&record.model.path), run: Some(run.to_owned()), quantities, spreads, error };
+    Some(Known { point, conditions: conditions(record), classes: record.model.outputs, data_set: None })
 }
+
+/// Pixels as the data set has them.
+const ORIGINAL: &str = "original";
 
 /// A row of a table, CSV or JSON.
 #[derive(Debug, Deserialize)]
 struct Row {
-    r_f: f64,
     error: f64,
+    r_f: Option<f64>,
+    r_f_low: Option<f64>,
+    r_f_high: Option<f64>,
     d_f: Option<f64>,
     g_f: Option<f64>,
     confidence_clean: Option<f64>,
     confidence_deformed: Option<f64>,
+    confidence_noisy: Option<f64>,
     agreement_deformed: Option<f64>,
     agreement_noisy: Option<f64>,
+    invariance_deformed: Option<f64>,
+    invariance_deformed_low: Option<f64>,
+    invariance_deformed_high: Option<f64>,
+    invariance_noisy: Option<f64>,
     #[serde(alias = "path")]
     label: Option<String>,
+    /// The training it comes from; where there is none, whose network it is.
     run: Option<String>,
+    repository: Option<String>,
+    data_set: Option<String>,
+    /// Of the images: original, or copies such as jpeg.
+    pixels: Option<String>,
     step: Option<u64>,
     cutoff: Option<u32>,
     delta: Option<f64>,
@@ -88,7 +97,7 @@ struct Row {
     classes: Option<usize>,
 }
 
-/// The networks of a table: CSV with a header, or a JSON array of objects; `r_f` and `error` there must be. Rows of step 0 are
+/// The networks of a table: CSV with a header, or a JSON array of objects; `error` there must be, and a measured quantity. Rows of step 0 are
 /// left out, and counted.
 ///
 /// # Errors
@@ -97,7 +106,7 @@ pub fn of_table(path: &Path, unsaid: &Unsaid) -> Result<(Vec<Known>, usize)> {
     let mut known = Vec::new();
     let mut left_out = 0;
     for (name, row) in rows::<Row>(path)? {
-        let row = row.map_err(|found| Error::points(&name, "numbers r_f and error, and known columns", found))?;
+        let row = row.map_err(|found| Error::points(&name, "a number error, and known columns", found))?;
         if row.step == Some(0) {
             left_out += 1;
         } else {
@@ -122,18 +131,54 @@ impl Row {
             estimator: self.estimator.unwrap_or(unsaid.conditions.estimator),
             side,
         };
-        let quantities = known([
-            (Term::RF, Some(self.r_f)),
+        let quantities = self.quantities();
+        if quantities.is_empty() {
+            return Err(Error::points(name, "r_f, invariance_deformed or another measured quantity", "none"));
+        }
+        let spreads = self.spreads();
+        let label = self.label.map_or_else(|| name.to_owned(), |label| format!("{name} ({label})"));
+        let run = [self.run, self.repository].into_iter().flatten().find(|run| !run.is_empty());
+        let point = Point { label, run, quantities, spreads, error: self.error };
+        let pixels = |name: String| match &self.pixels {
+            Some(pixels) if pixels != ORIGINAL => format!("{name}, {pixels}"),
+            _ => name,
+        };
+        Ok(Known { point, conditions, classes, data_set: self.data_set.map(pixels) })
+    }
+}
+
+impl Row {
+    fn quantities(&self) -> Quantities {
+        known([
+            (Term::RF, self.r_f),
             (Term::DF, self.d_f),
             (Term::GF, self.g_f),
             (Term::ConfidenceClean, self.confidence_clean),
             (Term::ConfidenceDeformed, self.confidence_deformed),
+            (Term::ConfidenceNoisy, self.confidence_noisy),
             (Term::AgreementDeformed, self.agreement_deformed),
             (Term::AgreementNoisy, self.agreement_noisy),
-        ]);
-        let label = self.label.map_or_else(|| name.to_owned(), |label| format!("{name} ({label})"));
-        let point = Point { label, run: self.run.filter(|run| !run.is_empty()), quantities, error: self.error };
-        Ok(Known { point, conditions, classes })
+            (Term::InvarianceDeformed, self.invariance_deformed),
+            (Term::InvarianceNoisy, self.invariance_noisy),
+        ])
+    }
+
+    /// Of the 95% intervals that it gives.
+    fn spreads(&self) -> Quantities {
+        let level = Resampling::default().level;
+        let spread = |term: Term, value: Option<f64>, low: Option<f64>, high: Option<f64>| {
+            let spread = |(value, (low, high))| term.spread(&Estimate { value, low, high, level });
+            (term, value.zip(low.zip(high)).and_then(spread))
+        };
+        known([
+            spread(Term::RF, self.r_f, self.r_f_low, self.r_f_high),
+            spread(
+                Term::InvarianceDeformed,
+                self.invariance_deformed,
+                self.invariance_deformed_low,
+                self.invariance_deformed_high,
+            ),
+        ])
     }
 }
 
@@ -144,7 +189,11 @@ pub fn differences(known: &[Known]) -> Vec<(String, String)> {
     let differ = |other: &Known| {
         let classes =
             (first.classes != other.classes).then(|| format!("classes {} (here: {})", first.classes, other.classes));
-        let text = first.conditions.difference(&other.conditions).or(classes)?;
+        let data_set = || {
+            let (here, other) = (first.data_set.as_ref()?, other.data_set.as_ref()?);
+            (here != other).then(|| format!("data set {here} (here: {other})"))
+        };
+        let text = first.conditions.difference(&other.conditions).or(classes).or_else(data_set)?;
         Some((other.point.label.clone(), text))
     };
     known.iter().filter_map(differ).collect()

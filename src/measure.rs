@@ -16,7 +16,7 @@ mod way;
 mod work;
 
 pub use preview::{Answer, Cost, Preview, Range, preview, ranges};
-pub use record::{axes_text, conditions, predict, predict_anew, quantities};
+pub use record::{axes_text, conditions, is_trained, measured, predict, predict_anew};
 pub use settings::{ChosenLaw, Settings};
 
 use std::time::Instant;

@@ -6,6 +6,7 @@ pub mod compare;
 pub mod conditions;
 pub mod doctor;
 pub mod document;
+pub mod evidence;
 pub mod figure;
 pub mod file;
 pub mod gallery;
@@ -63,6 +64,9 @@ pub fn text(measurement: &Measurement) -> String {
             row(name, interval(estimate), note.to_owned());
         }
     }
+    if let Some(invariance) = invariance(m) {
+        row("EI", interval(&invariance), "effective invariance under deformation".to_owned());
+    }
     if let Some(prediction) = &m.prediction {
         row(
             "predicted error",
@@ -110,6 +114,11 @@ fn marks(measurement: &Measurement) -> String {
         }
     }
     text
+}
+
+/// The effective invariance under deformation, of a classifier.
+fn invariance(measurement: &Measurement) -> Option<Estimate> {
+    Some(measurement.scores.as_ref()?.invariance?.deformed)
 }
 
 /// The heading of [`line()`], after what all lines of a run share.

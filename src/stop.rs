@@ -30,6 +30,12 @@ pub enum Monitor {
     /// Change under noise.
     #[strum(serialize = "g_f")]
     GF,
+    /// Effective invariance under deformation; more is better.
+    Invariance,
+    /// Average confidence on the probe images; more is better.
+    Confidence,
+    /// Share of deformed images in the class of the clean one; more is better.
+    Agreement,
     /// Error on the labelled probe set.
     ProbeError,
     /// Error that the training loop knows.
@@ -40,8 +46,10 @@ pub enum Monitor {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// Less is better.
+    /// As the monitor has it: more is better of invariance, confidence and agreement, less of the others.
     #[default]
+    Auto,
+    /// Less is better.
     Min,
     /// More is better.
     Max,
@@ -52,6 +60,12 @@ impl Monitor {
     /// small by accident, and such a checkpoint is neither judged nor best.
     fn is_label_free(self) -> bool {
         !matches!(self, Self::ProbeError | Self::ValError)
+    }
+
+    /// Whether it is one of a classifier's scores.
+    #[must_use]
+    pub fn is_score(self) -> bool {
+        matches!(self, Self::Invariance | Self::Confidence | Self::Agreement)
     }
 }
 
@@ -105,7 +119,8 @@ impl Rule {
     /// # Errors
     /// `Setting` for a patience of zero, a negative or infinite `min_delta`, a confidence outside (0, 1) or on a monitor
     /// that keeps no replicates.
-    pub fn validated(self) -> Result<Self> {
+    pub fn validated(mut self) -> Result<Self> {
+        self.mode = self.direction();
         let finite = |value: Option<f64>| value.is_none_or(f64::is_finite);
         if self.patience == 0 {
             return Err(Error::setting("stop: patience", "1 or more", 0));
@@ -128,10 +143,19 @@ impl Rule {
         Ok(self)
     }
 
+    /// Its mode, never `Auto`.
+    fn direction(&self) -> Mode {
+        match self.mode {
+            Mode::Auto if self.monitor.is_score() => Mode::Max,
+            Mode::Auto => Mode::Min,
+            mode => mode,
+        }
+    }
+
     /// Whether `value` is better than `than` by more than `min_delta`.
     fn is_better(&self, value: f64, than: f64) -> bool {
-        match self.mode {
-            Mode::Min => value < than - self.min_delta,
+        match self.direction() {
+            Mode::Min | Mode::Auto => value < than - self.min_delta,
             Mode::Max => value > than + self.min_delta,
         }
     }
@@ -157,6 +181,17 @@ impl FromStr for Rule {
     }
 }
 
+/// A classifier's scores.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Scores {
+    /// Effective invariance under deformation.
+    pub invariance: Option<f64>,
+    /// Average confidence on the probe images.
+    pub confidence: Option<f64>,
+    /// Share of deformed images in the class of the clean one.
+    pub agreement: Option<f64>,
+}
+
 /// One checkpoint of a run's history; a monitor that is absent (no label, no law, no annotation yet) is `None`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
@@ -172,6 +207,8 @@ pub struct Point {
     pub d_f: Option<f64>,
     /// Change under noise.
     pub g_f: Option<f64>,
+    /// What a classifier tells without labels, where a rule asks for it.
+    pub scores: Scores,
     /// What the run's law, one and the same for the whole history, makes of `r_f`.
     pub predicted_error: Option<f64>,
     /// Error on the labelled probe set.
@@ -192,6 +229,9 @@ impl Point {
             Monitor::PredictedError => self.predicted_error,
             Monitor::DF => self.d_f,
             Monitor::GF => self.g_f,
+            Monitor::Invariance => self.scores.invariance,
+            Monitor::Confidence => self.scores.confidence,
+            Monitor::Agreement => self.scores.agreement,
             Monitor::ProbeError => self.probe_error,
             Monitor::ValError => self.val_error,
         }
@@ -264,10 +304,10 @@ pub fn judge(rule: &Rule, history: &[Point], compare: Compare) -> Verdict {
         let is_improvement = best.is_none_or(|(id, than)| {
             rule.is_better(value, than)
                 && rule.confidence.and_then(|level| compare(point.id, id, level)).is_none_or(|paired| {
-                    match (rule.monitor, rule.mode) {
+                    match (rule.monitor, rule.direction()) {
                         // A law may fall with R_f: what it says is surely another where R_f surely is.
                         (Monitor::PredictedError, _) => paired.is_different(),
-                        (_, Mode::Min) => paired.high < 0.0,
+                        (_, Mode::Min | Mode::Auto) => paired.high < 0.0,
                         (_, Mode::Max) => paired.low > 0.0,
                     }
                 })
@@ -300,8 +340,8 @@ fn at_once(rule: &Rule, value: f64) -> Option<String> {
         return rule.check_finite.then(|| format!("{} is not finite", rule.monitor));
     }
     let threshold = rule.divergence_threshold?;
-    let diverged = match rule.mode {
-        Mode::Min => value > threshold,
+    let diverged = match rule.direction() {
+        Mode::Min | Mode::Auto => value > threshold,
         Mode::Max => value < threshold,
     };
     diverged.then(|| format!("{} is {value:.4}, beyond the divergence threshold {threshold}", rule.monitor))

@@ -115,7 +115,7 @@ def test_check_says_what_holds(trained: nn.Module, digits: Digits) -> None:
     untold = relstab.check(trained, images, max_predicted_error=0.5, **SETTINGS)
     assert not untold
     assert untold.error is not None
-    assert "name a law" in untold.error
+    assert "law invariance" in untold.error
 
 
 def test_labels_in_another_order_are_a_finding(trained: nn.Module, digits: Digits) -> None:

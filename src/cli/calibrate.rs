@@ -1,21 +1,17 @@
 //! `relstab calibrate`: a law of one's own from networks with a known error.
 #![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
-use std::path::{Path, PathBuf};
-
 use serde_json::json;
 
 use super::flags::Shared;
-use super::sources::measured;
+use super::sources::Evidence;
 use super::terminal::{Format, complain, print, print_json};
 use crate::error::{Error, ExitCode, Result};
-use crate::evidence::{ErrorOf, Unsaid, differences, of_measurements, of_table};
-use crate::journal::Filter;
+use crate::evidence::differences;
 use crate::path;
-use crate::perturb::Size;
 use crate::predict::calibrate::{Form, Known, calibrate};
 use crate::predict::saved::{Folder, LAW_SCHEMA, Saved, check_name};
-use crate::predict::{Conditions, Law, presets};
+use crate::predict::{Law, presets};
 use crate::report;
 
 #[derive(Debug, clap::Args)]
@@ -50,31 +46,17 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Fit {
-    /// Networks with a known error: a run that a journal knows, a directory of networks (measured here), or a table with
-    /// columns r_f and error, CSV or JSON
-    #[arg(value_name = "SOURCE", required = true)]
-    sources: Vec<PathBuf>,
+    #[command(flatten)]
+    evidence: Evidence,
     /// Save the law under this name, for --law
     #[arg(long, value_name = "NAME")]
     save: Option<String>,
     /// Start from what this law leads one to expect, instead of from nothing
     #[arg(long, value_name = "LAW")]
     prior: Option<String>,
-    /// What the law goes by [default: r_f, unless another one predicts points left out better]
+    /// What the law goes by [default: invariance, r_f where it is not known, unless another one predicts points left out better]
     #[arg(long, value_enum, value_name = "FORM")]
     form: Option<Form>,
-    /// The error that counts [default: val_error where there is one]
-    #[arg(long, value_enum, value_name = "WHICH")]
-    error: Option<ErrorOf>,
-    /// The journal of the runs [default: the one under $XDG_STATE_HOME/relstab that knows them]
-    #[arg(long, value_name = "PATH")]
-    journal: Option<PathBuf>,
-    /// Image side of a table's networks, pixels
-    #[arg(long, value_name = "PIXELS")]
-    side: Option<f64>,
-    /// Classes of a table's data set
-    #[arg(long, value_name = "N")]
-    classes: Option<usize>,
     #[command(flatten)]
     shared: Shared,
 }
@@ -96,20 +78,15 @@ fn fit(args: &Fit) -> Result<ExitCode> {
         check_name(name)?;
     }
     let prior = args.prior.as_deref().map(Law::named).transpose()?;
-    let mut known = Vec::new();
-    let mut left_out = 0;
-    for source in &args.sources {
-        let (points, without) = evidence(args, source)?;
-        known.extend(points);
-        left_out += without;
-    }
+    let (known, left_out) = args.evidence.known(&args.shared)?;
     let forced = together(&known, prior.as_ref(), args.shared.predicting.force_law)?;
     let points: Vec<_> = known.iter().map(|known| known.point.clone()).collect();
     let calibration = calibrate(&points, prior.as_ref(), args.form)?;
     // There is one: no law is calibrated on none.
     let first = &known[0];
-    let mut sources: Vec<_> = args.sources.iter().take(SOURCES_NAMED).map(|source| path::text(source)).collect();
-    if let Some(more) = args.sources.len().checked_sub(SOURCES_NAMED).filter(|more| *more > 0) {
+    let mut sources: Vec<_> =
+        args.evidence.sources.iter().take(SOURCES_NAMED).map(|source| path::text(source)).collect();
+    if let Some(more) = args.evidence.sources.len().checked_sub(SOURCES_NAMED).filter(|more| *more > 0) {
         sources.push(format!("and {more} more"));
     }
     let source = format!(
@@ -138,41 +115,15 @@ fn fit(args: &Fit) -> Result<ExitCode> {
     Ok(ExitCode::Success)
 }
 
-fn counted(count: usize, what: &str) -> String {
+pub fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
-fn evidence(args: &Fit, source: &Path) -> Result<(Vec<Known>, usize)> {
-    if !source.is_dir() {
-        return of_table(source, &unsaid(args)?);
-    }
-    let measured = measured(&args.shared.flags()?, source, args.journal.as_deref(), Filter::default(), |run| {
-        run.iter().collect()
-    })?;
-    Ok(of_measurements(&measured, args.error))
-}
-
-/// What the flags say of a table's networks.
-fn unsaid(args: &Fit) -> Result<Unsaid> {
-    let settings = args.shared.settings()?;
-    let Size::Delta(delta) = settings.deformation.size else {
-        return Err(Error::setting("--temperature", "--delta, for a table", "a temperature"));
-    };
-    let conditions = Conditions {
-        cutoff: settings.deformation.cutoff,
-        delta,
-        interpolation: settings.deformation.interpolation,
-        estimator: settings.estimator,
-        side: args.side.unwrap_or(f64::NAN),
-    };
-    Ok(Unsaid { conditions, classes: args.classes })
 }
 
 /// Refuses networks, or a law to start from, of other settings than the first's, unless forced; then says what was forced.
 fn together(known: &[Known], prior: Option<&Law>, force: bool) -> Result<Option<String>> {
     let mut told = differences(known);
     if let (Some(law), Some(first)) = (prior, known.first())
-        && let Some(difference) = law.conditions().difference(&first.conditions)
+        && let Some(difference) = law.difference(&first.conditions)
     {
         told.insert(0, (format!("law {}", law.name), difference));
     }

@@ -141,7 +141,8 @@ pub trait Predicting: clap::Args {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Law")]
 pub struct Law {
-    /// Law that predicts the test error: a preset (relstab calibrate list names them) or one that calibrate saved
+    /// Law that predicts the test error: a preset (cifar10-invariance, cifar10, ...), one that calibrate saved, or none
+    /// [default: invariance]
     #[arg(long, value_name = "NAME")]
     pub law: Option<String>,
     /// Apply the law whatever the settings it was fitted at

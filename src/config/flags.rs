@@ -47,6 +47,9 @@ pub struct Flags {
     pub stop: Vec<Rule>,
 }
 
+/// In place of a law's name.
+const NO_LAW: &str = "none";
+
 /// What a run is measured on and judged by.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RunPlan {
@@ -172,11 +175,13 @@ impl Flags {
 
     fn chosen_law(&self, config: &Config) -> Result<Option<ChosenLaw>> {
         let (law, explicit) = match (&self.law, &config.law) {
+            (Some(name), _) if name == NO_LAW => return Ok(None),
+            (None, Some(LawChoice::Named(name))) if name == NO_LAW => return Ok(None),
             (Some(name), Some(LawChoice::Own(law))) if law.name == *name => ((**law).clone(), true),
             (Some(name), _) => (law_named(name)?, true),
             (None, Some(LawChoice::Named(name))) => (law_named(name)?, false),
             (None, Some(LawChoice::Own(law))) => ((**law).clone(), false),
-            (None, None) => return Ok(None),
+            (None, None) => (Law::usual()?, false),
         };
         Ok(Some(ChosenLaw { law: law.validated()?, explicit, force: self.force_law }))
     }

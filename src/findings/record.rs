@@ -2,7 +2,7 @@
 
 use crate::check::shares::share_interval;
 use crate::event::{Code, Finding, Measurement};
-use crate::predict::{NO_PREDICTION, Prediction};
+use crate::predict::{NO_PREDICTION, OUTSIDE, Prediction};
 
 /// Level of the interval of the error on the probe images.
 const LEVEL: f64 = 0.95;
@@ -17,11 +17,7 @@ pub fn of_record(record: &Measurement, no_prediction: Option<&str>) -> Vec<Findi
     let mut findings = Vec::new();
     if let Some(prediction) = &record.prediction {
         findings.extend(beside(record, prediction));
-        let of_law = |text: &String| {
-            let code = if text.contains(OUTSIDE) { Code::OutsideLaw } else { Code::Law };
-            Finding::new(code, text.clone())
-        };
-        findings.extend(prediction.warnings.iter().map(of_law));
+        findings.extend(prediction.warnings.iter().map(|text| of_law(text.clone(), Code::Law)));
     }
     if let (Some(probe_error), Some(val_error)) = (record.probe_error, record.metadata.val_error) {
         let text = errors_disagree(probe_error, val_error, record.model.outputs);
@@ -31,12 +27,14 @@ pub fn of_record(record: &Measurement, no_prediction: Option<&str>) -> Vec<Findi
         let text = format!("{:.0}% of the deformations fold the image", 100.0 * record.folded_share);
         findings.push(Finding::new(Code::FoldedMaps, text));
     }
-    findings.extend(no_prediction.map(|reason| Finding::new(Code::NoPrediction, format!("{NO_PREDICTION}{reason}"))));
+    findings.extend(no_prediction.map(|reason| of_law(format!("{NO_PREDICTION}{reason}"), Code::NoPrediction)));
     findings
 }
 
-/// How a law says that a measurement is none like those it was fitted on.
-const OUTSIDE: &str = "outside what law";
+/// What a law says, with a `code` unless the network is none like those that the law was fitted on.
+fn of_law(text: String, code: Code) -> Finding {
+    Finding::new(if text.contains(OUTSIDE) { Code::OutsideLaw } else { code }, text)
+}
 
 /// Puts what the record tells in place of what it told before.
 pub fn settle(record: &mut Measurement, no_prediction: Option<&str>) {

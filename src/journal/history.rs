@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::waiting::why;
 use super::{Journal, Line, id_of, line_text};
 use crate::error::Result;
-use crate::event::{CheckpointName, Code, Finding, Measurement};
+use crate::event::{CheckpointName, Measurement};
 use crate::findings;
 use crate::predict::NO_PREDICTION;
 
@@ -72,11 +72,10 @@ pub struct Figures {
     pub r_f: Option<f64>,
     pub d_f: Option<f64>,
     pub g_f: Option<f64>,
+    pub invariance: Option<f64>,
     pub predicted_error: Option<f64>,
     pub val_error: Option<f64>,
     pub probe_error: Option<f64>,
-    /// Effective invariance under deformation.
-    pub invariance: Option<f64>,
     /// What the measurement took.
     pub seconds: Option<f64>,
     /// Since the oldest checkpoint that waits was written; 0 if none does.
@@ -270,6 +269,9 @@ pub(super) fn measurement(body: &str) -> Option<Measurement> {
     serde_json::from_value(event.get_mut("measurement")?.take()).ok()
 }
 
+/// What history says of a record that has no effective invariance for a law to go by.
+const WITHOUT_INVARIANCE: &str = "measured by an earlier version, without effective invariance: laws that go by it do not count it, its prediction is kept";
+
 fn entry(row: &Row, with_replicates: bool) -> rusqlite::Result<Entry> {
     let body: Option<String> = row.get(7)?;
     let mut measurement = body
@@ -285,6 +287,11 @@ fn entry(row: &Row, with_replicates: bool) -> rusqlite::Result<Entry> {
         if !is_as_told && let Some((findings, warnings)) = told_anew(Value::Object(record.clone()), val_error) {
             record.insert("findings".to_owned(), findings);
             record.insert("warnings".to_owned(), warnings);
+        }
+        let scores = record.get("scores").and_then(Value::as_object);
+        let is_older = scores.is_some_and(|scores| scores.get("classes").is_none_or(Value::is_null));
+        if let Some(Value::Array(warnings)) = record.get_mut("warnings").filter(|_| is_older) {
+            warnings.push(WITHOUT_INVARIANCE.into());
         }
         for (column, name) in [(9, "replicates_log_r_f"), (10, "replicates_invariance")] {
             let replicates = row.get_ref(column)?.as_blob_or_null()?.map(floats).filter(|_| with_replicates);
@@ -313,9 +320,8 @@ fn count(row: &Row, column: usize) -> rusqlite::Result<u64> {
 fn told_anew(record: Value, val_error: Option<f64>) -> Option<(Value, Value)> {
     let mut record: Measurement = serde_json::from_value(record).ok()?;
     record.metadata.val_error = val_error;
-    let why_not = |finding: &&Finding| finding.code == Code::NoPrediction;
-    let why_not = record.findings.iter().find(why_not).map(|finding| finding.text.replacen(NO_PREDICTION, "", 1));
-    let why_not = why_not.filter(|_| record.prediction.is_none());
+    let why_not = record.findings.iter().find_map(|finding| finding.text.strip_prefix(NO_PREDICTION));
+    let why_not = why_not.filter(|_| record.prediction.is_none()).map(str::to_owned);
     findings::settle(&mut record, why_not.as_deref());
     Some((serde_json::to_value(record.findings).ok()?, record.warnings.into()))
 }

@@ -13,6 +13,7 @@ use crate::evidence::{ErrorOf, of_measurement};
 use crate::measure::{ChosenLaw, predict, predict_anew};
 use crate::predict::calibrate::Known;
 use crate::predict::refit::refitted;
+use crate::predict::terms::Term;
 use crate::predict::{Law, Prediction};
 
 /// Every known error counts at once up to this many, and from there on whenever a twentieth more are known.
@@ -127,6 +128,12 @@ fn count_known(tx: &Writer, run: i64) -> rusqlite::Result<u32> {
     tx.prepare_cached(sql)?.query_row([run], |row| row.get(0))
 }
 
+/// Whether an earlier version measured it, without the effective invariance that the law goes by: it keeps its prediction.
+fn lacks(record: &Measurement, law: &Law) -> bool {
+    let is_older = record.scores.as_ref().is_some_and(|scores| scores.classes.is_none());
+    is_older && law.terms.contains(&Term::InvarianceDeformed)
+}
+
 impl RunLaw {
     fn is_due(&self, known: u32) -> bool {
         known <= EACH || known - known / 20 >= self.known
@@ -167,6 +174,9 @@ impl RunLaw {
         let mut rows = query.query([run])?;
         while let Some(row) = rows.next()? {
             let Some(record) = measurement(&row.get::<_, String>(1)?) else { continue };
+            if present.as_ref().is_some_and(|chosen| lacks(&record, &chosen.law)) {
+                continue;
+            }
             keep_prediction(tx, row.get(0)?, predict(&record, present.as_ref()).as_ref())?;
         }
         Ok(())

@@ -8,7 +8,7 @@ use super::{Journal, Line, Writer};
 use crate::error::Result;
 use crate::estimate::{Comparison, compare};
 use crate::event::Kind;
-use crate::stop::{Point, Rule, Stop, Verdict, judge};
+use crate::stop::{Point, Rule, Scores, Stop, Verdict, judge};
 
 impl Journal {
     /// What rules see of a run, in training order: the measurements of its present settings, and networks whose outputs
@@ -17,7 +17,7 @@ impl Journal {
     /// # Errors
     /// `Journal` if it cannot be read.
     pub fn points(&self, run: i64) -> Result<Vec<Point>> {
-        self.reading(|db| points(db, run))
+        self.reading(|db| points(db, run, &[]))
     }
 
     /// What the rules said last of a run, and the event of its stop, if it is stopped.
@@ -85,7 +85,7 @@ pub(super) fn judge_run(tx: &Writer, run: i64, rules: Option<&[Rule]>) -> rusqli
         let sql = "UPDATE runs SET rules = NULL, verdicts = NULL, stopped = NULL, told = 0 WHERE id = ?1";
         return tx.prepare_cached(sql)?.execute([run]).map(|_| ());
     }
-    let points = points(tx, run)?;
+    let points = points(tx, run, rules)?;
     let compare = |first: i64, second: i64, level: f64| paired(tx, first, second, level).ok().flatten();
     let verdicts: Vec<_> = rules.iter().map(|rule| judge(rule, &points, &compare)).collect();
     let (rules_text, verdicts_text) = (serde_json::to_string(rules), serde_json::to_string(&verdicts));
@@ -102,9 +102,17 @@ pub(super) fn judge_run(tx: &Writer, run: i64, rules: Option<&[Rule]>) -> rusqli
     Ok(())
 }
 
-fn points(db: &Connection, run: i64) -> rusqlite::Result<Vec<Point>> {
+/// A classifier's scores in a checkpoint's record.
+const SCORES: &str =
+    "(SELECT json_extract(body, '$.measurement.scores.invariance.deformed.value') FROM events WHERE seq = outcome),
+    (SELECT json_extract(body, '$.measurement.scores.confidence.clean') FROM events WHERE seq = outcome),
+    (SELECT json_extract(body, '$.measurement.scores.agreement.deformed') FROM events WHERE seq = outcome)";
+
+/// What `rules` ask for that no column holds is read from the records.
+fn points(db: &Connection, run: i64, rules: &[Rule]) -> rusqlite::Result<Vec<Point>> {
+    let scores = if rules.iter().any(|rule| rule.monitor.is_score()) { SCORES } else { "NULL, NULL, NULL" };
     let sql = format!(
-        "SELECT id, path, step, r_f, d_f, g_f, predicted_error, probe_error, val_error, is_finite, state
+        "SELECT id, path, step, r_f, d_f, g_f, predicted_error, probe_error, val_error, is_finite, state, {scores}
          FROM checkpoints AS c WHERE run = ?1 AND (state = 1 OR (state = 3 AND is_finite = 0)) AND {COUNTED}
          AND (settings IS NULL OR settings = (SELECT settings FROM checkpoints WHERE run = ?1 AND state = 1
                                               ORDER BY current DESC LIMIT 1) OR state = 3)
@@ -121,6 +129,7 @@ fn points(db: &Connection, run: i64) -> rusqlite::Result<Vec<Point>> {
             r_f: r_f.or(is_measured.then_some(f64::NAN)),
             d_f: row.get(4)?,
             g_f: row.get(5)?,
+            scores: Scores { invariance: row.get(11)?, confidence: row.get(12)?, agreement: row.get(13)? },
             predicted_error: row.get(6)?,
             probe_error: row.get(7)?,
             val_error: row.get(8)?,

@@ -17,22 +17,31 @@ use crate::event::{
 };
 use crate::findings;
 use crate::perturb::{Generator, Perturber};
-use crate::predict::terms::{Quantities, Term, known};
+use crate::predict::terms::{Measured, Term, known};
 use crate::predict::{Conditions, Law, Prediction};
 use crate::probe::{ProbeSet, Shape};
 
-/// The law to apply, with what the reader should know of that, or why there is none.
-pub(super) type Applicable<'a> = std::result::Result<(&'a Law, Option<String>), String>;
+/// The law to apply, or why there is none.
+pub(super) type Applicable<'a> = std::result::Result<Applied<'a>, String>;
+
+/// A law that speaks of the settings of a measurement, or was forced to.
+pub(super) struct Applied<'a> {
+    law: &'a Law,
+    force: bool,
+    /// What the reader should know of that.
+    mark: Option<String>,
+}
 
 /// Whether the chosen law speaks of measurements under these conditions.
 pub(super) fn applicable_law<'a>(chosen: Option<&'a ChosenLaw>, conditions: &Conditions) -> Result<Applicable<'a>> {
     let Some(ChosenLaw { law, explicit, force }) = chosen else {
-        return Ok(Err("name a law with --law, for instance cifar10 or fashionmnist-c3".to_owned()));
+        return Ok(Err("name a law with --law, for instance invariance or cifar10".to_owned()));
     };
-    let Some(difference) = law.conditions().difference(conditions) else { return Ok(Ok((law, None))) };
+    let force = *force;
+    let Some(difference) = law.difference(conditions) else { return Ok(Ok(Applied { law, force, mark: None })) };
     let reason = format!("it was fitted at other settings: {difference}");
     match (force, explicit) {
-        (true, _) => Ok(Ok((law, Some(format!("law {} was forced: {reason}", law.name))))),
+        (true, _) => Ok(Ok(Applied { law, force, mark: Some(format!("law {} was forced: {reason}", law.name)) })),
         (false, true) => Err(Error::Law { name: law.name.clone(), reason }),
         (false, false) => Ok(Err(format!("law {}: {reason}", law.name))),
     }
@@ -79,22 +88,49 @@ pub fn conditions(measurement: &Measurement) -> Conditions {
 
 /// What a law may go by.
 #[must_use]
-pub fn quantities(measurement: &Measurement) -> Quantities {
-    let value = |estimate: Option<&Estimate>| estimate.map(|estimate| estimate.value);
-    let scores = measurement.scores.as_ref();
-    known([
-        (Term::RF, value(measurement.r_f.as_ref())),
-        (Term::DF, value(measurement.d_f.as_ref())),
-        (Term::GF, value(measurement.g_f.as_ref())),
+pub fn measured(measurement: &Measurement) -> Measured {
+    let Measurement { r_f, d_f, g_f, scores, .. } = measurement;
+    let value = |estimate: &Option<Estimate>| estimate.map(|estimate| estimate.value);
+    let scores = scores.as_ref();
+    let invariance = scores.and_then(|scores| scores.invariance);
+    let (deformed, noisy) = (invariance.map(|both| both.deformed), invariance.map(|both| both.noisy));
+    let quantities = known([
+        (Term::RF, value(r_f)),
+        (Term::DF, value(d_f)),
+        (Term::GF, value(g_f)),
         (Term::ConfidenceClean, scores.map(|scores| scores.confidence.clean)),
         (Term::ConfidenceDeformed, scores.map(|scores| scores.confidence.deformed)),
+        (Term::ConfidenceNoisy, scores.map(|scores| scores.confidence.noisy)),
         (Term::AgreementDeformed, scores.map(|scores| scores.agreement.deformed)),
         (Term::AgreementNoisy, scores.map(|scores| scores.agreement.noisy)),
-    ])
+        (Term::InvarianceDeformed, value(&deformed)),
+        (Term::InvarianceNoisy, value(&noisy)),
+    ]);
+    let estimates = [
+        (Term::RF, *r_f),
+        (Term::DF, *d_f),
+        (Term::GF, *g_f),
+        (Term::InvarianceDeformed, deformed),
+        (Term::InvarianceNoisy, noisy),
+    ];
+    Measured {
+        quantities,
+        spreads: known(estimates.map(|(term, estimate)| (term, estimate.and_then(|estimate| term.spread(&estimate))))),
+        level: r_f.or(deformed).map_or(0.0, |estimate| estimate.level),
+        classes: measurement.model.outputs,
+        images: measurement.probe.images,
+        side: conditions(measurement).side,
+    }
+}
+
+/// Whether a measured network was trained at all, as far as its step and its answers tell.
+#[must_use]
+pub fn is_trained(measurement: &Measurement) -> bool {
+    !measurement.metadata.is_initial() && measurement.findings.iter().all(|finding| finding.code != Code::Untrained)
 }
 
 fn prediction(law: &Applicable, measurement: &Measurement) -> std::result::Result<Prediction, String> {
-    let (law, mark) = law.as_ref().map_err(Clone::clone)?;
+    let Applied { law, force, mark } = law.as_ref().map_err(Clone::clone)?;
     let model = &measurement.model;
     if !model.output_axes.is_empty() {
         return Err(format!(
@@ -103,25 +139,27 @@ fn prediction(law: &Applicable, measurement: &Measurement) -> std::result::Resul
             axes_text(&model.output_axes)
         ));
     }
-    if !speaks_of(law, model.outputs) {
-        return Err(format!(
-            "law {} is of {} classes, the network has {} outputs",
-            law.name, law.classes, model.outputs
-        ));
+    let measured = measured(measurement);
+    let silence = law.silence(&measured);
+    if let Some(reason) = silence.as_ref().filter(|_| !(*force && law.sets.is_some())) {
+        return Err(reason.clone());
+    }
+    if law.terms.contains(&Term::RF) && measurement.r_f.is_none() {
+        return Err("R_f is undefined".to_owned());
     }
     if let Some(wrong) = measurement.findings.iter().find(|finding| finding.severity == Severity::Wrong) {
         return Err(format!("{} ({})", wrong.text, wrong.code));
     }
-    let r_f = measurement.r_f.as_ref().ok_or("R_f is undefined")?;
     if measurement.metadata.is_initial() {
         return Err("the checkpoint was written before any training".to_owned());
     }
-    if measurement.findings.iter().any(|finding| finding.code == Code::Untrained) {
+    if !is_trained(measurement) {
         return Err("the network answers like an untrained one".to_owned());
     }
-    let missing = || format!("law {} needs more than this measurement has: {}", law.name, law.equation());
-    let mut prediction = law.predict(r_f, &quantities(measurement)).ok_or_else(missing)?;
-    prediction.warnings.extend(mark.clone());
+    let mut prediction = law.predict(&measured)?;
+    prediction
+        .warnings
+        .extend(mark.iter().cloned().chain(silence.map(|reason| format!("law {} was forced: {reason}", law.name))));
     Ok(prediction)
 }
 
@@ -129,11 +167,6 @@ fn prediction(law: &Applicable, measurement: &Measurement) -> std::result::Resul
 #[must_use]
 pub fn axes_text(axes: &[usize]) -> String {
     axes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ")
-}
-
-/// Whether a network of this many outputs may tell as many classes as the law is of; 0 in records of earlier versions.
-fn speaks_of(law: &Law, outputs: usize) -> bool {
-    outputs == 0 || outputs == law.classes || (outputs == 1 && law.classes == 2)
 }
 
 /// The resamples of a measurement's images; they depend only on the probe set and the seed.

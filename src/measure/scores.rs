@@ -12,16 +12,16 @@ pub(super) struct Tally {
     agreeing: [u32; 2],
     /// By what its outputs may be.
     sums: [Sums; 2],
-    /// Whether all of its outputs lie in [0, 1], and whether they sum to one as well.
+    /// Whether all of its outputs lie in [0, 1], and whether they are about the probabilities of classes.
     bounded: bool,
-    summing: bool,
+    probable: bool,
 }
 
 /// What outputs may be, and in `Tally::sums`.
 #[derive(Clone, Copy)]
 enum Kind {
     Logits,
-    /// The graph ends with a softmax that it does not show.
+    /// The graph ends with a softmax that it does not show, or was trained towards 1 for the class and 0 for the others.
     Probabilities,
 }
 
@@ -34,9 +34,9 @@ struct Sums {
 
 impl Tally {
     pub fn clean(outputs: &[f32]) -> Self {
-        let Answer { class, confidence, bounded, summing } = Answer::of(outputs);
+        let Answer { class, confidence, bounded, probable } = Answer::of(outputs);
         let sums = confidence.map(|clean| Sums { clean, ..Sums::default() });
-        Self { class, sums, bounded, summing, ..Self::default() }
+        Self { class, sums, bounded, probable, ..Self::default() }
     }
 
     /// The class of the clean image.
@@ -45,8 +45,8 @@ impl Tally {
     }
 
     pub fn add(&mut self, kind: Changed, outputs: &[f32]) {
-        let Answer { class, confidence, bounded, summing } = Answer::of(outputs);
-        (self.bounded, self.summing) = (self.bounded && bounded, self.summing && summing);
+        let Answer { class, confidence, bounded, probable } = Answer::of(outputs);
+        (self.bounded, self.probable) = (self.bounded && bounded, self.probable && probable);
         self.agreeing[kind as usize] += u32::from(class == self.class);
         for (sums, confidence) in self.sums.iter_mut().zip(confidence) {
             sums.changed[kind as usize] += confidence;
@@ -68,7 +68,7 @@ pub(super) fn scores(tallies: &[Tally], draws: usize, bootstrap: &Bootstrap) -> 
     };
     let [deformed, noisy] = [Changed::Deformed as usize, Changed::Noisy as usize];
     let are_bounded = tallies.iter().all(|tally| tally.bounded);
-    let are_probabilities = are_bounded && tallies.iter().all(|tally| tally.summing);
+    let are_probabilities = tallies.iter().all(|tally| tally.probable);
     let kind = if are_probabilities { Kind::Probabilities } else { Kind::Logits } as usize;
     let invariance = |changed: usize| {
         let of_image = |tally: &Tally| f64::from(tally.sums[kind].invariance[changed]) / draws as f64;
@@ -113,11 +113,14 @@ struct Answer {
     /// Its probability, by what the outputs may be.
     confidence: [f32; 2],
     bounded: bool,
-    summing: bool,
+    probable: bool,
 }
 
-/// Probabilities that were rounded to 8 bits sum to one within this.
+/// Probabilities that were rounded to 8 bits lie in [0, 1] within this.
 const ROUNDING: f32 = 0.02;
+/// Those of a network trained on squared error, a line's values, lie in [0, 1] and sum to one within these, on every image.
+const BEYOND: f32 = 0.5;
+const OFF: f32 = 0.3;
 
 impl Answer {
     fn of(outputs: &[f32]) -> Self {
@@ -126,11 +129,12 @@ impl Answer {
         let largest = outputs[class];
         let exponentials: f32 = outputs.iter().map(|value| (value - largest).exp()).sum();
         let sum: f32 = outputs.iter().sum();
+        let within = |most: f32| outputs.iter().all(|value| (-most..=1.0 + most).contains(value));
         Self {
             class,
             confidence: [1.0 / exponentials, largest.clamp(0.0, 1.0)],
-            bounded: outputs.iter().all(|value| (-ROUNDING..=1.0 + ROUNDING).contains(value)),
-            summing: (sum - 1.0).abs() <= ROUNDING,
+            bounded: within(ROUNDING),
+            probable: within(BEYOND) && (sum - 1.0).abs() <= OFF,
         }
     }
 }
@@ -206,6 +210,9 @@ mod tests {
         let softmax = of(&tallies([[0.1, 0.9], [0.3, 0.7]]), 1);
         assert!(close(softmax.confidence.clean, 0.8), "{softmax:?}");
         assert!(close(softmax.invariance.expect("a classifier's").deformed.value, 0.8), "{softmax:?}");
+        // Trained on squared error: about 1 for the class, about 0 for the others.
+        let line = of(&tallies([[-0.1, 1.05], [0.9, 0.02]]), 1).invariance.expect("a classifier's");
+        assert!(close(line.deformed.value, 0.95), "{line:?}");
         let sigmoids = of(&tallies([[0.1, 0.9], [0.9, 0.7]]), 1);
         assert!(sigmoids.invariance.is_none());
     }

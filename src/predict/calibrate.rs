@@ -1,6 +1,7 @@
 //! A law from networks with a known error: the line, what it makes of points it has not seen, and whether that is worth anything.
 
 mod candidates;
+mod evidence;
 mod left_out;
 mod points;
 #[cfg(test)]
@@ -11,11 +12,13 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::law::INFORMATIVE;
 use super::linear::{Fit, Linear};
 use super::terms::Term;
-use super::{Conditions, INFORMATIVE, Law};
+use super::{Conditions, Law};
 use crate::error::{Error, Result};
 pub use candidates::{Candidate, Form};
+pub use evidence::{Told, evidence};
 use left_out::{Group, Residual, rank_correlation, residuals, summary};
 pub use left_out::{LEVEL, LeftOut};
 pub(super) use points::samples;
@@ -30,6 +33,8 @@ pub struct Known {
     pub conditions: Conditions,
     /// Classes of its data set.
     pub classes: usize,
+    /// The data set, and which copies of its images, where a table tells.
+    pub data_set: Option<String>,
 }
 
 /// A law's line and what the points say about it.
@@ -116,11 +121,10 @@ pub fn prior(law: &Law) -> Linear {
 pub fn calibrate(points: &[Point], prior: Option<&Law>, form: Option<Form>) -> Result<Calibration> {
     let refuse = |expected: &str, found: String| Err(Error::points("calibration", expected, found));
     if points.is_empty() {
-        return refuse("networks with an R_f and a known error", "none".to_owned());
+        return refuse("networks with a known error", "none".to_owned());
     }
     for point in points {
-        let r_f = point.quantities.get(&Term::RF).copied().unwrap_or(f64::NAN);
-        if !(r_f.is_finite() && r_f > 0.0) {
+        if let Some(r_f) = point.quantities.get(&Term::RF).filter(|r_f| !(r_f.is_finite() && **r_f > 0.0)) {
             return Err(Error::points(&point.label, "a positive R_f", r_f.to_string()));
         }
         if !(point.error > 0.0 && point.error <= 1.0) {
@@ -132,7 +136,7 @@ pub fn calibrate(points: &[Point], prior: Option<&Law>, form: Option<Form>) -> R
         Some((of_prior, line)) if *of_prior == form => line.clone(),
         _ => form.vague(),
     };
-    let usual = given.as_ref().map_or(Form::RF, |(form, _)| *form);
+    let usual = given.as_ref().map_or_else(|| Form::usual(points.iter()), |(form, _)| *form);
     let (by_points, by_runs) = (groups(points.iter(), false), groups(points.iter(), true));
     let runs = count(&by_runs);
     let choose = || {
@@ -146,8 +150,11 @@ pub fn calibrate(points: &[Point], prior: Option<&Law>, form: Option<Form>) -> R
     let prior = start(form);
     let line = prior.updated(&samples);
     let Some(fit) = line.fit() else {
-        let found = format!("{} of {} {}", points.len(), Term::RF.factor(), points[0].quantities[&Term::RF]);
-        return refuse("points of different R_f, 3 or more, or a law to start from with --prior", found);
+        let first = form.terms()[0];
+        let expected =
+            format!("points of different {}, 3 or more, or a law to start from with --prior", first.factor());
+        let value = first.counted(points[0].quantities[&first]);
+        return refuse(&expected, format!("{} of {} {value}", points.len(), first.factor()));
     };
     if fit.noise().is_none() {
         let expected = format!("{} points or more, or a law to start from with --prior", form.terms().len() + 2);
@@ -215,7 +222,12 @@ pub(super) fn law(
     (conditions, classes): (&Conditions, usize),
     source: String,
 ) -> Law {
-    let r_f = || points.iter().map(|point| point.quantities[&Term::RF]);
+    let r_f = || points.iter().filter_map(|point| point.quantities.get(&Term::RF).copied());
+    let first = form.terms()[0];
+    let range = extremes(points.iter().filter_map(|point| Some(first.counted(*point.quantities.get(&first)?))));
+    let spreads: Option<Vec<_>> = points.iter().map(|point| point.spreads.get(&first).copied()).collect();
+    let mean_square = |all: Vec<f64>| all.iter().map(|spread| spread.powi(2)).sum::<f64>() / all.len().max(1) as f64;
+    let [r_f_min, r_f_max] = extremes(r_f()).map_or([None; 2], |range| range.map(Some));
     let fit = line.fit();
     let coefficient = |index: usize| fit.as_ref().map_or(f64::NAN, |fit| fit.coefficients[index]);
     Law {
@@ -227,8 +239,12 @@ pub(super) fn law(
         sd_log: fit.as_ref().and_then(Fit::noise),
         explained: None,
         points: Some(points.len() as u32),
-        r_f_min: r_f().min_by(f64::total_cmp).map(|r_f| four_digits(r_f, f64::floor)),
-        r_f_max: r_f().max_by(f64::total_cmp).map(|r_f| four_digits(r_f, f64::ceil)),
+        degrees: None,
+        r_f_min,
+        r_f_max,
+        range: range.filter(|_| first != Term::RF),
+        sd_measured: spreads.map(|spreads| mean_square(spreads).sqrt()),
+        sets: None,
         classes,
         cutoff: conditions.cutoff,
         delta: conditions.delta,
@@ -239,6 +255,12 @@ pub(super) fn law(
         posterior: Some(line.clone()),
         forced: None,
     }
+}
+
+/// The least and the largest, widened to four digits.
+fn extremes(values: impl Iterator<Item = f64> + Clone) -> Option<[f64; 2]> {
+    let least = values.clone().min_by(f64::total_cmp)?;
+    Some([four_digits(least, f64::floor), four_digits(values.max_by(f64::total_cmp)?, f64::ceil)])
 }
 
 fn four_digits(value: f64, round: fn(f64) -> f64) -> f64 {

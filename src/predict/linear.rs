@@ -167,6 +167,12 @@ impl Student {
         Some(self.standard()?.inverse_cdf(f64::midpoint(1.0, level)) * self.scale)
     }
 
+    /// The same with another, independent deviation besides.
+    #[must_use]
+    pub fn widened(self, deviation: f64) -> Self {
+        Self { scale: self.scale.hypot(deviation), ..self }
+    }
+
     /// The probability that it lies at least as far from the centre as `y`.
     #[must_use]
     pub fn beyond(&self, y: f64) -> f64 {

@@ -10,8 +10,12 @@ use super::terms::logs;
 #[must_use]
 pub fn refitted(known: &[Known], base: Option<&Law>) -> Option<Law> {
     let last = known.last()?;
-    let base = base.filter(|law| law.conditions().difference(&last.conditions).is_none());
-    let form = base.map_or(Form::RF, Form::of);
+    let is_of_it = |law: &&Law| {
+        let are_like = law.sets.as_ref().is_none_or(|sets| sets.are_like(last.classes, last.conditions.side));
+        are_like && law.difference(&last.conditions).is_none()
+    };
+    let base = base.filter(is_of_it);
+    let form = base.map_or_else(|| Form::usual(known.iter().map(|known| &known.point)), Form::of);
     let is_usable = |known: &&Known| {
         let is_alike = last.conditions.difference(&known.conditions).is_none() && last.classes == known.classes;
         let has_logarithms = logs(form.terms(), &known.point.quantities).is_some();
@@ -28,6 +32,7 @@ pub fn refitted(known: &[Known], base: Option<&Law>) -> Option<Law> {
     let source = format!("{from} on {} checkpoints of this run", points.len());
     let refitted =
         law(&name, (form, &line), &points.iter().collect::<Vec<_>>(), (&last.conditions, last.classes), source);
+    let widest = |own: [f64; 2], of_base: [f64; 2]| [own[0].min(of_base[0]), own[1].max(of_base[1])];
     let range = |wider: fn(f64, f64) -> f64, own: Option<f64>, end: fn(&Law) -> Option<f64>| match base {
         None => own,
         Some(base) => own.zip(end(base)).map(|(own, of_base)| wider(own, of_base)),
@@ -36,6 +41,11 @@ pub fn refitted(known: &[Known], base: Option<&Law>) -> Option<Law> {
         // What the base's networks said of it counts until this run's say enough.
         explained: base.and_then(|law| law.explained).filter(|_| points.len() < FEWEST),
         forced: base.and_then(|law| law.forced.clone()),
+        range: match base {
+            None => refitted.range,
+            Some(base) => refitted.range.zip(base.range).map(|(own, of_base)| widest(own, of_base)),
+        },
+        sd_measured: base.map_or(refitted.sd_measured, |base| base.sd_measured),
         r_f_min: range(f64::min, refitted.r_f_min, |law| law.r_f_min),
         r_f_max: range(f64::max, refitted.r_f_max, |law| law.r_f_max),
         ..refitted
@@ -53,8 +63,8 @@ mod tests {
             let r_f = 0.7 / (1.0 + index as f64);
             let error = 0.5 * r_f.powf(0.4) * if index.is_multiple_of(2) { 1.02 } else { 0.98 };
             let quantities = Quantities::from([(Term::RF, r_f)]);
-            let point = Point { label: String::new(), run: None, quantities, error };
-            Known { point, conditions: law.conditions(), classes: 10 }
+            let point = Point { label: String::new(), run: None, quantities, spreads: Quantities::new(), error };
+            Known { point, conditions: law.conditions(), classes: 10, data_set: None }
         };
         (0..count).map(known).collect()
     }

@@ -178,16 +178,22 @@ fn is_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::estimate::{Estimate, Estimator};
+    use crate::estimate::Estimator;
     use crate::perturb::Interpolation;
     use crate::predict::Conditions;
     use crate::predict::calibrate::{Point, calibrate};
-    use crate::predict::terms::{Quantities, Term};
+    use crate::predict::terms::{Measured, Quantities, Term};
 
     fn fitted(name: &str) -> Saved {
         let points: Vec<_> = [(0.1, 0.06), (0.5, 0.15), (1.5, 0.24), (3.0, 0.31)]
             .map(|(r_f, error)| (Quantities::from([(Term::RF, r_f)]), error))
-            .map(|(quantities, error)| Point { label: String::new(), run: None, quantities, error })
+            .map(|(quantities, error)| Point {
+                label: String::new(),
+                run: None,
+                quantities,
+                spreads: Quantities::new(),
+                error,
+            })
             .into();
         let calibration = calibrate(&points, None, None).expect("points enough");
         let conditions = Conditions {
@@ -211,8 +217,8 @@ mod tests {
         assert_eq!((first.law.version, second.law.version), (1, 2));
         let read = folder.read("mine").expect("read").expect("there");
         assert_eq!((&read.law, &read.calibration), (&second.law, &second.calibration));
-        let r_f = Estimate { value: 0.7, low: 0.6, high: 0.8, level: 0.95 };
-        let predict = |law: &Law| law.predict(&r_f, &Quantities::new());
+        let measured = Measured { quantities: Quantities::from([(Term::RF, 0.7)]), ..Measured::default() };
+        let predict = |law: &Law| law.predict(&measured).expect("R_f");
         assert_eq!(predict(&read.law), predict(&second.law));
         assert_eq!(folder.names().expect("listed"), ["mine"]);
         assert!(folder.remove("mine").expect("removed") && !folder.remove("mine").expect("gone"));

@@ -4,9 +4,25 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF as _, Normal};
+
+use crate::estimate::Estimate;
 
 /// A quantity of a measurement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, strum::Display)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::Display,
+    strum::EnumIter,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Term {
@@ -23,14 +39,37 @@ pub enum Term {
     ConfidenceClean,
     /// Average confidence on the deformed images.
     ConfidenceDeformed,
+    /// Average confidence on the noisy images.
+    ConfidenceNoisy,
     /// Share of deformed images whose predicted class is that of the clean one.
     AgreementDeformed,
     /// Share of noisy images whose predicted class is that of the clean one.
     AgreementNoisy,
+    /// Effective invariance under deformation.
+    InvarianceDeformed,
+    /// Effective invariance under noise.
+    InvarianceNoisy,
 }
 
 /// What is known of a network.
 pub type Quantities = BTreeMap<Term, f64>;
+
+/// A measured network as a law sees it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Measured {
+    /// What the passes gave.
+    pub quantities: Quantities,
+    /// Standard deviation of the logarithm that stands in laws, of those that have an interval.
+    pub spreads: Quantities,
+    /// The level of intervals.
+    pub level: f64,
+    /// Classes that the network tells apart.
+    pub classes: usize,
+    /// Images that it was measured on.
+    pub images: usize,
+    /// Their side, pixels; for non-square images the root mean square of both.
+    pub side: f64,
+}
 
 impl Term {
     /// Whether a network that is right on every image comes near 1, not 0.
@@ -38,12 +77,26 @@ impl Term {
         !matches!(self, Self::RF | Self::DF | Self::GF)
     }
 
-    /// What the logarithm of the error is linear in: `log q`, or `log (1 - q)` for confidence and agreement.
+    /// As it stands in a law's equation: itself, or for a score what is left to 1.
+    #[must_use]
+    pub fn counted(self, value: f64) -> f64 {
+        if self.is_score() { 1.0 - value } else { value }
+    }
+
+    /// What the logarithm of the error is linear in: `log q`, or `log (1 - q)` for a score.
     #[must_use]
     pub fn log(self, quantities: &Quantities) -> Option<f64> {
-        let value = *quantities.get(&self)?;
-        let log = if self.is_score() { (1.0 - value).ln() } else { value.ln() };
+        let log = self.counted(*quantities.get(&self)?).ln();
         log.is_finite().then_some(log)
+    }
+
+    /// Standard deviation of that logarithm, from an interval of the quantity.
+    #[must_use]
+    pub fn spread(self, estimate: &Estimate) -> Option<f64> {
+        let ends = (self.counted(estimate.low).ln() - self.counted(estimate.high).ln()).abs();
+        let normal = Normal::standard().inverse_cdf(f64::midpoint(1.0, estimate.level));
+        let spread = ends / (2.0 * normal);
+        spread.is_finite().then_some(spread)
     }
 
     /// As it stands in an equation.
@@ -53,6 +106,7 @@ impl Term {
             Self::RF => "R_f".to_owned(),
             Self::DF => "D_f".to_owned(),
             Self::GF => "G_f".to_owned(),
+            Self::InvarianceDeformed => "(1 - EI)".to_owned(),
             score => format!("(1 - {score})"),
         }
     }
@@ -81,6 +135,16 @@ mod tests {
         assert_eq!(Term::AgreementNoisy.log(&quantities), None);
         assert_eq!(logs(&[Term::RF, Term::DF], &quantities), None);
         assert_eq!(Term::ConfidenceClean.factor(), "(1 - confidence_clean)");
+        assert_eq!(Term::InvarianceDeformed.factor(), "(1 - EI)");
+    }
+
+    #[test]
+    fn a_spread_is_that_of_the_logarithm() {
+        let estimate = |low, high| Estimate { value: 0.5, low, high, level: 0.95 };
+        let of_ratio = Term::RF.spread(&estimate(0.5, 0.5 * 3.92f64.exp())).expect("an interval");
+        let of_score = Term::InvarianceDeformed.spread(&estimate(1.0 - 0.1 * 3.92f64.exp(), 0.9));
+        assert!((of_ratio - 1.0).abs() < 1e-4 && (of_score.expect("an interval") - 1.0).abs() < 1e-4);
+        assert_eq!(Term::InvarianceDeformed.spread(&estimate(0.9, 1.0)), None);
     }
 
     #[test]

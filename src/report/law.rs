@@ -6,7 +6,6 @@ use super::percent;
 use crate::predict::Law;
 use crate::predict::calibrate::{Calibration, FEWEST, LEVEL, LeftOut, Verdict};
 use crate::predict::saved::Saved;
-use crate::predict::terms::Term;
 
 /// The equation, its spread, and what it was fitted on.
 #[must_use]
@@ -19,8 +18,8 @@ pub fn heading(law: &Law) -> String {
         "  settings         cutoff {}, delta {}, {}, {}, side {:.0}; {} classes",
         law.cutoff, law.delta, law.interpolation, law.estimator, law.side, law.classes
     );
-    if let (Some(low), Some(high)) = (law.r_f_min, law.r_f_max) {
-        let _ = writeln!(text, "  R_f              {low} to {high}");
+    if let (Some([low, high]), Some(term)) = (law.fitted_range(), law.terms.first()) {
+        let _ = writeln!(text, "  {:<16} {low} to {high}", term.factor());
     }
     let _ = writeln!(text, "  from             {}", law.source);
     if let Some(forced) = &law.forced {
@@ -52,7 +51,8 @@ pub fn text(saved: &Saved) -> String {
                 writeln!(text, "  {chosen} {:<26} {:<20.3} {gain}", candidate.form.to_string(), candidate.error.exp());
         }
     }
-    text += "\n  R_f        known error  law's error\n";
+    let term = calibration.form.terms()[0];
+    let _ = writeln!(text, "\n  {:<10} known error  law's error", term.factor());
     let fit = calibration.line.fit();
     for judged in &calibration.points {
         let point = &judged.point;
@@ -62,7 +62,7 @@ pub fn text(saved: &Saved) -> String {
         let _ = writeln!(
             text,
             "  {:<10.4} {:>11}  {:>11}  {}{flag}",
-            point.quantities[&Term::RF],
+            point.quantities.get(&term).map_or(f64::NAN, |value| term.counted(*value)),
             percent(point.error),
             of_law.unwrap_or_default(),
             point.label

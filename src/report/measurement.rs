@@ -2,7 +2,7 @@
 
 use super::conditions::all;
 use super::document::{Block, Document, Line, Table, Text, columns};
-use super::{interval, percent, predicted};
+use super::{interval, invariance, percent, predicted};
 use crate::estimate::Estimate;
 use crate::event::{Measurement, Reading};
 use crate::path;
@@ -20,7 +20,7 @@ fn values(m: &Measurement) -> Vec<(&'static str, Line)> {
     let mut facts: Vec<(&'static str, Line)> = vec![("hash", vec![Text::name(&m.model.sha256)])];
     let mut add = |name, value: Option<String>| facts.extend(value.map(|value| (name, vec![Text::Own(value)])));
     add("step", m.metadata.step.map(|step| step.to_string()));
-    for (name, estimate) in [("R_f", &m.r_f), ("D_f", &m.d_f), ("G_f", &m.g_f)] {
+    for (name, estimate) in [("R_f", &m.r_f), ("D_f", &m.d_f), ("G_f", &m.g_f), ("EI", &invariance(m))] {
         let told = |estimate: &Estimate| format!("{} ({} interval)", interval(estimate), percent(estimate.level));
         add(name, estimate.as_ref().map(told));
     }

@@ -102,6 +102,7 @@ pub fn scalars(measurement: &Measurement) -> Summary {
         ("r_f_high", r_f.map(|r_f| r_f.high)),
         ("d_f", m.d_f.as_ref().map(|d_f| d_f.value)),
         ("g_f", m.g_f.as_ref().map(|g_f| g_f.value)),
+        ("invariance", super::invariance(m).map(|invariance| invariance.value)),
         ("predicted_error", prediction.map(|prediction| prediction.error)),
         ("predicted_error_low", prediction.and_then(|prediction| prediction.low)),
         ("predicted_error_high", prediction.and_then(|prediction| prediction.high)),

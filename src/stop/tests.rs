@@ -8,6 +8,7 @@ fn history(values: &[f64]) -> Vec<Point> {
         r_f: Some(*value),
         d_f: None,
         g_f: None,
+        scores: Scores { invariance: Some(*value), ..Scores::default() },
         predicted_error: None,
         probe_error: None,
         val_error: None,
@@ -29,6 +30,15 @@ fn stops(text: &str, values: &[f64]) -> (Option<u64>, Option<u64>) {
     let verdict = judge(&rule(text), &history(values), &unpaired);
     let index = |mark: Mark| mark.step.map(|step| step - 1);
     (verdict.stop.and_then(|stop| index(stop.at)), verdict.best.and_then(index))
+}
+
+#[test]
+fn of_a_score_more_is_better_unless_the_rule_says_otherwise() {
+    assert_eq!(stops("monitor=invariance,patience=2", &[0.4, 0.7, 0.6, 0.5]), (Some(3), Some(1)));
+    assert_eq!(stops("monitor=invariance,patience=2,mode=min", &[0.4, 0.7, 0.6, 0.5]), (Some(2), Some(0)));
+    assert_eq!((rule("monitor=agreement").mode, rule("monitor=r_f").mode), (Mode::Max, Mode::Min));
+    assert_eq!(stops("monitor=confidence,patience=1", &[0.4, 0.3]), (None, None));
+    assert!("monitor=invariance,confidence=0.9".parse::<Rule>().is_err());
 }
 
 #[test]

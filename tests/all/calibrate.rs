@@ -65,9 +65,9 @@ fn a_law_from_a_directory_is_saved_and_applied() {
     let fitted = home.json(&[&["calibrate", &run, "--save", "mine"], &FEW[..]].concat());
     assert_eq!((&fitted["schema"], &fitted["law"]["version"]), (&json!("relstab.law/1"), &json!(1)));
     // Step 0 is left out; one training keeps the usual form.
-    assert_eq!((&fitted["law"]["points"], &fitted["calibration"]["form"]), (&json!(10), &json!("r_f")));
+    assert_eq!((&fitted["law"]["points"], &fitted["calibration"]["form"]), (&json!(10), &json!("invariance")));
     assert_eq!(fitted["calibration"]["verdict"], "predictive", "{fitted}");
-    assert!(fitted["calibration"]["candidates"].as_array().is_some_and(|all| all.len() == 7));
+    assert!(fitted["calibration"]["candidates"].as_array().is_some_and(|all| all.len() == 8));
 
     let last = format!("{run}/step=006000.onnx");
     let measured = home.json(&[&["measure", &last, "--law", "mine"], &FEW[..]].concat());

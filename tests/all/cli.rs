@@ -183,7 +183,9 @@ fn laws_apply_where_they_were_fitted() {
     let record = json(&predict(&["--law", "cifar10"]));
     assert!(record["prediction"].is_null());
     assert!(record["warnings"].to_string().contains("answers like an untrained one"), "{}", record["warnings"]);
-    assert!(json(&predict(&[]))["warnings"].to_string().contains("--law"));
+    assert!(json(&predict(&["--law", "none"]))["warnings"].to_string().contains("--law"));
+    // Who names no law gets the one over data sets, where it was fitted.
+    assert!(json(&predict(&["--cutoff", "5"]))["warnings"].to_string().contains("law invariance: it was fitted at"));
 }
 
 #[test]

@@ -4,12 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use crate::common::project;
+use crate::common::{FixedBackend, project};
 use npyz::WriterBuilder as _;
 use npyz::npz::{NpzArchive, NpzWriter};
-use relstab::event::{Code, Measurement};
+use relstab::event::{Code, Measurement, Severity};
 use relstab::findings::of_record;
-use relstab::measure::{ChosenLaw, predict_anew};
+use relstab::measure::{ChosenLaw, Settings, measure, predict_anew};
+use relstab::predict::Law;
+use relstab::probe::{ProbeSet, Shape};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -144,6 +146,67 @@ fn copies_constant_images_and_another_law_are_told() {
     assert!(codes(&record, "wrong").contains(&"identical_images"), "{}", record["findings"]);
     let record = measured(&["--images", "100", "--law", "cifar10", "--force-law"]);
     assert!(codes(&record, "doubt").contains(&"other_data_set"), "{}", record["findings"]);
+}
+
+#[test]
+fn the_law_over_data_sets_doubts_what_it_was_not_fitted_on() {
+    let trained = measured(&["--images", "200", "--law", "invariance"]);
+    assert!(trained["prediction"]["low"].is_number() && codes(&trained, "doubt").is_empty(), "{}", trained["findings"]);
+    let by = |force| {
+        let law = Law { range: Some([0.3, 0.4]), ..Law::usual().expect("a preset") };
+        let mut record: Measurement = serde_json::from_value(trained.clone()).expect("a record");
+        predict_anew(&mut record, Some(&ChosenLaw { law, explicit: true, force }));
+        let outside = record.findings.into_iter().find(|finding| finding.code == Code::OutsideLaw).expect("a finding");
+        assert_eq!(outside.severity, Severity::Doubt);
+        assert!(
+            record.warnings.contains(&outside.text) && outside.text.contains("(1 - EI) is 0.0"),
+            "{}",
+            outside.text
+        );
+        (record.prediction, outside.text)
+    };
+    let (prediction, text) = by(false);
+    assert!(prediction.is_none() && text.starts_with("no prediction: "), "{text}");
+    let (prediction, text) = by(true);
+    assert!(prediction.is_some() && text.contains("was forced"), "{text}");
+}
+
+/// Findings of a network that is a function of a linear one, under the law over data sets.
+fn of_linear(outputs: usize, side: usize, function: fn(&[f32], &mut [f32], &[f32])) -> Vec<(Code, String)> {
+    let shape = Shape { channels: 1, height: side, width: side };
+    let number = |k: usize| ((k * k % 1009 * 37 + k * 11) as f32 * 0.7).sin();
+    let images = (0..40 * shape.len()).map(number).collect();
+    let probe = ProbeSet::from_nchw(images, [40, 1, side, side], None).expect("a probe set");
+    let network = FixedBackend::new(shape, outputs, (7..7 + outputs * shape.len()).map(number).collect(), function);
+    let law = ChosenLaw { law: Law::usual().expect("a preset"), explicit: false, force: false };
+    let settings = Settings { images: 40, draws: 1, law: Some(law), ..Settings::default() };
+    let record = measure(&network, &probe, &settings, &|_, _| ()).expect("measured");
+    assert!(record.prediction.is_none(), "{record:?}");
+    record.findings.into_iter().map(|finding| (finding.code, finding.text)).collect()
+}
+
+#[test]
+fn other_classes_and_sides_are_doubtful_and_networks_without_an_invariance_have_no_law() {
+    fn logits(image: &[f32], outputs: &mut [f32], weights: &[f32]) {
+        for (output, weights) in outputs.iter_mut().zip(weights.chunks_exact(image.len())) {
+            *output = image.iter().zip(weights).map(|(x, w)| x * w).sum();
+        }
+    }
+    fn sigmoids(image: &[f32], outputs: &mut [f32], weights: &[f32]) {
+        logits(image, outputs, weights);
+        outputs.iter_mut().for_each(|output| *output = 1.0 / (1.0 + (-*output).exp()));
+    }
+    for (outputs, side, part) in [(1000, 28, "1000 classes, outside what law"), (10, 112, "side 112, outside what law")]
+    {
+        let found = of_linear(outputs, side, logits);
+        let told = found.iter().find(|(code, _)| *code == Code::OutsideLaw);
+        assert!(told.is_some_and(|(_, text)| text.contains(part)), "{found:?}");
+    }
+    for (outputs, function) in [(1, logits as fn(&[f32], &mut [f32], &[f32])), (10, sigmoids)] {
+        let found = of_linear(outputs, 28, function);
+        assert!(found.iter().all(|(code, _)| *code != Code::OutsideLaw), "{found:?}");
+        assert!(found.iter().any(|(code, _)| *code == Code::NoPrediction), "{found:?}");
+    }
 }
 
 #[test]

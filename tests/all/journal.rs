@@ -3,8 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use relstab::event::Skip;
-use relstab::journal::{Job, Journal, Line, Outcome, Policy, Sighting};
+use crate::common::FixedBackend;
+use relstab::event::{Measurement, Skip};
+use relstab::journal::{Filter, Job, Journal, Line, Outcome, Policy, Sighting};
+use relstab::measure::{ChosenLaw, Settings, measure};
+use relstab::predict::Law;
+use relstab::probe::{ProbeSet, Shape};
 use relstab::stop::Rule;
 
 const FILE: &str = "/run/step_1.onnx";
@@ -181,4 +185,43 @@ fn a_database_of_others_is_left_alone() {
     let empty = place.folder.path().join("empty.db");
     std::fs::write(&empty, "").expect("written");
     Journal::read(&empty).expect_err("nothing to read");
+}
+
+/// Of a network that answers with ten classes.
+fn record() -> Measurement {
+    let shape = Shape { channels: 1, height: 28, width: 28 };
+    let number = |k: usize| ((k * k % 1009 * 37 + k * 11) as f32 * 0.7).sin();
+    let images = (0..40 * shape.len()).map(number).collect();
+    let probe = ProbeSet::from_nchw(images, [40, 1, 28, 28], None).expect("a probe set");
+    let network = FixedBackend::linear(shape, (7..7 + 10 * shape.len()).map(number).collect());
+    let settings = Settings { images: 40, draws: 1, ..Settings::default() };
+    measure(&network, &probe, &settings, &|_, _| ()).expect("measured")
+}
+
+#[test]
+fn records_of_earlier_versions_keep_their_prediction_and_history_says_so() {
+    for (is_older, kept, counts) in [(true, "cifar10", 1), (false, "cifar10-invariance", 0)] {
+        let mut place = Place::new();
+        let mut record = record();
+        let scores = record.scores.as_mut().expect("a classifier's");
+        if is_older {
+            (scores.invariance, scores.classes) = (None, None);
+        }
+        let give = |place: &mut Place, name| {
+            let chosen = ChosenLaw { law: Law::preset(name).expect("a preset"), explicit: false, force: true };
+            place.journal.set_law(place.run, Some(&chosen), true).expect("written");
+            let history = place.journal.history(place.run, Filter::default()).expect("read");
+            history.into_iter().next().and_then(|entry| entry.measurement).unwrap_or_default()
+        };
+        give(&mut place, "cifar10");
+        place.see(FILE, "file", "plan");
+        let job = place.next().expect("due");
+        let outcome = Outcome::Measured { settings: "plan".to_owned(), measurement: Box::new(record) };
+        place.journal.finish(&job, &outcome, None).expect("written");
+        let told = give(&mut place, "cifar10-invariance");
+        assert_eq!(told["prediction"]["law"]["name"], kept, "{told}");
+        assert_eq!(told["warnings"].to_string().matches("without effective invariance").count(), counts, "{told}");
+        // A law that goes by what the record has counts it.
+        assert_eq!(give(&mut place, "cifar10-c5")["prediction"]["law"]["name"], "cifar10-c5");
+    }
 }

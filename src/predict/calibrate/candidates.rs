@@ -11,7 +11,7 @@ use super::left_out::{Group, Residual, residuals};
 use super::points::{FEWEST, Point, samples};
 use crate::predict::Law;
 use crate::predict::linear::Linear;
-use crate::predict::terms::Term;
+use crate::predict::terms::{Term, logs};
 
 /// A form of law.
 #[derive(
@@ -51,6 +51,8 @@ pub enum Form {
     AgreementDeformed,
     /// `a (1 - agreement_noisy)^b`.
     AgreementNoisy,
+    /// `a (1 - EI)^b`, EI the effective invariance under deformation.
+    Invariance,
 }
 
 /// How a form predicts points that it was not fitted on.
@@ -80,7 +82,15 @@ impl Form {
             Self::ConfidenceDeformed => &[Term::ConfidenceDeformed],
             Self::AgreementDeformed => &[Term::AgreementDeformed],
             Self::AgreementNoisy => &[Term::AgreementNoisy],
+            Self::Invariance => &[Term::InvarianceDeformed],
         }
+    }
+
+    /// That of a law that starts from nothing: `1 - EI` where every point has one.
+    #[must_use]
+    pub fn usual<'a>(mut points: impl Iterator<Item = &'a Point>) -> Self {
+        let form = Self::Invariance;
+        if points.all(|point| logs(form.terms(), &point.quantities).is_some()) { form } else { Self::RF }
     }
 
     /// The form of a law.

@@ -18,6 +18,9 @@ pub struct Point {
     pub run: Option<String>,
     /// What was measured of it.
     pub quantities: Quantities,
+    /// Standard deviation of the logarithm that stands in laws, of those that have an interval.
+    #[serde(default, skip_serializing_if = "Quantities::is_empty")]
+    pub spreads: Quantities,
     /// Its error, a fraction.
     pub error: f64,
 }

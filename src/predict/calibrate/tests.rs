@@ -7,7 +7,7 @@ fn points(deviations: &[f64]) -> Vec<Point> {
         let r_f = 0.1 * 2f64.powi(index as i32);
         let error = 0.2 * r_f.sqrt() * deviation.exp();
         let quantities = Quantities::from([(Term::RF, r_f)]);
-        Point { label: format!("point {index}"), run: None, quantities, error }
+        Point { label: format!("point {index}"), run: None, quantities, spreads: Quantities::new(), error }
     };
     deviations.iter().enumerate().map(point).collect()
 }

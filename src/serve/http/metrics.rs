@@ -45,7 +45,7 @@ const LATEST: [Metric; 9] = [
     ("rf", "R_f, relative stability of the latest checkpoint", |latest| latest.r_f),
     ("df", "D_f, relative change under deformation of the latest checkpoint", |latest| latest.d_f),
     ("gf", "G_f, relative change under noise of the latest checkpoint", |latest| latest.g_f),
-    ("ei", "Effective invariance under deformation of the latest checkpoint", |latest| latest.invariance),
+    ("invariance", "Effective invariance under deformation of the latest checkpoint", |latest| latest.invariance),
     ("predicted_error", "Predicted test error of the latest checkpoint, a fraction", |latest| latest.predicted_error),
     ("val_error", "Known error of the latest checkpoint, a fraction", |latest| latest.val_error),
     ("probe_error", "Error of the latest checkpoint on the probe images, a fraction", |latest| latest.probe_error),

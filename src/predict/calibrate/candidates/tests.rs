@@ -16,7 +16,7 @@ fn points(count: usize, term: Term) -> Vec<Point> {
         quantities.insert(term, value);
         let log = term.log(&quantities).expect("a logarithm");
         let error = (0.3f64.ln() + 0.7 * log + 0.02 * (scatter(2) - 0.5)).exp();
-        Point { label: String::new(), run: None, quantities, error }
+        Point { label: String::new(), run: None, quantities, spreads: Quantities::new(), error }
     };
     (0..count).map(point).collect()
 }
