@@ -1,5 +1,4 @@
 //! `relstab evidence`: what each label-free quantity tells of the error of networks whose error is known.
-#![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
 use std::collections::BTreeMap;
 

@@ -191,9 +191,10 @@ impl Law {
             |what: String, low: f64, high: f64| format!("{what}, {OUTSIDE} {name} was fitted on ({low} to {high})");
         if !sets.are_like(outputs, measured.side) {
             let ([least, most], [low, high]) = (sets.classes, sets.sides);
-            return Some(match (least..=most).contains(&outputs) {
-                true => outside(format!("images of side {:.0}", measured.side), low, high),
-                false => outside(format!("{outputs} classes"), least as f64, most as f64),
+            return Some(if (least..=most).contains(&outputs) {
+                outside(format!("images of side {:.0}", measured.side), low, high)
+            } else {
+                outside(format!("{outputs} classes"), least as f64, most as f64)
             });
         }
         let [low, high] = self.range?;

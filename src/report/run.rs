@@ -192,9 +192,8 @@ fn rules(run: &Run) -> Block {
     }
     let row = |verdict: &Verdict| {
         let number = match verdict.monitor {
-            Monitor::RF | Monitor::DF | Monitor::GF => significant,
-            Monitor::Invariance | Monitor::Confidence | Monitor::Agreement => significant,
             Monitor::PredictedError | Monitor::ProbeError | Monitor::ValError => percent,
+            _ => significant,
         };
         let best = verdict.best.as_ref();
         let stop = verdict.stop.as_ref();

@@ -194,7 +194,9 @@ fn other_classes_and_sides_are_doubtful_and_networks_without_an_invariance_have_
     }
     fn sigmoids(image: &[f32], outputs: &mut [f32], weights: &[f32]) {
         logits(image, outputs, weights);
-        outputs.iter_mut().for_each(|output| *output = 1.0 / (1.0 + (-*output).exp()));
+        for output in outputs.iter_mut() {
+            *output = 1.0 / (1.0 + (-*output).exp());
+        }
     }
     for (outputs, side, part) in [(1000, 28, "1000 classes, outside what law"), (10, 112, "side 112, outside what law")]
     {

@@ -61,7 +61,7 @@ fn of_term(term: Term, points: &[Point]) -> Option<Told> {
         let is_inside = residual.beyond.map(|share| share >= 1.0 - LEVEL);
         Some(Judged { x: x[0], y: *y, off: residual.error(), is_inside })
     });
-    told(term.factor(), judged.collect::<Option<Vec<_>>>()?, &groups)
+    told(term.factor(), &judged.collect::<Option<Vec<_>>>()?, &groups)
 }
 
 fn of_confidence(points: &[Point]) -> Option<Told> {
@@ -72,10 +72,10 @@ fn of_confidence(points: &[Point]) -> Option<Told> {
         Some(Judged { x, y, off: (y - x).abs(), is_inside: None })
     });
     let name = format!("{} itself", term.factor());
-    told(name, judged.collect(), &groups(having.iter().copied(), true))
+    told(name, &judged.collect::<Vec<_>>(), &groups(having.iter().copied(), true))
 }
 
-fn told(quantity: String, judged: Vec<Judged>, of: &[Group]) -> Option<Told> {
+fn told(quantity: String, judged: &[Judged], of: &[Group]) -> Option<Told> {
     if judged.len() < 3 {
         return None;
     }
