@@ -1,6 +1,8 @@
 //! `relstab watch`: the daemon, from flags to its end.
 #![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
+mod system;
+
 use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::net::SocketAddr;
@@ -16,6 +18,8 @@ use bytesize::ByteSize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+
+use system::{end_with_input, outlive_full_files, raise_open_files, signals};
 
 use super::flags::Shared;
 use super::once;
@@ -178,6 +182,9 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     })?;
     write_log(flags.log_format, &log);
     raise_open_files();
+    let fail = |source| Error::Io { path: "the runtime".into(), action: "start", source };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(fail)?;
+    outlive_full_files(&runtime)?;
     // What the daemon makes is its user's alone, from the first instant.
     let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let canonical = |folder: &PathBuf| folder.canonicalize().map_err(Error::io(folder, "open"));
@@ -228,8 +235,6 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     };
     let board = args.tensorboard.as_ref().map(board).transpose()?;
 
-    let fail = |source| Error::Io { path: "the runtime".into(), action: "start", source };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(fail)?;
     let token = flags.tcp_token.as_ref().map(|file| Token::read(file, "--tcp-token")).transpose()?;
     let tcp = flags.tcp.zip(token);
     let listeners = runtime.block_on(Listeners::bind(&socket, tcp))?;
@@ -309,40 +314,6 @@ fn curator(flags: &Flags, roots: &[PathBuf], starter: Local, limits: &Limits) ->
     })
 }
 
-/// Ends the daemon on SIGTERM and Ctrl-C, has it read its configuration again on SIGHUP.
-fn signals(channels: &Channels) -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let fail = |source| Error::Io { path: "signals".into(), action: "listen for", source };
-    let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(fail)?;
-    let messages = channels.messages.clone();
-    tokio::spawn(async move {
-        loop {
-            let message = tokio::select! {
-                _ = terminate.recv() => Message::End,
-                _ = interrupt.recv() => Message::End,
-                _ = hangup.recv() => Message::Reload,
-            };
-            let messages = messages.clone();
-            let sent = tokio::task::spawn_blocking(move || messages.send(message)).await;
-            if !matches!(sent, Ok(Ok(()))) {
-                return;
-            }
-        }
-    });
-    Ok(())
-}
-
-/// Ends the daemon once nothing more can come from standard input.
-fn end_with_input(channels: &Channels) {
-    let messages = channels.messages.clone();
-    std::thread::spawn(move || {
-        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-        let _ = messages.send(Message::End);
-    });
-}
-
 /// Prints what happens until the daemon ends or nobody reads.
 async fn print_events(hub: Arc<Hub>, format: Format, ends: CancellationToken) {
     let Ok(printer) = Printer::start() else { return };
@@ -393,11 +364,4 @@ fn write_log(format: Format, log: &Log) {
         Format::Text => builder.with_ansi(false).try_init(),
         Format::Json => builder.json().try_init(),
     };
-}
-
-/// A thousand subscribers need a thousand open files.
-fn raise_open_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
