@@ -216,6 +216,28 @@ def texts() -> None:
     put("preprocess", "nested", b'{"a":' + b"[" * 6_000)
 
 
+def plans_and_replies() -> None:
+    bundled = (ROOT / "models/fashion-mnist-cnn/relstab.toml").read_bytes()
+    timm = {"pretrained_cfg": {"input_size": [1, 8, 8], "crop_pct": 0.9, "mean": [0.1], "std": [1]}}
+    own = b"probe='probe.npz'\npreprocess={preset='preset.json', std=[0.5]}\nrefit=false\n[[stop]]\nmonitor='d_f'\nbaseline=0.5\n"
+    put("plan", "bundled", bundled)
+    put("plan", "preset", own + b"\0" + json.dumps(timm).encode())
+    put("plan", "perturbed", b"probe='probe.npz'\n[perturbation]\ntemperature=1e-3\nprecision=0.1\nseed=9223372036854775807\n")
+    put("plan", "not_finite", b"probe='probe.npz'\n[[stop]]\nmin_delta=nan\n[perturbation]\ndelta=inf\n")
+    rest = {"secs": 0, "nanos": 5}
+    replies = {
+        "taken": {"type": "taken"},
+        "known": {"type": "known", "content": "c0", "settings": "s0"},
+        "failed": {"type": "failed", "content": ["c0", "s0"], "reason": "no network\n", "is_finite": False},
+        "unplanned": {"type": "unplanned", "reason": "x", "code": "Usage", "file": [102, 255]},
+        "drawn": {"type": "drawn", "width": 2, "height": 3, "png": "iVBORw0KGgo="},
+    }
+    for name, reply in replies.items():
+        put("reply", name, json.dumps({"reply": reply, "rest": rest}).encode())
+    put("reply", "nested", b'{"reply":{"type":"measured","measurement":' + b"[" * 6_000)
+    put("reply", "long_rest", b'{"reply":{"type":"changed"},"rest":{"secs":18446744073709551615,"nanos":999999999}}')
+
+
 def networks() -> None:
     dims = bytes.fromhex("0a020801 0a020803 0a020804 0a020804".replace(" ", ""))
 
@@ -236,5 +258,5 @@ def networks() -> None:
 
 
 if __name__ == "__main__":
-    for part in (arrays, cifar, encoded_images, texts, networks):
+    for part in (arrays, cifar, encoded_images, texts, plans_and_replies, networks):
         part()

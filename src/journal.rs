@@ -19,6 +19,7 @@ mod verdict;
 mod waiting;
 
 use std::cell::RefCell;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +62,8 @@ pub struct Line {
 pub struct Journal {
     db: Connection,
     path: PathBuf,
+    /// Device and inode of its file.
+    identity: Option<(u64, u64)>,
     /// What is read in place of one that cannot be written.
     _copy: Option<Copied>,
 }
@@ -87,7 +90,7 @@ impl Journal {
         db.pragma_update(None, "foreign_keys", true).map_err(fail)?;
         bring_up(&mut db, missing).map_err(fail)?;
         db.set_prepared_statement_cache_capacity(64);
-        Ok(Self { db, path: path.to_owned(), _copy: None })
+        Ok(Self { db, path: path.to_owned(), identity: identity(path), _copy: None })
     }
 
     /// Opens the journal at `path` for reading, beside a daemon that writes it; one of an earlier version is brought up first.
@@ -123,13 +126,19 @@ impl Journal {
             let _lock = Lock::take(path, "")?;
             Self::open(path)?;
         }
-        Ok(Self { db, path: path.to_owned(), _copy: None })
+        Ok(Self { db, path: path.to_owned(), identity: identity(path), _copy: None })
     }
 
     /// Where it lies.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether its file is still the one at its path: what is written to one that was removed goes with the daemon.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        identity(&self.path) == self.identity
     }
 
     /// The number of the run at `path`, which is made if need be.
@@ -165,6 +174,10 @@ impl Journal {
     fn reading<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         read(&self.db).map_err(|source| Error::Journal { path: self.path.clone(), action: "read", source })
     }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 fn bring_up(db: &mut Connection, missing: &[&str]) -> rusqlite::Result<()> {

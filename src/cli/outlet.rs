@@ -1,9 +1,9 @@
 //! Streams that may be full, or that nobody reads: a thread of its own writes to each, and nobody waits for it.
 
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
@@ -12,6 +12,9 @@ use crate::text::visible;
 
 /// Lines that wait to be written.
 const WAITING: usize = 1024;
+/// Lines that the log takes at once, and in each second after that: a library that complains without end must not fill a disk.
+const BURST: f64 = 1000.0;
+const LINES_A_SECOND: f64 = 100.0;
 /// How often the end of what waits is looked for.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -23,6 +26,29 @@ pub struct Log {
     lines: SyncSender<Vec<u8>>,
     waiting: Arc<AtomicUsize>,
     lost: Arc<AtomicUsize>,
+    allowance: Arc<Mutex<Allowance>>,
+}
+
+/// Lines that may be written now.
+#[derive(Debug)]
+struct Allowance {
+    left: f64,
+    at: Instant,
+}
+
+impl Allowance {
+    fn new(now: Instant) -> Self {
+        Self { left: BURST, at: now }
+    }
+
+    /// Takes one, if there is one.
+    fn take(&mut self, now: Instant) -> bool {
+        self.left = (self.left + LINES_A_SECOND * now.duration_since(self.at).as_secs_f64()).min(BURST);
+        self.at = now;
+        let is_left = self.left >= 1.0;
+        self.left -= f64::from(u8::from(is_left));
+        is_left
+    }
 }
 
 impl Log {
@@ -32,7 +58,8 @@ impl Log {
     /// The operating system's, if it cannot be started.
     pub fn start(is_json: bool) -> io::Result<Self> {
         let (lines, taken) = sync_channel::<Vec<u8>>(WAITING);
-        let log = Self { is_json, lines, waiting: Arc::default(), lost: Arc::default() };
+        let allowance = Arc::new(Mutex::new(Allowance::new(Instant::now())));
+        let log = Self { is_json, lines, waiting: Arc::default(), lost: Arc::default(), allowance };
         let (waiting, lost) = (Arc::clone(&log.waiting), Arc::clone(&log.lost));
         std::thread::Builder::new().name("log".to_owned()).spawn(move || {
             let mut stream = io::stderr();
@@ -41,7 +68,10 @@ impl Log {
                 let _ = stream.write_all(&line);
                 let left_out = lost.swap(0, Ordering::Relaxed);
                 if left_out > 0 {
-                    let _ = writeln!(stream, "{left_out} lines of the log are left out: they were not read in time");
+                    let _ = writeln!(
+                        stream,
+                        "{left_out} lines of the log are left out: they came too fast, or were not read in time"
+                    );
                 }
                 waiting.fetch_sub(1, Ordering::Release);
             }
@@ -66,6 +96,10 @@ impl Log {
 impl Write for Log {
     /// Takes one event as it is formatted.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        if !self.allowance.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now()) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return Ok(event.len());
+        }
         let text = String::from_utf8_lossy(event);
         let text = text.trim_end_matches('\n');
         let line = if self.is_json { text.to_owned() } else { visible(text) } + "\n";
@@ -125,5 +159,24 @@ impl Printer {
     pub async fn finish(self, most: Duration) {
         drop(self.texts);
         let _ = tokio::time::timeout(most, self.finished).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_takes_a_burst_and_then_so_many_lines_a_second() {
+        let start = Instant::now();
+        let mut allowance = Allowance::new(start);
+        let mut taken = |after: u64, lines: usize| {
+            let now = start + Duration::from_secs(after);
+            (0..lines).filter(|_| allowance.take(now)).count()
+        };
+        assert_eq!(taken(0, 5000), 1000);
+        assert_eq!(taken(2, 5000), 200);
+        assert_eq!(taken(2, 5000), 0);
+        assert_eq!(taken(3600, 5000), 1000);
     }
 }

@@ -3,6 +3,7 @@
 mod events;
 mod hello;
 mod service;
+mod system;
 
 use std::collections::BTreeSet;
 use std::fs::Permissions;
@@ -42,6 +43,7 @@ use crate::watch::starter::Local;
 use events::print_events;
 use hello::Hello;
 use service::Service;
+use system::{end_with_input, outlive_full_files, raise_open_files, signals};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
@@ -111,6 +113,9 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     })?;
     write_log(flags.log_format, &log);
     raise_open_files();
+    let fail = |source| Error::Io { path: "the runtime".into(), action: "start", source };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(fail)?;
+    outlive_full_files(&runtime)?;
     // What the daemon makes is its user's alone, from the first instant.
     let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let canonical = |folder: &PathBuf| folder.canonicalize().map_err(Error::io(folder, "open"));
@@ -148,8 +153,6 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     };
     let board = args.tensorboard.as_ref().map(board).transpose()?;
 
-    let fail = |source| Error::Io { path: "the runtime".into(), action: "start", source };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(fail)?;
     let token = flags.tcp_token.as_ref().map(|file| Token::read(file, "--tcp-token")).transpose()?;
     let tcp = flags.tcp.zip(token);
     let listeners = runtime.block_on(Listeners::bind(&socket, tcp))?;
@@ -256,40 +259,6 @@ fn curator(flags: &Flags, roots: &[PathBuf], starter: Local, limits: &Limits) ->
     })
 }
 
-/// Ends the daemon on SIGTERM and Ctrl-C, has it read its configuration again on SIGHUP.
-fn signals(channels: &Channels) -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let fail = |source| Error::Io { path: "signals".into(), action: "listen for", source };
-    let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(fail)?;
-    let messages = channels.messages.clone();
-    tokio::spawn(async move {
-        loop {
-            let message = tokio::select! {
-                _ = terminate.recv() => Message::End,
-                _ = interrupt.recv() => Message::End,
-                _ = hangup.recv() => Message::Reload,
-            };
-            let messages = messages.clone();
-            let sent = tokio::task::spawn_blocking(move || messages.send(message)).await;
-            if !matches!(sent, Ok(Ok(()))) {
-                return;
-            }
-        }
-    });
-    Ok(())
-}
-
-/// Ends the daemon once nothing more can come from standard input.
-fn end_with_input(channels: &Channels) {
-    let messages = channels.messages.clone();
-    std::thread::spawn(move || {
-        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-        let _ = messages.send(Message::End);
-    });
-}
-
 fn write_log(format: Format, log: &Log) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("RELSTAB_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
@@ -299,11 +268,4 @@ fn write_log(format: Format, log: &Log) {
         Format::Text => builder.with_ansi(false).try_init(),
         Format::Json => builder.json().try_init(),
     };
-}
-
-/// A thousand subscribers need a thousand open files.
-fn raise_open_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }

@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 use super::{Feed, Hub};
 use crate::error::Result;
 use crate::event::{CheckpointName, Event, Kind};
-use crate::journal::Journal;
+use crate::journal::{Journal, Line};
 use crate::path;
 use crate::report::tensorboard::record::Record;
 use crate::report::tensorboard::{EventFile, gallery, known_error, scalars};
@@ -151,14 +151,26 @@ impl Told {
     }
 }
 
-/// The seq of the last event that the file tells of; 0 where that is of another journal or of a run that was forgotten since: all
-/// that the journal holds is new then.
+/// The seq of the last event that the file tells of, which is another than it was where the run was taken over from another journal;
+/// 0 where the run was forgotten since, or never known: all that the journal holds is new then.
 fn seen(journal: &Journal, names: &[String], file: &EventFile) -> Result<i64> {
     let Some((seq, wall_time)) = file.last() else { return Ok(0) };
     let lines = journal.events_since(seq - 1, names, 1)?;
     let event = lines.first().and_then(|line| serde_json::from_str::<Event>(&line.text).ok());
-    let is_same = event.is_some_and(|event| event.seq as i64 == seq && event.seconds() == Some(wall_time));
-    Ok(if is_same { seq } else { 0 })
+    let is_same = |event: &Event| event.seconds() == Some(wall_time);
+    if event.is_some_and(|event| event.seq as i64 == seq && is_same(&event)) {
+        return Ok(seq);
+    }
+    let mut after = 0;
+    loop {
+        let lines = journal.events_since(after, names, CHUNK)?;
+        let Some(last) = lines.last() else { return Ok(0) };
+        after = last.seq;
+        let is_it = |line: &&Line| serde_json::from_str(&line.text).is_ok_and(|event| is_same(&event));
+        if let Some(found) = lines.iter().find(is_it) {
+            return Ok(found.seq);
+        }
+    }
 }
 
 /// What is told of an event, if anything is: a measurement, or a known error of what was measured before.

@@ -11,10 +11,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -41,6 +41,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 const TAKING: Duration = Duration::from_secs(10);
 /// Clients at once; more wait to be accepted.
 const MAX_CLIENTS: usize = 1024;
+/// Those of them that may follow events: the other places are for those who ask and leave, as health checks do.
+const MAX_FOLLOWERS: usize = 960;
 
 /// An address at which HTTP is served.
 #[derive(Debug)]
@@ -117,7 +119,7 @@ async fn serve_one(stream: TcpStream, router: Router, hub: Arc<Hub>) -> hyper::R
 
 fn router(hub: Arc<Hub>, guard: Arc<Guard>) -> Router {
     let guarded = Router::new()
-        .route("/events", get(api::events))
+        .route("/events", get(api::events).layer(Extension(Arc::new(Semaphore::new(MAX_FOLLOWERS)))))
         .route("/api/runs", get(api::runs))
         .route("/api/series", get(api::all_series))
         .route("/api/runs/{id}/series", get(api::series))

@@ -24,6 +24,8 @@ const MAX_LINE: usize = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a subscriber hears that the daemon is alive.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// A client that neither asks for this long nor follows events is told goodbye.
+const IDLE: Duration = Duration::from_mins(10);
 /// How long a client's goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -57,6 +59,16 @@ pub enum Request {
 
 /// Serves one client, who shows the token first if there is one, until it leaves, is cut off, or the daemon ends.
 pub async fn run(stream: impl AsyncRead + AsyncWrite, hub: Arc<Hub>, name: String, token: Option<Arc<Token>>) {
+    serve(stream, hub, name, token, IDLE).await;
+}
+
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite,
+    hub: Arc<Hub>,
+    name: String,
+    token: Option<Arc<Token>>,
+    idle: Duration,
+) {
     let (mut from, mut to) = tokio::io::split(stream);
     let ends = hub.ends.clone();
     let mut session = Session { hub, feed: None };
@@ -78,10 +90,9 @@ pub async fn run(stream: impl AsyncRead + AsyncWrite, hub: Arc<Hub>, name: Strin
             return;
         }
         tokio::select! {
-            () = ends.cancelled() => {
-                let goodbye = line(&json!({"type": "goodbye", "reason": "the daemon ends"}));
-                let _ = tokio::time::timeout(GOODBYE, to.write_all(&goodbye)).await;
-                return;
+            () = ends.cancelled() => return say_goodbye(&mut to, "the daemon ends").await,
+            () = tokio::time::sleep(idle), if session.feed.is_none() => {
+                return say_goodbye(&mut to, &format!("nothing was asked for {} s", idle.as_secs())).await;
             }
             read = from.read_buf(&mut buffer) => {
                 if !matches!(read, Ok(1..)) {
@@ -121,6 +132,11 @@ pub async fn run(stream: impl AsyncRead + AsyncWrite, hub: Arc<Hub>, name: Strin
             }
         }
     }
+}
+
+async fn say_goodbye(to: &mut (impl AsyncWrite + Unpin), reason: &str) {
+    let goodbye = line(&json!({"type": "goodbye", "reason": reason}));
+    let _ = tokio::time::timeout(GOODBYE, to.write_all(&goodbye)).await;
 }
 
 /// What a client says first over TCP.
@@ -255,4 +271,38 @@ fn decision(journal: &Journal, run: &str) -> Result<Value> {
     Ok(
         json!({"type": "decision", "run": run, "stop": stop.is_some(), "reason": reason, "best": best, "rules": verdicts}),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::watch::daemon::Channels;
+
+    #[test]
+    fn a_client_that_asks_nothing_is_told_goodbye_unless_it_follows_events() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("journal.sqlite");
+        let journal = Journal::open(&path).and_then(|_| Journal::read(&path)).expect("made");
+        let (channels, _messages) = Channels::new();
+        let hub = Hub::new(channels, journal, CancellationToken::new());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let serve = |request: &'static str| {
+                let (mut client, server) = tokio::io::duplex(1 << 16);
+                tokio::spawn(serve(server, Arc::clone(&hub), "a client".to_owned(), None, Duration::from_millis(50)));
+                async move {
+                    client.write_all(request.as_bytes()).await.expect("sent");
+                    let mut heard = String::new();
+                    let read = client.read_to_string(&mut heard);
+                    let is_closed = tokio::time::timeout(Duration::from_secs(1), read).await.is_ok();
+                    (is_closed, heard)
+                }
+            };
+            let (is_closed, heard) = serve("").await;
+            assert!(is_closed && heard.contains("goodbye"), "{heard}");
+            assert!(!serve("{\"type\": \"subscribe\"}\n").await.0);
+        });
+    }
 }

@@ -163,6 +163,7 @@ pub fn run(
         rescan_when_planned: false,
         unstarted: 0,
         ends_by: None,
+        is_journal_gone: false,
     };
     daemon.tell_stops();
     daemon.run(&messages);
@@ -194,6 +195,8 @@ struct Daemon {
     /// Workers that ended in a row before they said a word.
     unstarted: u32,
     ends_by: Option<Instant>,
+    /// The journal's file was removed, or another put in its place.
+    is_journal_gone: bool,
 }
 
 impl Daemon {
@@ -282,6 +285,16 @@ impl Daemon {
                 false
             }
         }
+    }
+
+    /// Says once that the journal's file is not at its place any more.
+    fn look_for_journal(&mut self) {
+        let is_gone = !self.journal.is_in_place();
+        if is_gone && !self.is_journal_gone {
+            let path = self.journal.path().display();
+            error!("journal {path}: removed or replaced; what is measured now goes with this daemon: start it again");
+        }
+        self.is_journal_gone = is_gone;
     }
 
     fn stalled(&mut self, error: &Error) {

@@ -211,7 +211,8 @@ impl<M: Send + 'static> Pool<M> {
             Ok(Said { reply, rest }) => {
                 let job = worker.job.take()?;
                 worker.since = now;
-                slot.rests_until = Some(now + rest);
+                // One without end would be none of a worker's.
+                slot.rests_until = now.checked_add(rest);
                 Some(Answer::Done(job, Box::new(reply)))
             }
             Err(nonsense) => {

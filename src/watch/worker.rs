@@ -161,7 +161,12 @@ impl Worker {
         if self.loaded.as_ref().is_none_or(|(held, _)| *held != identity) {
             self.loaded = None;
             match plan.load() {
-                Ok(setup) => self.loaded = Some((identity, setup)),
+                Ok(setup) => {
+                    // Image files are decoded now: what they take is not the doing of the first network. What is wrong with them
+                    // is said with it, for it may say how they are to be resized.
+                    let _ = setup.probe(&|_, _| self.pace.rest());
+                    self.loaded = Some((identity, setup));
+                }
                 Err(error) => return Ok(Reply::Unusable { reason: reason(&error) }),
             }
         }

@@ -3,8 +3,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod adoption;
 mod backends;
 mod calibrate;
+mod chaos;
 mod check;
 mod check_baseline;
 mod check_study;
@@ -24,7 +26,9 @@ mod interval_study;
 mod journal;
 mod law_study;
 mod layers;
+mod limits;
 mod linear;
+mod many;
 mod messages;
 mod networks;
 mod once;

@@ -153,6 +153,37 @@ fn a_probe_set_that_takes_too_much_memory_is_no_fault_of_the_checkpoints() {
     assert!(outcomes.iter().all(|event| event["type"] == "measured"), "{outcomes:?}");
 }
 
+/// Two pictures of 268 MB each in 520 kB, in a tar file.
+const PICTURES: &str = "
+import io, struct, sys, tarfile, zlib
+def chunk(kind, data):
+    return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+side = 16384
+pack = zlib.compressobj(1)
+data = b''.join(pack.compress(bytes(side + 1)) for _ in range(side)) + pack.flush()
+head = struct.pack('>IIBBBBB', side, side, 8, 0, 0, 0, 0)
+png = b'\\x89PNG\\r\\n\\x1a\\n' + chunk(b'IHDR', head) + chunk(b'IDAT', data) + chunk(b'IEND', b'')
+with tarfile.open(sys.argv[1], 'w', format=tarfile.USTAR_FORMAT) as archive:
+    for name in ('0.png', '1.png'):
+        info = tarfile.TarInfo(name)
+        info.size = len(png)
+        archive.addfile(info, io.BytesIO(png))
+";
+
+#[test]
+fn pictures_that_take_too_much_memory_are_no_fault_of_the_checkpoints() {
+    let place = Place::new();
+    let probe = place.run().join("probe.npz");
+    let made = Command::new("python3").args(["-c", PICTURES]).arg(&probe).status().expect("python3 runs");
+    assert!(made.success());
+    place.rename_in("step_1.onnx", "one");
+    let daemon = Daemon::start(&place, &["--memory-limit", "200MiB", "--attempts", "1"]);
+    eventually("the run waits", || reason(&status(&daemon), "run").is_some_and(|text| text.contains("--memory-limit")));
+    assert!(place.outcomes("failed").is_empty(), "{:?}", place.outcomes("failed"));
+    fs::copy(bundled("probe.npz"), &probe).expect("copied");
+    assert_eq!(name_of(&Client::subscribed(&daemon, 0).next_of("measured")), "step_1.onnx");
+}
+
 #[test]
 fn what_a_file_says_of_itself_is_cut_in_its_record() {
     let place = Place::new();

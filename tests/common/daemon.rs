@@ -21,16 +21,26 @@ pub struct Place {
     folder: tempfile::TempDir,
     /// How much its daemons log.
     pub log_level: &'static str,
+    /// Variables that its daemons find set besides.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 impl Place {
     pub fn new() -> Self {
-        let place = Self { folder: tempfile::tempdir().expect("a temporary folder"), log_level: "info" };
-        fs::create_dir(place.run()).expect("created");
-        for name in ["probe.npz", "relstab.toml"] {
-            fs::copy(bundled(name), place.run().join(name)).expect("copied");
-        }
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let place = Self { folder, log_level: "info", environment: Vec::new() };
+        place.add_run("run");
         place
+    }
+
+    /// Another directory with the same probe set.
+    pub fn add_run(&self, name: &str) -> PathBuf {
+        let run = self.path().join(name);
+        fs::create_dir(&run).expect("created");
+        for name in ["probe.npz", "relstab.toml"] {
+            fs::copy(bundled(name), run.join(name)).expect("copied");
+        }
+        run
     }
 
     /// A run of images that the fixtures take.
@@ -62,6 +72,11 @@ impl Place {
 
     pub fn journal(&self) -> PathBuf {
         self.folder.path().join("state/journal.sqlite")
+    }
+
+    /// `XDG_STATE_HOME` of its daemons.
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -163,18 +178,24 @@ impl Daemon {
     }
 
     pub fn start_at(place: &Place, folders: &[PathBuf], more: &[&str]) -> Self {
+        let journal = place.journal();
+        Self::start_after(place, "true", folders, &[&["--journal", journal.to_str().expect("UTF-8")], more].concat())
+    }
+
+    /// As the last word of the shell command `prepare`, with the journal of the place's state directory unless `more` names one.
+    pub fn start_after(place: &Place, prepare: &str, folders: &[PathBuf], more: &[&str]) -> Self {
         let log = fs::File::options().create(true).append(true).open(place.path().join("log")).expect("a log");
         let printed = fs::File::options().create(true).append(true).open(place.path().join("printed")).expect("a file");
-        let child = Command::new(env!("CARGO_BIN_EXE_relstab"))
-            .arg("watch")
+        let child = Command::new("sh")
+            .args(["-c", &format!("{prepare} && exec \"$@\""), "sh", env!("CARGO_BIN_EXE_relstab"), "watch"])
             .args(folders)
             .args(defaults(more))
-            .arg("--journal")
-            .arg(place.journal())
             .arg("--socket")
             .arg(place.socket())
             .args(more)
             .env("RELSTAB_LOG", place.log_level)
+            .env("XDG_STATE_HOME", place.home())
+            .envs(place.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(printed)
             .stderr(log)
@@ -205,6 +226,7 @@ impl Daemon {
             .arg(place.socket())
             .args(more)
             .env("RELSTAB_LOG", "info")
+            .env("XDG_STATE_HOME", place.home())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

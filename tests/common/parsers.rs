@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use relstab::backend;
-use relstab::config::Config;
+use relstab::config::{Config, Flags, RunPlan};
 use relstab::preprocess::{Geometry, Preprocess};
 use relstab::probe::{Options, Source};
 use relstab::serve::Request;
+use relstab::watch::protocol::Said;
 
 use super::allocations::{Allocated, counted};
 
@@ -24,10 +25,12 @@ pub enum Parser {
     Request,
     Onnx,
     Preprocess,
+    Plan,
+    Reply,
 }
 
 /// All of them, with their names.
-pub const ALL: [(&str, Parser); 10] = [
+pub const ALL: [(&str, Parser); 12] = [
     ("npy", Parser::Npy),
     ("npz", Parser::Npz),
     ("idx", Parser::Idx),
@@ -38,6 +41,8 @@ pub const ALL: [(&str, Parser); 10] = [
     ("request", Parser::Request),
     ("onnx", Parser::Onnx),
     ("preprocess", Parser::Preprocess),
+    ("plan", Parser::Plan),
+    ("reply", Parser::Reply),
 ];
 
 /// What buffers and error texts take, whatever the file.
@@ -55,7 +60,7 @@ impl Parser {
     pub fn bound(self, bytes: usize) -> usize {
         let ratio = match self {
             Self::Npy | Self::Webdataset => COPIES,
-            Self::Cifar | Self::Config | Self::Request | Self::Preprocess => PARSED,
+            Self::Cifar | Self::Config | Self::Request | Self::Preprocess | Self::Plan | Self::Reply => PARSED,
             Self::Onnx => MESSAGES,
             Self::Npz | Self::Idx | Self::Parquet => COPIES * DEFLATE,
         };
@@ -89,6 +94,7 @@ impl Parser {
                 fs::write(folder.join("labels"), bytes).expect("written");
                 (bytes, "images")
             }
+            (Self::Plan, _) => return run(folder, bytes),
             _ => (bytes, "data"),
         };
         let path = folder.join(name);
@@ -110,7 +116,25 @@ impl Parser {
                 drop(model.and_then(|model| model.with_layers(&backend::Selection::Blocks, 1 << 16)));
             }
             Self::Preprocess => drop(Preprocess::read(path)),
+            Self::Plan => {
+                if let Ok(plan) = Flags::default().run_plan(path, path) {
+                    let sent = serde_json::to_string(&plan).expect("a worker can send it");
+                    serde_json::from_str::<RunPlan>(&sent).expect("the daemon can read it");
+                }
+            }
+            Self::Reply => drop(serde_json::from_slice::<Said>(bytes)),
         }
         None
     }
+}
+
+/// A run whose `relstab.toml` is what comes before the first zero, and whose `preset.json` what comes after it.
+fn run(folder: &Path, bytes: &[u8]) -> PathBuf {
+    let run = folder.join("run");
+    fs::create_dir_all(&run).expect("created");
+    let mut parts = bytes.splitn(2, |byte| *byte == 0);
+    for name in ["relstab.toml", "preset.json", "probe.npz"] {
+        fs::write(run.join(name), parts.next().unwrap_or_default()).expect("written");
+    }
+    run
 }

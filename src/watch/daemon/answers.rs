@@ -58,7 +58,8 @@ impl Daemon {
         self.journal.find_run(run)?.ok_or_else(unknown)
     }
 
-    pub(super) fn status(&self) -> Result<Value> {
+    pub(super) fn status(&mut self) -> Result<Value> {
+        self.look_for_journal();
         let mut runs = Vec::new();
         for (id, run) in &self.runs {
             let counts = self.journal.counts(*id)?;
@@ -85,10 +86,10 @@ impl Daemon {
             });
         }
         runs.sort_by(|a, b| a.run.cmp(&b.run));
-        let is_stalled = self.stall.is_some();
+        let is_writable = self.stall.is_none() && !self.is_journal_gone;
         let seq = self.journal.last_seq()?;
         Ok(json!({"type": "status", "seq": seq, "uptime_s": self.began.elapsed().as_secs_f64(),
-                  "journal_writable": !is_stalled, "runs": runs}))
+                  "journal_writable": is_writable, "runs": runs}))
     }
 }
 

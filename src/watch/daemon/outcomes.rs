@@ -153,6 +153,7 @@ impl Daemon {
             self.unwritten.push_back((job, outcome));
             return;
         }
+        self.look_for_journal();
         match &outcome {
             Outcome::Measured { measurement, .. } => {
                 let r_f = measurement.r_f.as_ref().map(|r_f| r_f.value);
