@@ -126,7 +126,7 @@ pub fn look(setup: &Setup, model: Option<Model>, progress: Progress) -> Result<L
     look.choice = if tried[0].error() > NEAR_CHANCE * (1.0 - 1.0 / outputs as f64) {
         Choice::Open("with none of those that were tried the network does better than guessing")
     } else {
-        let alike = tried[1..].iter().filter(|other| tried[0].is_like(other)).count();
+        let alike = tried[1..].iter().take_while(|other| tried[0].is_like(other)).count();
         Choice::Best(tried, alike)
     };
     Ok(look)
