@@ -55,7 +55,7 @@ fn a_run_is_known_whatever_it_is_watched_with_and_by_one_daemon() {
 
     // And back.
     place.rename_in("step_2.onnx", "two");
-    let daemon = Daemon::start_after(&place, "true", &[first.clone()], &[]);
+    let daemon = Daemon::start_after(&place, "true", std::slice::from_ref(&first), &[]);
     let mut client = Client::subscribed(&daemon, 0);
     let events = client.until(|event| event["type"] == "measured" && name_of(event) == "step_2.onnx");
     assert_eq!(events.iter().filter(|event| event["type"] == "measured").count(), 2, "{events:?}");

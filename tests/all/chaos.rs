@@ -103,9 +103,13 @@ impl Chaos {
             "worker" => {
                 let signal = [Signal::KILL, Signal::STOP, Signal::TERM, Signal::ABORT][self.dice.below(4) as usize];
                 let workers = self.daemon().workers();
-                workers.iter().for_each(|worker| send_signal(*worker, signal));
+                for worker in &workers {
+                    send_signal(*worker, signal);
+                }
                 self.dice.pause(100);
-                workers.iter().for_each(|worker| send_signal(*worker, Signal::CONT));
+                for worker in &workers {
+                    send_signal(*worker, Signal::CONT);
+                }
             }
             "disk" => {
                 let Some(Disk(folder)) = &self.disk else { return };
