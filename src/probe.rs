@@ -27,7 +27,6 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::trained_on;
 use crate::error::{Error, Result};
 use crate::preprocess::{Bitmap, Geometry, Preprocess, is_positive};
 use raw::{Pixels, Raw};
@@ -343,16 +342,14 @@ impl ProbeSet {
         &self.sha256
     }
 
-    /// SHA-256 of the pixels of image number `index`, as [`trained_on::Hash`] says; `None` for floats, and where the image was resized
-    /// or recoloured.
-    ///
-    /// # Panics
-    /// If `index` is not in the set.
+    /// SHA-256 of each image's decoded pixels, row by row, the channels of a pixel together; `None` for floats, and for images that were
+    /// resized or recoloured.
     #[must_use]
-    pub fn pixel_hash(&self, index: usize) -> Option<trained_on::Hash> {
+    pub fn pixel_hashes(&self) -> Option<Vec<[u8; 32]>> {
         let Images { pixels, layout, shape, geometry, .. } = &*self.images;
-        let bitmap = geometry.is_identity().then(|| pixels.bitmap(index, *shape, *layout))??;
-        Some(Sha256::digest(&bitmap.pixels).into())
+        let hash =
+            |index| -> Option<[u8; 32]> { Some(Sha256::digest(pixels.bitmap(index, *shape, *layout)?.pixels).into()) };
+        geometry.is_identity().then(|| (0..self.len).map(hash).collect())?
     }
 
     /// The file the images came from.

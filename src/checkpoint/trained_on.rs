@@ -8,7 +8,7 @@ use crate::text::cut;
 
 /// The metadata that names the file.
 pub const KEY: &str = "train_images";
-/// SHA-256 of an image's decoded pixels: bytes, row by row, the channels of a pixel together.
+/// SHA-256 of an image's pixels, as [`crate::probe::ProbeSet::pixel_hashes`] gives it.
 pub type Hash = [u8; 32];
 /// The file may be this long, bytes: a million images.
 const LONGEST: u64 = 65 << 20;

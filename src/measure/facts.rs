@@ -104,9 +104,8 @@ fn images(probe: &ProbeSet) -> Images {
 fn seen(network: &Network, probe: &ProbeSet) -> Option<std::result::Result<Seen, String>> {
     let name = network.metadata.other.get(trained_on::KEY)?;
     Some(trained_on::read(&network.path, name).and_then(|hashes| {
-        let hash = |index| probe.pixel_hash(index);
-        let found: Option<Vec<_>> = (0..probe.len()).map(hash).collect();
-        let found = found
+        let found = probe
+            .pixel_hashes()
             .ok_or("probe images of bytes, neither resized nor recoloured, can be told from those of the training")?;
         let count = found.iter().filter(|hash| hashes.contains(*hash)).count();
         Ok(Seen { count, images: found.len(), file: name.clone() })

@@ -318,7 +318,7 @@ pub(super) fn notices(network: &Network, probe: &ProbeSet, perturber: &Perturber
 const OVERCONFIDENT: f64 = 0.1;
 
 /// An error of more than this share of chance is worth a look, however unsure the network is.
-const HIGH: f64 = 0.5;
+const HIGH: f64 = 0.4;
 
 /// Whether something about the error makes it worth trying other preprocessings.
 fn is_suspicious(record: &Measurement) -> bool {

@@ -245,7 +245,11 @@ fn what_a_record_tells_appears_where_it_should_and_nowhere_else() {
         (record.probe_error, record.metadata.val_error) = (Some(0.21), Some(0.1));
     };
     assert_eq!(codes(&disagreeing), [Code::ErrorsDisagree]);
-    assert_eq!(codes(&|record| (disagreeing(record), record.probe_error = Some(0.19)).1), []);
+    let near = |record: &mut Measurement| {
+        disagreeing(record);
+        record.probe_error = Some(0.19);
+    };
+    assert_eq!(codes(&near), []);
 
     assert_eq!(codes(&|record| record.folded_share = 0.11), [Code::FoldedMaps]);
     assert_eq!(codes(&|record| record.folded_share = 0.1), []);
