@@ -163,8 +163,6 @@ pub(super) fn place(tx: &Writer, (run, file): (i64, &Path), id: i64, step: Optio
 
 #[cfg(test)]
 mod tests {
-    use super::super::Journal;
-    use super::super::tests::of_version;
     use super::rounded;
 
     #[test]
@@ -181,19 +179,5 @@ mod tests {
         ] {
             assert_eq!(serde_json::to_string(&rounded(value)).expect("a number"), text);
         }
-    }
-
-    #[test]
-    fn a_long_run_is_thinned_evenly_and_keeps_its_end_and_its_best() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("journal.sqlite");
-        of_version(&path, 1, 1000);
-        let series = Journal::open(&path).expect("brought up").series(7, 100).expect("read");
-        let steps: Vec<i64> = series.step.into_iter().flatten().collect();
-        assert!(steps.is_sorted() && steps[0] == 1, "the best is the first: {steps:?}");
-        assert_eq!(steps[steps.len() - 16..], (985..=1000).collect::<Vec<_>>());
-        let even: Vec<_> = steps[1..].iter().take_while(|step| **step < 985).collect();
-        assert!((40..=100).contains(&even.len()), "{}", even.len());
-        assert!(even.windows(2).all(|pair| (14..=18).contains(&(pair[1] - pair[0]))), "{even:?}");
     }
 }

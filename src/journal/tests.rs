@@ -9,7 +9,7 @@ use super::{Journal, Series, VERSIONS, holder};
 use crate::event::CheckpointName;
 
 /// A journal as that version left it: `count` checkpoints, and another content of the fifth's step.
-pub(super) fn of_version(path: &Path, version: usize, count: i64) {
+fn of_version(path: &Path, version: usize, count: i64) {
     let db = Connection::open(path).expect("made");
     VERSIONS[..version].iter().for_each(|step| db.execute_batch(step).expect("its schema"));
     db.pragma_update(None, "user_version", version as i64).expect("written");
@@ -170,4 +170,18 @@ fn a_later_version_and_something_else_are_refused() {
     assert!(error.contains("99"), "{error}");
     std::fs::write(&path, "no database, but long enough to look like a file of one").expect("written");
     Journal::open(&path).expect_err("damaged");
+}
+
+#[test]
+fn a_long_run_is_thinned_evenly_and_keeps_its_end_and_its_best() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("journal.sqlite");
+    of_version(&path, 1, 1000);
+    let series = Journal::open(&path).expect("brought up").series(7, 100).expect("read");
+    let steps: Vec<i64> = series.step.into_iter().flatten().collect();
+    assert!(steps.is_sorted() && steps[0] == 1, "the best is the first: {steps:?}");
+    assert_eq!(steps[steps.len() - 16..], (985..=1000).collect::<Vec<_>>());
+    let even: Vec<_> = steps[1..].iter().take_while(|step| **step < 985).collect();
+    assert!((40..=100).contains(&even.len()), "{}", even.len());
+    assert!(even.windows(2).all(|pair| (14..=18).contains(&(pair[1] - pair[0]))), "{even:?}");
 }
