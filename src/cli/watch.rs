@@ -208,9 +208,9 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
 }
 
 /// The plans of the watched directories; what is wrong from the beginning is said at once.
-fn planned(planner: &mut Planner, roots: &[PathBuf]) -> std::result::Result<Vec<Box<Planned>>, ExitCode> {
+fn planned(planner: &mut Planner, roots: &[PathBuf]) -> std::result::Result<Vec<Planned>, ExitCode> {
     let plan = |root: &PathBuf| {
-        planner.plan(root).map_err(|unplanned| {
+        planner.plan(root).map(|planned| *planned).map_err(|unplanned| {
             complain("error", &unplanned.reason);
             unplanned.code
         })

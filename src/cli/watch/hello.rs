@@ -16,7 +16,7 @@ pub struct Hello<'a> {
     /// The watched directories.
     pub roots: &'a [PathBuf],
     /// Their plans; none where each sub-directory has its own.
-    pub plans: &'a [Box<Planned>],
+    pub plans: &'a [Planned],
     /// Names of checkpoints.
     pub pattern: &'a str,
     /// What runs the networks.
