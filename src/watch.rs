@@ -4,6 +4,7 @@
 //! [`pool`] of workers (each the process in [`worker`], at its [`pace`], from a [`starter`]), journals what comes back and only then
 //! broadcasts it.
 
+pub mod weights;
 pub mod scan;
 pub mod source;
 pub mod pace;

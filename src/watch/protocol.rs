@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::weights::Part;
 use crate::config::{Flags, RunPlan};
 use crate::error::ExitCode;
 use crate::event::Measurement;
@@ -112,6 +113,8 @@ pub enum Reply {
         measurement: Box<Measurement>,
         /// What the run's precision came to.
         resolved: Option<Resolved>,
+        /// Files of its weights whose names only the network tells.
+        weights: Vec<Part>,
     },
     /// The content is among the known ones.
     Known {
@@ -119,6 +122,8 @@ pub enum Reply {
         content: String,
         /// Key of settings and probe images.
         settings: String,
+        /// Files of its weights whose names only the network tells.
+        weights: Vec<Part>,
     },
     /// Not whole.
     Unfinished {
@@ -135,6 +140,8 @@ pub enum Reply {
         reason: String,
         /// False if the outputs are NaN or infinite.
         is_finite: bool,
+        /// Files of its weights whose names only the network tells, as far as it could be read.
+        weights: Vec<Part>,
     },
     /// Nothing of this run can be measured: its probe set, a setting, or the engine.
     Unusable {

@@ -2,15 +2,14 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use globset::{Glob, GlobMatcher};
 
+use super::weights::{ENDINGS, Weights, stamp, stamp_of, usual};
 use crate::backend::read_metadata;
 use crate::checkpoint::Metadata;
-use crate::checkpoint::file::unpacked_name;
 use crate::checkpoint::folders::{Listing, are_steps};
 use crate::checkpoint::names::{self, Folder, step_and_epoch};
 use crate::error::{Error, Result};
@@ -22,6 +21,7 @@ pub struct Search {
     pattern: GlobMatcher,
     /// Directories with folders named by bare numbers, and whether those are steps; not known while they hold nothing.
     numbered: HashMap<PathBuf, Option<bool>>,
+    weights: Weights,
 }
 
 /// A checkpoint's file as it was when someone looked.
@@ -61,8 +61,6 @@ pub enum Met {
 
 /// Directories nested deeper than this are not searched.
 const MAX_DEPTH: usize = 32;
-/// Endings of files in which exporters keep weights beside `NAME.onnx`.
-const WEIGHTS: [&str; 2] = [".data", "_data"];
 const FOREIGN: [&str; 4] = ["pt", "pth", "ckpt", "safetensors"];
 
 impl Search {
@@ -78,7 +76,7 @@ impl Search {
         }
         let glob = Glob::new(pattern)
             .map_err(|error| Error::setting("--pattern", "a glob such as '*.onnx'", error.kind().to_string()))?;
-        Ok(Self { recursive, pattern: glob.compile_matcher(), numbered: HashMap::new() })
+        Ok(Self { recursive, pattern: glob.compile_matcher(), numbered: HashMap::new(), weights: Weights::default() })
     }
 
     /// The pattern, as it was given.
@@ -209,16 +207,35 @@ impl Search {
         path.file_name().is_some_and(|name| self.pattern.is_match(Path::new(name)))
     }
 
+    /// What workers read of the weights of checkpoints; shared by clones.
+    #[must_use]
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// As [`version`], with what has become of the weights that workers read.
+    #[must_use]
+    pub fn version(&self, checkpoint: &Path) -> Option<Version> {
+        let mut version = version(checkpoint)?;
+        version.fingerprint += &self.weights.changes(checkpoint);
+        Some(version)
+    }
+
     /// Meets the file at `path`, or the checkpoint whose weights it holds, if it is one.
     fn meet_file(&self, run: &Path, path: PathBuf, meet: &mut dyn FnMut(Met)) {
         if path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b".")) {
             return;
         }
         if self.is_checkpoint(&path) {
-            if let Some(version) = version(&path) {
+            if let Some(version) = self.version(&path) {
                 meet(Met::Checkpoint(Found { run: run.to_owned(), path, version }));
             }
-        } else if path.extension().and_then(|end| end.to_str()).is_some_and(|end| FOREIGN.contains(&end)) {
+            return;
+        }
+        for owner in self.weights.owners(&path) {
+            self.meet_file(run, owner, meet);
+        }
+        if path.extension().and_then(|end| end.to_str()).is_some_and(|end| FOREIGN.contains(&end)) {
             meet(Met::Foreign(path));
         } else if let Some(owner) = owner_of_weights(&path) {
             let packed = owner.with_added_extension("gz");
@@ -237,7 +254,7 @@ fn tells_a_step(folder: &Path) -> bool {
 
 fn owner_of_weights(path: &Path) -> Option<PathBuf> {
     let bytes = crate::path::to_bytes(path);
-    let owner = WEIGHTS.iter().find_map(|ending| bytes.strip_suffix(ending.as_bytes()))?;
+    let owner = ENDINGS.iter().find_map(|ending| bytes.strip_suffix(ending.as_bytes()))?;
     owner.ends_with(b".onnx").then(|| crate::path::from_bytes(owner.to_vec()))
 }
 
@@ -246,21 +263,12 @@ fn owner_of_weights(path: &Path) -> Option<PathBuf> {
 pub fn version(path: &Path) -> Option<Version> {
     let file = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     let mut fingerprint = stamp(&file);
-    let name = unpacked_name(path);
-    for ending in WEIGHTS {
-        let mut weights = name.as_os_str().to_owned();
-        weights.push(ending);
-        if let Ok(file) = fs::metadata(&weights) {
-            fingerprint = format!("{fingerprint}+{}", stamp(&file));
+    for weights in usual(path) {
+        if let Some(stamp) = stamp_of(&weights) {
+            fingerprint = format!("{fingerprint}+{stamp}");
         }
     }
     Some(Version { fingerprint, written: file.modified().ok()? })
-}
-
-/// Size, time of the last write and inode.
-#[must_use]
-pub fn stamp(file: &fs::Metadata) -> String {
-    format!("{}-{}.{:09}-{}", file.size(), file.mtime(), file.mtime_nsec(), file.ino())
 }
 
 /// The checkpoints below `root` in training order, each with its run; `notice` is told what the user should know.

@@ -10,6 +10,7 @@ pub mod directory;
 use std::path::Path;
 
 use super::scan::{Found, Version};
+use super::weights::Part;
 
 /// A source of checkpoints that is already telling; it ends when it is dropped.
 pub trait Source: Send {
@@ -18,6 +19,9 @@ pub trait Source: Send {
 
     /// The checkpoint's present version; `None` if it is gone.
     fn version(&self, checkpoint: &Path) -> Option<Version>;
+
+    /// A worker read the checkpoint, whose weights lie in these files: a change of them is another version.
+    fn learn(&self, checkpoint: &Path, weights: Vec<Part>);
 }
 
 /// What a source tells.

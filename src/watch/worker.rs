@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use super::pace::Pace;
 use super::protocol::{Hello, Measure, Picture, Planned, Reply, Request, RunOf, Said, Unplanned};
-use super::scan::{stamp, version};
-use crate::backend::Model;
+use super::scan::version;
+use super::weights::{Part, stamp, stamp_of};
 use crate::config::RunPlan;
 use crate::error::{Error, Reach, Result};
 use crate::event::REASON;
@@ -187,40 +187,25 @@ fn measure(
     let model = match setup.read(path) {
         Ok(model) => model,
         Err(_) if version(path).as_ref() != Some(&before) => return Reply::Changed,
-        Err(error) => return refusal(&error, None),
+        Err(error) => return refusal(&error, None, Vec::new()),
     };
+    let parts = Part::all(model.external_data());
+    let weights = Part::told(path, &parts);
     let content = (model.sha256().to_owned(), setup.key().to_owned());
     if known.contains(&content) {
-        return Reply::Known { content: content.0, settings: content.1 };
+        return Reply::Known { content: content.0, settings: content.1, weights };
     }
-    let weights = Weights::of(&model);
     let outcome = setup.measure(model, &mut resolved, &|_, _| pace.rest());
-    if version(path).as_ref() != Some(&before) || !weights.are_the_same() {
+    if version(path).as_ref() != Some(&before) || !parts.iter().all(Part::is_the_same) {
         return Reply::Changed;
     }
     match outcome {
         Ok(measurement) => {
-            Reply::Measured { settings: content.1, measurement: Box::new(measurement.bounded()), resolved }
+            let measurement = Box::new(measurement.bounded());
+            Reply::Measured { settings: content.1, measurement, resolved, weights }
         }
-        Err(error) => refusal(&error, Some(content)),
+        Err(error) => refusal(&error, Some(content), weights),
     }
-}
-
-/// Versions of the files that hold a network's external data.
-struct Weights(Vec<(std::path::PathBuf, Option<String>)>);
-
-impl Weights {
-    fn of(model: &Model) -> Self {
-        Self(model.external_data().iter().map(|file| (file.clone(), stamp_of(file))).collect())
-    }
-
-    fn are_the_same(&self) -> bool {
-        self.0.iter().all(|(file, stamp)| stamp_of(file) == *stamp)
-    }
-}
-
-fn stamp_of(path: &Path) -> Option<String> {
-    std::fs::metadata(path).ok().map(|file| stamp(&file))
 }
 
 /// What went wrong, on one line of bounded length.
@@ -230,11 +215,11 @@ fn reason(error: &Error) -> String {
     reason
 }
 
-fn refusal(error: &Error, content: Option<(String, String)>) -> Reply {
+fn refusal(error: &Error, content: Option<(String, String)>, weights: Vec<Part>) -> Reply {
     let reason = reason(error);
     match error {
         Error::Unfinished { .. } => Reply::Unfinished { reason },
         error if error.reach() == Reach::Process => Reply::Unusable { reason },
-        error => Reply::Failed { content, reason, is_finite: !matches!(error, Error::NonFinite { .. }) },
+        error => Reply::Failed { content, reason, is_finite: !matches!(error, Error::NonFinite { .. }), weights },
     }
 }

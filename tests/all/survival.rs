@@ -152,6 +152,31 @@ fn external_data_may_come_later_and_a_checkpoint_of_odd_metadata_costs_only_itse
 }
 
 #[test]
+fn weights_of_any_name_are_awaited_while_they_are_zeros_and_measured_again_when_they_change() {
+    let place = Place::of_fixtures();
+    let daemon = Daemon::start(&place, &[]);
+    let mut client = Client::subscribed(&daemon, 0);
+    let whole = fs::read(crate::common::project("tests/fixtures/hard/outside.bin")).expect("weights");
+    let weights = place.run().join("outside.bin");
+    fs::write(&weights, vec![0; whole.len()]).expect("allocated");
+    place.bring("hard/outside.onnx", "step_1.onnx");
+    client.next_of("checkpoint_seen");
+    pause(300);
+    assert!(place.outcomes("measured").is_empty() && place.outcomes("failed").is_empty());
+    // Somebody fills it slowly: half of it is measured, and then the whole.
+    let mut file = fs::File::options().write(true).open(&weights).expect("there");
+    file.write_all(&whole[..whole.len() / 2]).expect("half");
+    let half = client.next_of("measured");
+    file.write_all(&whole[whole.len() / 2..]).expect("the rest");
+    drop(file);
+    let filled = client.next_of("measured");
+    let of = |event: &Value| (event["measurement"]["model"]["sha256"].clone(), event["measurement"]["r_f"].clone());
+    assert!(name_of(&filled) == "step_1.onnx" && of(&half) != of(&filled), "{half} {filled}");
+    let expected = relstab::backend::read(&place.run().join("step_1.onnx"), None).expect("a network");
+    assert_eq!(of(&filled).0, expected.sha256());
+}
+
+#[test]
 fn asked_to_end_it_says_goodbye_in_time_and_goes_on_later() {
     let place = Place::of_fixtures();
     place.bring("endless.onnx", "step_1.onnx");

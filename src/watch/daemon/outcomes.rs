@@ -21,18 +21,23 @@ const UNFINISHED_LOOK: Duration = Duration::from_secs(10);
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
 impl Daemon {
-    pub(super) fn done(&mut self, mut job: Job, reply: Reply) {
+    pub(super) fn done(&mut self, mut job: Job, mut reply: Reply) {
         if let (Some(run), Reply::Measured { .. } | Reply::Known { .. } | Reply::Failed { .. }) =
             (self.runs.get_mut(&job.run), &reply)
         {
             (run.complaint, run.deaths) = (None, 0);
+        }
+        if let Reply::Measured { weights, .. } | Reply::Known { weights, .. } | Reply::Failed { weights, .. } =
+            &mut reply
+        {
+            self.source.learn(&job.path, std::mem::take(weights));
         }
         match reply {
             Reply::Hello(_) | Reply::Taken | Reply::Loaded => {}
             Reply::Planned(_) | Reply::Unplanned(_) | Reply::Drawn(_) => {
                 self.put_back(&job, Duration::ZERO);
             }
-            Reply::Measured { settings, measurement, resolved } => {
+            Reply::Measured { settings, measurement, resolved, .. } => {
                 if let Some(resolved) = resolved
                     && let Err(error) = self.journal.set_resolved(job.run, &job.plan, resolved)
                 {
@@ -40,8 +45,8 @@ impl Daemon {
                 }
                 self.finish(job, Outcome::Measured { settings, measurement });
             }
-            Reply::Known { content, settings } => self.finish(job, Outcome::Unchanged { content, settings }),
-            Reply::Failed { content, reason, is_finite } => {
+            Reply::Known { content, settings, .. } => self.finish(job, Outcome::Unchanged { content, settings }),
+            Reply::Failed { content, reason, is_finite, .. } => {
                 self.finish(job, Outcome::Failed { content, reason, is_finite });
             }
             Reply::Changed => {

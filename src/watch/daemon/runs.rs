@@ -13,8 +13,9 @@ use crate::measure::ChosenLaw;
 use crate::path;
 use crate::watch::planner::{Answered, Outcome};
 use crate::watch::protocol::Planned;
-use crate::watch::scan::{Found, stamp};
+use crate::watch::scan::Found;
 use crate::watch::source::Rest;
+use crate::watch::weights::stamp;
 
 /// How often the files of a run that cannot be measured are looked at.
 pub(super) const BLOCKED_LOOK: Duration = Duration::from_secs(5);

@@ -29,7 +29,8 @@ use super::{News, Rest, Source};
 use crate::checkpoint::signature::EXPORT;
 use crate::error::{Error, Result};
 use crate::file_system::shared;
-use crate::watch::scan::{self, Met, Search, Version};
+use crate::watch::scan::{Met, Search, Version};
+use crate::watch::weights::Part;
 
 /// How often directories are looked at where nothing tells of changes, or where they are missing.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -44,6 +45,7 @@ pub struct Directories {
     bell: UnixStream,
     thread: Option<JoinHandle<()>>,
     gone: Gone,
+    search: Search,
 }
 
 /// Hashes of paths of checkpoints that the daemon has found gone: if they come back, they are told anew.
@@ -56,11 +58,15 @@ impl Source for Directories {
     }
 
     fn version(&self, checkpoint: &Path) -> Option<Version> {
-        let version = scan::version(checkpoint);
+        let version = self.search.version(checkpoint);
         if version.is_none() {
             self.gone.lock().unwrap_or_else(PoisonError::into_inner).push(hash(checkpoint));
         }
         version
+    }
+
+    fn learn(&self, checkpoint: &Path, weights: Vec<Part>) {
+        self.search.weights().learn(checkpoint, weights);
     }
 }
 
@@ -97,7 +103,7 @@ fn listen(
     let (bell, ear) = UnixStream::pair().map_err(fail)?;
     bell.set_nonblocking(true).map_err(fail)?;
     ear.set_nonblocking(true).map_err(fail)?;
-    let gone = Gone::default();
+    let (gone, asked) = (Gone::default(), search.clone());
     let mut watching = Watching {
         roots: roots.into_iter().map(Root::new).collect(),
         search,
@@ -110,7 +116,7 @@ fn listen(
     };
     let thread =
         std::thread::Builder::new().name("source".to_owned()).spawn(move || watching.run(&ear)).map_err(fail)?;
-    Ok(Directories { bell, thread: Some(thread), gone })
+    Ok(Directories { bell, thread: Some(thread), gone, search: asked })
 }
 
 struct Root {

@@ -1,0 +1,124 @@
+//! Files in which networks keep weights under names that only the networks tell: workers read these, and a source looks whether the
+//! files change.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::file::unpacked_name;
+use crate::path::RawPath;
+
+/// Endings of files in which exporters keep weights beside `NAME.onnx`.
+pub const ENDINGS: [&str; 2] = [".data", "_data"];
+/// More files of one network are not told: a reply is bounded.
+const MOST: usize = 1024;
+
+/// A file of weights as it was when its network was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    file: RawPath,
+    stamp: Option<String>,
+}
+
+impl Part {
+    /// The files as they are now.
+    pub fn all<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Vec<Self> {
+        files.into_iter().map(|file| Self { file: RawPath(file.clone()), stamp: stamp_of(file) }).collect()
+    }
+
+    /// Whether it is still as it was.
+    #[must_use]
+    pub fn is_the_same(&self) -> bool {
+        stamp_of(&self.file.0) == self.stamp
+    }
+
+    /// Those whose names only the network at `checkpoint` tells; none where there are too many.
+    #[must_use]
+    pub fn told(checkpoint: &Path, parts: &[Self]) -> Vec<Self> {
+        let is_usual = |part: &&Self| usual(checkpoint).contains(&part.file.0);
+        let told: Vec<_> = parts.iter().filter(|part| !is_usual(part)).cloned().collect();
+        if told.len() > MOST { Vec::new() } else { told }
+    }
+}
+
+/// The files in which exporters keep weights of the network at `checkpoint`.
+#[must_use]
+pub fn usual(checkpoint: &Path) -> [PathBuf; 2] {
+    let name = unpacked_name(checkpoint);
+    ENDINGS.map(|ending| {
+        let mut file = name.as_os_str().to_owned();
+        file.push(ending);
+        file.into()
+    })
+}
+
+/// What workers read of the networks that they measured; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Weights(Arc<Mutex<HashMap<PathBuf, Vec<Part>>>>);
+
+impl Weights {
+    /// What a worker read of the network at `checkpoint`.
+    pub fn learn(&self, checkpoint: &Path, parts: Vec<Part>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if parts.is_empty() {
+            all.remove(checkpoint);
+        } else {
+            all.insert(checkpoint.to_owned(), parts);
+        }
+    }
+
+    /// What of a checkpoint's weights is another than when a worker read it, for its version; empty for nothing.
+    #[must_use]
+    pub fn changes(&self, checkpoint: &Path) -> String {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = all.get(checkpoint).into_iter().flatten().filter(|part| !part.is_the_same());
+        changed.map(|part| format!("~{}", stamp_of(&part.file.0).unwrap_or_default())).collect()
+    }
+
+    /// The checkpoints whose weights a file holds.
+    #[must_use]
+    pub fn owners(&self, file: &Path) -> Vec<PathBuf> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let owns = |parts: &Vec<Part>| parts.iter().any(|part| part.file.0 == file);
+        all.iter().filter(|(_, parts)| owns(parts)).map(|(checkpoint, _)| checkpoint.clone()).collect()
+    }
+}
+
+/// Size, time of the last write and inode.
+#[must_use]
+pub fn stamp(file: &fs::Metadata) -> String {
+    format!("{}-{}.{:09}-{}", file.size(), file.mtime(), file.mtime_nsec(), file.ino())
+}
+
+/// As [`stamp`], of the file at a path; `None` if it is gone.
+#[must_use]
+pub fn stamp_of(path: &Path) -> Option<String> {
+    fs::metadata(path).ok().map(|file| stamp(&file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_that_change_are_told_until_they_are_read_again() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (network, file) = (folder.path().join("net.onnx"), folder.path().join("w.bin"));
+        fs::write(&file, [0; 8]).expect("written");
+        let weights = Weights::default();
+        weights.clone().learn(&network, Part::all([&file]));
+        assert!(weights.changes(&network).is_empty() && weights.owners(&file) == [network.clone()]);
+        fs::write(&file, [1; 9]).expect("written");
+        assert!(!weights.changes(&network).is_empty());
+        weights.learn(&network, Part::all([&file]));
+        assert!(weights.changes(&network).is_empty());
+        weights.learn(&network, Vec::new());
+        assert!(weights.owners(&file).is_empty());
+        let names = ["w.bin", "w.data", "net.onnx.data", "net.onnx_data"].map(|name| folder.path().join(name));
+        assert_eq!(Part::told(&network, &Part::all(&names)), Part::all(&names[..2]));
+    }
+}
