@@ -261,7 +261,7 @@ fn a_run_takes_its_known_errors_into_its_law() {
 fn a_run_without_a_law_comes_to_one_and_a_law_may_be_held() {
     let place = Place::new();
     let config = "probe = 'probe.npz'\npreprocess = { mean = [0.2860], std = [0.3530] }\n";
-    fs::write(place.run().join("relstab.toml"), config).expect("written");
+    fs::write(place.run().join("relstab.toml"), format!("law = 'none'\n{config}")).expect("written");
     let daemon = Daemon::start(&place, &["--images", "200", "--draws", "2"]);
     let mut client = Client::subscribed(&daemon, 0);
     let steps = ["000030", "000054", "000097", "001848", "003330", "006000"];
@@ -288,6 +288,7 @@ fn a_run_without_a_law_comes_to_one_and_a_law_may_be_held() {
     for (line, expected) in [
         ("law = 'fashionmnist-c3'\nrefit = false\n", "fashionmnist-c3"),
         ("law = 'fashionmnist-c3'\n", "fashionmnist-c3+run"),
+        ("", "invariance+run"),
     ] {
         fs::write(place.run().join("relstab.toml"), format!("{line}{config}")).expect("written");
         daemon.signal(rustix::process::Signal::HUP);
