@@ -10,7 +10,7 @@ const MEASURING: [&str; 10] =
     ["probe", "images", "draws", "cutoff", "delta", "preprocess", "mean", "std", "law", "backend"];
 
 /// Every command that is listed.
-pub const SHORT: [Short; 23] = [
+pub const SHORT: [Short; 24] = [
     ("init", &["relstab init runs/new --probe probe.npz --model model.onnx"], &[]),
     (
         "measure",
@@ -37,6 +37,7 @@ pub const SHORT: [Short; 23] = [
         &["tensors", "op", "figure", "format"],
     ),
     ("calibrate", &["relstab calibrate runs/today --save mine"], &["save", "prior", "form", "format"]),
+    ("evidence", &["relstab evidence runs/today"], &["error", "side", "classes", "format"]),
     ("scaling", &["relstab scaling sizes.csv --figure scaling.svg"], &["group", "figure", "format"]),
     (
         "watch",

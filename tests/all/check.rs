@@ -107,7 +107,9 @@ fn an_export_never_falls_short_of_another_of_the_same_network() {
         ("resnet_dynamo.onnx", "resnet_dynamo.onnx"),
     ] {
         for seed in ["0", "1", "2"] {
-            let (code, report) = against(model, baseline, &["--max-regression", "0%", "--seed", seed, "--strict"]);
+            // No law speaks of networks like these: that is a doubt, which --strict counts.
+            let flags = ["--max-regression", "0%", "--seed", seed, "--strict", "--law", "none"];
+            let (code, report) = against(model, baseline, &flags);
             assert_eq!((code, &report["verdict"]), (Some(0), &Value::from("holds")), "{report}");
         }
     }
