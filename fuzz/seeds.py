@@ -222,7 +222,11 @@ def plans_and_replies() -> None:
     own = b"probe='probe.npz'\npreprocess={preset='preset.json', std=[0.5]}\nrefit=false\n[[stop]]\nmonitor='d_f'\nbaseline=0.5\n"
     put("plan", "bundled", bundled)
     put("plan", "preset", own + b"\0" + json.dumps(timm).encode())
-    put("plan", "perturbed", b"probe='probe.npz'\n[perturbation]\ntemperature=1e-3\nprecision=0.1\nseed=9223372036854775807\n")
+    put(
+        "plan",
+        "perturbed",
+        b"probe='probe.npz'\n[perturbation]\ntemperature=1e-3\nprecision=0.1\nseed=9223372036854775807\n",
+    )
     put("plan", "not_finite", b"probe='probe.npz'\n[[stop]]\nmin_delta=nan\n[perturbation]\ndelta=inf\n")
     rest = {"secs": 0, "nanos": 5}
     replies = {
