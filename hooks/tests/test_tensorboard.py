@@ -25,6 +25,7 @@ TAGS = {
     "predicted_error_high": ("prediction", "high"),
     "val_error": ("metadata", "val_error"),
     "probe_error": ("probe_error",),
+    "invariance": ("scores", "invariance", "deformed", "value"),
 }
 FAST = ("--draws", "1", "--images", "50")
 
