@@ -40,7 +40,7 @@ pub struct Seen {
 }
 
 /// A share of chance beyond which an error is near it.
-const NEAR_CHANCE: f64 = 0.85;
+pub const NEAR_CHANCE: f64 = 0.85;
 /// A network this sure of its answers is not guessing.
 const CONFIDENT: f64 = 0.5;
 /// Mean square change on a second pass, relative to the outputs' distance, that rounding and 8-bit scales do not reach.

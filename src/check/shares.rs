@@ -32,6 +32,17 @@ pub struct Discordant {
 const HALVINGS: usize = 60;
 
 impl Discordant {
+    /// Of images that the first and the second network answer wrongly, or not.
+    pub fn of(wrong: impl IntoIterator<Item = (bool, bool)>) -> Self {
+        let mut found = Self { worsened: 0, improved: 0, images: 0 };
+        for (first, second) in wrong {
+            found.worsened += usize::from(!first && second);
+            found.improved += usize::from(first && !second);
+            found.images += 1;
+        }
+        found
+    }
+
     /// The second network's error less the first's.
     #[must_use]
     pub fn rise(&self) -> f64 {

@@ -122,20 +122,18 @@ fn told(args: &Args, look: &Look, network: Option<&(&Path, String)>, made: &[Str
     for (channel, range) in look.channels.iter().enumerate() {
         row("", format!("channel {channel}: {:.3} to {:.3}, mean {:.3}", range.min, range.max, range.mean));
     }
-    let labels = look.set.labels().map(|labels| labels.iter().collect::<std::collections::BTreeSet<_>>().len());
-    row("labels", labels.map_or("none".to_owned(), |classes| format!("of {classes} classes")));
+    row("labels", look.classes().map_or("none".to_owned(), |classes| format!("of {classes} classes")));
     for (k, line) in look.told().into_iter().enumerate() {
         row(if k == 0 { "preprocess" } else { "" }, line);
     }
     for (k, made) in made.iter().enumerate() {
         row(if k == 0 { "wrote" } else { "" }, made.clone());
     }
-    let run = args.run.display();
-    if let Some((path, _)) = network {
-        row("next", format!("relstab doctor {}   # what the network sees, and what looks wrong", path.display()));
-        row("", format!("relstab watch {run} --http 127.0.0.1:7878   # each checkpoint as it lands"));
-    } else {
-        row("next", format!("relstab watch {run} --http 127.0.0.1:7878   # each checkpoint as it lands"));
+    let doctor = network
+        .map(|(path, _)| format!("relstab doctor {}   # what the network sees, and what looks wrong", path.display()));
+    let watch = format!("relstab watch {} --http 127.0.0.1:7878   # each checkpoint as it lands", args.run.display());
+    for (k, command) in doctor.into_iter().chain([watch]).enumerate() {
+        row(if k == 0 { "next" } else { "" }, command);
     }
     text
 }

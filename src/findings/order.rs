@@ -49,14 +49,8 @@ pub(super) fn other_order(classes: &[u32], labels: &[u32], outputs: usize) -> Op
     let (_, name, order) = errors.min_by(|(a, ..), (b, ..)| a.total_cmp(b))?;
     let (as_it_is, otherwise) = (error(&confirming, &identity), error(&confirming, &order));
     let is_right = |order: &Order, (class, label): (usize, usize)| order.get(label) == Some(&class);
-    let count = |of: fn(bool, bool) -> bool| {
-        confirming.iter().filter(|pair| of(is_right(&identity, **pair), is_right(&order, **pair))).count()
-    };
-    let gained = Discordant {
-        worsened: count(|now, then| !now && then),
-        improved: count(|now, then| now && !then),
-        images: confirming.len(),
-    };
+    let wrong = confirming.iter().map(|pair| (!is_right(&order, *pair), !is_right(&identity, *pair)));
+    let gained = Discordant::of(wrong);
     let is_clear = gained.interval(LEVEL).0 > 0.05 && otherwise <= SHARE_LEFT * as_it_is && as_it_is - otherwise >= 0.1;
     is_clear.then(|| {
         let text = format!(

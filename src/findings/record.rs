@@ -130,7 +130,7 @@ const POINTS: f64 = 0.1;
 #[must_use]
 pub fn errors_disagree(probe_error: f64, val_error: f64, classes: usize) -> Option<String> {
     let chance = super::chance(classes);
-    let near_chance = probe_error > 0.85 * chance && val_error < 0.6 * chance;
+    let near_chance = probe_error > super::NEAR_CHANCE * chance && val_error < 0.6 * chance;
     let far = probe_error > val_error + POINTS && probe_error > 2.0 * val_error;
     let near = if near_chance { ", near chance" } else { "" };
     (near_chance || far).then(|| {

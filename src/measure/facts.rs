@@ -249,14 +249,9 @@ pub(super) fn preprocessing(
         }
     }
     let Some((count, trial, then)) = best else { return Ok(None) };
-    let pairs = || now.iter().zip(&then);
-    let gained = Discordant {
-        worsened: pairs().filter(|(now, then)| **now && !**then).count(),
-        improved: pairs().filter(|(now, then)| !**now && **then).count(),
-        images: then.len(),
-    };
+    let gained = Discordant::of(then.iter().copied().zip(now.iter().copied()));
     let share = |count: usize| count as f64 / then.len() as f64;
-    let present = share(pairs().filter(|(now, _)| **now).count());
+    let present = share(now.iter().take(then.len()).filter(|wrong| **wrong).count());
     let is_clear = gained.interval(LEVEL).0 > 0.02 && share(count) < (present - 0.04).min(SHARE_LEFT * present);
     Ok(is_clear.then(|| {
         let text = format!(

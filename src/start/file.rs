@@ -1,6 +1,5 @@
 //! The `relstab.toml` of a new run, with comments that say why each line is as it is.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::look::{Choice, Look, Tried};
@@ -40,8 +39,7 @@ pub fn text(look: &Look, place: &Place, model: Option<&Path>) -> String {
 fn images(look: &Look, place: &Place) -> String {
     let set = &look.set;
     let kind = if set.is_bytes() { "bytes" } else { "floats" };
-    let classes = set.labels().map(|labels| labels.iter().collect::<BTreeSet<_>>().len());
-    let labels = classes.map_or("no labels".to_owned(), |classes| format!("labels of {classes} classes"));
+    let labels = look.classes().map_or("no labels".to_owned(), |classes| format!("labels of {classes} classes"));
     let from =
         place.copied_from.map_or(String::new(), |path| format!(", copied from {}", visible(&path.to_string_lossy())));
     format!("{} of {}, {kind}, {labels}{from}", set.len(), set.shape())

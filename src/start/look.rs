@@ -1,9 +1,12 @@
 //! What is seen of a run's images and of a network, and the preprocessing that answers the images best.
 
+use std::collections::BTreeSet;
+
 use super::candidates::{geometries, reversed, values};
 use crate::backend::Model;
 use crate::check::shares::Discordant;
 use crate::error::{Error, Result};
+use crate::findings::{NEAR_CHANCE, chance};
 use crate::measure::{Progress, Range, ranges};
 use crate::plan::{Opened, Setup};
 use crate::preprocess::{Geometry, Preprocess};
@@ -13,8 +16,6 @@ use crate::probe::ProbeSet;
 const TRIED: usize = 200;
 /// Level at which one preprocessing is better than another.
 const LEVEL: f64 = 0.95;
-/// A share of the error of guessing beyond which nothing was learned of the preprocessing.
-const NEAR_CHANCE: f64 = 0.85;
 
 /// What was seen.
 pub struct Look {
@@ -63,10 +64,8 @@ impl Tried {
 
     /// Whether `other` may be as good for all that these images tell.
     fn is_like(&self, other: &Self) -> bool {
-        let pairs = || self.wrong.iter().zip(&other.wrong);
-        let worsened = pairs().filter(|(own, other)| !**own && **other).count();
-        let improved = pairs().filter(|(own, other)| **own && !**other).count();
-        Discordant { worsened, improved, images: self.wrong.len() }.interval(LEVEL).0 <= 0.0
+        let pairs = self.wrong.iter().copied().zip(other.wrong.iter().copied());
+        Discordant::of(pairs).interval(LEVEL).0 <= 0.0
     }
 }
 
@@ -114,7 +113,6 @@ pub fn look(setup: &Setup, model: Option<Model>, progress: Progress) -> Result<L
     for (name, other) in others {
         tries.add(other, &format!("{best}, {name}"), &preprocess)?;
     }
-    let outputs = opened.outputs().max(2);
     let mut tried = tries.tried;
     tried.sort_by(|(_, a), (_, b)| a.error().total_cmp(&b.error()));
     let (geometry, _) = &tried[0];
@@ -123,7 +121,7 @@ pub fn look(setup: &Setup, model: Option<Model>, progress: Progress) -> Result<L
         look.geometry = *geometry;
     }
     let tried: Vec<_> = tried.into_iter().map(|(_, tried)| tried).collect();
-    look.choice = if tried[0].error() > NEAR_CHANCE * (1.0 - 1.0 / outputs as f64) {
+    look.choice = if tried[0].error() > NEAR_CHANCE * chance(opened.outputs()) {
         Choice::Open("with none of those that were tried the network does better than guessing")
     } else {
         let alike = tried[1..].iter().take_while(|other| tried[0].is_like(other)).count();
@@ -135,6 +133,12 @@ pub fn look(setup: &Setup, model: Option<Model>, progress: Progress) -> Result<L
 impl Look {
     fn new(set: ProbeSet, choice: Choice) -> Self {
         Self { channels: ranges(&set), geometry: *set.geometry(), set, choice }
+    }
+
+    /// How many classes the labels tell apart.
+    #[must_use]
+    pub fn classes(&self) -> Option<usize> {
+        self.set.labels().map(|labels| labels.iter().collect::<BTreeSet<_>>().len())
     }
 
     /// The preprocessing that was chosen.

@@ -49,8 +49,10 @@ def environment() -> dict[str, str]:
 
 def is_first_rank() -> bool:
     """Whether this process is the only one of a training, or the first, as torchrun, Lightning and SLURM tell it."""
-    ranks = ["RANK"] if "RANK" in os.environ else ["LOCAL_RANK", "NODE_RANK"]
-    if "RANK" not in os.environ and _is_one_training_of_slurm():
+    if "RANK" in os.environ:
+        return os.environ["RANK"] == "0"
+    ranks = ["LOCAL_RANK", "NODE_RANK"]
+    if _is_one_training_of_slurm():
         ranks.append("SLURM_PROCID")
     return all(os.environ.get(rank, "0") == "0" for rank in ranks)
 
