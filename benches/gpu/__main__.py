@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy
 import onnxruntime
-import public
 import torch
 
+import public
 from bench_networks import NETWORKS, export, made
 
 RELSTAB = os.environ["RELSTAB"]
