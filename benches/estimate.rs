@@ -1,13 +1,20 @@
-//! Time of the estimates from given outputs, against a bootstrap that expands and sorts every resample.
+//! Time of the estimates from given outputs, against a bootstrap that expands and sorts every resample, and of merging parts.
 
+use std::fs;
 use std::hint::black_box;
+use std::path::Path;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use relstab::backend::{self, Engine, Options};
+use relstab::error::Result;
 use relstab::estimate::{Resampling, Responses, stabilities};
+use relstab::measure::Settings;
+use relstab::measure::shards::{Part, Shard, Whole, part};
+use relstab::probe::{self, ProbeSet};
 
 /// Outputs with an image-wide scale shared by both kinds of change, as networks have it.
 struct Made {
@@ -79,5 +86,28 @@ fn naive(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, fast, naive);
+/// Eight parts of one measurement, read and merged to its record.
+fn merging(criterion: &mut Criterion) {
+    let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fashion-mnist-cnn");
+    let probe = ProbeSet::open(&bundled.join("probe.npz"), &probe::Options::default()).expect("images");
+    let options = Options { engine: Engine::Tract, ..Options::default() };
+    let network = backend::open(&bundled.join("step=006000.onnx"), probe.shape(), &options).expect("a network");
+    let settings = Settings { images: 500, draws: 4, ..Settings::default() };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let paths: Vec<_> = (1..=8).map(|number| folder.path().join(format!("part{number}"))).collect();
+    for (number, path) in (1..).zip(&paths) {
+        let part = part(&*network, &probe, &settings, Shard { number, of: 8 }, &|_, _| ()).expect("measured");
+        fs::write(path, part.to_npz().expect("a file")).expect("written");
+    }
+    let mut group = criterion.benchmark_group("merge, 1000 resamples");
+    group.sample_size(20).measurement_time(Duration::from_secs(3));
+    group.bench_function("8 parts, 500 images x 4 draws x 10 outputs", |bencher| {
+        bencher.iter(|| {
+            let parts = paths.iter().map(|path| Part::read(path)).collect::<Result<Vec<_>>>().expect("parts");
+            Whole::of(parts).and_then(Whole::measurement).expect("merged")
+        });
+    });
+}
+
+criterion_group!(benches, fast, naive, merging);
 criterion_main!(benches);

@@ -242,6 +242,50 @@ def plans_and_replies() -> None:
     put("reply", "long_rest", b'{"reply":{"type":"changed"},"rest":{"secs":18446744073709551615,"nanos":999999999}}')
 
 
+def parts() -> None:
+    normalised = {"mean": [0.286], "std": [0.353]}
+    law = {"name": "own", "a": 0.2, "b": 0.5, "classes": 10, "cutoff": 3, "delta": 1.0, "interpolation": "bilinear"}
+    law |= {"estimator": "coordinate_median", "side": 28, "source": "x"}
+    subject = {
+        "backend": {"name": "tract", "version": "0.23.9", "provider": "cpu", "provider_requested": "auto"},
+        "model": {"path": "a.onnx", "sha256": "00", "input": "x", "output": "y", "outputs": 10, "bytes": 9},
+        "reading": {"outputs": 10, "are_classes": True, "has_answer": False},
+        "metadata": {"step": 6000, "val_error": 0.08, "seed": "0"} | normalised,
+        "settings": {"cutoff": 3, "delta": 1.0, "temperature": 0.0015, "interpolation": "bilinear", "draws": 1}
+        | {"seed": 0, "noise": "squares", "estimator": "coordinate_median"},
+        "probe": {"source": "a.npz", "images": 4, "shape": [1, 28, 28], "sha256": "00"} | normalised,
+        "images": {"channels": [{"min": 0.0, "max": 1.0, "mean": 0.2}], "are_bytes": True, "in_steps": False}
+        | {"scaling": None, "compared": 4, "copies": 0}
+        | normalised,
+        "notices": [],
+    }
+    text = {
+        "schema": "relstab.part/1",
+        "version": "0.1.0",
+        "shard": "1/1",
+        "batch": 1,
+        "subject": subject,
+        "law": {"law": law, "explicit": False, "force": True},
+        "notes": [],
+        "note": None,
+        "has_labels": True,
+        "beside": {
+            "look": {"again": [1.5] * 40, "seen": {"Ok": {"count": 1, "images": 4, "file": "x"}}},
+            "tried": {"name": "divided by 255", "wrong": [True, False, False, True]},
+        },
+        "timing": {"total_s": 0.1, "perturb_s": 0.01, "inference_s": 0.04, "findings_s": 0.03, "passes": 12}
+        | {"perturbed_on_provider": 0, "batch": 1},
+    }
+    values = b"\0" + b"\1\0\0"
+    put("part", "whole", json.dumps(text).encode() + values)
+    huge = text | {"subject": subject | {"probe": subject["probe"] | {"images": 2**32 - 1}}}
+    put("part", "huge", json.dumps(huge).encode() + values)
+    put("part", "long_batch", json.dumps(huge | {"batch": 2**64 - 1}).encode() + values)
+    put("part", "second", json.dumps(text | {"shard": "2/4", "beside": None}).encode() + values)
+    put("part", "infinite", json.dumps(text).encode() + b"\0\xff\x7f")
+    put("part", "nested", b'{"subject":' + b"[" * 6_000)
+
+
 def networks() -> None:
     dims = bytes.fromhex("0a020801 0a020803 0a020804 0a020804".replace(" ", ""))
 
@@ -262,5 +306,5 @@ def networks() -> None:
 
 
 if __name__ == "__main__":
-    for part in (arrays, cifar, encoded_images, texts, plans_and_replies, networks):
+    for part in (arrays, cifar, encoded_images, texts, plans_and_replies, parts, networks):
         part()

@@ -14,6 +14,7 @@ mod init;
 mod layers;
 mod logits;
 mod measure;
+mod merge;
 mod once;
 mod outlet;
 mod perturb;
@@ -52,6 +53,8 @@ enum Command {
     Init(init::Args),
     /// Measure one network.
     Measure(measure::Args),
+    /// Put the parts of a measurement together that was made in shards.
+    Merge(merge::Args),
     /// Hold networks to limits and to a baseline: exit code 0 if they hold, 1 if one falls short.
     Check(Box<check::Args>),
     /// Rank networks by R_f on the same images and draws.
@@ -154,6 +157,7 @@ pub fn main() -> ProcessExit {
     let outcome = match cli.command {
         Command::Init(args) => init::run(&args),
         Command::Measure(args) => measure::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Evidence(args) => evidence::run(&args),

@@ -129,6 +129,16 @@ pub enum Error {
         /// `clean`, `deformed` or `noisy`.
         kind: &'static str,
     },
+    /// A part of a measurement that cannot be merged, alone or with the others.
+    #[error("part {}: expected {expected}, found {found}", path.display())]
+    Part {
+        /// The file.
+        path: PathBuf,
+        /// What would have been accepted.
+        expected: String,
+        /// What the file holds.
+        found: String,
+    },
     /// A quantity that a measurement does not have, though it was to be held to a limit.
     #[error("model {}: no {quantity}: {reason}", path.display())]
     NoValue {
@@ -240,6 +250,11 @@ impl Error {
         }
     }
 
+    /// Shorthand for [`Error::Part`].
+    pub fn part(path: &Path, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::Part { path: path.to_owned(), expected: expected.into(), found: found.into() }
+    }
+
     /// Shorthand for [`Error::Points`].
     pub fn points(source: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self::Points { source_name: source.into(), expected: expected.into(), found: found.into() }
@@ -260,6 +275,7 @@ impl Error {
             | Self::NoSuchLaw { .. }
             | Self::Law { .. }
             | Self::Points { .. }
+            | Self::Part { .. }
             | Self::SavedLaw { .. }
             | Self::Journal { .. }
             | Self::Locked { .. }
@@ -300,6 +316,9 @@ impl Error {
             Self::Mismatch { next, .. } => Some(next),
             Self::NonFinite { .. } => {
                 Some("the training may have diverged, or --mean and --std are not those of the training")
+            }
+            Self::Part { .. } => {
+                Some("measure this shard again, as the others: same network, images, settings, engine and version")
             }
             Self::NoSuchLaw { .. } => Some("name one of these; relstab calibrate list tells about each"),
             Self::Law { .. } => Some("measure with the law's settings, choose another with --law, or add --force-law"),
@@ -345,7 +364,7 @@ impl Error {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Setting { .. } => ExitCode::Usage,
-            Self::Io { .. } => ExitCode::Io,
+            Self::Io { .. } | Self::Part { .. } => ExitCode::Io,
             Self::Probe { .. } => ExitCode::Probe,
             Self::Model { .. } | Self::Unfinished { .. } | Self::Unsupported { .. } | Self::Engine { .. } => {
                 ExitCode::Model

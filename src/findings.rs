@@ -10,6 +10,8 @@ mod record;
 pub use images::{Channel, Images};
 pub use record::{errors_disagree, of_record, settle};
 
+use serde::{Deserialize, Serialize};
+
 use crate::check::shares::share_interval;
 use crate::checkpoint::trained_on;
 use crate::event::{Answers, Code, Finding};
@@ -29,7 +31,7 @@ pub struct Facts {
 }
 
 /// Probe images that are among those of the training.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Seen {
     /// How many are.
     pub count: usize,

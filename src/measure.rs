@@ -6,11 +6,14 @@ mod job;
 pub mod layers;
 mod facts;
 mod outputs;
+mod part;
 mod passes;
 mod preview;
 mod record;
 mod scores;
 mod settings;
+pub mod shards;
+mod subject;
 pub mod sweep;
 mod way;
 mod work;
@@ -30,9 +33,12 @@ use crate::perturb::{Deformation, Perturber};
 use crate::predict::Conditions;
 use crate::probe::ProbeSet;
 pub use crate::probe::Progress;
+use facts::Present;
 use passes::Passes;
+use record::{Applicable, Told};
 use scores::Tally;
 use settings::MAX_DRAWS;
+use subject::{Reading, Subject};
 
 /// Changes of outputs that are kept, at most.
 const MOST_BYTES: u128 = 64 << 30;
@@ -88,31 +94,12 @@ fn run<T>(
     besides: impl FnOnce(&Passes, &Settings, &Bootstrap) -> Result<T>,
 ) -> Result<Measured<T>> {
     let started = Instant::now();
-    validate(network, probe, settings)?;
-    let perturber = Perturber::new(probe.shape(), &settings.deformation, settings.seed)?;
-    let conditions = Conditions {
-        cutoff: settings.deformation.cutoff,
-        delta: perturber.delta(),
-        interpolation: settings.deformation.interpolation,
-        estimator: settings.estimator,
-        side: probe.shape().side(),
-    };
-    let law = record::applicable_law(settings.law.as_ref(), &conditions)?;
-
-    let mut used = settings.clone();
-    used.images = settings.images.min(probe.len());
-    let mut notes = Vec::new();
-    if probe.len() < settings.images {
-        notes.push(Finding::new(
-            Code::Images,
-            format!("the probe set holds {} images, fewer than the {} asked for", probe.len(), settings.images),
-        ));
-    }
+    let Prepared { perturber, law, mut used, mut notes } = prepare(network, probe, settings)?;
     let mut last_width = f64::INFINITY;
     loop {
         let set = probe.prefix(used.images);
-        let mut passes = passes::run(network, &set, &perturber, used.draws, progress)?;
-        let bootstrap = record::bootstrap(&set, settings.seed)?;
+        let passes = passes::run(network, &set, &perturber, used.draws, progress)?;
+        let bootstrap = record::bootstrap(set.len(), set.sha256(), settings.seed)?;
         let stabilities = record::statistics(&passes.output, passes.draws, &bootstrap)?;
         if let (Some(target), Ok(r_f)) = (settings.precision, stabilities.get(settings.estimator).r_f.as_ref()) {
             let width = r_f.relative_half_width();
@@ -136,17 +123,43 @@ fn run<T>(
             }
         }
         let besides = besides(&passes, &used, &bootstrap)?;
-        let output = &network.network().output.coordinates;
-        let scores = (output.are_classes() && output.len() > 1)
-            .then(|| scores::scores(&passes.tallies, passes.draws, &bootstrap))
-            .transpose()?;
-        let clean = std::mem::take(&mut passes.output.clean);
-        let answers = answers(network.network(), &set, clean, &passes.tallies);
-        let parts =
-            record::Parts { network, probe: &set, settings: &used, perturber: &perturber, passes, scores, stabilities };
-        let measurement = parts.into_measurement(&law, notes, &answers, started)?;
+        let present = Present { network, probe: &set, perturber: &perturber };
+        let labels = set.labels().map(<[u32]>::to_vec);
+        let told = Told { subject: Subject::of(present, &used), passes, labels, notes };
+        let (measurement, answers) = told.concluded((&bootstrap, &stabilities), &law, &present, started)?;
         return Ok(Measured { besides, measurement, answers });
     }
+}
+
+/// What is known before a network runs.
+struct Prepared<'a> {
+    perturber: Perturber,
+    law: Applicable<'a>,
+    /// With as many images as there are.
+    used: Settings,
+    notes: Vec<Finding>,
+}
+
+fn prepare<'a>(network: &dyn Backend, probe: &ProbeSet, settings: &'a Settings) -> Result<Prepared<'a>> {
+    validate(network, probe, settings)?;
+    let perturber = Perturber::new(probe.shape(), &settings.deformation, settings.seed)?;
+    let conditions = Conditions {
+        cutoff: settings.deformation.cutoff,
+        delta: perturber.delta(),
+        interpolation: settings.deformation.interpolation,
+        estimator: settings.estimator,
+        side: probe.shape().side(),
+    };
+    let law = record::applicable_law(settings.law.as_ref(), &conditions)?;
+    let used = Settings { images: settings.images.min(probe.len()), ..settings.clone() };
+    let mut notes = Vec::new();
+    if probe.len() < settings.images {
+        notes.push(Finding::new(
+            Code::Images,
+            format!("the probe set holds {} images, fewer than the {} asked for", probe.len(), settings.images),
+        ));
+    }
+    Ok(Prepared { perturber, law, used, notes })
 }
 
 /// What findings say of a network before it is measured: of clean images alone, and of other preprocessings in any case.
@@ -164,21 +177,16 @@ pub fn diagnose(
     let perturber = Perturber::new(probe.shape(), &settings.deformation, settings.seed)?;
     let passes = passes::run(network, &set, &perturber, 0, progress)?;
     let answers = answers(network.network(), &set, passes.output.clean, &passes.tallies);
-    let facts = facts::gather(network, &set, &perturber, &answers)?;
-    let mut findings = record::notices(network.network(), &set, &perturber);
+    let present = Present { network, probe: &set, perturber: &perturber };
+    let facts = present.facts(&answers)?;
+    let mut findings = subject::notices(network.network(), &set, &perturber);
     findings.extend(findings::of_network(&facts, &answers));
-    findings.extend(facts::preprocessing(network, &set, &perturber, (&facts.images, &answers))?);
+    findings.extend(present.tried_unless_good(&facts.images)?.and_then(|tried| tried.gain(&answers)));
     Ok(findings)
 }
 
 fn answers(network: &Network, probe: &ProbeSet, clean: Vec<f32>, tallies: &[Tally]) -> Answers {
-    let are_classes = network.output.coordinates.are_classes();
-    let mut answers = Answers::new(clean, network.outputs(), are_classes, probe.labels().map(<[u32]>::to_vec));
-    if network.answer.is_some() && !answers.classes.is_empty() {
-        // Behind a final ReLU or Clip: the class is that of the exported output.
-        answers.classes = tallies.iter().map(|tally| tally.class() as u32).collect();
-    }
-    answers
+    Reading::of(network).answers(clean, tallies, probe.labels().map(<[u32]>::to_vec))
 }
 
 /// Which images a network answers wrongly; `None` without labels, or where its outputs are no classes of theirs.

@@ -11,6 +11,7 @@ use crate::backend::{self, Backend, Model, Notice, Selection};
 use crate::error::{Error, Result};
 use crate::event::{Answers, Finding, Measurement};
 use crate::measure::layers::{Layers, affordable, layers};
+use crate::measure::shards::{Part, Shard, part};
 use crate::measure::sweep::{Grid, Sweep, sweep};
 use crate::measure::{ChosenLaw, Preview, Progress, Settings, diagnose, logits, measure_with_answers, preview, wrong};
 use crate::path::RawPath;
@@ -318,6 +319,14 @@ impl Opened {
             *resolved = Some(Resolved { images: measurement.probe.images, draws: measurement.settings.draws });
         }
         Ok((measurement, Answers { source: self.source.clone(), ..answers }))
+    }
+
+    /// Measures one shard of the images.
+    ///
+    /// # Errors
+    /// As [`part()`].
+    pub fn part(&self, shard: Shard, progress: Progress) -> Result<Part> {
+        part(&*self.backend, &self.probe, &self.settings, shard, progress)
     }
 
     /// Measures at every point of a grid of deformations, in place of the plan's.

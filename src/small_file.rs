@@ -11,17 +11,25 @@ use std::path::Path;
 /// The operating system's; one that says so for what is no regular file (a FIFO would be waited for, a device has no end), for a
 /// larger file, and for bytes that are no UTF-8.
 pub fn read(path: &Path, most: u64) -> Result<String> {
+    let mut text = String::new();
+    let length = open(path)?.take(most + 1).read_to_string(&mut text)?;
+    if length as u64 > most {
+        return Err(Error::other(format!("expected at most {most} bytes, found more")));
+    }
+    Ok(text)
+}
+
+/// The file at `path`, to be read.
+///
+/// # Errors
+/// The operating system's, and one that says so for what is no regular file.
+pub fn open(path: &Path) -> Result<File> {
     // Looked at before it is opened, for opening alone does something to some devices; and after, for it may be another by now.
     regular(&std::fs::metadata(path)?)?;
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(path)?;
     regular(&file.metadata()?)?;
-    let mut text = String::new();
-    let length = file.take(most + 1).read_to_string(&mut text)?;
-    if length as u64 > most {
-        return Err(Error::other(format!("expected at most {most} bytes, found more")));
-    }
-    Ok(text)
+    Ok(file)
 }
 
 fn regular(file: &Metadata) -> Result<()> {

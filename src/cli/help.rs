@@ -10,13 +10,14 @@ const MEASURING: [&str; 10] =
     ["probe", "images", "draws", "cutoff", "delta", "preprocess", "mean", "std", "law", "backend"];
 
 /// Every command that is listed.
-pub const SHORT: [Short; 24] = [
+pub const SHORT: [Short; 25] = [
     ("init", &["relstab init runs/new --probe probe.npz --model model.onnx"], &[]),
     (
         "measure",
         &["relstab measure model.onnx --probe probe.npz --preprocess fashionmnist"],
-        &["budget", "dry_run", "precision", "format"],
+        &["budget", "dry_run", "precision", "shard", "format"],
     ),
+    ("merge", &["relstab merge part1 part2 part3"], &[]),
     (
         "check",
         &[

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use super::flags::Shared;
 use super::terminal::{Format, complain, print, print_json, with_progress};
 use crate::error::{ExitCode, Result};
+use crate::event::Measurement;
 use crate::measure::Preview;
-use crate::report;
+use crate::measure::shards::Shard;
+use crate::report::{self, file};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -23,6 +25,12 @@ pub struct Args {
     /// Print what the network sees and what the measurement would take, and make none
     #[arg(long)]
     dry_run: bool,
+    /// Measure only this share of the images, such as 3/8, and write a part that relstab merge puts together with the others
+    #[arg(long, value_name = "I/N", requires = "part", conflicts_with_all = ["precision", "budget", "dry_run", "replicates"])]
+    shard: Option<Shard>,
+    /// The part's file
+    #[arg(long, value_name = "FILE", requires = "shard")]
+    part: Option<PathBuf>,
     #[command(flatten)]
     shared: Shared,
 }
@@ -43,18 +51,28 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             return print_preview(&preview, args.shared.format);
         }
     }
-    let mut measurement = with_progress(|progress| opened.measure(&mut None, progress))?;
-    if !args.replicates {
+    if let (Some(shard), Some(file)) = (args.shard, &args.part) {
+        let part = with_progress(|progress| opened.part(shard, progress))?;
+        return file::write(file, &part.to_npz()?).map(|()| ExitCode::Success);
+    }
+    let measurement = with_progress(|progress| opened.measure(&mut None, progress))?;
+    print_record(measurement, args.replicates, args.shared.format)
+}
+
+/// One record, with its replicates or without; an undefined `R_f` is told and ends the command with a code of its own.
+pub fn print_record(mut measurement: Measurement, replicates: bool, format: Format) -> Result<ExitCode> {
+    if !replicates {
         measurement.forget_replicates();
     }
-    match args.shared.format {
+    match format {
         Format::Text => print(&report::text(&measurement))?,
         Format::Json => print_json(&measurement)?,
     }
     match &measurement.undefined {
         None => Ok(ExitCode::Success),
         Some(undefined) => {
-            complain("error", &format!("model {}: R_f is undefined: {}", args.model.display(), undefined.reason));
+            let model = measurement.model.path.display();
+            complain("error", &format!("model {model}: R_f is undefined: {}", undefined.reason));
             Ok(ExitCode::Undefined)
         }
     }

@@ -1,9 +1,11 @@
 //! What the probe images alone tell.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Code, Finding};
 
 /// The probe images, as the network sees them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Images {
     /// Each channel, over the images that were looked at.
     pub channels: Vec<Channel>,
@@ -31,7 +33,7 @@ impl Images {
 }
 
 /// Values of one channel before the normalisation.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Channel {
     /// The least.
     pub min: f32,

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
+use serde::{Deserialize, Serialize};
+
 use super::passes;
 use crate::backend::{Backend, Network};
 use crate::check::shares::Discordant;
@@ -27,27 +29,148 @@ const LIKELIEST: usize = 3;
 const TRIED: usize = 200;
 /// What is left of the error where one of these mends it.
 const SHARE_LEFT: f64 = 0.85;
+/// It mends at least this much of it, in points.
+const LEAST_GAIN: f64 = 0.04;
 /// Level at which one of these must lower the error.
 const LEVEL: f64 = 0.99;
 /// Places of an image that tell copies apart before all are compared.
 const PLACES: usize = 97;
 
-/// What is gathered of a network's answers to all images of the probe set.
-///
-/// # Errors
-/// As [`passes::run`].
-pub(super) fn gather(
-    network: &dyn Backend,
-    probe: &ProbeSet,
-    perturber: &Perturber,
-    answers: &Answers,
-) -> Result<Facts> {
-    Ok(Facts {
-        images: Images { scaling: network.network().scaling, ..images(probe) },
-        seen: seen(network.network(), probe),
-        confidence: answers.confidence(),
-        unsteadiness: unsteadiness(network, probe, perturber, answers)?,
-    })
+/// What tells of a network besides its passes: the network itself, or what was written down of it.
+pub(super) trait Witness {
+    /// A look at it.
+    fn look(&self) -> Result<Look>;
+
+    /// The other preprocessing that serves it best on some images.
+    fn tried(&self, images: &Images) -> Result<Option<Tried>>;
+}
+
+/// What a look at a network tells.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Look {
+    /// Outputs of the first images that went through once more, in a smaller batch, `[image, output]`.
+    pub again: Vec<f32>,
+    /// Which of the images it was trained on.
+    pub seen: Option<std::result::Result<Seen, String>>,
+}
+
+impl Look {
+    /// With what all its answers tell.
+    pub fn facts(self, images: Images, answers: &Answers) -> Facts {
+        let unsteadiness = unsteadiness(&self.again, answers);
+        Facts { images, seen: self.seen, confidence: answers.confidence(), unsteadiness }
+    }
+}
+
+/// A network that is loaded, with the images of its probe set.
+#[derive(Clone, Copy)]
+pub(super) struct Present<'a> {
+    pub network: &'a dyn Backend,
+    pub probe: &'a ProbeSet,
+    pub perturber: &'a Perturber,
+}
+
+impl Present<'_> {
+    /// What the first images are like, as the network sees them.
+    pub fn images(self) -> Images {
+        Images { scaling: self.network.network().scaling, ..images(self.probe) }
+    }
+
+    /// What is gathered of its answers to all images of the probe set.
+    ///
+    /// # Errors
+    /// As [`passes::run`].
+    pub fn facts(self, answers: &Answers) -> Result<Facts> {
+        Ok(self.look()?.facts(self.images(), answers))
+    }
+
+    /// How many of the first images it answers wrongly, of how many; `None` where that cannot be known.
+    fn errors(self) -> Result<Option<(usize, usize)>> {
+        let few = self.probe.prefix(TRIED);
+        let network = self.network.network();
+        let Some(labels) = few.labels().filter(|_| network.output.coordinates.are_classes()) else { return Ok(None) };
+        let clean = self.clean(&few)?;
+        let wrong = Answers::new(clean, network.outputs(), true, None).wrong(labels);
+        Ok(wrong.map(|wrong| (count(&wrong), wrong.len())))
+    }
+
+    /// As [`Witness::tried`], of a network whose error leaves room for a better one.
+    pub fn tried_unless_good(self, images: &Images) -> Result<Option<Tried>> {
+        match self.errors()? {
+            Some((wrong, of)) if wrong as f64 > LEAST_GAIN * of as f64 => self.tried(images),
+            _ => Ok(None),
+        }
+    }
+
+    /// Outputs of images as they are.
+    fn clean(self, probe: &ProbeSet) -> Result<Vec<f32>> {
+        Ok(passes::run(self.network, probe, self.perturber, 0, &|_, _| ())?.output.clean)
+    }
+}
+
+impl Witness for Present<'_> {
+    fn look(&self) -> Result<Look> {
+        let seen = seen(self.network.network(), self.probe);
+        Ok(Look { again: self.clean(&self.probe.prefix(REPEATED))?, seen })
+    }
+
+    fn tried(&self, images: &Images) -> Result<Option<Tried>> {
+        let Some(labels) = self.probe.labels() else { return Ok(None) };
+        let tried = |trial: &Trial, count: usize| -> Result<Option<Vec<bool>>> {
+            let changed = trial.of(&self.probe.prefix(count))?;
+            // Images as no training saw them may overflow a network: that trial tells nothing.
+            let Ok(clean) = self.clean(&changed) else { return Ok(None) };
+            let outputs = self.network.network().outputs();
+            Ok(Answers::new(clean, outputs, true, None).wrong(&labels[..changed.len()]))
+        };
+        let mut likeliest = Vec::new();
+        for trial in trials(images, self.probe.shape().channels) {
+            likeliest.extend(tried(&trial, FIRST_TRIED)?.map(|wrong| (count(&wrong), trial)));
+        }
+        likeliest.sort_by_key(|(count, _)| *count);
+        let mut best: Option<Tried> = None;
+        for (_, trial) in likeliest.into_iter().take(LIKELIEST) {
+            let Some(wrong) = tried(&trial, TRIED)? else { continue };
+            if best.as_ref().is_none_or(|best| count(&wrong) < count(&best.wrong)) {
+                best = Some(Tried { name: trial.name, wrong });
+            }
+        }
+        Ok(best)
+    }
+}
+
+/// Another preprocessing, and which of the first images it has the network answer wrongly.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Tried {
+    name: String,
+    wrong: Vec<bool>,
+}
+
+impl Tried {
+    /// What is to be told if it lowers the error clearly.
+    pub fn gain(&self, answers: &Answers) -> Option<Finding> {
+        let now = answers.wrong(answers.labels.as_deref()?)?;
+        let then = Some(&self.wrong).filter(|then| !then.is_empty())?;
+        let gained = Discordant::of(then.iter().copied().zip(now.iter().copied()));
+        let share = |count: usize| count as f64 / then.len() as f64;
+        let present = share(now.iter().take(then.len()).filter(|wrong| **wrong).count());
+        let new = share(count(then));
+        let is_clear = gained.interval(LEVEL).0 > 0.02 && new < (present - LEAST_GAIN).min(SHARE_LEFT * present);
+        is_clear.then(|| {
+            let text = format!(
+                "with the images {} the error is {:.1}% rather than {:.1}% (on {} of them)",
+                self.name,
+                100.0 * new,
+                100.0 * present,
+                then.len()
+            );
+            Finding::new(Code::Preprocessing, text)
+        })
+    }
+}
+
+fn count(wrong: &[bool]) -> usize {
+    wrong.iter().filter(|wrong| **wrong).count()
 }
 
 /// What the first images are like.
@@ -112,15 +235,9 @@ fn seen(network: &Network, probe: &ProbeSet) -> Option<std::result::Result<Seen,
     }))
 }
 
-/// How far outputs of some images move when they go through once more, in a smaller batch: mean square, relative to how far
+/// How far outputs of some images moved when they went through `again`, in a smaller batch: mean square, relative to how far
 /// the outputs of two images lie apart. `None` where these do not.
-fn unsteadiness(
-    network: &dyn Backend,
-    probe: &ProbeSet,
-    perturber: &Perturber,
-    answers: &Answers,
-) -> Result<Option<f64>> {
-    let again = passes::run(network, &probe.prefix(REPEATED), perturber, 0, &|_, _| ())?.output.clean;
+fn unsteadiness(again: &[f32], answers: &Answers) -> Option<f64> {
     let outputs = answers.outputs;
     let rows = answers.clean.len() / outputs;
     let mut mean = vec![0.0_f64; outputs];
@@ -133,7 +250,7 @@ fn unsteadiness(
     let moved =
         again.iter().zip(&answers.clean).map(|(new, old)| square(f64::from(*new) - f64::from(*old))).sum::<f64>();
     let moved = moved * outputs as f64 / again.len().max(1) as f64;
-    Ok((variance > 0.0).then(|| moved / (2.0 * variance)))
+    (variance > 0.0).then(|| moved / (2.0 * variance))
 }
 
 /// What may have been done to the images in training, from what is done to them now: multiplies and shifts each channel of
@@ -218,49 +335,4 @@ fn trials(images: &Images, channels: usize) -> Vec<Trial> {
         add("as 0 to 255", anew(&vec![0.0; channels], &vec![1.0 / 255.0; channels]));
     }
     trials
-}
-
-/// The preprocessing that lowers the error clearly, the best of those that are tried on some of the images.
-pub(super) fn preprocessing(
-    network: &dyn Backend,
-    probe: &ProbeSet,
-    perturber: &Perturber,
-    (images, answers): (&Images, &Answers),
-) -> Result<Option<Finding>> {
-    let Some(labels) = probe.labels() else { return Ok(None) };
-    let Some(now) = answers.wrong(&answers.labels.clone().unwrap_or_default()) else { return Ok(None) };
-    let tried = |trial: &Trial, count: usize| -> Result<Option<Vec<bool>>> {
-        let changed = trial.of(&probe.prefix(count))?;
-        // Images as no training saw them may overflow a network: that trial tells nothing.
-        let Ok(passes) = passes::run(network, &changed, perturber, 0, &|_, _| ()) else { return Ok(None) };
-        Ok(Answers::new(passes.output.clean, answers.outputs, true, None).wrong(&labels[..changed.len()]))
-    };
-    let count = |wrong: &Vec<bool>| wrong.iter().filter(|wrong| **wrong).count();
-    let mut likeliest = Vec::new();
-    for trial in trials(images, probe.shape().channels) {
-        likeliest.extend(tried(&trial, FIRST_TRIED)?.map(|wrong| (count(&wrong), trial)));
-    }
-    likeliest.sort_by_key(|(count, _)| *count);
-    let mut best: Option<(usize, Trial, Vec<bool>)> = None;
-    for (_, trial) in likeliest.into_iter().take(LIKELIEST) {
-        let Some(then) = tried(&trial, TRIED)? else { continue };
-        if best.as_ref().is_none_or(|(least, ..)| count(&then) < *least) {
-            best = Some((count(&then), trial, then));
-        }
-    }
-    let Some((count, trial, then)) = best else { return Ok(None) };
-    let gained = Discordant::of(then.iter().copied().zip(now.iter().copied()));
-    let share = |count: usize| count as f64 / then.len() as f64;
-    let present = share(now.iter().take(then.len()).filter(|wrong| **wrong).count());
-    let is_clear = gained.interval(LEVEL).0 > 0.02 && share(count) < (present - 0.04).min(SHARE_LEFT * present);
-    Ok(is_clear.then(|| {
-        let text = format!(
-            "with the images {} the error is {:.1}% rather than {:.1}% (on {} of them)",
-            trial.name,
-            100.0 * share(count),
-            100.0 * present,
-            then.len()
-        );
-        Finding::new(Code::Preprocessing, text)
-    }))
 }

@@ -1,5 +1,6 @@
 //! The forward passes: each lane perturbs a block of images, runs it, and keeps only squared changes of the outputs.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Progress;
@@ -41,7 +42,34 @@ pub(super) fn run(
     draws: u32,
     progress: Progress,
 ) -> Result<Passes> {
-    let (images, draws) = (probe.len(), draws as usize);
+    let sizes = block_sizes(probe.len(), network.lanes());
+    run_blocks(network, probe, perturber, draws, (0, &sizes), progress)
+}
+
+/// As [`run`], over some of the images in whole batches, all but the last: however the others are shared out, these go through the
+/// network in the same company.
+pub(super) fn run_share(
+    network: &dyn Backend,
+    probe: &ProbeSet,
+    perturber: &Perturber,
+    draws: u32,
+    images: Range<usize>,
+    progress: Progress,
+) -> Result<Passes> {
+    let sizes = block_sizes(images.len(), Lanes { whole: true, ..network.lanes() });
+    run_blocks(network, probe, perturber, draws, (images.start, &sizes), progress)
+}
+
+/// Blocks of these sizes, one after the other from the image `start` on.
+fn run_blocks(
+    network: &dyn Backend,
+    probe: &ProbeSet,
+    perturber: &Perturber,
+    draws: u32,
+    (start, sizes): (usize, &[usize]),
+    progress: Progress,
+) -> Result<Passes> {
+    let (images, draws) = (sizes.iter().sum(), draws as usize);
     let count = (images * (1 + 2 * draws)) as u64;
     let Network { layers, output, .. } = network.network();
     let outputs = |output: &Output| Outputs::new(images, draws, output.coordinates.len());
@@ -56,7 +84,6 @@ pub(super) fn run(
         batch: 0,
         note: None,
     };
-    let sizes = block_sizes(images, network.lanes());
     let largest = sizes.iter().copied().max().unwrap_or(1);
     let done = AtomicU64::new(0);
     // A block that a graph failed at goes through again.
@@ -64,13 +91,13 @@ pub(super) fn run(
         |rows: usize| progress((done.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64).min(count), count);
     let shared = Shared { backend: network, probe, perturber, report: &report };
     let work = Work { shared, largest, lanes: network.lanes().count, images, draws };
-    let (times, note) = work.done(jobs(&mut passes, &sizes))?;
+    let (times, note) = work.done(jobs(&mut passes, start, sizes))?;
     for times in &times {
         passes.times.add(times, 1);
     }
     passes.batch = network.network().fixed_batch.unwrap_or_else(|| largest.min(network.lanes().batch));
     passes.note = note;
-    finite(network.network(), probe, &passes.output.faults)?;
+    finite(network.network(), probe, start, &passes.output.faults)?;
     Ok(passes)
 }
 
@@ -82,12 +109,11 @@ fn block_sizes(images: usize, Lanes { count, batch, whole }: Lanes) -> Vec<usize
     (0..images).step_by(size).map(|first| size.min(images - first)).collect()
 }
 
-fn jobs<'a>(passes: &'a mut Passes, sizes: &[usize]) -> Vec<Job<'a>> {
+fn jobs<'a>(passes: &'a mut Passes, mut first: usize, sizes: &[usize]) -> Vec<Job<'a>> {
     let draws = passes.draws;
     let mut tensors: Vec<_> = passes.layers.iter_mut().chain([&mut passes.output]).map(Outputs::block).collect();
     let mut displacements = passes.displacements.as_mut_slice();
     let mut tallies = passes.tallies.as_mut_slice();
-    let mut first = 0;
     let mut jobs = Vec::with_capacity(sizes.len());
     for &rows in sizes {
         jobs.push(Job {
@@ -102,14 +128,14 @@ fn jobs<'a>(passes: &'a mut Passes, sizes: &[usize]) -> Vec<Job<'a>> {
     jobs
 }
 
-fn finite(network: &Network, probe: &ProbeSet, faults: &[Option<Fault>]) -> Result<()> {
+fn finite(network: &Network, probe: &ProbeSet, start: usize, faults: &[Option<Fault>]) -> Result<()> {
     let mut faulty = faults.iter().enumerate().filter_map(|(image, fault)| Some((image, (*fault)?)));
     let Some((first, kind)) = faulty.next() else { return Ok(()) };
     Err(Error::NonFinite {
         path: network.path.clone(),
         images: 1 + faulty.count(),
         of: faults.len(),
-        first: probe.name(first),
+        first: probe.name(start + first),
         kind,
     })
 }

@@ -4,22 +4,22 @@ use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
-use super::facts;
+use super::facts::Witness;
 use super::outputs::Outputs;
 use super::passes::Passes;
-use super::settings::{ChosenLaw, Settings};
-use crate::backend::{Backend, Network, Notice, NoticeCode};
+use super::scores;
+use super::settings::ChosenLaw;
+use super::subject::Subject;
 use crate::error::{Error, Result};
 use crate::estimate::{self, Bootstrap, Estimate, Estimator, Resampling, Responses, Stabilities, Stability};
 use crate::event::{
-    Answers, Code, Finding, MEASUREMENT_SCHEMA, Measurement, Model, Probe, Reading, Readings, Scores,
-    Settings as SettingsRecord, Severity, Timing, Undefined,
+    Answers, Code, Finding, MEASUREMENT_SCHEMA, Measurement, Probe, Reading, Readings, Settings, Severity, Timing,
+    Undefined,
 };
 use crate::findings;
-use crate::perturb::{Generator, Perturber};
 use crate::predict::terms::{Measured, Term, known};
 use crate::predict::{Conditions, Law, Prediction};
-use crate::probe::{ProbeSet, Shape};
+use crate::probe::Shape;
 
 /// The law to apply, or why there is none.
 pub(super) type Applicable<'a> = std::result::Result<Applied<'a>, String>;
@@ -75,8 +75,11 @@ fn settle_prediction(measurement: &mut Measurement, law: &Applicable) {
 /// What a measurement shares with the laws that speak of it.
 #[must_use]
 pub fn conditions(measurement: &Measurement) -> Conditions {
-    let settings = &measurement.settings;
-    let [channels, height, width] = measurement.probe.shape;
+    conditions_of(&measurement.settings, &measurement.probe)
+}
+
+pub(super) fn conditions_of(settings: &Settings, probe: &Probe) -> Conditions {
+    let [channels, height, width] = probe.shape;
     Conditions {
         cutoff: settings.cutoff,
         delta: settings.delta,
@@ -169,12 +172,12 @@ pub fn axes_text(axes: &[usize]) -> String {
     axes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ")
 }
 
-/// The resamples of a measurement's images; they depend only on the probe set and the seed.
-pub(super) fn bootstrap(probe: &ProbeSet, seed: u64) -> Result<Bootstrap> {
-    let mut hash = Sha256::new_with_prefix(probe.sha256());
+/// The resamples of so many images; they depend only on the probe set, by its hash, and the seed.
+pub(super) fn bootstrap(images: usize, probe: &str, seed: u64) -> Result<Bootstrap> {
+    let mut hash = Sha256::new_with_prefix(probe);
     hash.update(seed.to_le_bytes());
     let seed = hash.finalize().first_chunk().map_or(seed, |bytes| u64::from_le_bytes(*bytes));
-    Bootstrap::new(probe.len(), &Resampling { seed, ..Resampling::default() })
+    Bootstrap::new(images, &Resampling { seed, ..Resampling::default() })
 }
 
 /// All readings of a tensor with their intervals.
@@ -189,98 +192,75 @@ pub(super) fn statistics(outputs: &Outputs, draws: usize, bootstrap: &Bootstrap)
     })
 }
 
-/// Everything a record is made from.
-pub(super) struct Parts<'a> {
-    pub network: &'a dyn Backend,
-    pub probe: &'a ProbeSet,
-    pub settings: &'a Settings,
-    pub perturber: &'a Perturber,
+/// All that was told of a network, by one run or by the parts of one.
+pub(super) struct Told {
+    pub subject: Subject,
+    /// Of all images.
     pub passes: Passes,
-    /// Of a classifier, with the replicates of its effective invariance.
-    pub scores: Option<(Scores, Option<Vec<f32>>)>,
-    pub stabilities: Stabilities,
+    pub labels: Option<Vec<u32>>,
+    pub notes: Vec<Finding>,
 }
 
-impl Parts<'_> {
-    pub fn into_measurement(
+impl Told {
+    /// The record, and what the network answered, by the resamples of its images and the stabilities that come of them.
+    ///
+    /// # Errors
+    /// As [`scores::scores`], and those of the witness.
+    pub fn concluded(
         self,
+        (bootstrap, stabilities): (&Bootstrap, &Stabilities),
         law: &Applicable,
-        notes: Vec<Finding>,
-        answers: &Answers,
+        witness: &dyn Witness,
         started: Instant,
-    ) -> Result<Measurement> {
-        let network = self.network.network();
-        let headline = self.stabilities.get(self.settings.estimator);
-        let is_classifier = network.output.coordinates.are_classes();
+    ) -> Result<(Measurement, Answers)> {
+        let Self { subject, mut passes, labels, notes } = self;
+        let Subject { backend, mut model, reading, metadata, settings, probe, images, notices } = subject;
+        let (scores, replicates_invariance) = if reading.are_classes && reading.outputs > 1 {
+            let (scores, replicates) = scores::scores(&passes.tallies, passes.draws, bootstrap)?;
+            (Some(scores), replicates)
+        } else {
+            (None, None)
+        };
+        let answers = reading.answers(std::mem::take(&mut passes.output.clean), &passes.tallies, labels);
+        let headline = stabilities.get(settings.estimator);
         let looking = Instant::now();
-        let facts = facts::gather(self.network, self.probe, self.perturber, answers)?;
-        let mut findings = notices(network, self.probe, self.perturber);
-        findings.extend(self.passes.note.iter().map(|text| Finding::new(Code::Perturbation, text.clone())));
+        let facts = witness.look()?.facts(images, &answers);
+        let mut findings = notices;
+        findings.extend(passes.note.iter().map(|text| Finding::new(Code::Perturbation, text.clone())));
         findings.extend(notes);
-        findings.extend(findings::of_network(&facts, answers));
+        findings.extend(findings::of_network(&facts, &answers));
         let findings_s = looking.elapsed().as_secs_f64();
-        let r_f = headline.r_f.as_ref().ok().copied();
-        let displacements = &self.passes.displacements;
+        model.probabilities = findings.iter().any(|finding| finding.code == Code::SquashedOutputs);
+        let displacements = &passes.displacements;
         let mean_square = displacements.iter().map(|d| d.mean_square_px).sum::<f64>() / displacements.len() as f64;
         let folds = displacements.iter().filter(|d| d.folds).count();
-        let normalisation = self.probe.normalisation();
-        let shape = self.probe.shape();
-        let (scores, replicates_invariance) =
-            self.scores.map_or((None, None), |(scores, replicates)| (Some(scores), replicates));
         let mut measurement = Measurement {
             schema: MEASUREMENT_SCHEMA.to_owned(),
-            model: Model {
-                path: network.path.clone(),
-                sha256: network.sha256.clone(),
-                input: network.input.clone(),
-                output: network.output.name.clone(),
-                outputs: network.outputs(),
-                output_axes: if is_classifier { Vec::new() } else { network.output.coordinates.axes().to_vec() },
-                probabilities: findings.iter().any(|finding| finding.code == Code::SquashedOutputs),
-                bytes: network.bytes,
-            },
-            probe: Probe {
-                source: self.probe.source().to_owned(),
-                images: self.probe.len(),
-                shape: [shape.channels, shape.height, shape.width],
-                sha256: self.probe.sha256().to_owned(),
-                mean: normalisation.map(|n| n.mean.clone()),
-                std: normalisation.map(|n| n.std.clone()),
-                rescale: self.probe.rescale(),
-                geometry: *self.probe.geometry(),
-            },
-            settings: SettingsRecord {
-                cutoff: self.settings.deformation.cutoff,
-                delta: self.perturber.delta(),
-                temperature: self.perturber.temperature(),
-                interpolation: self.settings.deformation.interpolation,
-                draws: self.settings.draws,
-                seed: self.settings.seed,
-                noise: Generator::PRESENT,
-                estimator: self.settings.estimator,
-            },
-            backend: self.network.identity().clone(),
+            model,
+            probe,
+            settings,
+            backend,
             undefined: undefined(&headline.r_f),
             d_f: headline.d_f,
             g_f: headline.g_f,
-            r_f,
-            estimators: readings(&self.stabilities),
+            r_f: headline.r_f.as_ref().ok().copied(),
+            estimators: readings(stabilities),
             prediction: None,
             replicates_log_r_f: Some(headline.replicates_log_r_f.clone()),
             replicates_invariance,
             scores,
-            probe_error: findings::error(answers),
+            probe_error: findings::error(&answers),
             displacement_rms_px: mean_square.sqrt(),
             folded_share: folds as f64 / displacements.len() as f64,
-            metadata: network.metadata.clone(),
+            metadata,
             timing: Timing {
                 total_s: started.elapsed().as_secs_f64(),
-                perturb_s: self.passes.times.perturb.as_secs_f64(),
-                inference_s: self.passes.times.inference.as_secs_f64(),
+                perturb_s: passes.times.perturb.as_secs_f64(),
+                inference_s: passes.times.inference.as_secs_f64(),
                 findings_s,
-                passes: self.passes.count,
-                perturbed_on_provider: self.passes.times.on_provider,
-                batch: self.passes.batch,
+                passes: passes.count,
+                perturbed_on_provider: passes.times.on_provider,
+                batch: passes.batch,
             },
             warnings: findings.iter().map(|finding| finding.text.clone()).collect(),
             findings,
@@ -288,30 +268,14 @@ impl Parts<'_> {
         settle_prediction(&mut measurement, law);
         if is_suspicious(&measurement) {
             let trying = Instant::now();
-            let found = facts::preprocessing(self.network, self.probe, self.perturber, (&facts.images, answers))?;
+            let found = witness.tried(&facts.images)?.and_then(|tried| tried.gain(&answers));
             measurement.warnings.extend(found.iter().map(|finding| finding.text.clone()));
             measurement.findings.extend(found);
             measurement.timing.findings_s += trying.elapsed().as_secs_f64();
             measurement.timing.total_s = started.elapsed().as_secs_f64();
         }
-        Ok(measurement)
+        Ok((measurement, answers))
     }
-}
-
-/// What network, images and perturbations say of how they are read and made.
-pub(super) fn notices(network: &Network, probe: &ProbeSet, perturber: &Perturber) -> Vec<Finding> {
-    let of_network = |notice: &Notice| {
-        let code = match notice.code {
-            NoticeCode::Metadata => Code::MetadataRefused,
-            NoticeCode::SeveralOutputs => Code::SeveralOutputs,
-            _ => Code::Network,
-        };
-        Finding::new(code, notice.text.clone())
-    };
-    let network = network.notices.iter().map(of_network);
-    let images = probe.notes().iter().map(|text| Finding::new(Code::Images, text.clone()));
-    let perturbation = perturber.warnings().into_iter().map(|text| Finding::new(Code::Perturbation, text));
-    network.chain(images).chain(perturbation).collect()
 }
 
 /// A network surer than it is right by more than this, in points, may see other images than its training.

@@ -17,6 +17,14 @@ pub(super) struct Tally {
     probable: bool,
 }
 
+/// A [`Tally`] as numbers: the class and how often it stayed, sums by what outputs may be, and what they may be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Row {
+    pub counts: [u32; 3],
+    pub sums: [[f32; 5]; 2],
+    pub kinds: [u8; 2],
+}
+
 /// What outputs may be, and in `Tally::sums`.
 #[derive(Clone, Copy)]
 enum Kind {
@@ -42,6 +50,20 @@ impl Tally {
     /// The class of the clean image.
     pub fn class(&self) -> usize {
         self.class
+    }
+
+    /// As numbers, for a file.
+    pub fn to_row(self) -> Row {
+        let sums = self.sums.map(|Sums { clean, changed: [c, d], invariance: [i, j] }| [clean, c, d, i, j]);
+        let [first, second] = self.agreeing;
+        Row { counts: [self.class as u32, first, second], sums, kinds: [self.bounded, self.probable].map(u8::from) }
+    }
+
+    /// The share that [`Tally::to_row`] gave.
+    pub fn of_row(Row { counts: [class, first, second], sums, kinds }: Row) -> Self {
+        let sums = sums.map(|[clean, c, d, i, j]| Sums { clean, changed: [c, d], invariance: [i, j] });
+        let [bounded, probable] = kinds.map(|kind| kind != 0);
+        Self { class: class as usize, agreeing: [first, second], sums, bounded, probable }
     }
 
     pub fn add(&mut self, kind: Changed, outputs: &[f32]) {

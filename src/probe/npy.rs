@@ -1,17 +1,13 @@
 //! NumPy's `.npy`: one array of bytes or floats.
 
-use std::io::{Chain, Cursor, Read};
+use std::io::Read;
 use std::path::Path;
 
-use npyz::{DType, NpyFile, Order, TypeChar};
+use npyz::{DType, Order, TypeChar};
 
 use super::raw::{Pixels, Raw};
+use crate::arrays::{Begun, Fault, begin, dims};
 use crate::error::{Error, Result};
-
-/// NumPy itself reads no longer header unless it is told to.
-const LONGEST_HEADER: usize = 10_000;
-/// Brackets within brackets; that of images has 2.
-const DEEPEST_HEADER: usize = 8;
 
 pub fn read(path: &Path, reader: impl Read) -> Result<Raw> {
     let (pixels, dims) = array(path, reader)?;
@@ -21,7 +17,7 @@ pub fn read(path: &Path, reader: impl Read) -> Result<Raw> {
 /// Pixels and sizes of one array in C order.
 pub fn array(path: &Path, reader: impl Read) -> Result<(Pixels, Vec<usize>)> {
     let file = start(path, "a whole NumPy array", reader)?;
-    let dims = dims(path, file.shape())?;
+    let dims = dims(file.shape()).map_err(|fault| refused(path, fault))?;
     if file.order() == Order::Fortran && dims.len() > 1 {
         return Err(Error::probe(path, "an array in C order", "Fortran order (numpy.ascontiguousarray converts it)"));
     }
@@ -39,7 +35,7 @@ pub fn array(path: &Path, reader: impl Read) -> Result<(Pixels, Vec<usize>)> {
 /// Class labels from an array of integers of any width.
 pub fn labels(path: &Path, reader: impl Read) -> Result<Vec<u32>> {
     let file = start(path, "whole labels", reader)?;
-    let dims = dims(path, file.shape())?;
+    let dims = dims(file.shape()).map_err(|fault| refused(path, fault))?;
     let count = dims.iter().product();
     if dims.iter().filter(|size| **size != 1).count() > 1 {
         return Err(Error::probe(path, "labels of rank 1", format!("an array of shape {dims:?}")));
@@ -61,36 +57,12 @@ pub fn labels(path: &Path, reader: impl Read) -> Result<Vec<u32>> {
         .collect()
 }
 
-/// The array behind its header, which must be short and shallow: parsing any other takes memory and time without bound.
-fn start<R: Read>(path: &Path, expected: &str, mut reader: R) -> Result<NpyFile<Chain<Cursor<Vec<u8>>, R>>> {
-    let damaged = |error: std::io::Error| Error::probe(path, expected, format!("a damaged one ({error})"));
-    // Six bytes of magic, two of the version, then the header's length in two bytes or, from version 2, in four.
-    let mut bytes = vec![0; 10];
-    reader.read_exact(&mut bytes).map_err(damaged)?;
-    if bytes[6] > 1 {
-        bytes.resize(12, 0);
-        reader.read_exact(&mut bytes[10..]).map_err(damaged)?;
-    }
-    let length = bytes[8..].iter().rev().fold(0, |length, byte| length << 8 | usize::from(*byte));
-    if length > LONGEST_HEADER {
-        let expected = format!("a NumPy header of at most {LONGEST_HEADER} bytes");
-        return Err(Error::probe(path, expected, format!("{length} bytes")));
-    }
-    let before = bytes.len();
-    bytes.resize(before + length, 0);
-    reader.read_exact(&mut bytes[before..]).map_err(damaged)?;
-    let mut depth = 0_usize;
-    for byte in &bytes[before..] {
-        match byte {
-            b'(' | b'[' | b'{' => depth += 1,
-            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > DEEPEST_HEADER {
-            return Err(Error::probe(path, "a NumPy header of plain values", "brackets nested without end"));
-        }
-    }
-    NpyFile::new(Cursor::new(bytes).chain(reader)).map_err(damaged)
+fn start<R: Read>(path: &Path, expected: &str, reader: R) -> Result<Begun<R>> {
+    begin(expected, reader).map_err(|fault| refused(path, fault))
+}
+
+fn refused(path: &Path, Fault { expected, found }: Fault) -> Error {
+    Error::probe(path, expected, found)
 }
 
 fn kind(dtype: &DType) -> Option<(TypeChar, u64)> {
@@ -98,14 +70,6 @@ fn kind(dtype: &DType) -> Option<(TypeChar, u64)> {
         DType::Plain(kind) => Some((kind.type_char(), kind.size_field())),
         _ => None,
     }
-}
-
-fn dims(path: &Path, shape: &[u64]) -> Result<Vec<usize>> {
-    let product = shape.iter().try_fold(1u64, |product, size| product.checked_mul(*size));
-    if product.is_none_or(|product| product > isize::MAX as u64) {
-        return Err(Error::probe(path, "an array that fits in memory", format!("shape {shape:?}")));
-    }
-    Ok(shape.iter().map(|size| *size as usize).collect())
 }
 
 /// Exactly `count` bytes; grows as they come, so that a lying header allocates nothing.

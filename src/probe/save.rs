@@ -5,10 +5,11 @@ use std::io;
 use std::path::Path;
 
 use npyz::npz::NpzWriter;
-use npyz::{AutoSerialize, WriterBuilder as _};
+use zip::CompressionMethod::Deflated;
 
 use super::ProbeSet;
 use super::raw::Pixels;
+use crate::arrays::add;
 use crate::error::{Error, Result};
 
 impl ProbeSet {
@@ -26,7 +27,7 @@ impl ProbeSet {
 
     fn write_npz(&self, file: &File) -> io::Result<()> {
         let shape = self.shape();
-        let dims = [self.len(), shape.channels, shape.height, shape.width].map(|size| size as u64);
+        let dims = [self.len(), shape.channels, shape.height, shape.width];
         let stored = |index: usize| {
             let mut bytes = Vec::new();
             self.images.pixels.channel_first_bytes(index, shape, self.images.layout, &mut bytes);
@@ -34,30 +35,17 @@ impl ProbeSet {
         };
         let mut archive = NpzWriter::new(io::BufWriter::new(file));
         match &self.images.pixels {
-            Pixels::U8(_) => add(&mut archive, "images", &dims, (0..self.len()).flat_map(stored))?,
+            Pixels::U8(_) => add(&mut archive, ("images", Deflated), &dims, (0..self.len()).flat_map(stored))?,
             Pixels::F32(_) => {
                 let values =
                     |index| stored(index).as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
-                add(&mut archive, "images", &dims, (0..self.len()).flat_map::<Vec<f32>, _>(values))?;
+                add(&mut archive, ("images", Deflated), &dims, (0..self.len()).flat_map::<Vec<f32>, _>(values))?;
             }
         }
         if let Some(labels) = self.labels() {
-            add(&mut archive, "labels", &[labels.len() as u64], labels.iter().copied())?;
+            add(&mut archive, ("labels", Deflated), &[labels.len()], labels.iter().copied())?;
         }
         archive.zip_writer().finish()?;
         Ok(())
     }
-}
-
-/// Adds an array of these sizes.
-#[expect(clippy::default_trait_access, reason = "the type is of a crate that npyz brings")]
-fn add<T: AutoSerialize>(
-    archive: &mut NpzWriter<impl io::Write + io::Seek>,
-    name: &str,
-    dims: &[u64],
-    values: impl Iterator<Item = T>,
-) -> io::Result<()> {
-    let mut array = archive.array(name, Default::default())?.default_dtype().shape(dims).begin_nd()?;
-    array.extend(values)?;
-    array.finish()
 }

@@ -98,6 +98,10 @@ fn stage() -> Folder {
     let toml =
         "probe = 'probe.npz'\npreprocess = { preset = 'fashionmnist' }\nperturbation = { images = 100, draws = 1 }\n";
     fs::write(run.join("relstab.toml"), toml).expect("written");
+    for number in 1..=3 {
+        let line = format!("measure model.onnx --probe probe.npz --images 10 --shard {number}/3 --part part{number}");
+        assert!(command(folder.0.path(), &format!("relstab {line}")).status().expect("it runs").success(), "{line}");
+    }
     folder.file("sizes.csv", "train_size,r_f\n100,4\n300,2.5\n1000,1.3\n3000,0.8\n10000,0.45\n");
     folder
 }

@@ -39,6 +39,7 @@ mod report;
 mod scaling;
 mod scaling_study;
 mod settings;
+mod shards;
 mod sockets;
 mod status;
 mod streams;

@@ -1,14 +1,19 @@
 //! Every parser of files from outside, and how much memory each may take for a file of a size; tests and fuzzing share it.
 
 use std::fs;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
+use npyz::npz::NpzWriter;
+use relstab::arrays::add;
 use relstab::backend;
 use relstab::config::{Config, Flags, RunPlan};
+use relstab::measure::shards::{Part, Whole};
 use relstab::preprocess::{Geometry, Preprocess};
 use relstab::probe::{Options, Source};
 use relstab::serve::Request;
 use relstab::watch::protocol::Said;
+use zip::CompressionMethod::Stored;
 
 use super::allocations::{Allocated, counted};
 
@@ -27,10 +32,11 @@ pub enum Parser {
     Preprocess,
     Plan,
     Reply,
+    Part,
 }
 
 /// All of them, with their names.
-pub const ALL: [(&str, Parser); 12] = [
+pub const ALL: [(&str, Parser); 13] = [
     ("npy", Parser::Npy),
     ("npz", Parser::Npz),
     ("idx", Parser::Idx),
@@ -43,6 +49,7 @@ pub const ALL: [(&str, Parser); 12] = [
     ("preprocess", Parser::Preprocess),
     ("plan", Parser::Plan),
     ("reply", Parser::Reply),
+    ("part", Parser::Part),
 ];
 
 /// What buffers and error texts take, whatever the file.
@@ -61,7 +68,8 @@ impl Parser {
         let ratio = match self {
             Self::Npy | Self::Webdataset => COPIES,
             Self::Cifar | Self::Config | Self::Request | Self::Preprocess | Self::Plan | Self::Reply => PARSED,
-            Self::Onnx => MESSAGES,
+            // Resamples and pairs of its images come with each image.
+            Self::Onnx | Self::Part => MESSAGES,
             Self::Npz | Self::Idx | Self::Parquet => COPIES * DEFLATE,
         };
         FIXED + ratio * bytes
@@ -95,6 +103,7 @@ impl Parser {
                 (bytes, "images")
             }
             (Self::Plan, _) => return run(folder, bytes),
+            (Self::Part, _) => return part(folder, bytes),
             _ => (bytes, "data"),
         };
         let path = folder.join(name);
@@ -123,6 +132,10 @@ impl Parser {
                 }
             }
             Self::Reply => drop(serde_json::from_slice::<Said>(bytes)),
+            Self::Part => {
+                let whole = Part::read(path).and_then(|part| Whole::of(vec![part]));
+                drop(whole.and_then(Whole::measurement));
+            }
         }
         None
     }
@@ -137,4 +150,36 @@ fn run(folder: &Path, bytes: &[u8]) -> PathBuf {
         fs::write(run.join(name), parts.next().unwrap_or_default()).expect("written");
     }
     run
+}
+
+/// A part of four images whose text is what comes before the first zero, and whose arrays' values are what comes after it, over and
+/// over: its checksums are right, which no chance makes.
+fn part(folder: &Path, bytes: &[u8]) -> PathBuf {
+    let mut parts = bytes.splitn(2, |byte| *byte == 0);
+    let (text, values) = (parts.next().unwrap_or_default(), parts.next().filter(|values| !values.is_empty()));
+    let mut values = values.unwrap_or(&[0]).iter().copied().cycle();
+    let mut file = NpzWriter::new(Cursor::new(Vec::new()));
+    add(&mut file, ("text", Stored), &[text.len()], text.iter().copied()).expect("written");
+    for (name, dims) in
+        [("clean", &[4, 10][..]), ("deformed", &[4, 1, 10]), ("noisy", &[4, 1, 10]), ("sums", &[4, 2, 5])]
+    {
+        let count: usize = dims.iter().product();
+        let floats = values.by_ref().take(4 * count).collect::<Vec<_>>();
+        let floats = floats.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+        add(&mut file, (name, Stored), dims, floats).expect("written");
+    }
+    let doubles = values.by_ref().take(32).collect::<Vec<_>>();
+    let doubles = doubles.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes));
+    add(&mut file, ("displacements", Stored), &[4, 1], doubles).expect("written");
+    for (name, dims) in [("folds", &[4, 1][..]), ("kinds", &[4, 2])] {
+        let count: usize = dims.iter().product();
+        add(&mut file, (name, Stored), dims, values.by_ref().take(count).map(|byte| byte & 1)).expect("written");
+    }
+    for (name, dims) in [("counts", &[4, 3][..]), ("labels", &[4])] {
+        let count: usize = dims.iter().product();
+        add(&mut file, (name, Stored), dims, values.by_ref().take(count).map(u32::from)).expect("written");
+    }
+    let path = folder.join("part");
+    fs::write(&path, file.zip_writer().finish().expect("finished").into_inner()).expect("written");
+    path
 }
