@@ -44,7 +44,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use coordinates::Coordinates;
-pub use cuda::{Driver, INSTALL, driver, lacks};
+pub use cuda::{Driver, INSTALL, driver, lacks, visible_gpus};
 pub use discover::{Candidate, candidates};
 pub use graph::read_metadata;
 pub use layers::Selection;
@@ -74,6 +74,9 @@ pub struct Identity {
     pub provider: String,
     /// What was asked for.
     pub provider_requested: Provider,
+    /// The machine of the worker that ran it, where it was another than the daemon's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
 }
 
 /// A loaded network, shared by the lanes that run it.

@@ -146,14 +146,15 @@ pub fn line_header(measurement: &Measurement, law: Option<&str>) -> String {
     )
 }
 
-/// A checkpoint on one line: step, epoch, `R_f`, predicted and known error, `D_f`, `G_f`.
+/// A checkpoint on one line: step, epoch, `R_f`, predicted and known error, `D_f`, `G_f`, and what is to be said of it.
 #[must_use]
 pub fn line(measurement: &Measurement) -> String {
     let m = measurement;
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let name = || visible(&path::text(m.model.path.file_stem().unwrap_or_default().as_ref()));
+    let host = m.backend.host.as_ref().map_or(String::new(), |host| format!("  on {}", visible(host)));
     format!(
-        "{:>7} {:>7}  {:<24} {:<24} {:>7} {:>9} {:>9}{}\n",
+        "{:>7} {:>7}  {:<24} {:<24} {:>7} {:>9} {:>9}{}{host}\n",
         m.metadata.step.map_or_else(name, |step| step.to_string()),
         or_dash(m.metadata.epoch.map(significant)),
         m.r_f.as_ref().map_or_else(|| "undefined".to_owned(), interval),

@@ -82,14 +82,30 @@ pub fn lacks(runtime: &Runtime) -> Vec<String> {
     all
 }
 
+/// How many GPUs CUDA shows a program here, which calls them 0, 1 and so on.
+#[must_use]
+pub fn visible_gpus() -> usize {
+    let gpus = driver().map_or(0, |driver| driver.gpus.len());
+    std::env::var_os(VISIBLE).map_or(gpus, |visible| shown(&visible, gpus))
+}
+
 const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 const DRIVER: &str = "libcuda.so.1";
 
-/// CUDA sees the devices listed before the first that does not exist.
 fn hides_all(visible: &OsStr) -> bool {
+    shown(visible, usize::MAX) == 0
+}
+
+/// CUDA sees the devices listed before the first that does not exist, of so many GPUs.
+fn shown(visible: &OsStr, gpus: usize) -> usize {
     let visible = visible.to_string_lossy();
-    let first = visible.split(',').next().unwrap_or_default().trim();
-    first.is_empty() || first.starts_with('-') || first == "NoDevFiles"
+    let exists = |device: &&str| match (device.trim(), device.trim().parse::<usize>()) {
+        ("" | "NoDevFiles", _) => false,
+        (_, Ok(number)) => number < gpus,
+        // By another name, or a number below 0.
+        (name, Err(_)) => !name.starts_with('-'),
+    };
+    visible.split(',').take_while(exists).count()
 }
 
 /// A driver runs the CUDA of its own major version and all before.
@@ -219,6 +235,9 @@ mod tests {
         }
         for visible in ["0", "1,-1", "GPU-8932f937", "MIG-1"] {
             assert!(!hides_all(visible.as_ref()), "{visible}");
+        }
+        for (visible, count) in [("0,1,2", 2), ("1", 1), ("1,-1,0", 1), ("5,0", 0), ("GPU-1, GPU-2", 2), ("", 0)] {
+            assert_eq!(shown(visible.as_ref(), 2), count, "{visible}");
         }
     }
 

@@ -165,6 +165,7 @@ impl OnnxRuntime {
             version: runtime.version.clone(),
             provider: if place.cuda.is_some() { "cuda" } else { "cpu" }.to_owned(),
             provider_requested: options.provider,
+            host: None,
         };
         let gpu = place.cuda.as_ref().map(|(_, device)| *device);
         Ok(Self {

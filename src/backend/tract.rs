@@ -82,6 +82,7 @@ impl Tract {
             version: VERSION.to_owned(),
             provider: "cpu".to_owned(),
             provider_requested: provider,
+            host: None,
         };
         Ok(Self {
             network: Arc::new(network),

@@ -1,9 +1,12 @@
 //! The flags that every measuring command shares.
 #![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
+use std::collections::HashSet;
+use std::fmt::{Display, Formatter};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -105,9 +108,10 @@ pub struct Running {
     /// Where ONNX Runtime computes
     #[arg(long, value_enum, default_value_t = Provider::Auto)]
     pub provider: Provider,
-    /// Which of the GPUs that CUDA_VISIBLE_DEVICES shows [default: 0]
+    /// Which of the GPUs that CUDA_VISIBLE_DEVICES shows; watch takes several, such as 0,1 or all, and has a worker on each
+    /// [default: 0]
     #[arg(long, value_name = "N")]
-    pub device: Option<u16>,
+    pub device: Option<Devices>,
     /// GPU memory for weights and activations, such as 2GiB; batches that it does not hold are halved
     #[arg(long, value_name = "SIZE")]
     pub gpu_memory_limit: Option<ByteSize>,
@@ -129,6 +133,38 @@ pub struct Running {
     /// Cores to use [default: all]
     #[arg(long, value_name = "N", value_parser = one_or_more)]
     pub threads: Option<NonZeroUsize>,
+}
+
+/// GPUs by the numbers that CUDA gives them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Devices {
+    Listed(Vec<u16>),
+    All,
+}
+
+impl FromStr for Devices {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        if text.trim() == "all" {
+            return Ok(Self::All);
+        }
+        let listed: Option<Vec<u16>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+        let is_once = |listed: &Vec<u16>| listed.iter().collect::<HashSet<_>>().len() == listed.len();
+        let expected = "expected the number of a GPU, several such as 0,1 (each once), or all";
+        listed.filter(is_once).map(Self::Listed).ok_or_else(|| expected.to_owned())
+    }
+}
+
+impl Display for Devices {
+    fn fmt(&self, f: &mut Formatter) -> std::fmt::Result {
+        match self {
+            Self::Listed(numbers) => {
+                f.write_str(&numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+            }
+            Self::All => f.write_str("all"),
+        }
+    }
 }
 
 /// Flags of the law that predicts an error, for commands that predict one.

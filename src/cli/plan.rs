@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::flags::{Deforming, Perturbing, Predicting, Preprocessing, Running, Shared, Shown};
-use crate::backend;
+use super::flags::{Deforming, Devices, Perturbing, Predicting, Preprocessing, Running, Shared, Shown};
+use crate::backend::{self, visible_gpus};
 use crate::checkpoint::folders::run_of;
 use crate::config::{Config, Flags, Perturbation};
 use crate::error::{Error, Result};
@@ -71,8 +71,15 @@ impl<D: Deforming, L: Predicting> Shared<D, L> {
 }
 
 impl Running {
-    /// What runs the networks.
+    /// What runs the networks, on one GPU at most.
     pub fn options(&self) -> Result<backend::Options> {
+        let device = match &self.device {
+            None => None,
+            Some(Devices::Listed(numbers)) if numbers.len() == 1 => numbers.first().copied(),
+            Some(several) => {
+                return Err(Error::setting("--device", "one GPU; the daemon of relstab watch takes several", several));
+            }
+        };
         let absolute = |library: &PathBuf| std::path::absolute(library).unwrap_or_else(|_| library.clone());
         backend::Options {
             engine: self.backend,
@@ -82,10 +89,29 @@ impl Running {
             output: self.output.clone(),
             input_layout: self.input_layout,
             threads: self.threads,
-            device: self.device,
+            device,
             gpu_memory: self.gpu_memory_limit.map(|size| size.as_u64()),
             perturb_on: self.perturb_on,
         }
         .validated()
+    }
+
+    /// The GPUs that workers compute on; none where none are named.
+    ///
+    /// # Errors
+    /// `Unavailable` for all where there are none.
+    pub fn devices(&self) -> Result<Vec<u16>> {
+        match &self.device {
+            None => Ok(Vec::new()),
+            Some(Devices::Listed(numbers)) => Ok(numbers.clone()),
+            Some(Devices::All) => match visible_gpus() {
+                0 => Err(Error::Unavailable {
+                    what: "--device all".to_owned(),
+                    reason: "CUDA shows no GPU here".to_owned(),
+                    help: "relstab doctor says what is missing; name the GPUs of other machines, such as --device 0,1",
+                }),
+                count => Ok((0..=u16::MAX).take(count).collect()),
+            },
+        }
     }
 }

@@ -109,7 +109,8 @@ fn table(entries: &[Entry]) -> String {
         let reason = entry.reason.as_deref().unwrap_or("waits for its turn");
         // Most reasons name the file.
         let line = if reason.contains(&entry.path) { reason.to_owned() } else { format!("{}: {reason}", entry.path) };
-        text += &format!("{}: {}\n", entry.state, visible(&line));
+        let host = entry.host.as_ref().map_or(String::new(), |host| format!(" (on {host})"));
+        text += &format!("{}: {}\n", entry.state, visible(&(line + &host)));
     }
     text
 }

@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::flags::Shared;
+use super::flags::{Devices, Shared};
 use super::once;
 use super::outlet::Log;
 use super::terminal::{Format, complain};
@@ -91,10 +91,16 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     let search = Search::new(args.recursive, &args.pattern)?;
     if args.once {
-        return once::run(&flags(args)?, args.shared.format, &args.folders, &search, args.tensorboard.as_deref());
+        return once::run(
+            &flags(args, &args.shared)?,
+            args.shared.format,
+            &args.folders,
+            &search,
+            args.tensorboard.as_deref(),
+        );
     }
     if args.dry_run {
-        let flags = flags(args)?;
+        let flags = flags(args, &on_first(args, &args.shared.running.devices()?))?;
         args.folders.iter().try_for_each(|folder| flags.rehearse(folder))?;
         return Ok(ExitCode::Success);
     }
@@ -102,7 +108,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn watch(args: &Args, search: Search) -> Result<ExitCode> {
-    let (flags, said) = (&args.daemon, flags(args)?);
+    let devices = args.shared.running.devices()?;
+    let (flags, said) = (&args.daemon, flags(args, &on_first(args, &devices))?);
+    let limits = flags.limits(devices)?;
     if !(0.01..=1.0).contains(&flags.duty) {
         return Err(Error::setting("--duty", "a share of the time, 0.01 to 1", flags.duty));
     }
@@ -127,7 +135,6 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
         Ok(plans) => plans,
         Err(code) => return Ok(code),
     };
-    let limits = flags.limits();
 
     let journal_path = flags.journal.clone().map_or_else(|| state::journal_of(&roots), Ok)?;
     if let Some(name) = file_system::shared(&journal_path) {
@@ -232,9 +239,16 @@ fn planned(planner: &mut Planner, roots: &[PathBuf]) -> std::result::Result<Vec<
     roots.iter().map(plan).collect()
 }
 
-fn flags(args: &Args) -> Result<Flags> {
+fn flags(args: &Args, shared: &Shared) -> Result<Flags> {
     let (config, stop) = (args.config.clone().map(RawPath), args.daemon.stop.clone());
-    Ok(Flags { config, stop, ..args.shared.flags()? })
+    Ok(Flags { config, stop, ..shared.flags()? })
+}
+
+/// The shared flags with the first of several GPUs: what is planned and drawn needs no more, and each worker is told its own.
+fn on_first(args: &Args, devices: &[u16]) -> Shared {
+    let mut shared = args.shared.clone();
+    shared.running.device = devices.first().map(|first| Devices::Listed(vec![*first]));
+    shared
 }
 
 /// What a network is shown, to be sent.

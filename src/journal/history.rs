@@ -47,6 +47,9 @@ pub struct Entry {
     /// Why it was skipped, failed or waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The machine of the worker that measured it or failed, where that was not the daemon's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// The seq of the outcome's event.
     pub seq: Option<i64>,
     /// The record, with the prediction of the run's present law.
@@ -243,7 +246,7 @@ impl Journal {
         let part = filter.part.map_or(String::new(), |(offset, limit)| format!(" LIMIT {limit} OFFSET {offset}"));
         let sql = format!(
             "SELECT c.path, state, step, epoch, val_error, reason, outcome, body, prediction, log_r_f, replicates.invariance,
-             due, unfinished_since IS NOT NULL, written
+             due, unfinished_since IS NOT NULL, written, host
              FROM checkpoints AS c LEFT JOIN events ON events.seq = c.outcome
              LEFT JOIN replicates ON replicates.run = c.run AND replicates.checkpoint = c.id
              WHERE c.run = ?1{step}{state} AND {COUNTED} ORDER BY step, epoch, written, c.id{part}"
@@ -307,6 +310,7 @@ fn entry(row: &Row, with_replicates: bool) -> rusqlite::Result<Entry> {
         epoch: row.get(3)?,
         val_error: row.get(4)?,
         reason: row.get(5)?,
+        host: row.get(14)?,
         seq: row.get(6)?,
         measurement,
     })

@@ -188,6 +188,7 @@ fn measured(tx: &Writer, job: &Job, settings: &str, measurement: &Measurement) -
     let told: Option<f64> =
         tx.prepare_cached(told)?.query_row(params![job.run, keys.0, keys.1], |row| row.get(0)).optional()?;
     record.metadata.val_error = told.or(record.metadata.val_error);
+    record.backend.host.clone_from(&job.host);
     predict_by_present(tx, job.run, &mut record)?;
 
     let step = record.metadata.step.map(column);
@@ -199,7 +200,8 @@ fn measured(tx: &Writer, job: &Job, settings: &str, measurement: &Measurement) -
     tx.prepare_cached(
         "UPDATE checkpoints SET state = 1, content = ?2, settings = ?3, outcome = ?4, current = ?4, step = ?5, epoch = ?6,
          r_f = ?7, d_f = ?8, g_f = ?9, probe_error = ?10, val_error = ?11, r_f_low = ?12, r_f_high = ?13,
-         notes = ?14, doubts = ?15, wrongs = ?16, invariance = ?17, invariance_low = ?18, invariance_high = ?19 WHERE id = ?1",
+         notes = ?14, doubts = ?15, wrongs = ?16, invariance = ?17, invariance_low = ?18, invariance_high = ?19,
+         host = ?20 WHERE id = ?1",
     )?
     .execute(params![
         job.id,
@@ -221,6 +223,7 @@ fn measured(tx: &Writer, job: &Job, settings: &str, measurement: &Measurement) -
         invariance.map(|invariance| invariance.value),
         invariance.map(|invariance| invariance.low),
         invariance.map(|invariance| invariance.high),
+        job.host,
     ])?;
     keep_prediction(tx, job.id, record.prediction.as_ref())?;
     place(tx, (job.run, &job.path), job.id, step)?;
@@ -253,9 +256,9 @@ fn failed(
     let (content, settings) = content.unzip();
     tx.prepare_cached(
         "UPDATE checkpoints SET state = 3, content = ?2, settings = ?3, outcome = ?4, current = ?4, reason = ?5,
-         is_finite = ?6 WHERE id = ?1",
+         is_finite = ?6, host = ?7 WHERE id = ?1",
     )?
-    .execute(params![job.id, content, settings, seq, reason, is_finite])
+    .execute(params![job.id, content, settings, seq, reason, is_finite, job.host])
     .map(|_| ())
 }
 

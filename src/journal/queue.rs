@@ -81,6 +81,8 @@ pub struct Job {
     pub failures: u32,
     /// Since when it has been found unfinished, milliseconds of the daemon's clock.
     pub unfinished_since: Option<i64>,
+    /// The machine of the worker that had it in hand, where that is not this one.
+    pub host: Option<String>,
     /// As the name tells; nulls first.
     order: (Option<i64>, Option<f64>, i64),
 }
@@ -286,6 +288,7 @@ fn job(row: &Row) -> rusqlite::Result<(Job, Option<i64>)> {
         plan: row.get(4)?,
         failures: row.get(5)?,
         unfinished_since: row.get(6)?,
+        host: None,
         order: (row.get(7)?, row.get(8)?, row.get(9)?),
     };
     Ok((job, row.get(10)?))

@@ -20,6 +20,8 @@ use crate::text::{cut, visible};
 pub struct Limits {
     /// How many run side by side.
     pub workers: usize,
+    /// GPUs that they compute on in turn; where none are named, as the plan says.
+    pub devices: Vec<u16>,
     /// A worker without work ends after this long.
     pub idle: Duration,
     /// A measurement may take this long.
@@ -99,6 +101,8 @@ struct Slot {
 struct Worker {
     started: Started,
     generation: u64,
+    /// Its machine, where that is not this one.
+    host: Option<String>,
     job: Option<Job>,
     stage: Stage,
     since: Instant,
@@ -130,6 +134,12 @@ impl<M: Send + 'static> Pool<M> {
         // One that has its images loaded comes first.
         let warm = self.slots.iter().position(|slot| slot.worker.is_some() && is_free(slot));
         warm.or_else(|| self.slots.iter().position(is_free))
+    }
+
+    /// The GPU of the worker in a slot, where GPUs are named.
+    #[must_use]
+    pub fn device(&self, slot: usize) -> Option<u16> {
+        self.limits.devices.get(slot.checked_rem(self.limits.devices.len())?).copied()
     }
 
     /// What is being measured, and since when.
@@ -178,6 +188,7 @@ impl<M: Send + 'static> Pool<M> {
         Ok(Worker {
             started,
             generation,
+            host: None,
             job: None,
             since: Instant::now(),
             stage: Stage::Started,
@@ -193,6 +204,7 @@ impl<M: Send + 'static> Pool<M> {
         let now = Instant::now();
         match heard.said.map(|said| *said) {
             Ok(Said { reply: Reply::Hello(hello), .. }) => {
+                worker.host = hello.elsewhere();
                 if let Some(reason) = hello.refusal() {
                     worker.killed_for = Some(reason);
                     worker.started.kill();
@@ -209,7 +221,8 @@ impl<M: Send + 'static> Pool<M> {
                 None
             }
             Ok(Said { reply, rest }) => {
-                let job = worker.job.take()?;
+                let mut job = worker.job.take()?;
+                job.host.clone_from(&worker.host);
                 worker.since = now;
                 // One without end would be none of a worker's.
                 slot.rests_until = now.checked_add(rest);
@@ -220,7 +233,8 @@ impl<M: Send + 'static> Pool<M> {
                 // It may have closed the socket only.
                 worker.started.kill();
                 let status = worker.started.child.wait();
-                let job = worker.job?;
+                let mut job = worker.job?;
+                job.host = worker.host;
                 let was_asked = status.as_ref().is_ok_and(|status| status.signal().is_some_and(asks_to_end));
                 let is_overrun = worker.killed_for.is_some();
                 let how = || status.map_or_else(|error| error.to_string(), ended);

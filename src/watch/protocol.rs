@@ -10,9 +10,12 @@ use crate::error::ExitCode;
 use crate::event::Measurement;
 use crate::path::RawPath;
 use crate::plan::{Plan, Resolved};
+use crate::text::cut;
 
 /// A worker's line may be this long, bytes: a record takes some tens of thousands, a picture some millions.
 pub const LONGEST_REPLY: usize = 4 << 20;
+/// A machine's name may be this long, bytes.
+const LONGEST_HOST: usize = 256;
 
 /// What the daemon asks.
 #[derive(Debug, Serialize, Deserialize)]
@@ -65,6 +68,14 @@ pub struct Hello {
 }
 
 impl Hello {
+    /// The name of its machine, where that is not this one.
+    #[must_use]
+    pub fn elsewhere(&self) -> Option<String> {
+        let mut host = Some(&self.host).filter(|host| **host != Self::own().host)?.clone();
+        cut(&mut host, LONGEST_HOST);
+        Some(host)
+    }
+
     /// This process's.
     #[must_use]
     pub fn own() -> Self {

@@ -66,3 +66,65 @@ fn what_is_no_worker_of_this_version_is_refused_and_nothing_fails() {
         assert_eq!(daemon.end(), Some(0));
     }
 }
+
+#[test]
+fn the_machine_of_a_worker_elsewhere_is_in_its_records() {
+    let place = Place::of_fixtures();
+    let renamed = "'s/\"host\":\"[^\"]*\"/\"host\":\"gpu-7\"/'";
+    let command = format!("'{}' worker | sed -u {renamed}", env!("CARGO_BIN_EXE_relstab"));
+    let daemon = Daemon::start(&place, &["--worker-command", &command]);
+    place.bring("plain.onnx", "step_1.onnx");
+    place.bring("nan.onnx", "step_2.onnx");
+    eventually("both have an outcome", || place.outcomes("measured").len() + place.outcomes("failed").len() == 2);
+    assert_eq!(daemon.end(), Some(0));
+    // The next worker is this machine's.
+    let daemon = Daemon::start(&place, &["--worker-command", &piped("worker")]);
+    place.bring("linear.onnx", "step_3.onnx");
+    eventually("the third is measured", || place.outcomes("measured").len() == 2);
+    assert_eq!(daemon.end(), Some(0));
+    let history = place.ask("history", &["--format", "json"]).stdout;
+    let entries: serde_json::Value = serde_json::from_slice(&history).expect("JSON");
+    let hosts = |pointer: &str| {
+        entries.as_array().expect("entries").iter().map(|e| e.pointer(pointer).cloned()).collect::<Vec<_>>()
+    };
+    let named = || Some("gpu-7".into());
+    assert_eq!(hosts("/host"), [named(), named(), None]);
+    assert_eq!(hosts("/measurement/backend/host"), [named(), None, None]);
+    let text = String::from_utf8(place.ask("history", &[]).stdout).expect("UTF-8");
+    assert_eq!((text.matches("  on gpu-7").count(), text.matches("(on gpu-7)").count()), (1, 1), "{text}");
+}
+
+#[test]
+fn workers_have_gpus_of_their_own() {
+    let place = Place::new();
+    for step in 1..=4 {
+        place.rename_in(format!("step_{step}.onnx"), &format!("{step}"));
+    }
+    let sent = place.path().join("sent");
+    std::fs::create_dir(&sent).expect("created");
+    let command = format!("tee \"{}/$$\" | '{}' worker", sent.display(), env!("CARGO_BIN_EXE_relstab"));
+    let daemon = Daemon::start(&place, &["--device", "1,3", "--backend", "auto", "--worker-command", &command]);
+    eventually("all are measured", || place.outcomes("measured").len() == 4);
+    assert_eq!(daemon.end(), Some(0));
+    let mut devices = Vec::new();
+    for worker in std::fs::read_dir(&sent).expect("a folder") {
+        let text = std::fs::read_to_string(worker.expect("a file").path()).expect("read");
+        let requests = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a request"));
+        let mut own: Vec<_> = requests.map(|request| request["plan"]["backend"]["device"].as_u64()).collect();
+        own.dedup();
+        devices.push(own);
+    }
+    devices.sort();
+    assert_eq!(devices, [[Some(1)], [Some(3)]], "a worker on each");
+    for (more, told) in [
+        (&["--device", "1,1"][..], "each once"),
+        (&["--device", "0,1", "--workers", "1"], "--workers: expected 2 or more, one on each GPU of --device"),
+        (&["--device", "0,1", "--backend", "tract"], "--device: expected ONNX Runtime"),
+        (&["--device", "0,1", "--once"], "--device: expected one GPU"),
+    ] {
+        let mut watch = std::process::Command::new(env!("CARGO_BIN_EXE_relstab"));
+        let output = watch.arg("watch").arg(place.run()).args(more).output().expect("the command runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(told), "{more:?}: {said}");
+    }
+}

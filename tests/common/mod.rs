@@ -70,6 +70,7 @@ impl FixedBackend {
             version: "1".to_owned(),
             provider: "cpu".to_owned(),
             provider_requested: Provider::Cpu,
+            host: None,
         };
         Self { network, identity, lanes: Lanes { count: 2, batch: 16, whole: false }, function, parameters }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use crate::cli::terminal::Format;
+use crate::error::{Error, Result};
 use crate::journal::Policy;
 use crate::stop::Rule;
 use crate::watch::pool::Limits;
@@ -27,9 +28,9 @@ pub struct Service {
     /// Which checkpoints are measured: all, latest (older ones are skipped), every:N
     #[arg(long, value_name = "POLICY", default_value = "all")]
     pub policy: Policy,
-    /// Worker processes that measure side by side
-    #[arg(long, value_name = "N", default_value = "1", value_parser = crate::cli::flags::one_or_more)]
-    pub workers: NonZeroUsize,
+    /// Worker processes that measure side by side [default: 1, or one on each GPU of --device]
+    #[arg(long, value_name = "N", value_parser = crate::cli::flags::one_or_more)]
+    pub workers: Option<NonZeroUsize>,
     /// A worker without work ends after this long; with 0s it gives back the GPU, or memory, after each checkpoint
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = crate::cli::flags::duration)]
     pub worker_idle: Duration,
@@ -84,14 +85,23 @@ pub struct Service {
 }
 
 impl Service {
-    /// What workers may take.
-    pub fn limits(&self) -> Limits {
-        Limits {
-            workers: self.workers.get(),
+    /// What workers may take, on these GPUs.
+    ///
+    /// # Errors
+    /// `Setting` for fewer workers than GPUs.
+    pub fn limits(&self, devices: Vec<u16>) -> Result<Limits> {
+        let workers = self.workers.map_or_else(|| devices.len().max(1), NonZeroUsize::get);
+        if workers < devices.len() {
+            let expected = format!("{} or more, one on each GPU of --device", devices.len());
+            return Err(Error::setting("--workers", expected, workers));
+        }
+        Ok(Limits {
+            workers,
+            devices,
             idle: self.worker_idle,
             timeout: self.timeout,
             memory: self.memory_limit.map(|size| size.as_u64()),
-        }
+        })
     }
 
     /// What starts the workers that measure, `local` unless a command does.

@@ -54,7 +54,8 @@ impl Daemon {
             self.put_back(&job, Duration::ZERO);
             return true;
         }
-        let plan = plan.clone();
+        let mut plan = plan.clone();
+        plan.backend.device = self.pool.device(slot).or(plan.backend.device);
         let resolved = self.journal.resolved(job.run, &run.key).unwrap_or_default();
         let known = self.journal.known_contents(&job).unwrap_or_default();
         let request = Request::Measure(Box::new(Measure { path: RawPath(job.path.clone()), plan, known, resolved }));
