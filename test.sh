@@ -47,17 +47,23 @@ fetching=$!
 export VIRTUAL_ENV="$PWD/$venv" PATH="$PWD/$venv/bin:$PATH"
 unset ORT_DYLIB_PATH CONDA_PREFIX
 
+# Lints are found while the tests are compiled: once for both, and for the wheel.
+export RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS="--deny__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__"
+lint_python() {
+    ruff check .
+    ruff format --check .
+    mypy --config-file hooks/pyproject.toml hooks
+}
+
 step "format" cargo fmt --check
-step "lints" cargo clippy --locked --all-targets -- --deny warnings
+# Benches are only linted.
+step "lints, and compiling the tests" cargo test --locked --no-run --all-targets --quiet
 step "documentation" env RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --quiet
-step "compiling the tests" cargo test --locked --no-run --quiet
 step "waiting for Python packages and tools" wait "$fetching"
+step "Python lints and types" lint_python
 step "Rust tests" cargo test --locked "$@"
 
 # The Python package, with the command as it was just built.
 step "wheel" env MATURIN_PEP517_ARGS="--profile dev" "$venv/bin/pip" --quiet install --force-reinstall --no-deps ./hooks
-step "Python lints" ruff check .
-step "Python format" ruff format --check .
-step "Python types" mypy --config-file hooks/pyproject.toml hooks
 # A file's tests share what they prepare.
 step "Python tests" python -m pytest --quiet --numprocesses 2 --dist loadfile hooks/tests

@@ -24,7 +24,11 @@ pub fn read(path: &Path, most: u64) -> Result<String> {
     Ok(text)
 }
 
-fn regular(file: &Metadata) -> Result<()> {
+/// That something is a regular file.
+///
+/// # Errors
+/// One that says what it is instead.
+pub fn regular(file: &Metadata) -> Result<()> {
     if file.is_file() {
         return Ok(());
     }

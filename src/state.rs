@@ -28,21 +28,49 @@ fn hash(bytes: &[u8]) -> String {
     hex::encode(&Sha256::digest(bytes)[..8])
 }
 
-/// Keeps other daemons of this user away from the directory `root` as long as it lives; `note`, one line, is for whoever finds it
-/// locked. Where no state directory can be written, daemons that write `journal`'s folder are kept away.
+/// Keeps other daemons of this user away from the directory `root`, and from those below it if `is_recursive`, as long as it lives.
+/// `note`, an object, is for whoever finds it locked. Where no state directory can be written, daemons that write `journal`'s folder
+/// are kept away.
 ///
 /// # Errors
 /// `Watched` if another one watches it, `Io` if neither folder can be written.
-pub fn lock(root: &Path, journal: &Path, note: &str) -> Result<Lock> {
+pub fn lock(root: &Path, is_recursive: bool, journal: &Path, note: &Value) -> Result<Lock> {
+    let mut note = note.clone();
+    note[FOLDER] = path::text(root).into();
+    note[RECURSIVE] = is_recursive.into();
     let name = Path::new("watched").join(hash(&path::to_bytes(root)));
-    let in_state = state_folder().and_then(|folder| Lock::take(&folder.join(&name), note));
+    let note = note.to_string();
+    let take = |folder: &Path| {
+        let lock = Lock::take(&folder.join(&name), &note)?;
+        // After it is taken: of two daemons that begin at once, none overlooks the other.
+        overlap(&folder.join("watched"), root, is_recursive).map_or(Ok(lock), Err)
+    };
+    let in_state = state_folder().and_then(|folder| take(&folder));
     let lock = match in_state {
-        Err(Error::Io { .. } | Error::Setting { .. }) => Lock::take(&journal.with_file_name("").join(&name), note),
+        Err(Error::Io { .. } | Error::Setting { .. }) => take(&journal.with_file_name("")),
         lock => lock,
     };
     lock.map_err(|error| match error {
         Error::Locked { holder, .. } => Error::Watched { folder: root.to_owned(), holder },
         error => error,
+    })
+}
+
+/// What a lock's note says of the directory that it is for.
+const FOLDER: &str = "folder";
+const RECURSIVE: &str = "recursive";
+
+/// The refusal, if a daemon whose lock lies in the folder `locks` watches a directory above `root` with all below it, or one below
+/// `root` that would be watched with it.
+fn overlap(locks: &Path, root: &Path, is_recursive: bool) -> Option<Error> {
+    let locks = std::fs::read_dir(locks).ok()?.flatten().map(|entry| entry.path().with_extension(""));
+    locks.filter_map(|lock| journal::holder(&lock)).find_map(|holder| {
+        let note: Value = serde_json::from_str(&holder).ok()?;
+        let other = path::of_text(note[FOLDER].as_str()?);
+        let is_own = note["pid"] == std::process::id();
+        let is_above = note[RECURSIVE] == true && root.starts_with(&other);
+        let is_below = is_recursive && other.starts_with(root);
+        (!is_own && other != root && (is_above || is_below)).then_some(Error::Watched { folder: other, holder })
     })
 }
 

@@ -138,7 +138,7 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
         );
     }
     let socket = flags.socket.clone().unwrap_or_else(|| state::socket_of(&journal_path));
-    let _locks = locks(flags, &roots, &journal_path, &socket)?;
+    let _locks = locks(args, &roots, &journal_path, &socket)?;
     if let Some(folder) = journal_path.parent().filter(|_| flags.journal.is_none()) {
         // An earlier version left it to the umask.
         let _ = std::fs::set_permissions(folder, Permissions::from_mode(0o700));
@@ -208,17 +208,16 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
 }
 
 /// Keeps other daemons from the journal and from the directories `roots`.
-fn locks(flags: &Service, roots: &[PathBuf], journal: &Path, socket: &Path) -> Result<Vec<Lock>> {
+fn locks(args: &Args, roots: &[PathBuf], journal: &Path, socket: &Path) -> Result<Vec<Lock>> {
     let note = json!({
         "pid": std::process::id(),
         "socket": socket.to_string_lossy(),
         "journal": journal.to_string_lossy(),
-        "http": flags.http.map(|address| address.to_string()),
+        "http": args.daemon.http.map(|address| address.to_string()),
     });
-    let note = note.to_string();
-    let of_journal = std::iter::once(Lock::take(journal, &note));
+    let of_journal = std::iter::once(Lock::take(journal, &note.to_string()));
     let watched: BTreeSet<_> = roots.iter().collect();
-    of_journal.chain(watched.into_iter().map(|root| state::lock(root, journal, &note))).collect()
+    of_journal.chain(watched.into_iter().map(|root| state::lock(root, args.recursive, journal, &note))).collect()
 }
 
 /// The plans of the watched directories; what is wrong from the beginning is said at once.
