@@ -27,7 +27,7 @@ make_environment() {
 # What pages, service files and clients are tested with, from Debian.
 install_tools() {
     local packages=() tool
-    for tool in chromium promtool:prometheus systemd-analyze:systemd node:nodejs; do
+    for tool in chromium promtool:prometheus systemd-analyze:systemd node:nodejs npm; do
         command -v "${tool%:*}" >/dev/null || packages+=("${tool#*:}")
     done
     [ ${#packages[@]} -eq 0 ] && return

@@ -6,6 +6,7 @@
 
 mod adopt;
 mod copy;
+mod glance;
 mod history;
 mod law;
 mod lock;
@@ -27,11 +28,12 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 
 pub use adopt::known_runs;
+pub use glance::{Glance, Latest};
 pub use history::{Counts, Entry, Figures, Filter, State};
 pub use lock::{Lock, holder};
 pub use outcome::Outcome;
 pub use queue::{Job, Policy, Sighting};
-pub use series::Series;
+pub use series::{Series, within};
 
 use copy::Copied;
 

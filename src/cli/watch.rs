@@ -173,7 +173,10 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     let (backend, page, journal_file) = (&said.backend, addresses.1, &journal_path);
     Hello { roots: &roots, plans: &plans, pattern: &args.pattern, backend, page, journal: journal_file }.say(&log);
     let server = runtime.spawn(listeners.serve(Arc::clone(&hub)));
-    let pages = http.map(|http| runtime.spawn(http.serve(Arc::clone(&hub))));
+    let pages = http.map(|http| {
+        let (hub, folders) = (Arc::clone(&hub), roots.clone());
+        runtime.spawn(async move { http.serve(hub, &folders).await })
+    });
     let board = board.map(|board| runtime.spawn(board.follow(Arc::clone(&hub), ends.clone())));
     let printer = runtime.spawn(print_events(hub, args.shared.format, ends.clone()));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

@@ -34,6 +34,8 @@ pub enum State {
 /// A line of a run's history.
 #[derive(Debug, Clone, Serialize)]
 pub struct Entry {
+    /// Its number within the journal.
+    pub id: i64,
     /// The checkpoint's file.
     pub path: String,
     /// What became of it.
@@ -87,6 +89,8 @@ pub struct Figures {
 /// Which entries of a history.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Filter {
+    /// Only the checkpoint of this number.
+    pub id: Option<i64>,
     /// Only the checkpoint of this step.
     pub step: Option<u64>,
     /// Only those of this state.
@@ -238,15 +242,16 @@ impl Journal {
     /// # Errors
     /// `Journal` if it cannot be read.
     pub fn history(&self, run: i64, filter: Filter) -> Result<Vec<Entry>> {
+        let id = filter.id.map_or(String::new(), |id| format!(" AND c.id = {id}"));
         let step = filter.step.map_or(String::new(), |step| format!(" AND c.step = {}", column(step)));
         let state = filter.state.map_or(String::new(), |state| format!(" AND state = {}", state as i64));
         let part = filter.part.map_or(String::new(), |(offset, limit)| format!(" LIMIT {limit} OFFSET {offset}"));
         let sql = format!(
             "SELECT c.path, state, step, epoch, val_error, reason, outcome, body, prediction, log_r_f, replicates.invariance,
-             due, unfinished_since IS NOT NULL, written
+             due, unfinished_since IS NOT NULL, written, c.id
              FROM checkpoints AS c LEFT JOIN events ON events.seq = c.outcome
              LEFT JOIN replicates ON replicates.run = c.run AND replicates.checkpoint = c.id
-             WHERE c.run = ?1{step}{state} AND {COUNTED} ORDER BY step, epoch, written, c.id{part}"
+             WHERE c.run = ?1{id}{step}{state} AND {COUNTED} ORDER BY step, epoch, written, c.id{part}"
         );
         self.reading(|db| {
             let mut query = db.prepare(&sql)?;
@@ -301,6 +306,7 @@ fn entry(row: &Row, with_replicates: bool) -> rusqlite::Result<Entry> {
         }
     }
     Ok(Entry {
+        id: row.get(14)?,
         path: row.get(0)?,
         state: state(row.get(1)?),
         step: row.get::<_, Option<i64>>(2)?.map(|step| step as u64),
