@@ -76,7 +76,9 @@ def train(images: Tensor, labels: Tensor, settings: dict[str, float], epochs: in
     return training
 
 
-def study(trainings: list[Training], pruner: optuna.pruners.BasePruner, tell: Callable[[FrozenTrial, int], None]) -> tuple[int, int, float]:
+def study(
+    trainings: list[Training], pruner: optuna.pruners.BasePruner, tell: Callable[[FrozenTrial, int], None]
+) -> tuple[int, int, float]:
     """Epochs trained, trials pruned, and the unseen error of the network with the least validation error of all that were seen."""
     seen: list[tuple[float, float]] = []
 
@@ -137,7 +139,12 @@ def main() -> None:
     images, labels = torch.tensor(digits.images / 16, dtype=torch.float32)[:, None], torch.tensor(digits.target)
     chance = numpy.random.default_rng(asked.seed)
     drawn = [
-        {"seed": seed, "width": chance.choice([2, 4, 8]), "rate": 10 ** chance.uniform(-4, -1), "dropout": chance.uniform(0, 0.5)}
+        {
+            "seed": seed,
+            "width": chance.choice([2, 4, 8]),
+            "rate": 10 ** chance.uniform(-4, -1),
+            "dropout": chance.uniform(0, 0.5),
+        }
         for seed in range(asked.trials)
     ]
     trainings = [train(images, labels, settings, asked.epochs) for settings in drawn]

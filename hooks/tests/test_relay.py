@@ -15,15 +15,13 @@ from typing import Any
 import pytest
 import relstab
 from daemons import DAEMON, history
-from relstab.relay import LostError, Process, relay
+from relstab.relay import LostError, Process, Worker, relay
 from serving import CHECKPOINTS, bundled_run
 
 RELAY = """
 import os, sys
 from relstab.relay import Process, relay
-code, complaint = relay(Process(), os.fdopen(0, "rb", buffering=0), os.fdopen(1, "wb"))
-print(complaint, file=sys.stderr)
-os._exit(code)
+os._exit(relay(Process(sys.argv[1:]), os.fdopen(0, "rb", buffering=0), os.fdopen(1, "wb"), sys.stderr.buffer))
 """
 
 
@@ -40,13 +38,18 @@ class Said:
         self.heard += 1
         return next(self._blocks, b"")
 
+    def overhear(self) -> bytes:
+        return b""
+
     def end(self) -> int:
         return self._code
 
 
-def relayed(*blocks: bytes, code: int = 0) -> tuple[tuple[int, str | None], bytes]:
-    answers = io.BytesIO()
-    return relay(Said(iter(blocks), code), io.BytesIO(), answers), answers.getvalue()
+def relayed(worker: Worker) -> tuple[int, bytes, str]:
+    """Exit code, answers and log."""
+    answers, log = io.BytesIO(), io.BytesIO()
+    code = relay(worker, io.BytesIO(), answers, log)
+    return code, answers.getvalue(), log.getvalue().decode()
 
 
 def test_a_daemon_measures_through_it_what_it_measures_itself(tmp_path: Path) -> None:
@@ -75,34 +78,39 @@ def events_until(events: Iterator[dict[str, Any]], outcomes: int) -> Iterator[di
 
 
 def test_a_worker_that_is_killed_ends_the_command() -> None:
-    worker = Process()
+    worker, log = Process(), io.BytesIO()
     ours, theirs = os.pipe()
     answers, written = os.pipe()
-    ends: list[tuple[int, str | None]] = []
+    codes: list[int] = []
     with os.fdopen(ours, "rb", buffering=0) as said, os.fdopen(written, "wb") as out:
-        thread = threading.Thread(target=lambda: ends.append(relay(worker, said, out)))
+        thread = threading.Thread(target=lambda: codes.append(relay(worker, said, out, log)))
         thread.start()
         with os.fdopen(answers, "rb") as heard:
             assert json.loads(heard.readline())["reply"]["type"] == "hello"
             worker._process.kill()
             thread.join(60)
         os.close(theirs)
-    assert ends == [(137, "the worker was killed by signal 9")]
+    assert codes == [137]
+    assert log.getvalue() == b"error: the worker was killed by signal 9\n"
 
 
 def test_a_worker_ends_with_what_the_daemon_says() -> None:
-    answers = io.BytesIO()
-    assert relay(Process(), io.BytesIO(), answers) == (0, None)
-    assert json.loads(answers.getvalue())["reply"]["type"] == "hello"
+    code, said, log = relayed(Process())
+    assert (code, log) == (0, "")
+    assert json.loads(said)["reply"]["type"] == "hello"
+
+
+def test_what_a_worker_complains_of_is_told() -> None:
+    code, said, log = relayed(Process(["--no-such-flag"]))
+    assert (code, said) == (2, b"")
+    assert "--no-such-flag" in log
 
 
 def test_half_lines_and_endless_ones_are_not_passed_on() -> None:
-    assert relayed(b"one\ntw", b"o\n", code=3) == ((3, None), b"one\ntwo\n")
-    assert relayed(b"one\ntw") == ((1, "the worker ended within a line"), b"one\n")
-    endless = [b"x" * (1 << 20)] * 5
-    (code, complaint), said = relayed(b"one\n", *endless)
-    assert (code, said) == (1, b"one\n")
-    assert "longer than 4194304 bytes" in (complaint or "")
+    assert relayed(Said(iter([b"one\ntw", b"o\n"]), 3)) == (3, b"one\ntwo\n", "")
+    assert relayed(Said(iter([b"one\ntw"]))) == (1, b"one\n", "error: the worker ended within a line\n")
+    endless = Said(iter([b"one\n", *[b"x" * (1 << 20)] * 5]))
+    assert relayed(endless) == (1, b"one\n", "error: the worker's line was longer than 4194304 bytes\n")
 
 
 def test_what_is_lost_on_the_way_ends_the_command() -> None:
@@ -110,13 +118,13 @@ def test_what_is_lost_on_the_way_ends_the_command() -> None:
         def hear(self) -> bytes:
             raise LostError("its node died")
 
-    assert relay(Lost(iter([])), io.BytesIO(), io.BytesIO()) == (1, "its node died")
+    assert relayed(Lost(iter([]))) == (1, b"", "error: its node died\n")
     ours, theirs = os.pipe()
     os.close(ours)
+    log = io.BytesIO()
     with os.fdopen(theirs, "wb", buffering=0) as closed:
-        code, complaint = relay(Said(iter([b"one\n"])), io.BytesIO(), closed)
-    assert code == 1
-    assert "the daemon has gone" in (complaint or "")
+        assert relay(Said(iter([b"one\n"])), io.BytesIO(), closed, log) == 1
+    assert b"the daemon has gone" in log.getvalue()
 
 
 def test_a_pipe_that_is_read_slowly_holds_the_worker_up() -> None:
@@ -127,7 +135,7 @@ def test_a_pipe_that_is_read_slowly_holds_the_worker_up() -> None:
 
     def run() -> None:
         with os.fdopen(theirs, "wb", buffering=0) as answers:
-            assert relay(worker, io.BytesIO(), answers) == (0, None)
+            assert relay(worker, io.BytesIO(), answers, io.BytesIO()) == 0
 
     thread = threading.Thread(target=run)
     thread.start()

@@ -5,6 +5,7 @@ Knows no way to another machine: `relstab.ray` brings one.
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import threading
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from ._command import environment, find
 _BLOCK = 1 << 16
 #: A line that is longer is none of a worker's: the daemon takes no more either.
 _LONGEST_LINE = 4 << 20
+#: The worker's last words may take so long after its end, seconds.
+_LAST_WORDS_S = 5.0
 #: How the command ends where the worker was lost, or said what no worker says.
 _LOST = 1
 
@@ -33,6 +36,9 @@ class Worker(Protocol):
     def hear(self) -> bytes:
         """What the worker says next; nothing at its end."""
 
+    def overhear(self) -> bytes:
+        """What its libraries print next; nothing at its end."""
+
     def end(self) -> int:
         """Its exit code, once it has said all; negative for a signal."""
 
@@ -42,7 +48,8 @@ class Process:
 
     def __init__(self, arguments: Sequence[str] = ()) -> None:
         command = [find(), "worker", *arguments]
-        self._process = subprocess.Popen(command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        self._process = subprocess.Popen(command, env=environment(), **pipes)
 
     def tell(self, block: bytes) -> None:
         assert self._process.stdin is not None
@@ -59,18 +66,36 @@ class Process:
         assert self._process.stdout is not None
         return self._process.stdout.read1(_BLOCK)  # type: ignore[attr-defined, no-any-return]
 
+    def overhear(self) -> bytes:
+        assert self._process.stderr is not None
+        return self._process.stderr.read1(_BLOCK)  # type: ignore[attr-defined, no-any-return]
+
     def end(self) -> int:
         return self._process.wait()
 
 
-def relay(worker: Worker, said: BinaryIO, answers: BinaryIO) -> tuple[int, str | None]:
-    """Passes what the daemon says (`said`, unbuffered) on to a worker, and the worker's whole lines back.
+def relay(worker: Worker, said: BinaryIO, answers: BinaryIO, log: BinaryIO) -> int:
+    """Passes what the daemon says (`said`, unbuffered) on to a worker, and the worker's whole lines back; what its libraries print
+    goes to `log`, and what ends all this otherwise than well.
 
-    Gives the exit code of the command that does this, and what is to be complained of. It is not 0 unless the worker ended
-    well after a whole line; the daemon takes anything else for a worker that died.
+    Gives the exit code of the command that does this. It is not 0 unless the worker ended well after a whole line; the daemon
+    takes anything else for a worker that died.
     """
     # It may wait for the daemon's next words for ever: the end of the worker is heard here.
     threading.Thread(target=_pass_on, args=(worker, said), name="relstab-requests", daemon=True).start()
+    logging = threading.Thread(target=_retell, args=(worker, log), name="relstab-log", daemon=True)
+    logging.start()
+    code, complaint = _answered(worker, answers)
+    logging.join(_LAST_WORDS_S)
+    if complaint:
+        with contextlib.suppress(OSError):
+            log.write(f"error: {complaint}\n".encode())
+            log.flush()
+    return code
+
+
+def _answered(worker: Worker, answers: BinaryIO) -> tuple[int, str | None]:
+    """The exit code, and what is to be complained of."""
     rest = b""
     try:
         while block := worker.hear():
@@ -100,3 +125,10 @@ def _pass_on(worker: Worker, said: BinaryIO) -> None:
     except (LostError, OSError):
         # Told where the worker is heard.
         return
+
+
+def _retell(worker: Worker, log: BinaryIO) -> None:
+    with contextlib.suppress(LostError, OSError):
+        while block := worker.overhear():
+            log.write(block)
+            log.flush()

@@ -14,7 +14,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ def measure(
     /,
     probe: object = None,
     *,
+    shards: int = 1,
     cpus: float = 1,
     workers_per_gpu: int = 0,
     attempts: int = 3,
@@ -66,13 +67,21 @@ def measure(
     """As `relstab.measure` for each of the models, on whatever node has room; in the order given.
 
     A model that cannot be measured has its error in its place. `probe`: arrays or tensors, (images, labels), or a file. Files, of
-    models too, are opened where a model is measured, at the same path; all else is carried there. `workers_per_gpu`: so many
-    measure side by side on one GPU. `attempts`: a model fails when its node died so often.
+    models too, are opened where a model is measured, at the same path; all else is carried there. `shards`: so many tasks measure
+    a share of a large probe set each, for each model. `workers_per_gpu`: so many measure side by side on one GPU. `attempts`: a
+    model fails when its node died so often.
     """
     images, shown = _images(probe)
-    # 8: undefined, which the record tells.
-    tasks = [_Task("measure", partial(_model, model, images), shown, flags(options), (0, 8)) for model in models]
+    tasks = []
+    for model in models:
+        # One export for all shards: two of them may differ.
+        network = cache(partial(_model, model, images)) if shards > 1 else partial(_model, model, images)
+        parts = [[f"--shard={shard + 1}/{shards}"] for shard in range(shards)] if shards > 1 else [[]]
+        # 8: undefined, which the record tells.
+        tasks += [_Task("measure", network, shown, [*flags(options), *part], (0, 8), bool(part)) for part in parts]
     results = _done(tasks, cpus, workers_per_gpu, attempts, progress)
+    if shards > 1:
+        results = [_merged(results[first : first + shards]) for first in range(0, len(results), shards)]
     return [result if isinstance(result, RelstabError) else Measurement.of(result) for result in results]
 
 
@@ -144,6 +153,8 @@ class _Task:
     shown: _File | None
     arguments: list[str]
     accept: tuple[int, ...]
+    #: Its result is the part of a measurement, bytes.
+    is_part: bool = False
 
 
 def _model(model: object, images: object) -> _File:
@@ -172,28 +183,42 @@ def _connect() -> None:
 
 
 def _told(
-    command: str, model: _File, shown: _File | None, arguments: list[str], accept: tuple[int, ...]
-) -> Json | RelstabError:
-    """On a node: what the command prints. An error is given back: raised it would come as one of Ray's."""
+    command: str, model: _File, shown: _File | None, arguments: list[str], accept: tuple[int, ...], is_part: bool
+) -> Any:
+    """On a node: what the command prints, or the part that it writes. An error is given back: raised it would come as one of
+    Ray's."""
     with tempfile.TemporaryDirectory(prefix="relstab-") as name:
         folder = Path(name)
         images = [] if shown is None else [f"--probe={shown.on_this_node(folder)}"]
+        to = [f"--part={folder / 'part'}"] if is_part else ["--format=json"]
         try:
-            printed = run([command, model.on_this_node(folder), *images, "--format=json", *arguments], accept=accept)
+            printed = run([command, model.on_this_node(folder), *images, *to, *arguments], accept=accept)
         except RelstabError as error:
             return error
-        record: Json = json.loads(printed)
-    return record
+        return (folder / "part").read_bytes() if is_part else json.loads(printed)
 
 
-def _done(
-    tasks: Sequence[_Task], cpus: float, workers_per_gpu: int, attempts: int, progress: Progress
-) -> list[Json | RelstabError]:
+def _merged(parts: Sequence[Any]) -> Any:
+    """The record of all parts of a model, or the first error."""
+    for part in parts:
+        if isinstance(part, RelstabError):
+            return part
+    with tempfile.TemporaryDirectory(prefix="relstab-") as folder:
+        files = [Path(folder) / f"part{number}" for number in range(len(parts))]
+        for file, part in zip(files, parts, strict=True):
+            file.write_bytes(part)
+        try:
+            return json.loads(run(["merge", *map(str, files), "--format=json"], accept=(0, 8)))
+        except RelstabError as error:
+            return error
+
+
+def _done(tasks: Sequence[_Task], cpus: float, workers_per_gpu: int, attempts: int, progress: Progress) -> list[Any]:
     """The results of all tasks, in their order. Whoever loses a worker is asked again here: a counter of Ray's beside it would
     run a task that needs too much memory for ever."""
     _connect()
     ask = ray.remote(num_cpus=cpus, num_gpus=share_of_gpu(workers_per_gpu), max_retries=0)(_told)
-    results: dict[int, Json | RelstabError] = {}
+    results: dict[int, Any] = {}
     losses = [0] * len(tasks)
     waiting, under_way = list(reversed(range(len(tasks)))), dict[Any, int]()
     while waiting or under_way:
@@ -206,7 +231,8 @@ def _done(
                 results[place] = RelstabError(f"{type(error).__name__}: {error}", _NO_MODEL)
                 progress(len(results), len(tasks))
                 continue
-            under_way[ask.remote(task.command, model, task.shown, task.arguments, task.accept)] = place
+            asked = ask.remote(task.command, model, task.shown, task.arguments, task.accept, task.is_part)
+            under_way[asked] = place
         if not under_way:
             continue
         ready, _ = ray.wait(list(under_way))

@@ -18,7 +18,7 @@ except ImportError as missing:
 from ..relay import LostError, Process, relay
 
 #: Without room in the cluster for so long, seconds, the daemon gives the checkpoint to a worker that has some.
-_PATIENCE_S = 30.0
+_PATIENCE_S = 120.0
 
 
 class _Actor:
@@ -26,8 +26,8 @@ class _Actor:
 
     def __init__(self, cpus: float, workers_per_gpu: int, arguments: list[str]) -> None:
         options = {"num_cpus": cpus, "num_gpus": share_of_gpu(workers_per_gpu)}
-        # Two calls at once: it hears and tells.
-        kind = ray.remote(max_restarts=0, max_task_retries=0, max_concurrency=2, **options)(Process)
+        # Three calls at once: it is told, heard and overheard.
+        kind = ray.remote(max_restarts=0, max_task_retries=0, max_concurrency=3, **options)(Process)
         self._actor = kind.remote(arguments)
         self._has_begun = False
 
@@ -41,6 +41,10 @@ class _Actor:
         heard: bytes = _got(reference)
         self._has_begun = True
         return heard
+
+    def overhear(self) -> bytes:
+        overheard: bytes = _got(self._actor.overhear.remote())
+        return overheard
 
     def end(self) -> int:
         code: int = _got(self._actor.end.remote())
@@ -70,13 +74,11 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:
-        ray.init(address="auto", logging_level=logging.WARNING)
+        ray.init(address="auto", logging_level=logging.WARNING, log_to_driver=False)
     except ConnectionError as error:
         sys.exit(f"error: no Ray cluster: start one with `ray start --head`, or name it in RAY_ADDRESS ({error})")
     worker = _Actor(known.cpus, known.workers_per_gpu, arguments)
-    code, complaint = relay(worker, os.fdopen(0, "rb", buffering=0), answers)
-    if complaint:
-        print(f"error: {complaint}", file=sys.stderr, flush=True)
+    code = relay(worker, os.fdopen(0, "rb", buffering=0), answers, sys.stderr.buffer)
     # Without what Python and Ray do at their end: a thread still reads.
     os._exit(code)
 
