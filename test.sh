@@ -1,7 +1,13 @@
 #!/usr/bin/env bash
 # Passes all tests; installs what they need: ONNX Runtime, PyTorch and others from PyPI into .venv, a browser from Debian.
+# With --all first: also those that need giants (Ray, Aim), in hooks/tests/all. Other arguments are those of `cargo test`.
 set -euo pipefail
 cd "$(dirname "$0")"
+all=
+if [ "${1:-}" = --all ]; then
+    all=-all
+    shift
+fi
 
 # The last lines say what took how long.
 took=()
@@ -37,7 +43,7 @@ install_tools() {
 # Downloads beside compiling: the compiler leaves one of two cores idle for minutes.
 fetch() {
     install_tools
-    pip install --requirement hooks/tests/requirements.txt
+    pip install --requirement "hooks/tests/requirements$all.txt"
 }
 make_environment
 fetch &
@@ -66,4 +72,8 @@ step "Rust tests" cargo test --locked "$@"
 # The Python package, with the command as it was just built.
 step "wheel" env MATURIN_PEP517_ARGS="--profile dev" "$venv/bin/pip" --quiet install --force-reinstall --no-deps ./hooks
 # A file's tests share what they prepare.
-step "Python tests" python -m pytest --quiet --numprocesses 2 --dist loadfile hooks/tests
+step "Python tests" python -m pytest --quiet --numprocesses 2 --dist loadfile --ignore hooks/tests/all hooks/tests
+if [ -n "$all" ]; then
+    # One after another: each has a cluster.
+    step "Python tests with giants" python -m pytest --quiet hooks/tests/all
+fi

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -12,10 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from kubernetes_validate import validate
 from playwright.sync_api import Browser, expect
-from serving import CHECKPOINTS, PICTURES, ROOT, Daemon, Page, bundled_run, eventually, serving
-from yaml import safe_load_all
+from serving import CHECKPOINTS, PICTURES, Daemon, Page, bundled_run, eventually, serving
 
 
 @pytest.fixture
@@ -258,17 +255,3 @@ def test_the_api_is_as_described(daemon: Daemon, tmp_path: Path) -> None:
     flags = ["--exclude-path", "/events", "--request-timeout", "15", "--seed", "1", "--workers", "1", "--no-color"]
     result = subprocess.run([*command, *flags], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr
-
-
-def test_the_unit_and_the_manifest_are_valid(tmp_path: Path) -> None:
-    for manifest in safe_load_all((ROOT / "docs/deploy/sidecar.yaml").read_text()):
-        validate(manifest, "1.37", strict=True)
-    (tmp_path / ".cargo/bin").mkdir(parents=True)
-    (tmp_path / ".cargo/bin/relstab").symlink_to(str(shutil.which("relstab")))
-    unit = tmp_path / "relstab@data-run.service"
-    shutil.copy(ROOT / "docs/deploy/relstab@.service", unit)
-    Path(os.environ["XDG_RUNTIME_DIR"], "systemd").mkdir()
-    environment = os.environ | {"HOME": str(tmp_path), "SYSTEMD_LOG_LEVEL": "warning"}
-    command = ["systemd-analyze", "verify", "--user", str(unit)]
-    checked = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert (checked.returncode, checked.stderr) == (0, ""), checked

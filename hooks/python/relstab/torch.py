@@ -5,6 +5,7 @@ relstab.start("runs/today")
 ...
     monitor.checkpoint(network, step=step, val_error=error)
     if monitor.should_stop(): break
+monitor.close()
 """
 
 from __future__ import annotations

@@ -48,7 +48,12 @@ class Callback(Settings, TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **event: Any
     ) -> TrainerControl:
-        return self._checkpoint(event["model"], state, control, {}) if args.eval_strategy == "no" else control
+        if args.eval_strategy == "no":
+            return self._checkpoint(event["model"], state, control, {})
+        if self.monitor is not None and self._ends(state, control):
+            # The last evaluation may have been before the last step.
+            self.monitor.finish()
+        return control
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         # The last time that the trainer's reporters listen is before the end of the training.
@@ -73,10 +78,13 @@ class Callback(Settings, TrainerCallback):
             # Evaluated on a second data set.
             self.monitor.annotate(step=step, val_error=error)
         control.should_training_stop = self.monitor.should_stop() or control.should_training_stop
-        if control.should_training_stop or state.global_step >= state.max_steps:
+        if self._ends(state, control):
             # The trainer's reporters hear nothing after the training.
             self.monitor.finish()
         return control
+
+    def _ends(self, state: TrainerState, control: TrainerControl) -> bool:
+        return self._is_training and (control.should_training_stop or state.global_step >= state.max_steps)
 
     def _log(self, values: dict[str, float], step: int) -> None:
         """As `Trainer.log`, at the step of the checkpoint."""
