@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use flags::{Flags, RunPlan};
 
+use crate::alert::Alert;
 use crate::error::{Error, Result};
 use crate::estimate::Estimator;
 use crate::perturb::Interpolation;
@@ -23,7 +24,7 @@ use crate::stop::Rule;
 pub const FILE_NAME: &str = "relstab.toml";
 /// It may be this long, bytes.
 const LONGEST: u64 = 64 << 10;
-/// Rules in it.
+/// Rules in it, and alerts.
 const MOST_RULES: usize = 32;
 
 /// What a run's directory says about measuring it; flags win.
@@ -44,12 +45,22 @@ pub struct Config {
     pub refit: bool,
     /// Early-stopping rules; the first that says so stops the run.
     pub stop: Vec<Rule>,
+    /// What people want to be told of the run. Commands and webhooks only in a file that the user names.
+    pub alert: Vec<Alert>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        let (preprocess, perturbation) = (Preprocess::default(), Perturbation::default());
-        Self { probe: None, preprocess, custom_ops: Vec::new(), perturbation, law: None, refit: true, stop: Vec::new() }
+        Self {
+            probe: None,
+            preprocess: Preprocess::default(),
+            custom_ops: Vec::new(),
+            perturbation: Perturbation::default(),
+            law: None,
+            refit: true,
+            stop: Vec::new(),
+            alert: Vec::new(),
+        }
     }
 }
 
@@ -180,6 +191,10 @@ impl Config {
             let beside = path.parent().unwrap_or(Path::new("")).join(&*library);
             *library = std::path::absolute(&beside).unwrap_or(beside);
         }
+        for file in config.alert.iter_mut().filter_map(|alert| alert.webhook.as_mut()?.file.as_mut()) {
+            let beside = path.parent().unwrap_or(Path::new("")).join(&*file);
+            *file = std::path::absolute(&beside).unwrap_or(beside);
+        }
         Ok(config)
     }
 
@@ -197,6 +212,11 @@ impl Config {
                 "a flag, or a file named with --config: it is code",
                 found,
             ));
+        }
+        if config.alert.iter().any(|alert| !alert.command.is_empty() || alert.webhook.is_some()) {
+            let expected = "a flag, or a file named with --config: a run's own file runs nothing and tells nobody";
+            let found = format!("one in {}", path.display());
+            return Err(Error::setting("relstab.toml: [[alert]] command, webhook", expected, found));
         }
         let is_inside =
             |probe: &PathBuf| probe.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
@@ -231,11 +251,15 @@ impl Config {
         {
             return Err(Error::setting("relstab.toml", "finite numbers", format!("{found} {}", place())));
         }
-        if config.stop.len() > MOST_RULES {
-            let found = format!("{} {}", config.stop.len(), place());
-            return Err(Error::setting("relstab.toml: [[stop]]", format!("at most {MOST_RULES} rules"), found));
+        for (name, count) in
+            [("relstab.toml: [[stop]]", config.stop.len()), ("relstab.toml: [[alert]]", config.alert.len())]
+        {
+            if count > MOST_RULES {
+                return Err(Error::setting(name, format!("at most {MOST_RULES}"), format!("{count} {}", place())));
+            }
         }
         config.stop = config.stop.into_iter().map(Rule::validated).collect::<Result<_>>()?;
+        config.alert = config.alert.into_iter().map(Alert::validated).collect::<Result<_>>()?;
         Ok(config)
     }
 }
@@ -246,9 +270,11 @@ fn slip(path: &Path, text: &str) -> Option<Error> {
     let refused = |name, expected: &str, found: String| {
         Some(Error::setting(name, expected, format!("{found} in {}", path.display())))
     };
-    if values.get("stop").is_some_and(toml::Value::is_table) {
-        let expected = "[[stop]], in two pairs of brackets, above each rule";
-        return refused("relstab.toml: stop", expected, "[stop]".to_owned());
+    for (name, key) in [("relstab.toml: stop", "stop"), ("relstab.toml: alert", "alert")] {
+        if values.get(key).is_some_and(toml::Value::is_table) {
+            let expected = format!("[[{key}]], in two pairs of brackets, above each");
+            return refused(name, &expected, format!("[{key}]"));
+        }
     }
     let law = values.get("law")?.as_table()?;
     let error = law.clone().try_into::<Law>().err()?;

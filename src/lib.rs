@@ -44,6 +44,7 @@ pub mod event;
 pub mod check;
 pub mod rank;
 pub mod findings;
+pub mod alert;
 pub mod measure;
 pub mod evidence;
 pub mod scaling;

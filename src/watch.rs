@@ -13,5 +13,6 @@ pub mod worker;
 pub mod starter;
 pub mod caller;
 pub mod planner;
+pub mod messenger;
 pub mod pool;
 pub mod daemon;

@@ -242,10 +242,13 @@ def test_metrics_are_what_prometheus_reads(daemon: Daemon, tmp_path: Path) -> No
     command = ["promtool", "check", "metrics"]
     checked = subprocess.run(command, input=text, text=True, capture_output=True, check=False)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", ""), checked
-    run = daemon.folder
+    found = re.search(rf'^relstab_run_info\{{run="(.+)",path="{daemon.folder}"\}} 1', text, re.MULTILINE)
+    assert found, text
+    run = found[1]
     for name in ("rf", "df", "gf", "predicted_error", "val_error", "lag_seconds", "measurement_seconds"):
         assert re.search(rf'^relstab_{name}\{{run="{run}"\}} [0-9.e-]+$', text, re.MULTILINE), (name, text)
     assert f'relstab_checkpoints{{run="{run}",state="failed"}} 1' in text
+    assert re.search(r'^relstab_measurement_duration_seconds_bucket\{le="\+Inf"\} [1-9]', text, re.MULTILINE), text
 
 
 def test_the_api_is_as_described(daemon: Daemon, tmp_path: Path) -> None:

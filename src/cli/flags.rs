@@ -4,7 +4,6 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use bytesize::ByteSize;
 
@@ -204,22 +203,4 @@ pub fn address(text: &str) -> std::result::Result<SocketAddr, String> {
     let on_loopback = port.parse().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let address = on_loopback.or_else(|_| text.parse());
     address.map_err(|_| "expected an address and a port, such as 127.0.0.1:7878, or a port alone".to_owned())
-}
-
-/// For ever, as far as times of this program go.
-const CENTURY: Duration = Duration::from_hours(100 * 365 * 24);
-
-/// A time as people write it.
-pub fn duration(text: &str) -> std::result::Result<Duration, String> {
-    let bare = text.trim().parse::<f64>().is_ok_and(|number| number > 0.0);
-    let expected = if bare {
-        let number = text.trim();
-        format!("expected a time with its unit: {number}s, {number}m or {number}h")
-    } else {
-        "expected a time such as 500ms, 2s or 1m".to_owned()
-    };
-    let duration = text.parse::<jiff::SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok());
-    let duration = duration.ok_or(expected)?;
-    // Longer ones could not be added to the present.
-    Ok(duration.min(CENTURY))
 }

@@ -18,7 +18,7 @@ pub struct Args {
     #[arg(long)]
     replicates: bool,
     /// Take no longer than this: fewer draws, then fewer images
-    #[arg(long, value_name = "TIME", value_parser = super::flags::duration, conflicts_with = "precision")]
+    #[arg(long, value_name = "TIME", value_parser = crate::text::duration, conflicts_with = "precision")]
     budget: Option<Duration>,
     /// Print what the network sees and what the measurement would take, and make none
     #[arg(long)]

@@ -50,6 +50,7 @@ impl<D: Deforming, L: Predicting> Shared<D, L> {
             force_law,
             backend: self.running.options()?,
             stop: Vec::new(),
+            alert: Vec::new(),
         })
     }
 

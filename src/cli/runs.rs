@@ -1,4 +1,4 @@
-//! The commands that ask about one run: socket, history, best, wait, forget, retry.
+//! The commands that ask about one run: socket, history, best, wait, resume, forget, retry.
 #![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
 use std::io::{IsTerminal as _, Write as _};
@@ -15,6 +15,7 @@ use crate::journal::{Entry, Filter, Journal, Lock, State};
 use crate::path;
 use crate::report;
 use crate::state::{Known, find, journal_of, live_socket, socket_of};
+use crate::stop::Mark;
 use crate::text::visible;
 
 #[derive(Debug, clap::Args)]
@@ -80,7 +81,7 @@ pub struct Wait {
     #[arg(long)]
     step: Option<u64>,
     /// Give up after this long
-    #[arg(long, value_name = "TIME", value_parser = super::flags::duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::text::duration)]
     timeout: Option<Duration>,
 }
 
@@ -96,8 +97,13 @@ pub fn history(args: &History) -> Result<ExitCode> {
 
 fn table(entries: &[Entry]) -> String {
     let mut text = String::new();
+    let mut attempt = entries.first().map_or(1, |entry| entry.attempt);
     for entry in entries {
         if let Some(record) = entry.record() {
+            if attempt != entry.attempt {
+                attempt = entry.attempt;
+                text += &format!("attempt {attempt}:\n");
+            }
             if text.is_empty() {
                 let law = entries.iter().find_map(record_of_law);
                 text += &report::line_header(&record, law.as_deref());
@@ -121,11 +127,14 @@ fn record_of_law(entry: &Entry) -> Option<String> {
 /// The best checkpoint, as the journal has it.
 pub fn best(args: &Best) -> Result<ExitCode> {
     let Known { journal, id, run } = args.run.find()?;
-    let Some(path) = journal.best(id)? else {
+    let Some((monitor, Mark { path, step, value })) = journal.best(id)? else {
         complain("error", &format!("run {run}: nothing was measured yet"));
         return Ok(ExitCode::Undefined);
     };
     let file = path::of_text(&path);
+    let step = step.map_or(String::new(), |step| format!(" at step {step}"));
+    let value = value.map_or(String::new(), |value| format!(": {value:.4}{step}"));
+    complain("note", &format!("best by {monitor}, {}{value}", monitor.in_words()));
     if let Some(link) = &args.link {
         replace_link(&file, link)?;
     }
@@ -135,7 +144,9 @@ pub fn best(args: &Best) -> Result<ExitCode> {
         Format::Text => print(&[path::to_bytes(&file), b"\n".to_vec()].concat())?,
         Format::Json => {
             let entries = journal.history(id, Filter { state: Some(State::Measured), ..Filter::default() })?;
-            print_json(&entries.iter().find(|entry| entry.path == path))?;
+            let mut found = json!(entries.iter().find(|entry| entry.path == path));
+            found["best_by"] = json!(monitor);
+            print_json(&found)?;
         }
     }
     Ok(ExitCode::Success)
@@ -245,7 +256,7 @@ pub fn forget(args: &Forget) -> Result<ExitCode> {
             return Ok(ExitCode::Success);
         }
     }
-    change(&known, "forget", |journal| journal.forget(&known.run).map(|_| 0))?;
+    change(&known, ("forget", ""), |journal| journal.forget(&known.run).map(|_| 0))?;
     let next = "The files are untouched; a daemon that watches them measures them again.";
     print(&format!("forgot {}. {next}\n", visible(&what)))?;
     Ok(ExitCode::Success)
@@ -253,7 +264,7 @@ pub fn forget(args: &Forget) -> Result<ExitCode> {
 
 pub fn retry(args: &Run) -> Result<ExitCode> {
     let known = args.find()?;
-    let count = change(&known, "retry", |journal| journal.retry(known.id))?;
+    let count = change(&known, ("retry", "checkpoints"), |journal| journal.retry(known.id))?;
     let next = if live_socket(known.journal.path()).is_some() {
         String::new()
     } else {
@@ -263,12 +274,31 @@ pub fn retry(args: &Run) -> Result<ExitCode> {
     Ok(ExitCode::Success)
 }
 
-/// Has the daemon that writes the journal do it; does it here if there is none. Gives how many checkpoints it concerned.
-fn change(known: &Known, request: &str, here: impl FnOnce(&mut Journal) -> Result<usize>) -> Result<u64> {
+/// Overrules the stop of a run.
+pub fn resume(args: &Run) -> Result<ExitCode> {
+    let known = args.find()?;
+    let (_, stop) = known.journal.verdicts(known.id)?;
+    let stops = change(&known, ("resume", "stops"), |journal| Ok(usize::from(journal.resume(known.id)?.0)))?;
+    let run = visible(&known.run);
+    if stops == 0 {
+        complain("note", &format!("run {run}: no rule had stopped it"));
+        return Ok(ExitCode::Success);
+    }
+    let reason = stop.as_ref().and_then(|stop| stop["reason"].as_str()).unwrap_or_default();
+    print(&format!("{run} goes on: overruled is \"{}\". Its patience begins anew.\n", visible(reason)))?;
+    Ok(ExitCode::Success)
+}
+
+/// Has the daemon that writes the journal do it; does it here if there is none. Gives how many of what the answer counts it concerned.
+fn change(
+    known: &Known,
+    (request, counted): (&str, &str),
+    here: impl FnOnce(&mut Journal) -> Result<usize>,
+) -> Result<u64> {
     let path = known.journal.path();
     if let Some(socket) = live_socket(path) {
         let reply = ask(&socket, &json!({"type": request, "run": known.run}))?;
-        return Ok(reply["checkpoints"].as_u64().unwrap_or(0));
+        return Ok(reply[counted].as_u64().unwrap_or(0));
     }
     let _lock = Lock::take(path, "")?;
     Ok(here(&mut Journal::open(path)?)? as u64)

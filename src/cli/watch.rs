@@ -33,7 +33,7 @@ use crate::report::gallery::of_network;
 use crate::serve::{Board, Curator, Http, Hub, Listeners, Token};
 use crate::state;
 use crate::watch::caller::Caller;
-use crate::watch::daemon::{self, Channels, Message, Options, Seams};
+use crate::watch::daemon::{self, Channels, End, Message, Options, Seams};
 use crate::watch::planner::{self, Planner};
 use crate::watch::pool::Limits;
 use crate::watch::protocol::{Picture, Planned, Reply, Request};
@@ -122,6 +122,7 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     let roots = args.folders.iter().map(canonical).collect::<Result<Vec<_>>>()?;
     let starter = Local { nice: flags.nice, duty: flags.duty };
     let mut planner = Planner::new(Box::new(starter), said.clone(), roots.clone());
+    let ending = flags.ending(&roots)?;
     let plans = if args.recursive { Ok(Vec::new()) } else { planned(&mut planner, &roots) };
     let plans = match plans {
         Ok(plans) => plans,
@@ -192,6 +193,8 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
         on_stop: flags.on_stop.clone(),
         umask,
         limits,
+        receivers: flags.receivers(),
+        ending,
     };
     let result = daemon::run(journal, options, seams, &channels, received);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
@@ -207,7 +210,10 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     // A thread that reads the journal for a client that is gone is not waited for.
     runtime.shutdown_timeout(LAST_WORDS);
     log.finish(LAST_WORDS);
-    result.map(|()| ExitCode::Success)
+    result.map(|end| match end {
+        End::Over { is_whole: false } => ExitCode::SomeFailed,
+        End::Over { is_whole: true } | End::Told => ExitCode::Success,
+    })
 }
 
 /// Keeps other daemons from the journal and from the directories `roots`.
@@ -235,8 +241,8 @@ fn planned(planner: &mut Planner, roots: &[PathBuf]) -> std::result::Result<Vec<
 }
 
 fn flags(args: &Args) -> Result<Flags> {
-    let (config, stop) = (args.config.clone().map(RawPath), args.daemon.stop.clone());
-    Ok(Flags { config, stop, ..args.shared.flags()? })
+    let (stop, alert) = (args.daemon.stop.clone(), args.daemon.alert.clone());
+    Ok(Flags { config: args.config.clone().map(RawPath), stop, alert, ..args.shared.flags()? })
 }
 
 /// What a network is shown, to be sent.

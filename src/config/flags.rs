@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{Config, LawChoice, Perturbation};
+use crate::alert::Alert;
 use crate::backend::{self, PerturbOn};
 use crate::error::{Error, Result};
 use crate::measure::{ChosenLaw, Settings};
@@ -45,6 +46,8 @@ pub struct Flags {
     pub backend: backend::Options,
     /// Early-stopping rules.
     pub stop: Vec<Rule>,
+    /// What people want to be told of.
+    pub alert: Vec<Alert>,
 }
 
 /// In place of a law's name.
@@ -59,6 +62,8 @@ pub struct RunPlan {
     pub rules: Vec<Rule>,
     /// Whether its known errors count in its law.
     pub refit: bool,
+    /// What people want to be told of it.
+    pub alerts: Vec<Alert>,
 }
 
 impl Flags {
@@ -91,7 +96,8 @@ impl Flags {
         let probe = &mut plan.probe.0;
         *probe = std::path::absolute(&*probe).map_err(Error::io(probe, "find"))?;
         let rules = if self.stop.is_empty() { &config.stop } else { &self.stop };
-        Ok(RunPlan { plan, rules: rules.clone(), refit: config.refit })
+        let alerts = if self.alert.is_empty() { &config.alert } else { &self.alert };
+        Ok(RunPlan { plan, rules: rules.clone(), refit: config.refit, alerts: alerts.clone() })
     }
 
     /// Says what is wrong with the settings of a run, and with its probe images; those may be named later.

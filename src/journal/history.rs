@@ -51,6 +51,8 @@ pub struct Entry {
     pub reason: Option<String>,
     /// The seq of the outcome's event.
     pub seq: Option<i64>,
+    /// Which of the run's trainings wrote it: one that begins again is another attempt.
+    pub attempt: u64,
     /// The record, with the prediction of the run's present law.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measurement: Option<Value>,
@@ -120,6 +122,10 @@ pub(super) const COUNTED: &str = "(state <> 1 OR c.id = iif(c.step IS NULL OR c.
      (SELECT twin.id FROM checkpoints AS twin WHERE twin.run = c.run AND twin.step = c.step AND +twin.state = 1
       ORDER BY twin.current DESC LIMIT 1)))";
 
+/// What belongs to the run's latest attempt: its own checkpoints, and those of earlier ones before the step that it began at.
+pub(super) const PRESENT: &str = "(c.attempt = (SELECT attempt FROM runs WHERE id = c.run)
+     OR c.step < (SELECT attempt_from FROM runs WHERE id = c.run))";
+
 impl Journal {
     /// Events after `since`, oldest first, at most `limit`; of `runs` only, if any are named.
     ///
@@ -158,6 +164,20 @@ impl Journal {
         self.reading(|db| {
             let mut query = db.prepare_cached("SELECT id, path FROM runs ORDER BY path")?;
             query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        })
+    }
+
+    /// The ids and paths of runs to which something happened after `time` (RFC 3339, UTC), or of which something waits.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn runs_since(&self, time: &str) -> Result<Vec<(i64, String)>> {
+        let sql = "SELECT id, path FROM runs WHERE EXISTS (SELECT 1 FROM checkpoints WHERE run = runs.id AND state = 0)
+                   OR (SELECT json_extract(body, '$.time') FROM events WHERE run = runs.id ORDER BY seq DESC LIMIT 1) > ?1
+                   ORDER BY path";
+        self.reading(|db| {
+            let mut query = db.prepare_cached(sql)?;
+            query.query_map([time], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
         })
     }
 
@@ -248,7 +268,7 @@ impl Journal {
         let part = filter.part.map_or(String::new(), |(offset, limit)| format!(" LIMIT {limit} OFFSET {offset}"));
         let sql = format!(
             "SELECT c.path, state, step, epoch, val_error, reason, outcome, body, prediction, log_r_f, replicates.invariance,
-             due, unfinished_since IS NOT NULL, written, c.id
+             due, unfinished_since IS NOT NULL, written, c.id, attempt
              FROM checkpoints AS c LEFT JOIN events ON events.seq = c.outcome
              LEFT JOIN replicates ON replicates.run = c.run AND replicates.checkpoint = c.id
              WHERE c.run = ?1{id}{step}{state} AND {COUNTED} ORDER BY step, epoch, written, c.id{part}"
@@ -314,6 +334,7 @@ fn entry(row: &Row, with_replicates: bool) -> rusqlite::Result<Entry> {
         val_error: row.get(4)?,
         reason: row.get(5)?,
         seq: row.get(6)?,
+        attempt: row.get::<_, i64>(15)? as u64,
         measurement,
     })
 }

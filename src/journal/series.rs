@@ -79,7 +79,8 @@ impl Journal {
             points.extend(even.into_iter().chain(latest).chain(best).map(|point| (point.place, point)));
 
             let path = db.prepare_cached("SELECT path FROM runs WHERE id = ?1")?.query_row([run], |row| row.get(0))?;
-            let findings = latest_findings(db, run)?;
+            let mut findings = latest_findings(db, run)?;
+            findings.retain(|finding| finding.severity > Severity::Note);
             let mut series = Series { id: run, run: path, findings, ..Series::default() };
             for point in points.into_values() {
                 series.push(&point);
@@ -89,12 +90,12 @@ impl Journal {
     }
 }
 
-fn latest_findings(db: &Connection, run: i64) -> rusqlite::Result<Vec<Finding>> {
+/// What was found about a run's latest checkpoint.
+pub(super) fn latest_findings(db: &Connection, run: i64) -> rusqlite::Result<Vec<Finding>> {
     let sql = "SELECT json_extract(body, '$.measurement.findings') FROM checkpoints AS c JOIN events ON events.seq = c.outcome
                WHERE c.run = ?1 AND stride IS NOT NULL ORDER BY step DESC, outcome DESC LIMIT 1";
     let text: Option<Option<String>> = db.prepare_cached(sql)?.query_row([run], |row| row.get(0)).optional()?;
-    let findings = text.flatten().and_then(|text| serde_json::from_str::<Vec<Finding>>(&text).ok()).unwrap_or_default();
-    Ok(findings.into_iter().filter(|finding| finding.severity > Severity::Note).collect())
+    Ok(text.flatten().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
 }
 
 struct Point {

@@ -35,7 +35,7 @@ impl Run {
     pub fn read(journal: &Journal, id: i64, path: String) -> Result<Self> {
         let entries = journal.history(id, Filter::default())?;
         let (verdicts, stop) = journal.verdicts(id)?;
-        let best = journal.best(id)?;
+        let best = journal.best(id)?.map(|(_, best)| best.path);
         let series = journal.series(id, MOST_POINTS)?;
         let measured = entries.iter().enumerate();
         let records = measured.filter_map(|(index, entry)| Some((index, entry.record()?))).collect();

@@ -125,6 +125,12 @@ pub fn known_error(val_error: f64) -> Summary {
     Summary { values: vec![scalar(VAL_ERROR, val_error)] }
 }
 
+/// What is told of a training that began again: the number of the attempt.
+#[must_use]
+pub fn attempt(number: u64) -> Summary {
+    Summary { values: vec![scalar("attempt", number as f64)] }
+}
+
 /// A picture of what a network is shown, a PNG of three channels.
 #[must_use]
 pub fn gallery((width, height): (u32, u32), png: Vec<u8>) -> Summary {

@@ -134,7 +134,7 @@ fn router(hub: Arc<Hub>, guard: Arc<Guard>, place: Place) -> Router {
         .route("/api/runs/{id}/series", get(api::series))
         .route("/api/runs/{id}/measurements", get(api::measurements))
         .route("/api/runs/{id}/annotations", post(api::annotate))
-        .route("/metrics", get(metrics::scrape))
+        .route("/metrics", get(metrics::scrape).layer(Extension(metrics::Durations::following(&hub))))
         .merge(page::router())
         .layer(Extension(place))
         .layer(from_fn_with_state(guard, guard::check));

@@ -52,8 +52,10 @@ fn runs_measurements_and_metrics_are_told_and_errors_are_kept() {
 
     let metrics = String::from_utf8(get(&address, "/metrics", "").1).expect("UTF-8");
     for line in [
-        format!("relstab_val_error{{run=\"{}\"}} 0.25", place.run_name()),
-        format!("relstab_checkpoints{{run=\"{}\",state=\"measured\"}} 1", place.run_name()),
+        format!("relstab_run_info{{run=\"run-{id}\",path=\"{}\"}} 1", place.run_name()),
+        format!("relstab_val_error{{run=\"run-{id}\"}} 0.25"),
+        format!("relstab_checkpoints{{run=\"run-{id}\",state=\"measured\"}} 1"),
+        "relstab_measurement_duration_seconds_count 1".to_owned(),
         "relstab_journal_writable 1".to_owned(),
     ] {
         assert!(metrics.contains(&line), "{line} in {metrics}");
@@ -74,6 +76,21 @@ fn runs_measurements_and_metrics_are_told_and_errors_are_kept() {
         let body = String::from_utf8_lossy(&body);
         assert!(found == status && body.contains("\"error\""), "{status}: {found} {body}");
     }
+}
+
+#[test]
+fn metrics_tell_nothing_of_runs_that_ended_long_ago() {
+    let place = Place::new();
+    place.rename_in("step_1.onnx", "one");
+    let (daemon, address) = start(&place, &[]);
+    Client::subscribed(&daemon, 0).next_of("measured");
+    let told = || String::from_utf8(get(&address, "/metrics", "").1).expect("UTF-8");
+    assert!(told().contains("relstab_rf{"));
+    let journal = rusqlite::Connection::open(place.journal()).expect("a journal");
+    let age = "UPDATE events SET body = json_set(body, '$.time', '2020-01-01T00:00:00Z')";
+    journal.execute(age, []).expect("written");
+    let metrics = told();
+    assert!(!metrics.contains("relstab_rf{") && metrics.contains("relstab_uptime_seconds"), "{metrics}");
 }
 
 #[test]

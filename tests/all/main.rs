@@ -4,6 +4,7 @@
 mod common;
 
 mod adoption;
+mod alerts;
 mod backends;
 mod calibrate;
 mod chaos;
@@ -39,6 +40,7 @@ mod report;
 mod scaling;
 mod scaling_study;
 mod settings;
+mod signals;
 mod sockets;
 mod status;
 mod streams;

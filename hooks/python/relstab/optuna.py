@@ -20,4 +20,4 @@ class Pruner(Judge, BasePruner):
     """
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        return self.stops(trial)
+        return self.stops(trial, trial.number)

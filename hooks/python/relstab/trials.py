@@ -20,16 +20,22 @@ class Judge:
     """Whether a trial should stop; where no daemon answers, none should, and one warning says that.
 
     `run_of` tells the directory that a trial exports its checkpoints to, `client_of` the client of the daemon that watches it.
+    `reasons` has the rules' words for each trial that should stop, by its name or number.
     """
 
     def __init__(self, run_of: RunOf, client_of: ClientOf = Client.of) -> None:
         self._run_of, self._client_of = run_of, client_of
         self._has_warned = False
+        self.reasons: dict[int | str, str] = {}
 
-    def stops(self, trial: object) -> bool:
+    def stops(self, trial: object, name: int | str) -> bool:
         run = self._run_of(trial)
         try:
-            return bool(self._client_of(run).decision(run)["stop"])
+            decision = self._client_of(run).decision(run)
+            if decision["stop"]:
+                self.reasons[name] = decision["reason"]
+                _log.info("trial %s is stopped: %s", name, decision["reason"])
+            return bool(decision["stop"])
         except ValueError as refusal:
             # Until its first checkpoint is there the daemon does not know the run.
             _log.info("a trial is not judged yet: %s", refusal)

@@ -22,7 +22,7 @@ class Stopper(Judge, tune.Stopper):
     """
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return self.stops(trial_id)
+        return self.stops(trial_id, trial_id)
 
     def stop_all(self) -> bool:
         return False

@@ -8,6 +8,7 @@ use crate::backend::{Engine, Options};
 use crate::cli::outlet::Log;
 use crate::measure::Settings;
 use crate::perturb::Size;
+use crate::stop::{Monitor, RuleKind};
 use crate::text::visible;
 use crate::watch::protocol::Planned;
 
@@ -51,7 +52,18 @@ impl Hello<'_> {
             let law = plan.settings.law.as_ref().map(|chosen| chosen.law.name.clone());
             row("law", law.unwrap_or_else(|| "none: no error is predicted (law = \"NAME\", or --law)".to_owned()));
             for rule in &planned.plan.rules {
-                row("stop", format!("{}, patience {}", rule.monitor, rule.patience));
+                let by = match rule.kind {
+                    RuleKind::Patience => format!("patience {}", rule.patience),
+                    RuleKind::Median => format!("beside the median of {} runs or more", rule.least_runs),
+                    RuleKind::Halving => {
+                        format!("one of {} runs goes on, from step {}", rule.reduction, rule.start_from)
+                    }
+                };
+                let monitor = match rule.monitor {
+                    Monitor::Auto => rule.monitor.in_words().to_owned(),
+                    named => named.to_string(),
+                };
+                row("stop", format!("{monitor}, {by}"));
             }
         }
         row("engine", engine(self.backend));

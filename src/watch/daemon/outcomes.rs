@@ -171,8 +171,10 @@ impl Daemon {
             Outcome::Skipped(reason) => debug!(path = %path::text(&job.path), %reason, "skipped"),
             Outcome::Unchanged { .. } => debug!(path = %path::text(&job.path), "measured before"),
         }
+        self.nearing.last_news = Instant::now();
         if is_content {
             self.tell_stops();
+            self.look_at_alerts(job.run);
         }
     }
 

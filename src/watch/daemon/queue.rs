@@ -1,5 +1,6 @@
 //! From files that are found to workers that have them.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, error};
@@ -111,9 +112,15 @@ impl Daemon {
             }
         }
         let sightings: Vec<_> = rows.iter().map(|(run, found, due, key)| sighting(*run, found, *due, key)).collect();
+        let runs: BTreeSet<_> = sightings.iter().map(|sighting| sighting.run).collect();
         let result = self.journal.see(&sightings);
+        let is_news = result.as_ref().is_ok_and(|lines| !lines.is_empty());
         if !self.journalled(result) {
             self.missed_news = true;
+        }
+        if is_news {
+            self.nearing.last_news = Instant::now();
+            runs.into_iter().for_each(|run| self.look_at_alerts(run));
         }
     }
 

@@ -60,6 +60,11 @@ impl Run {
         self.blocked.is_some() || self.is_new()
     }
 
+    /// Whether a plan of it is on its way.
+    pub fn is_planning(&self) -> bool {
+        self.planning != Planning::Done
+    }
+
     fn is_new(&self) -> bool {
         self.plan.is_none() && self.blocked.is_none()
     }
@@ -159,6 +164,7 @@ impl Daemon {
         let result = result.and_then(|()| self.journal.judge(id, rules.as_deref()));
         if self.journalled(result) {
             self.tell_stops();
+            self.look_at_alerts(id);
         }
         is_other
     }
