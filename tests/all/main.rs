@@ -41,6 +41,7 @@ mod scaling_study;
 mod settings;
 mod sockets;
 mod status;
+mod stores;
 mod streams;
 mod survival;
 mod sweep;
