@@ -62,12 +62,13 @@ lint_python() {
 }
 
 step "format" cargo fmt --check
-# Benches are only linted.
-step "lints, and compiling the tests" cargo test --locked --no-run --all-targets --quiet
-step "documentation" env RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --quiet
+# The features of the wheel. Benches are only linted.
+features=(--features stores,tls)
+step "lints, and compiling the tests" cargo test --locked "${features[@]}" --no-run --all-targets --quiet
+step "documentation" env RUSTDOCFLAGS="--deny warnings" cargo doc --locked "${features[@]}" --no-deps --quiet
 step "waiting for Python packages and tools" wait "$fetching"
 step "Python lints and types" lint_python
-step "Rust tests" cargo test --locked "$@"
+step "Rust tests" cargo test --locked "${features[@]}" "$@"
 
 # The Python package, with the command as it was just built.
 step "wheel" env MATURIN_PEP517_ARGS="--profile dev" "$venv/bin/pip" --quiet install --force-reinstall --no-deps ./hooks

@@ -46,7 +46,7 @@ use serde::{Deserialize, Serialize};
 pub use coordinates::Coordinates;
 pub use cuda::{Driver, INSTALL, driver, lacks};
 pub use discover::{Candidate, candidates};
-pub use graph::read_metadata;
+pub use graph::{read_metadata, weights_beside};
 pub use layers::Selection;
 pub use network::{Network, Output};
 pub use notice::{Code as NoticeCode, Notice};

@@ -36,6 +36,16 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// An object store that could not be asked, or that refused.
+    #[error("{}: could not {action} it: {reason}", address.display())]
+    Store {
+        /// The address.
+        address: PathBuf,
+        /// What was being done, to complete "could not ... it".
+        action: &'static str,
+        /// The store's reason, on one line and without credentials.
+        reason: String,
+    },
     /// A probe set that is not a usable set of images.
     #[error("probe set {}: expected {expected}, found {found}", path.display())]
     Probe {
@@ -255,6 +265,7 @@ impl Error {
     pub fn reach(&self) -> Reach {
         match self {
             Self::Setting { .. }
+            | Self::Store { .. }
             | Self::Probe { .. }
             | Self::Unavailable { .. }
             | Self::NoSuchLaw { .. }
@@ -307,6 +318,7 @@ impl Error {
             Self::Locked { .. } => Some("stop that daemon, or name another journal with --journal"),
             Self::Watched { .. } => Some("stop that daemon, or leave the directory to it"),
             Self::UnknownRun { .. } => Some("watch it first, or name its journal with --journal"),
+            Self::Store { .. } => Some("docs/stores.md says which variables and rights a store needs"),
             Self::Setting { .. }
             | Self::Points { .. }
             | Self::Io { .. }
@@ -345,7 +357,7 @@ impl Error {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Setting { .. } => ExitCode::Usage,
-            Self::Io { .. } => ExitCode::Io,
+            Self::Io { .. } | Self::Store { .. } => ExitCode::Io,
             Self::Probe { .. } => ExitCode::Probe,
             Self::Model { .. } | Self::Unfinished { .. } | Self::Unsupported { .. } | Self::Engine { .. } => {
                 ExitCode::Model

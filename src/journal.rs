@@ -31,8 +31,8 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 
 pub use adopt::known_runs;
-pub use glance::{Glance, Latest};
 pub use alerts::{ALL_TOLD, Untold};
+pub use glance::{Glance, Latest};
 pub use history::{Counts, Entry, Figures, Filter, State};
 pub use lock::{Lock, holder};
 pub use outcome::Outcome;

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use crate::error::{Error, Result};
 use crate::journal::{self, Journal, Lock};
 use crate::path;
+use crate::store::address::{is_address, normalised};
 
 const JOURNAL: &str = "journal.sqlite";
 
@@ -136,6 +137,14 @@ pub struct Known {
     pub id: i64,
 }
 
+/// The path by which journals know a run that is there: its canonical path, or its address.
+///
+/// # Errors
+/// `Io` for a directory that is not there, `Setting` for an address that cannot be one.
+pub fn canonical(run: &Path) -> Result<PathBuf> {
+    if is_address(run) { normalised(run) } else { run.canonicalize().map_err(Error::io(run, "open")) }
+}
+
 /// Finds the run of directory `run`: in the journal that is named, else in the one that a running daemon writes, else in
 /// the one written last.
 ///
@@ -143,7 +152,7 @@ pub struct Known {
 /// `UnknownRun` if none knows it, `Journal` if the one that is named cannot be read.
 pub fn find(run: &Path, named: Option<&Path>) -> Result<Known> {
     // One that is deleted is found by its name.
-    let run = run.canonicalize().or_else(|_| std::path::absolute(run)).unwrap_or_else(|_| run.to_owned());
+    let run = canonical(run).or_else(|_| std::path::absolute(run)).unwrap_or_else(|_| run.to_owned());
     let run = path::text(&run);
     let folder = named.map_or_else(state_folder, |path| Ok(path.to_owned()))?;
     let candidates = if let Some(path) = named {

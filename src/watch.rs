@@ -5,10 +5,12 @@
 //! broadcasts it.
 
 pub mod weights;
+pub mod tree;
 pub mod scan;
 pub mod source;
 pub mod pace;
 pub mod protocol;
+pub mod remote;
 pub mod worker;
 pub mod starter;
 pub mod caller;

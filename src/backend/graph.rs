@@ -262,6 +262,14 @@ pub fn read_metadata(path: &Path) -> Result<Metadata> {
     Ok(Metadata::read(path, proto.metadata_props.iter().map(|entry| (entry.key.as_str(), entry.value.as_str()))).0)
 }
 
+/// The files in which the network at `path` keeps weights beside it, whether they are there or not.
+///
+/// # Errors
+/// As [`read_metadata`].
+pub fn weights_beside(path: &Path) -> Result<BTreeSet<PathBuf>> {
+    Ok(external::named(path, &parse(path, &file::read(path)?)?))
+}
+
 fn parse(path: &Path, bytes: &[u8]) -> Result<ModelProto> {
     ModelProto::decode(bytes).map_err(|error| {
         let reason = error.to_string();

@@ -10,17 +10,20 @@ use serde_json::json;
 
 use super::asking::ask;
 use super::terminal::{Format, complain, print, print_json};
+use crate::backend;
 use crate::error::{Error, ExitCode, Result};
 use crate::journal::{Entry, Filter, Journal, Lock, State};
 use crate::path;
 use crate::report;
-use crate::state::{Known, find, journal_of, live_socket, socket_of};
+use crate::state::{Known, canonical, find, journal_of, live_socket, socket_of};
 use crate::stop::Mark;
+use crate::store::address::is_address;
 use crate::text::visible;
+use crate::watch::remote::Remote;
 
 #[derive(Debug, clap::Args)]
 pub struct Run {
-    /// The run's directory
+    /// The run's directory or address
     #[arg(value_name = "RUN")]
     run: PathBuf,
     /// The journal [default: the one under $XDG_STATE_HOME/relstab that knows the run]
@@ -39,7 +42,7 @@ pub fn socket(args: &Run) -> Result<ExitCode> {
     let live = args.find().ok().and_then(|known| live_socket(known.journal.path()));
     let socket = live.map_or_else(
         || {
-            let run = args.run.canonicalize().map_err(Error::io(&args.run, "open"))?;
+            let run = canonical(&args.run)?;
             let journal = args.journal.clone().map_or_else(|| journal_of(&[run]), Ok)?;
             Ok(live_socket(&journal).unwrap_or_else(|| socket_of(&journal)))
         },
@@ -65,7 +68,7 @@ pub struct History {
 pub struct Best {
     #[command(flatten)]
     run: Run,
-    /// Make or move a symbolic link to the checkpoint
+    /// Make or move a symbolic link to the checkpoint; what lies in a store is fetched into PATH.files first
     #[arg(long, value_name = "PATH")]
     link: Option<PathBuf>,
     /// How results are printed
@@ -136,20 +139,49 @@ pub fn best(args: &Best) -> Result<ExitCode> {
     let value = value.map_or(String::new(), |value| format!(": {value:.4}{step}"));
     complain("note", &format!("best by {monitor}, {}{value}", monitor.in_words()));
     if let Some(link) = &args.link {
-        replace_link(&file, link)?;
+        if is_address(&file) {
+            link_copy(&file, &best_record(&journal, id, &path)?, link)?;
+        } else {
+            replace_link(&file, link)?;
+        }
     }
     match args.format {
         // A shell takes it as it is; a terminal would obey it.
         Format::Text if std::io::stdout().is_terminal() => print(&format!("{}\n", visible(&path)))?,
         Format::Text => print(&[path::to_bytes(&file), b"\n".to_vec()].concat())?,
         Format::Json => {
-            let entries = journal.history(id, Filter { state: Some(State::Measured), ..Filter::default() })?;
-            let mut found = json!(entries.iter().find(|entry| entry.path == path));
+            let mut found = json!(best_record(&journal, id, &path)?);
             found["best_by"] = json!(monitor);
             print_json(&found)?;
         }
     }
     Ok(ExitCode::Success)
+}
+
+/// What was measured at `path`.
+fn best_record(journal: &Journal, id: i64, path: &str) -> Result<Option<Entry>> {
+    let entries = journal.history(id, Filter { state: Some(State::Measured), ..Filter::default() })?;
+    Ok(entries.into_iter().find(|entry| entry.path == path))
+}
+
+/// Brings the network at `address` into the folder `LINK.files`, and links to it there; copies of other networks go.
+fn link_copy(address: &Path, entry: &Option<Entry>, link: &Path) -> Result<()> {
+    let folder = std::path::absolute(link.with_added_extension("files")).map_err(Error::io(link, "find"))?;
+    let fetched = Remote::below(&folder)?.bring_network(address)?;
+    let copy = fetched.local(address);
+    let measured = entry.as_ref().and_then(Entry::record).map(|record| record.model.sha256);
+    let found = backend::read(&copy, None).map(|model| model.sha256().to_owned()).ok();
+    if found != measured {
+        fetched.remove();
+        let expected = "the network that was measured";
+        return Err(Error::model(address, expected, "another one, written since (the daemon will measure it)"));
+    }
+    replace_link(&copy, link)?;
+    let others = std::fs::read_dir(&folder).map_err(Error::io(&folder, "list"))?;
+    for other in others.flatten().filter(|other| !copy.starts_with(other.path())) {
+        let _ = std::fs::remove_dir_all(other.path());
+    }
+    Ok(())
 }
 
 /// A link that is moved is never missing.

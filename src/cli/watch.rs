@@ -32,13 +32,15 @@ use crate::report::figure;
 use crate::report::gallery::of_network;
 use crate::serve::{Board, Curator, Http, Hub, Listeners, Token};
 use crate::state;
+use crate::store::address;
+use crate::store::bucket::Stores;
 use crate::watch::caller::Caller;
 use crate::watch::daemon::{self, Channels, End, Message, Options, Seams};
 use crate::watch::planner::{self, Planner};
 use crate::watch::pool::Limits;
 use crate::watch::protocol::{Picture, Planned, Reply, Request};
 use crate::watch::scan::Search;
-use crate::watch::source::directory;
+use crate::watch::source::{Source, directory, store};
 use crate::watch::starter::Local;
 use events::print_events;
 use hello::Hello;
@@ -47,7 +49,7 @@ use system::{end_with_input, outlive_full_files, raise_open_files, signals};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Directories of checkpoints, each one run
+    /// Directories of checkpoints, each one run; or addresses such as s3://bucket/prefix (docs/stores.md)
     #[arg(value_name = "DIR", required = true)]
     folders: Vec<PathBuf>,
     /// Measure what is there, print and exit; keeps no journal and opens no socket
@@ -82,13 +84,7 @@ const GOODBYE: Duration = Duration::from_secs(3);
 const DRAWING: Duration = Duration::from_mins(1);
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    for folder in &args.folders {
-        if !folder.is_dir() {
-            let found = if folder.exists() { "a file" } else { "no such directory" };
-            let found = format!("{found} ({})", folder.display());
-            return Err(Error::setting("DIR", "a directory of checkpoints", found));
-        }
-    }
+    let roots = roots(args)?;
     let search = Search::new(args.recursive, &args.pattern)?;
     if args.once {
         return once::run(&flags(args)?, args.shared.format, &args.folders, &search, args.tensorboard.as_deref());
@@ -98,10 +94,36 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         args.folders.iter().try_for_each(|folder| flags.rehearse(folder))?;
         return Ok(ExitCode::Success);
     }
-    watch(args, search)
+    watch(args, roots, search)
 }
 
-fn watch(args: &Args, search: Search) -> Result<ExitCode> {
+/// What is watched, by the names that runs have: directories, or addresses.
+fn roots(args: &Args) -> Result<Vec<PathBuf>> {
+    if !args.folders.iter().any(|folder| address::scheme(folder).is_some()) {
+        return args.folders.iter().map(directory).collect();
+    }
+    if args.once || args.dry_run {
+        let expected = "directories; addresses are watched by a daemon";
+        return Err(Error::setting("--once or --dry-run", expected, "an address"));
+    }
+    let mut stores = Stores::default();
+    let root = |folder: &PathBuf| {
+        let root = address::normalised(folder)?;
+        stores.prepare(&root).map(|()| root)
+    };
+    args.folders.iter().map(root).collect()
+}
+
+fn directory(folder: &PathBuf) -> Result<PathBuf> {
+    if !folder.is_dir() {
+        let found = if folder.exists() { "a file" } else { "no such directory" };
+        let found = format!("{found} ({})", folder.display());
+        return Err(Error::setting("DIR", "a directory of checkpoints", found));
+    }
+    state::canonical(folder)
+}
+
+fn watch(args: &Args, roots: Vec<PathBuf>, search: Search) -> Result<ExitCode> {
     let (flags, said) = (&args.daemon, flags(args)?);
     if !(0.01..=1.0).contains(&flags.duty) {
         return Err(Error::setting("--duty", "a share of the time, 0.01 to 1", flags.duty));
@@ -118,8 +140,6 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     outlive_full_files(&runtime)?;
     // What the daemon makes is its user's alone, from the first instant.
     let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let canonical = |folder: &PathBuf| folder.canonicalize().map_err(Error::io(folder, "open"));
-    let roots = args.folders.iter().map(canonical).collect::<Result<Vec<_>>>()?;
     let starter = Local { nice: flags.nice, duty: flags.duty };
     let mut planner = Planner::new(Box::new(starter), said.clone(), roots.clone());
     let ending = flags.ending(&roots)?;
@@ -182,9 +202,14 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     let printer = runtime.spawn(print_events(hub, args.shared.format, ends.clone()));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
-    let source = directory::spawn(roots, search, channels.messages.clone(), Message::News)?;
+    let messages = channels.messages.clone();
+    let source: Box<dyn Source> = if roots.iter().any(|root| address::is_address(root)) {
+        Box::new(store::spawn(roots, search, flags.list_every, messages, Message::News)?)
+    } else {
+        Box::new(directory::spawn(roots, search, messages, Message::News)?)
+    };
     let planner = planner.spawn(channels.messages.clone(), Message::Planned)?;
-    let seams = Seams { source: Box::new(source), starter: flags.starter(starter), planner };
+    let seams = Seams { source, starter: flags.starter(starter), planner };
     let options = Options {
         settle: flags.settle,
         give_up: flags.give_up,
@@ -268,8 +293,12 @@ fn curator(flags: &Flags, roots: &[PathBuf], starter: Local, limits: &Limits) ->
 }
 
 fn write_log(format: Format, log: &Log) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RELSTAB_LOG")
+    let mut filter = tracing_subscriber::EnvFilter::try_from_env("RELSTAB_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    // What these write may hold credentials.
+    for off in ["object_store=off", "reqwest=off", "hyper_util=off"] {
+        filter = off.parse().map_or(filter.clone(), |off| filter.add_directive(off));
+    }
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log.clone()).with_target(false);
     // A second subscriber in one process is refused, and harmless.
     let _ = match format {

@@ -16,6 +16,7 @@ use crate::predict::Law;
 use crate::preprocess::Preprocess;
 use crate::probe::Layout;
 use crate::stop::Rule;
+use crate::store::address::is_address;
 
 /// What flags say; each wins over `relstab.toml`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -94,7 +95,9 @@ impl Flags {
     pub fn run_plan_by(&self, config: &Config, folder: &Path) -> Result<RunPlan> {
         let mut plan = self.plan(config, folder)?;
         let probe = &mut plan.probe.0;
-        *probe = std::path::absolute(&*probe).map_err(Error::io(probe, "find"))?;
+        if !is_address(probe) {
+            *probe = std::path::absolute(&*probe).map_err(Error::io(probe, "find"))?;
+        }
         let rules = if self.stop.is_empty() { &config.stop } else { &self.stop };
         let alerts = if self.alert.is_empty() { &config.alert } else { &self.alert };
         Ok(RunPlan { plan, rules: rules.clone(), refit: config.refit, alerts: alerts.clone() })

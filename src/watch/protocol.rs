@@ -10,6 +10,7 @@ use crate::error::ExitCode;
 use crate::event::Measurement;
 use crate::path::RawPath;
 use crate::plan::{Plan, Resolved};
+use crate::store::address::Object;
 
 /// A worker's line may be this long, bytes: a record takes some tens of thousands, a picture some millions.
 pub const LONGEST_REPLY: usize = 4 << 20;
@@ -53,6 +54,9 @@ pub struct Measure {
     pub known: Vec<(String, String)>,
     /// What the run's precision came to, if it did already.
     pub resolved: Option<Resolved>,
+    /// What to bring first, where it lies in an object store: the network and what is read with it, as they were listed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<Object>,
 }
 
 /// Who a worker is.

@@ -3,20 +3,23 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::Arc;
 
 use globset::{Glob, GlobMatcher};
 
-use super::weights::{ENDINGS, Weights, stamp, stamp_of, usual};
+use super::tree::{Disk, Tree, Version};
+use super::weights::{ENDINGS, Weights};
 use crate::backend::read_metadata;
 use crate::checkpoint::Metadata;
 use crate::checkpoint::folders::{Listing, are_steps};
 use crate::checkpoint::names::{self, Folder, step_and_epoch};
+use crate::checkpoint::signature::EXPORT;
 use crate::error::{Error, Result};
 
 /// What counts as a run and as a checkpoint.
 #[derive(Debug, Clone)]
 pub struct Search {
+    tree: Arc<dyn Tree>,
     recursive: bool,
     pattern: GlobMatcher,
     /// Directories with folders named by bare numbers, and whether those are steps; not known while they hold nothing.
@@ -35,15 +38,6 @@ pub struct Found {
     pub version: Version,
 }
 
-/// Tells one version of a file from another without reading it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version {
-    /// Size, time of the last write and inode, of the file and of its weights beside it.
-    pub fingerprint: String,
-    /// The last write.
-    pub written: SystemTime,
-}
-
 /// What a walk meets; a directory comes before what it holds.
 #[derive(Debug)]
 pub enum Met {
@@ -57,6 +51,22 @@ pub enum Met {
     Numbers(String),
     /// Folders of a directory that are passed over though their names tell of steps, in words.
     PassedOver(String),
+}
+
+impl Met {
+    /// What the user should know of it, once.
+    #[must_use]
+    pub fn notice(self) -> Option<String> {
+        match self {
+            Self::Folder(..) | Self::Checkpoint(_) => None,
+            Self::Foreign(path) => {
+                let ending = path.extension().unwrap_or_default().display();
+                let folder = path.parent().unwrap_or(Path::new("")).display();
+                Some(format!("{folder}: .{ending} files hold weights without the network: {EXPORT}"))
+            }
+            Self::Numbers(text) | Self::PassedOver(text) => Some(text),
+        }
+    }
 }
 
 /// Directories nested deeper than this are not searched.
@@ -76,7 +86,19 @@ impl Search {
         }
         let glob = Glob::new(pattern)
             .map_err(|error| Error::setting("--pattern", "a glob such as '*.onnx'", error.kind().to_string()))?;
-        Ok(Self { recursive, pattern: glob.compile_matcher(), numbered: HashMap::new(), weights: Weights::default() })
+        Ok(Self {
+            tree: Arc::new(Disk),
+            recursive,
+            pattern: glob.compile_matcher(),
+            numbered: HashMap::new(),
+            weights: Weights::default(),
+        })
+    }
+
+    /// The same, through something else than the file system.
+    #[must_use]
+    pub fn over(self, tree: Arc<dyn Tree>) -> Self {
+        Self { tree, ..self }
     }
 
     /// The pattern, as it was given.
@@ -95,7 +117,7 @@ impl Search {
 
     fn walk_run(&mut self, run: &Path, depth: usize, meet: &mut dyn FnMut(Met)) -> Result<()> {
         meet(Met::Folder(run.to_owned(), run.to_owned()));
-        let listing = Listing::of(run).map_err(Error::io(run, "list"))?;
+        let listing = self.tree.list(run).map_err(Error::io(run, "list"))?;
         self.meet_files(run, &listing, meet);
         let numbers: Vec<_> = listing.numbers().map(|(path, number)| (path.clone(), number)).collect();
         if !numbers.is_empty() {
@@ -120,7 +142,7 @@ impl Search {
         match names::folder(folder) {
             Folder::Step(_) => {
                 meet(Met::Folder(folder.to_owned(), run.to_owned()));
-                self.meet_files(run, &Listing::of(folder).unwrap_or_default(), meet);
+                self.meet_files(run, &self.tree.list(folder).unwrap_or_default(), meet);
             }
             Folder::Other if self.recursive && depth > 0 => drop(self.walk_run(folder, depth - 1, meet)),
             Folder::Number(_) | Folder::Unfinished | Folder::Other => {}
@@ -132,7 +154,7 @@ impl Search {
         let (mut listings, mut held) = (Vec::new(), Vec::new());
         for (folder, number) in numbers {
             meet(Met::Folder(folder.clone(), run.to_owned()));
-            let listing = Listing::of(folder).unwrap_or_default();
+            let listing = self.tree.list(folder).unwrap_or_default();
             held.push(listing.holds(*number, |path| self.is_checkpoint(path)));
             listings.push(listing);
         }
@@ -193,7 +215,7 @@ impl Search {
         let is_known = self.numbered.get(run).is_some_and(Option::is_some);
         let mut numbers = vec![(folder.to_owned(), number)];
         if !is_known {
-            let listing = Listing::of(run).unwrap_or_default();
+            let listing = self.tree.list(run).unwrap_or_default();
             numbers = listing.numbers().map(|(path, number)| (path.clone(), number)).collect();
         }
         self.enter_numbers(run, &numbers, MAX_DEPTH, meet);
@@ -216,8 +238,8 @@ impl Search {
     /// As [`version`], with what has become of the weights that workers read.
     #[must_use]
     pub fn version(&self, checkpoint: &Path) -> Option<Version> {
-        let mut version = version(checkpoint)?;
-        version.fingerprint += &self.weights.changes(checkpoint);
+        let mut version = self.tree.version(checkpoint)?;
+        version.fingerprint += &self.weights.changes(checkpoint, |file| self.tree.stamp(file));
         Some(version)
     }
 
@@ -258,19 +280,6 @@ fn owner_of_weights(path: &Path) -> Option<PathBuf> {
     owner.ends_with(b".onnx").then(|| crate::path::from_bytes(owner.to_vec()))
 }
 
-/// The file's present version; `None` if it is gone or no regular file.
-#[must_use]
-pub fn version(path: &Path) -> Option<Version> {
-    let file = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-    let mut fingerprint = stamp(&file);
-    for weights in usual(path) {
-        if let Some(stamp) = stamp_of(&weights) {
-            fingerprint = format!("{fingerprint}+{stamp}");
-        }
-    }
-    Some(Version { fingerprint, written: file.modified().ok()? })
-}
-
 /// The checkpoints below `root` in training order, each with its run; `notice` is told what the user should know.
 ///
 /// # Errors
@@ -298,6 +307,7 @@ pub fn checkpoints(search: &Search, root: &Path, notice: &mut dyn FnMut(&str)) -
 
 #[cfg(test)]
 mod tests {
+    use super::super::tree::version;
     use super::*;
 
     fn write(path: &Path, text: &str) {

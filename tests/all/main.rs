@@ -43,6 +43,7 @@ mod settings;
 mod signals;
 mod sockets;
 mod status;
+mod stores;
 mod streams;
 mod survival;
 mod sweep;

@@ -24,6 +24,9 @@ pub struct Service {
     /// A closed file must have been left alone for this long; one that is renamed into place need not
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::text::duration)]
     pub settle: Duration,
+    /// How often addresses are listed: a request for each 1,000 objects below them
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = crate::text::duration)]
+    pub list_every: Duration,
     /// A file that is not a whole network for this long has failed
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = crate::text::duration)]
     pub give_up: Duration,

@@ -50,6 +50,7 @@ impl Daemon {
                 self.finish(job, Outcome::Failed { content, reason, is_finite });
             }
             Reply::Changed => {
+                self.source.changed(&job.path);
                 if let Some(version) = self.source.version(&job.path) {
                     job.fingerprint = version.fingerprint;
                 }

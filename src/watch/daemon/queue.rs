@@ -58,7 +58,8 @@ impl Daemon {
         let plan = plan.clone();
         let resolved = self.journal.resolved(job.run, &run.key).unwrap_or_default();
         let known = self.journal.known_contents(&job).unwrap_or_default();
-        let request = Request::Measure(Box::new(Measure { path: RawPath(job.path.clone()), plan, known, resolved }));
+        let (path, objects) = (RawPath(job.path.clone()), self.source.objects(&job.path));
+        let request = Request::Measure(Box::new(Measure { path, plan, known, resolved, objects }));
         debug!(path = %path::text(&job.path), "handing out");
         if let Err(error) = self.pool.assign(slot, job.clone(), &request) {
             error!("{}; trying again in {} s", error.one_line(), RETRY.as_secs());
