@@ -100,8 +100,9 @@ def study(
 
 def by_relstab(trainings: list[Training], images: Tensor, labels: Tensor, monitor: str) -> tuple[int, int, float]:
     rule = {"kind": "median", "monitor": monitor, "least_runs": RUNS, "start_from": GRACE}
-    with tempfile.TemporaryDirectory() as name:
-        parent = Path(name)
+    with tempfile.TemporaryDirectory() as name, _daemon(Path(name)) as daemon:
+        parent, client = Path(name), daemon.client
+        assert client is not None
         monitors: dict[int, relstab.torch.Monitor] = {}
 
         def run_of(trial: FrozenTrial) -> Path:
@@ -109,7 +110,9 @@ def by_relstab(trainings: list[Training], images: Tensor, labels: Tensor, monito
 
         def tell(trial: FrozenTrial, epoch: int) -> None:
             if trial.number not in monitors:
-                monitors[trial.number] = relstab.torch.Monitor(run_of(trial), probe=images[CHECKED], stop=rule)
+                monitors[trial.number] = relstab.torch.Monitor(
+                    run_of(trial), probe=images[CHECKED], stop=rule, address=client.address
+                )
             training = trainings[trial.number]
             monitors[trial.number].checkpoint(
                 training.networks[epoch], step=epoch + 1, val_error=training.checked[epoch]
@@ -118,18 +121,21 @@ def by_relstab(trainings: list[Training], images: Tensor, labels: Tensor, monito
             if not monitors[trial.number].wait(120):
                 raise TimeoutError(f"{run_of(trial)} was not measured")
 
-        with relstab.start(parent, recursive=True, images=300, draws=2, backend="tract"):
-            found = study(trainings, relstab.optuna.Pruner(run_of), tell)
-            for each in monitors.values():
-                each.close()
+        found = study(trainings, relstab.optuna.Pruner(run_of, lambda _: client), tell)
+        for each in monitors.values():
+            each.close()
     return found
+
+
+def _daemon(parent: Path) -> relstab.Daemon:
+    return relstab.start(parent, recursive=True, images=200, draws=1, delta=0.5, backend="tract")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--monitors", nargs="+", default=MONITORS)
+    parser.add_argument("--monitors", nargs="*", default=MONITORS)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     torch.set_num_threads(1)

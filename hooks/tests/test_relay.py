@@ -56,11 +56,11 @@ def test_a_daemon_measures_through_it_what_it_measures_itself(tmp_path: Path) ->
     script = tmp_path / "relay.py"
     script.write_text(RELAY)
     values: list[Any] = []
-    for options in ({}, {"worker_command": f"{sys.executable} {script}"}):
+    for worker_command in (None, f"{sys.executable} {script}"):
         run = bundled_run(tmp_path / f"run{len(values)}")
         for network in CHECKPOINTS[:3]:
             (run / network.name).write_bytes(network.read_bytes())
-        with relstab.start(run, **DAEMON, **options) as daemon:
+        with relstab.start(run, **DAEMON, worker_command=worker_command) as daemon:
             assert daemon.client is not None
             events = daemon.client.events([run], since=0)
             measured = [event for event in events_until(events, 3) if event["type"] == "measured"]

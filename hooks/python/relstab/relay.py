@@ -48,8 +48,8 @@ class Process:
 
     def __init__(self, arguments: Sequence[str] = ()) -> None:
         command = [find(), "worker", *arguments]
-        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        self._process = subprocess.Popen(command, env=environment(), **pipes)
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe)
 
     def tell(self, block: bytes) -> None:
         assert self._process.stdin is not None

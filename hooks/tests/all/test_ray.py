@@ -58,7 +58,7 @@ class Nodes:
 
     def stop(self) -> None:
         ray.shutdown()
-        self.cluster.shutdown()
+        self.cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture
@@ -134,18 +134,23 @@ def test_two_of_three_nodes_and_the_daemon_die_and_each_content_has_one_outcome(
             daemon.end(signal.SIGKILL)
             daemon.start()
     waited(daemon, len(contents))
-    heard = relstab.Client.of(run).events([run], since=0)
-    outcomes = Counter[str]()
-    while outcomes.total() < len(contents):
-        event = next(heard)
-        outcomes[event["measurement"]["model"]["path"]] += event["type"] == "measured"
+    # An event of our own comes after all others.
+    client, outcomes = relstab.Client.of(run), Counter[str]()
+    client.annotate(run, step=1, val_error=0.5)
+    for event in client.events([run], since=0):
+        if event["type"] == "annotated":
+            break
+        if event["type"] != "checkpoint_seen":
+            assert event["type"] == "measured", event
+            outcomes[Path(event["measurement"]["model"]["path"]).name] += 1
+    assert outcomes == dict.fromkeys(contents, 1)
     daemon.end(signal.SIGTERM)
-    assert [*outcomes.values()] == [1] * len(contents)
     here = tmp_path / "here"
     shutil.copytree(run, here)
-    once = [sys.executable, "-m", "relstab", "watch", "--once", here]
-    once += [f"--{name}={value}" for name, value in SETTINGS.items()]
-    subprocess.run(once, check=True, capture_output=True)
+    with relstab.start(here, **SETTINGS, workers=2):
+        subprocess.run(
+            [sys.executable, "-m", "relstab", "wait", str(here), "--timeout=10m"], check=True, capture_output=True
+        )
     elsewhere = {entry["step"]: numbers(entry["measurement"]) for entry in history(run)}
     local = {entry["step"]: numbers(entry["measurement"]) for entry in history(here)}
     assert elsewhere.keys() == local.keys() == set(range(1, 61))
@@ -208,13 +213,23 @@ def test_networks_on_nodes_that_die_are_measured_elsewhere(nodes: Nodes) -> None
     assert values[:6] == values[6:]
 
 
+def test_shards_of_a_probe_set_merge_to_the_whole(nodes: Nodes, tmp_path: Path) -> None:
+    model, probe = CHECKPOINTS[-1], BUNDLED / "probe.npz"
+    merged, missing = relstab.ray.measure([model, tmp_path / "none.onnx"], probe=probe, shards=3, **SETTINGS)
+    assert isinstance(merged, relstab.Measurement)
+    whole = relstab.measure(model, probe, **SETTINGS)
+    assert numbers(merged.raw) == pytest.approx(numbers(whole.raw), rel=1e-6)
+    assert merged.probe_error == whole.probe_error
+    assert isinstance(missing, relstab.RelstabError)
+
+
 def test_a_sweep_by_points_is_the_sweep(nodes: Nodes, tmp_path: Path) -> None:
     model, probe = CHECKPOINTS[-1], BUNDLED / "probe.npz"
     for sizes in ({"deltas": (0.5, 2.0)}, {"temperatures": 2}):
         whole = relstab.ray.sweep(model, probe, cutoffs=(3, 5), **sizes, **SETTINGS)
         flags = [f"--{name}={value}" for name, value in {**SETTINGS, "cutoffs": "3,5"}.items()]
         flags += [f"--{name}={str(value).strip('()').replace(' ', '')}" for name, value in sizes.items()]
-        command = [sys.executable, "-m", "relstab", "sweep", model, f"--probe={probe}", "--format=json", *flags]
+        command = [sys.executable, "-m", "relstab", "sweep", str(model), f"--probe={probe}", "--format=json", *flags]
         printed = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
         assert untimed(whole) == untimed(printed)
     with pytest.raises(relstab.RelstabError):

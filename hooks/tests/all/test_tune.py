@@ -30,7 +30,8 @@ def tuned(train: Any, runs: Path, stopper: Stopper) -> dict[float, int]:
     config = tune.RunConfig(storage_path=str(runs / "tune"), stop=stopper, verbose=0)
     results = tune.Tuner(train, param_space={"fall": tune.grid_search([0.0, 0.1])}, run_config=config).fit()
     assert not results.errors
-    return {result.config["fall"]: result.metrics["training_iteration"] for result in results if result.config}
+    ends = (results[number] for number in range(len(results)))
+    return {(end.config or {})["fall"]: (end.metrics or {})["training_iteration"] for end in ends}
 
 
 def test_trials_are_stopped_by_the_rules_of_their_runs(digits: Digits, cluster: Path) -> None:

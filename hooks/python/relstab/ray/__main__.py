@@ -25,9 +25,9 @@ class _Actor:
     """The worker of an actor, which Ray neither starts again nor asks twice: the daemon counts attempts."""
 
     def __init__(self, cpus: float, workers_per_gpu: int, arguments: list[str]) -> None:
-        options = {"num_cpus": cpus, "num_gpus": share_of_gpu(workers_per_gpu)}
         # Three calls at once: it is told, heard and overheard.
-        kind = ray.remote(max_restarts=0, max_task_retries=0, max_concurrency=3, **options)(Process)
+        settings: Any = {"max_restarts": 0, "max_task_retries": 0, "max_concurrency": 3}
+        kind: Any = ray.remote(num_cpus=cpus, num_gpus=share_of_gpu(workers_per_gpu), **settings)(Process)
         self._actor = kind.remote(arguments)
         self._has_begun = False
 
@@ -74,7 +74,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:
-        ray.init(address="auto", logging_level=logging.WARNING, log_to_driver=False)
+        ray.init(address="auto", logging_level=logging.ERROR, log_to_driver=False)
     except ConnectionError as error:
         sys.exit(f"error: no Ray cluster: start one with `ray start --head`, or name it in RAY_ADDRESS ({error})")
     worker = _Actor(known.cpus, known.workers_per_gpu, arguments)
