@@ -31,6 +31,7 @@ mod proto;
 mod refusals;
 mod runtime;
 mod saturation;
+mod squash;
 mod tract;
 mod trial;
 mod words;

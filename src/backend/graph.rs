@@ -86,12 +86,15 @@ impl Graph {
         notices.extend(pixels.map(|(_, exact)| of_bytes(&type_name(code), exact)));
         let (found, is_searched) = ending(&mut graph, &proto.functions, &chosen.name);
         notices.extend(found.as_ref().map(|ending| before_end(&chosen.name, ending)));
-        let measured = match &found {
-            Some(Ending { before, .. }) => before.clone(),
-            None if is_byte(chosen_type) => dequantised(&mut graph, &chosen),
-            None => chosen.name.clone(),
+        let keeps_classes = found.as_ref().is_some_and(|ending| ending.keeps_classes);
+        let given = match is_byte(chosen_type) && !keeps_classes {
+            true => dequantised(&mut graph, &chosen),
+            false => chosen.name.clone(),
         };
-        let answer = found.filter(|ending| !ending.keeps_classes).map(|_| chosen.name);
+        let (measured, answer) = match found {
+            Some(Ending { before, .. }) => (before, (!keeps_classes).then_some(given)),
+            None => (given, None),
+        };
         proto.graph = Some(graph);
         let dropped = refusals::take_out_dropout(&mut proto);
         notices.extend((!dropped.is_empty()).then(|| without_dropout(&dropped)));
@@ -318,15 +321,14 @@ fn dequantised(graph: &mut GraphProto, output: &ValueInfoProto) -> String {
     name
 }
 
-fn before_end(output: &str, Ending { before, op, keeps_classes }: &Ending) -> Notice {
-    let text = match (op.as_str(), keeps_classes) {
-        ("Softmax" | "LogSoftmax", _) => format!("output {output} is a softmax: measured before it, at {before}"),
-        (_, true) => format!("output {output} is a {op}: measured before it, at {before}"),
-        (_, false) => {
-            format!("output {output} ends in {op}: measured before it, at {before}; classes are those of {output}")
-        }
+fn before_end(output: &str, Ending { before, op, squashes, keeps_classes }: &Ending) -> Notice {
+    let what = match op.as_str() {
+        "Softmax" | "LogSoftmax" => "is a softmax".to_owned(),
+        _ if *squashes => format!("is a {op}"),
+        _ => format!("ends in {op}"),
     };
-    Notice::new(Code::MeasuredBefore, text)
+    let classes = if *keeps_classes { String::new() } else { format!("; classes are those of {output}") };
+    Notice::new(Code::MeasuredBefore, format!("output {output} {what}: measured before it, at {before}{classes}"))
 }
 
 fn of_bytes(kind: &str, exact: bool) -> Notice {

@@ -66,8 +66,11 @@ pub fn file(name: &str) -> Place {
 /// The number behind `word` in `name`, if it is one and the same wherever the word stands.
 fn behind<'a>(name: &'a str, word: &str, is_unclear: bool) -> Option<Number<'a>> {
     let numbers = name.match_indices(word).filter_map(|(at, _)| {
-        let (before, rest) = (&name[..at], name[at + word.len()..].trim_start_matches(SEPARATORS));
-        if before.ends_with(|c: char| c.is_alphabetic()) {
+        let (before, behind) = (&name[..at], &name[at + word.len()..]);
+        let rest = behind.trim_start_matches(SEPARATORS);
+        let is_negative =
+            behind[..behind.len() - rest.len()].strip_suffix('-').is_some_and(|before| !before.is_empty());
+        if is_negative || before.ends_with(|c: char| c.is_alphabetic()) {
             return None;
         }
         let qualifier = before.trim_end_matches(SEPARATORS).rsplit(|c: char| !c.is_alphabetic()).next();
@@ -163,12 +166,20 @@ impl<'a> Number<'a> {
             let (power, behind) = digits(behind.strip_prefix('+').unwrap_or(behind))?;
             (exponent, rest) = (power.parse().ok()?, behind);
         }
+        // 1,000 and 1_000 are no 1.
+        let is_grouped = whole.len() <= 3
+            && rest.strip_prefix([',', '_']).and_then(digits).is_some_and(|(group, _)| group.len() == 3);
         let goes_on = rest.starts_with(|c: char| c.is_alphanumeric())
+            || is_grouped
             || rest.strip_prefix('.').is_some_and(|rest| digits(rest).is_some());
         (!goes_on).then_some((Self { whole, fraction, exponent }, rest))
     }
 
     fn step(self) -> Option<u64> {
+        if self.exponent == 0 && !self.fraction.is_empty() {
+            // 1.000 may be a thousand.
+            return None;
+        }
         let fraction = self.fraction.trim_end_matches('0');
         let zeros = u32::try_from(self.exponent.checked_sub(i32::try_from(fraction.len()).ok()?)?).ok()?;
         let digits: u64 = format!("{}{fraction}", self.whole).parse().ok()?;
@@ -222,6 +233,11 @@ mod tests {
             "ckpt-1e99",
             "step_1.5",
             "step_1.2.3",
+            "step_1.000",
+            "step-1,000",
+            "iter_1_000",
+            "step_-5",
+            "epoch=-1",
             "step_10x",
             "checkpoint_3_1200",
             "checkpoint-2024-01-15",

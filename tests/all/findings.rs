@@ -146,6 +146,13 @@ fn copies_constant_images_and_another_law_are_told() {
     assert!(codes(&record, "wrong").contains(&"identical_images"), "{}", record["findings"]);
     let record = measured(&["--images", "100", "--law", "cifar10", "--force-law"]);
     assert!(codes(&record, "doubt").contains(&"other_data_set"), "{}", record["findings"]);
+    // Nothing but the preset says which data set it is.
+    let plain = probe(folder.path(), "plain.npz", &images[..100 * PIXELS], &labels[..100]);
+    let of = |more: &[&str]| measured(&[&["--probe", text(&plain), "--law", "cifar10", "--force-law"], more].concat());
+    let said = of(&["--preprocess", "fashionmnist"])["findings"].to_string();
+    assert!(said.contains("the preprocessing says fashionmnist"), "{said}");
+    let record = of(&["--mean", "0.3", "--std", "0.35"]);
+    assert!(!codes(&record, "doubt").contains(&"other_data_set"), "{}", record["findings"]);
 }
 
 #[test]
