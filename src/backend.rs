@@ -71,7 +71,7 @@ pub struct Identity {
     pub name: String,
     /// The engine's version.
     pub version: String,
-    /// `cpu` or `cuda`: what is used.
+    /// `cpu`, `cuda`, `openvino`, `dnnl` or `xnnpack`: what is used.
     pub provider: String,
     /// What was asked for.
     pub provider_requested: Provider,
@@ -142,6 +142,10 @@ pub trait FrontSession: Send {
     /// As [`Session::run`].
     fn run(&mut self, draws: &Draws, deformed: &mut [f32], noisy: &mut [f32]) -> Result<()>;
 }
+
+/// What brings an ONNX Runtime with another library for the CPU.
+const LIBRARY: &str = "install an ONNX Runtime built with it (onnxruntime-openvino on PyPI), name its library with --onnxruntime, \
+                       or use --provider cpu";
 
 fn perturbs_elsewhere() -> Error {
     Error::Unavailable {
@@ -300,7 +304,7 @@ pub fn load(model: Model, shape: Shape, options: &Options) -> Result<Box<dyn Bac
     };
     match runtime {
         Some(runtime) => {
-            let may_be_too_new = options.engine == Engine::Auto && options.provider != Provider::Cuda;
+            let may_be_too_new = options.engine == Engine::Auto && !options.provider.needs_onnxruntime();
             let spare = may_be_too_new.then(|| (graph.path.clone(), options.output.clone()));
             let loaded = onnxruntime::OnnxRuntime::load(runtime, graph, (shape, input.clone()), options, threads);
             match (loaded, spare) {
@@ -316,6 +320,11 @@ pub fn load(model: Model, shape: Shape, options: &Options) -> Result<Box<dyn Bac
             what: "provider cuda".to_owned(),
             reason: "it needs ONNX Runtime, and the embedded engine would run".to_owned(),
             help: "pip install 'onnxruntime-gpu[cuda,cudnn]' in the active Python environment, or name its library (--onnxruntime)",
+        }),
+        None if options.provider.needs_onnxruntime() => Err(Error::Unavailable {
+            what: format!("provider {}", options.provider),
+            reason: "it needs ONNX Runtime, and the embedded engine would run".to_owned(),
+            help: LIBRARY,
         }),
         None if options.perturb_on == PerturbOn::Provider => Err(perturbs_elsewhere()),
         None => on_tract(graph, note),

@@ -137,7 +137,7 @@ pub struct Perturbation {
     pub interpolation: Option<Interpolation>,
     /// Reading of "typical" in the headline.
     pub estimator: Option<Estimator>,
-    /// Take more images, then more draws, until the 95% interval of `R_f` has this relative half-width.
+    /// Take the images and draws that give the 95% interval of `R_f` this relative half-width in the fewest passes.
     pub precision: Option<f64>,
     /// Seed of everything random.
     pub seed: Option<u64>,

@@ -37,6 +37,23 @@ pub enum Provider {
     Cuda,
     /// The CPU.
     Cpu,
+    /// The CPU, by Intel's OpenVINO.
+    Openvino,
+    /// The CPU, by oneDNN.
+    Dnnl,
+    /// The CPU, by XNNPACK.
+    Xnnpack,
+}
+
+impl Provider {
+    /// Those that compute on the CPU by another library, in an ONNX Runtime that was built with it.
+    pub const LIBRARIES: [Self; 3] = [Self::Openvino, Self::Dnnl, Self::Xnnpack];
+
+    /// Whether it was named and only ONNX Runtime has it.
+    #[must_use]
+    pub fn needs_onnxruntime(self) -> bool {
+        !matches!(self, Self::Auto | Self::Cpu)
+    }
 }
 
 /// Where images are perturbed.
@@ -97,9 +114,9 @@ impl Options {
     /// `Setting` names it.
     pub fn validated(self) -> Result<Self> {
         let elsewhere = match (self.engine, self.provider) {
-            (Engine::Tract, _) => Some("--backend tract"),
-            (_, Provider::Cpu) => Some("--provider cpu"),
-            _ => None,
+            (Engine::Tract, _) => Some("--backend tract".to_owned()),
+            (_, Provider::Auto | Provider::Cuda) => None,
+            (_, provider) => Some(format!("--provider {provider}")),
         };
         let flags = [("--device", self.device.is_some()), ("--gpu-memory-limit", self.gpu_memory.is_some())];
         if let (Some(found), Some((flag, _))) = (elsewhere, flags.into_iter().find(|(_, given)| *given)) {

@@ -41,7 +41,7 @@ pub struct Shown {
     /// batches, Hugging Face Parquet, WebDataset tar; a folder of shards
     #[arg(long, value_name = "SRC")]
     pub probe: Option<PathBuf>,
-    /// Images to draw from the probe set, by class where it has labels [default: 500]
+    /// Images to draw from the probe set, by class where it has labels [default: 1000, or all there are]
     #[arg(long, value_name = "N")]
     pub images: Option<usize>,
     /// Order of the probe set's axes, where it cannot be told from the sizes
@@ -75,7 +75,7 @@ pub struct Preprocessing {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Deformations and statistics")]
 pub struct Perturbing<D: Deforming> {
-    /// Deformations, and noises, of each image [default: 4]
+    /// Deformations, and noises, of each image [default: 1 of 1000 images, 2 of 500, up to 4 of fewer]
     #[arg(long, value_name = "N")]
     pub draws: Option<u32>,
     #[command(flatten)]
@@ -86,7 +86,7 @@ pub struct Perturbing<D: Deforming> {
     /// Reading of "typical" in the headline [default: coordinate_median]
     #[arg(long, value_enum)]
     pub estimator: Option<Estimator>,
-    /// Take more images, then more draws, until the 95% interval of R_f has this relative half-width
+    /// Take the images and draws that give the 95% interval of R_f this relative half-width in the fewest passes
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     pub precision: Option<f64>,
     /// Seed of everything random [default: 0]

@@ -27,7 +27,7 @@ pub struct Args {
     /// The network to look at [default: the last checkpoint in RUN]
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// Images to choose and copy, by class where they have labels [default: 500]
+    /// Images to choose and copy, by class where they have labels [default: 1000, or all there are]
     #[arg(long, value_name = "N")]
     images: Option<usize>,
     /// Engine that runs the network

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::flags::Shared;
 use super::terminal::{Format, complain, print, print_json, with_progress};
 use crate::error::{ExitCode, Result};
-use crate::measure::Preview;
+use crate::measure::{Preview, Settings};
 use crate::report;
 
 #[derive(Debug, clap::Args)]
@@ -36,8 +36,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let mut preview = with_progress(|progress| opened.preview(progress))?;
         if let Some(budget) = args.budget {
             preview.cost = preview.cost.within(budget.saturating_sub(started.elapsed()).as_secs_f64())?;
-            (opened.settings.images, opened.settings.draws) = (preview.cost.images, preview.cost.draws);
-            opened.settings.precision = None;
+            let settings = Settings { images: preview.cost.images, precision: None, ..opened.settings };
+            opened.settings = settings.with_draws(preview.cost.draws);
         }
         if args.dry_run {
             return print_preview(&preview, args.shared.format);

@@ -175,7 +175,9 @@ impl Flags {
         let (given, file) = (&self.perturbation, &config.perturbation);
         settings.deformation = deformation(given, file, settings.deformation)?;
         settings.images = given.images.or(file.images).unwrap_or(settings.images);
-        settings.draws = given.draws.or(file.draws).unwrap_or(settings.draws);
+        if let Some(draws) = given.draws.or(file.draws) {
+            settings = settings.with_draws(draws);
+        }
         settings.seed = given.seed.or(file.seed).unwrap_or(settings.seed);
         settings.estimator = given.estimator.or(file.estimator).unwrap_or(settings.estimator);
         settings.precision = given.precision.or(file.precision);

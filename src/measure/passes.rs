@@ -33,6 +33,26 @@ pub(super) struct Passes {
     pub note: Option<String>,
 }
 
+impl Passes {
+    /// Images that went through.
+    pub fn images(&self) -> usize {
+        self.tallies.len()
+    }
+
+    /// Adds those of images that follow.
+    fn append(&mut self, next: Self) {
+        for (tensor, next) in self.layers.iter_mut().zip(next.layers).chain([(&mut self.output, next.output)]) {
+            tensor.append(next);
+        }
+        self.displacements.extend(next.displacements);
+        self.tallies.extend(next.tallies);
+        self.times.add(&next.times, 1);
+        self.count += next.count;
+        self.batch = self.batch.max(next.batch);
+        self.note = self.note.take().or(next.note);
+    }
+}
+
 /// Runs `1 + 2 draws` passes over every image of the probe set, on all lanes of the network.
 pub(super) fn run(
     network: &dyn Backend,
@@ -41,8 +61,36 @@ pub(super) fn run(
     draws: u32,
     progress: Progress,
 ) -> Result<Passes> {
-    let (images, draws) = (probe.len(), draws as usize);
-    let count = (images * (1 + 2 * draws)) as u64;
+    run_from(0, network, probe, perturber, draws, progress)
+}
+
+/// As [`run`]; what went through before, of as many draws, is not run again.
+pub(super) fn extend(
+    before: Passes,
+    network: &dyn Backend,
+    probe: &ProbeSet,
+    perturber: &Perturber,
+    progress: Progress,
+) -> Result<Passes> {
+    let mut passes = before;
+    if passes.images() < probe.len() {
+        passes.append(run_from(passes.images(), network, probe, perturber, passes.draws as u32, progress)?);
+    }
+    Ok(passes)
+}
+
+/// As [`run`], over the images from `first` on.
+fn run_from(
+    first: usize,
+    network: &dyn Backend,
+    probe: &ProbeSet,
+    perturber: &Perturber,
+    draws: u32,
+    progress: Progress,
+) -> Result<Passes> {
+    let (images, draws) = (probe.len() - first, draws as usize);
+    let each = 1 + 2 * draws;
+    let (count, all) = ((images * each) as u64, (probe.len() * each) as u64);
     let Network { layers, output, .. } = network.network();
     let outputs = |output: &Output| Outputs::new(images, draws, output.coordinates.len());
     let mut passes = Passes {
@@ -58,19 +106,18 @@ pub(super) fn run(
     };
     let sizes = block_sizes(images, network.lanes());
     let largest = sizes.iter().copied().max().unwrap_or(1);
-    let done = AtomicU64::new(0);
+    let done = AtomicU64::new(all - count);
     // A block that a graph failed at goes through again.
-    let report =
-        |rows: usize| progress((done.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64).min(count), count);
+    let report = |rows: usize| progress((done.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64).min(all), all);
     let shared = Shared { backend: network, probe, perturber, report: &report };
     let work = Work { shared, largest, lanes: network.lanes().count, images, draws };
-    let (times, note) = work.done(jobs(&mut passes, &sizes))?;
+    let (times, note) = work.done(jobs(&mut passes, first, &sizes))?;
     for times in &times {
         passes.times.add(times, 1);
     }
     passes.batch = network.network().fixed_batch.unwrap_or_else(|| largest.min(network.lanes().batch));
     passes.note = note;
-    finite(network.network(), probe, &passes.output.faults)?;
+    finite(network.network(), probe, first, &passes.output.faults)?;
     Ok(passes)
 }
 
@@ -82,12 +129,11 @@ fn block_sizes(images: usize, Lanes { count, batch, whole }: Lanes) -> Vec<usize
     (0..images).step_by(size).map(|first| size.min(images - first)).collect()
 }
 
-fn jobs<'a>(passes: &'a mut Passes, sizes: &[usize]) -> Vec<Job<'a>> {
+fn jobs<'a>(passes: &'a mut Passes, mut first: usize, sizes: &[usize]) -> Vec<Job<'a>> {
     let draws = passes.draws;
     let mut tensors: Vec<_> = passes.layers.iter_mut().chain([&mut passes.output]).map(Outputs::block).collect();
     let mut displacements = passes.displacements.as_mut_slice();
     let mut tallies = passes.tallies.as_mut_slice();
-    let mut first = 0;
     let mut jobs = Vec::with_capacity(sizes.len());
     for &rows in sizes {
         jobs.push(Job {
@@ -102,8 +148,9 @@ fn jobs<'a>(passes: &'a mut Passes, sizes: &[usize]) -> Vec<Job<'a>> {
     jobs
 }
 
-fn finite(network: &Network, probe: &ProbeSet, faults: &[Option<Fault>]) -> Result<()> {
-    let mut faulty = faults.iter().enumerate().filter_map(|(image, fault)| Some((image, (*fault)?)));
+/// Of the images from `from` on.
+fn finite(network: &Network, probe: &ProbeSet, from: usize, faults: &[Option<Fault>]) -> Result<()> {
+    let mut faulty = faults.iter().enumerate().filter_map(|(image, fault)| Some((from + image, (*fault)?)));
     let Some((first, kind)) = faulty.next() else { return Ok(()) };
     Err(Error::NonFinite {
         path: network.path.clone(),

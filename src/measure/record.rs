@@ -195,7 +195,7 @@ pub(super) struct Parts<'a> {
     pub probe: &'a ProbeSet,
     pub settings: &'a Settings,
     pub perturber: &'a Perturber,
-    pub passes: Passes,
+    pub passes: &'a Passes,
     /// Of a classifier, with the replicates of its effective invariance.
     pub scores: Option<(Scores, Option<Vec<f32>>)>,
     pub stabilities: Stabilities,

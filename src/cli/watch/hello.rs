@@ -81,8 +81,12 @@ fn perturbation(settings: &Settings) -> String {
     };
     let precision =
         settings.precision.map_or(String::new(), |precision| format!(", or more for precision {precision}"));
-    let Settings { images, draws, deformation, .. } = settings;
-    format!("{images} images x {draws} draws{precision}, cutoff {}, {size}", deformation.cutoff)
+    let Settings { images, draws, passes, deformation, .. } = settings;
+    let taken = match passes {
+        None => format!("{images} images x {draws} draws"),
+        Some(passes) => format!("{images} images or all there are, {passes} passes"),
+    };
+    format!("{taken}{precision}, cutoff {}, {size}", deformation.cutoff)
 }
 
 fn engine(options: &Options) -> String {
