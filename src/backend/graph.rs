@@ -87,10 +87,8 @@ impl Graph {
         let (found, is_searched) = ending(&mut graph, &proto.functions, &chosen.name);
         notices.extend(found.as_ref().map(|ending| before_end(&chosen.name, ending)));
         let keeps_classes = found.as_ref().is_some_and(|ending| ending.keeps_classes);
-        let given = match is_byte(chosen_type) && !keeps_classes {
-            true => dequantised(&mut graph, &chosen),
-            false => chosen.name.clone(),
-        };
+        let is_coded = is_byte(chosen_type) && !keeps_classes;
+        let given = if is_coded { dequantised(&mut graph, &chosen) } else { chosen.name.clone() };
         let (measured, answer) = match found {
             Some(Ending { before, .. }) => (before, (!keeps_classes).then_some(given)),
             None => (given, None),

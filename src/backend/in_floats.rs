@@ -42,13 +42,12 @@ fn from_dynamic(like: &NodeProto, nodes: &mut Vec<NodeProto>) {
     let to_float = || vec![number("to", DataType::Float as i64)];
     let [whole, zero, steps] = ["whole", "zero", "steps"].map(|part| format!("{made} {part}"));
     nodes.push(node("Cast", &[&like.input[0]], &whole, to_float()));
-    let from = match like.input.get(2).filter(|name| !name.is_empty()) {
-        Some(computed) => {
-            nodes.push(node("Cast", &[computed], &zero, to_float()));
-            nodes.push(node("Sub", &[&whole, &zero], &steps, Vec::new()));
-            &steps
-        }
-        None => &whole,
+    let from = if let Some(computed) = like.input.get(2).filter(|name| !name.is_empty()) {
+        nodes.push(node("Cast", &[computed], &zero, to_float()));
+        nodes.push(node("Sub", &[&whole, &zero], &steps, Vec::new()));
+        &steps
+    } else {
+        &whole
     };
     nodes.push(node("Mul", &[from, &like.input[1]], made, Vec::new()));
 }

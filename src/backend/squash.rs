@@ -8,7 +8,6 @@ use super::input::Element;
 use super::proto::{attribute, constant, is_op, numbers, size};
 
 /// A graph, the body in it that is looked at, the body in that, ...: each sees what those before it make.
-#[derive(Default)]
 pub(super) struct Scopes(pub Vec<GraphProto>);
 
 impl Scopes {
@@ -210,7 +209,7 @@ fn sigmoid(scopes: &Scopes, divisor: &str) -> Option<String> {
     let negated = scopes.node(exponential.input.first()?)?;
     match (negated.op_type.as_str(), &negated.input[..]) {
         ("Neg", [input]) => Some(input.clone()),
-        ("Mul", [input, minus]) | ("Mul", [minus, input]) if scopes.number(minus) == Some(-1.0) => Some(input.clone()),
+        ("Mul", [input, minus] | [minus, input]) if scopes.number(minus) == Some(-1.0) => Some(input.clone()),
         _ => None,
     }
 }
