@@ -5,6 +5,8 @@
 //! broadcasts it.
 
 pub mod weights;
+pub mod version;
+pub mod kinds;
 pub mod scan;
 pub mod source;
 pub mod pace;

@@ -34,6 +34,7 @@ use crate::serve::{Board, Curator, Http, Hub, Listeners, Token};
 use crate::state;
 use crate::watch::caller::Caller;
 use crate::watch::daemon::{self, Channels, Message, Options, Seams};
+use crate::watch::kinds::Kinds;
 use crate::watch::planner::{self, Planner};
 use crate::watch::pool::Limits;
 use crate::watch::protocol::{Picture, Planned, Reply, Request};
@@ -62,9 +63,10 @@ pub struct Args {
     /// Every sub-directory is a run of its own, but those named after a step or an epoch
     #[arg(long)]
     recursive: bool,
-    /// Names of the files that are checkpoints
-    #[arg(long, value_name = "GLOB", default_value = "*.onnx")]
-    pattern: String,
+    /// Names of the files that are checkpoints; with --export, of files and folders [default: *.onnx; with --export
+    /// *.{pt,pth,ckpt,safetensors,keras,h5} and folders of a step or an epoch]
+    #[arg(long, value_name = "GLOB")]
+    pattern: Option<String>,
     /// Read this file instead of each run's relstab.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -89,20 +91,20 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             return Err(Error::setting("DIR", "a directory of checkpoints", found));
         }
     }
-    let search = Search::new(args.recursive, &args.pattern)?;
+    let said = flags(args)?;
+    let search = Search::new(args.recursive, Kinds::new(args.pattern.as_deref(), said.has_export()?)?);
     if args.once {
-        return once::run(&flags(args)?, args.shared.format, &args.folders, &search, args.tensorboard.as_deref());
+        return once::run(&said, args.shared.format, &args.folders, &search, args.tensorboard.as_deref());
     }
     if args.dry_run {
-        let flags = flags(args)?;
-        args.folders.iter().try_for_each(|folder| flags.rehearse(folder))?;
+        args.folders.iter().try_for_each(|folder| said.rehearse(folder))?;
         return Ok(ExitCode::Success);
     }
-    watch(args, search)
+    watch(args, &said, search)
 }
 
-fn watch(args: &Args, search: Search) -> Result<ExitCode> {
-    let (flags, said) = (&args.daemon, flags(args)?);
+fn watch(args: &Args, said: &Flags, search: Search) -> Result<ExitCode> {
+    let flags = &args.daemon;
     if !(0.01..=1.0).contains(&flags.duty) {
         return Err(Error::setting("--duty", "a share of the time, 0.01 to 1", flags.duty));
     }
@@ -149,7 +151,7 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     }
     let reader = Journal::read(&journal_path)?;
     let board = |folder: &PathBuf| {
-        Ok(Board::new(folder.clone(), Journal::read(&journal_path)?, curator(&said, &roots, starter, &limits)))
+        Ok(Board::new(folder.clone(), Journal::read(&journal_path)?, curator(said, &roots, starter, &limits)))
     };
     let board = args.tensorboard.as_ref().map(board).transpose()?;
 
@@ -171,7 +173,7 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     let addresses = (listeners.tcp_address(), http.as_ref().and_then(Http::address));
     info!(socket = %socket.display(), tcp = ?addresses.0, http = ?addresses.1, journal = %journal_path.display(), "ready");
     let (backend, page, journal_file) = (&said.backend, addresses.1, &journal_path);
-    Hello { roots: &roots, plans: &plans, pattern: &args.pattern, backend, page, journal: journal_file }.say(&log);
+    Hello { roots: &roots, plans: &plans, kinds: search.kinds(), backend, page, journal: journal_file }.say(&log);
     let server = runtime.spawn(listeners.serve(Arc::clone(&hub)));
     let pages = http.map(|http| runtime.spawn(http.serve(Arc::clone(&hub))));
     let board = board.map(|board| runtime.spawn(board.follow(Arc::clone(&hub), ends.clone())));
@@ -189,6 +191,7 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
         on_stop: flags.on_stop.clone(),
         umask,
         limits,
+        exports: journal_path.with_added_extension("exports"),
     };
     let result = daemon::run(journal, options, seams, &channels, received);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);

@@ -6,6 +6,7 @@ mod queue;
 mod runs;
 
 use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,8 @@ pub struct Options {
     pub umask: rustix::fs::Mode,
     /// What workers may take.
     pub limits: Limits,
+    /// The folder for what checkpoints are exported to meanwhile: this daemon's alone.
+    pub exports: PathBuf,
 }
 
 /// What clients ask of the daemon; everything else they read from the journal.
@@ -145,6 +148,8 @@ pub fn run(
     messages: Receiver<Message>,
 ) -> Result<()> {
     journal.restart(&[])?;
+    // Of an earlier life.
+    let _ = std::fs::remove_dir_all(&options.exports);
     let Seams { source, starter, planner } = seams;
     let mut daemon = Daemon {
         pool: Pool::new(starter, options.limits.clone(), channels.messages.clone(), Message::Heard),

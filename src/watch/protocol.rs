@@ -53,6 +53,8 @@ pub struct Measure {
     pub known: Vec<(String, String)>,
     /// What the run's precision came to, if it did already.
     pub resolved: Option<Resolved>,
+    /// The folder for what is exported from it.
+    pub room: RawPath,
 }
 
 /// Who a worker is.
@@ -105,6 +107,8 @@ pub enum Reply {
     Taken,
     /// The file is read next; what happens from here on is its doing.
     Loaded,
+    /// A command exports it next; then the file is read.
+    Exporting,
     /// Measured, and the file is still the one that was read.
     Measured {
         /// Key of settings and probe images.

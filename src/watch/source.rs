@@ -9,7 +9,8 @@ pub mod directory;
 
 use std::path::Path;
 
-use super::scan::{Found, Version};
+use super::scan::Found;
+use super::version::Version;
 use super::weights::Part;
 
 /// A source of checkpoints that is already telling; it ends when it is dropped.

@@ -16,6 +16,7 @@ mod directories;
 mod elsewhere;
 mod estimate;
 mod estimate_coverage;
+mod exports;
 mod files;
 mod findings;
 mod gallery;

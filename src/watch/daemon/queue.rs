@@ -1,5 +1,6 @@
 //! From files that are found to workers that have them.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, error};
@@ -57,7 +58,8 @@ impl Daemon {
         let plan = plan.clone();
         let resolved = self.journal.resolved(job.run, &run.key).unwrap_or_default();
         let known = self.journal.known_contents(&job).unwrap_or_default();
-        let request = Request::Measure(Box::new(Measure { path: RawPath(job.path.clone()), plan, known, resolved }));
+        let (path, room) = (RawPath(job.path.clone()), RawPath(self.room(&job)));
+        let request = Request::Measure(Box::new(Measure { path, plan, known, resolved, room }));
         debug!(path = %path::text(&job.path), "handing out");
         if let Err(error) = self.pool.assign(slot, job.clone(), &request) {
             error!("{}; trying again in {} s", error.one_line(), RETRY.as_secs());
@@ -66,6 +68,11 @@ impl Daemon {
             return false;
         }
         true
+    }
+
+    /// The folder for what is exported from a checkpoint in hand.
+    pub(super) fn room(&self, job: &Job) -> PathBuf {
+        self.options.exports.join(job.id.to_string())
     }
 
     /// Runs whose checkpoint in hand settles what their precision takes: all of a run are measured on as many images and draws.

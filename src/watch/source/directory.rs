@@ -29,7 +29,8 @@ use super::{News, Rest, Source};
 use crate::checkpoint::signature::EXPORT;
 use crate::error::{Error, Result};
 use crate::file_system::shared;
-use crate::watch::scan::{Met, Search, Version};
+use crate::watch::scan::{Met, Search};
+use crate::watch::version::Version;
 use crate::watch::weights::Part;
 
 /// How often directories are looked at where nothing tells of changes, or where they are missing.
@@ -267,7 +268,9 @@ impl Watching {
             Met::Foreign(path) => {
                 let ending = path.extension().unwrap_or_default().to_string_lossy().into_owned();
                 let folder = path.parent().unwrap_or(Path::new("")).display();
-                self.notice(format!("{folder}: .{ending} files hold weights without the network: {EXPORT}"));
+                self.notice(format!(
+                    "{folder}: .{ending} files hold weights without the network: {EXPORT}, or --export CMD"
+                ));
             }
             Met::Numbers(text) | Met::PassedOver(text) => self.notice(text),
             Met::Folder(..) => {}
