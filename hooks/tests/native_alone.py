@@ -174,7 +174,7 @@ def save_flax(run: Path, images: Any, labels: Any) -> bytes:
 
         optimiser.update(network, nnx.grad(loss_of)(network))
     state = {"model": nnx.state(network), "optimizer": nnx.to_pure_dict(nnx.state(optimiser, nnx.optimizer.OptState))}
-    with orbax.checkpoint.CheckpointManager(run.absolute()) as manager:
+    with orbax.checkpoint.CheckpointManager(run) as manager:
         manager.save(30, args=orbax.checkpoint.args.StandardSave(state))
     return Exporter(images).snapshot(network)()
 
@@ -186,13 +186,13 @@ def save_linen(run: Path, images: Any, labels: Any) -> bytes:
 
     weights, forward = linen()
     with orbax.checkpoint.StandardCheckpointer() as writer:
-        writer.save(run.absolute() / "step_30", weights)
+        writer.save(run / "step_30", weights)
     (run / "step_31.ckpt").write_bytes(msgpack_serialize({"step": 31, "ema": {"params": weights["params"]}}))
     return Exporter(images, forward).snapshot(weights)()
 
 
 if __name__ == "__main__":
-    framework, folder = sys.argv[1], Path(sys.argv[2])
+    framework, folder = sys.argv[1], Path(sys.argv[2]).absolute()
     data = load_digits()
     pixels = (data.images[:1797] / 16).astype(numpy.float32)
     is_first = framework in ("torch", "lightning", "transformers")
