@@ -59,7 +59,9 @@ pub use tract::VERSION as TRACT_VERSION;
 pub use trial::{Trial, trial};
 
 use crate::checkpoint::Metadata;
+use crate::checkpoint::native::{Native, is_native};
 use crate::error::{Error, Result};
+use crate::export::Exported;
 use crate::perturb::{Draws, Interpolation, Perturber};
 use crate::probe::Shape;
 use graph::Graph;
@@ -180,19 +182,22 @@ pub trait Session: Send {
 #[derive(Debug)]
 pub struct Model {
     graph: Graph,
+    /// What the file goes with, where it was exported from a checkpoint.
+    exported: Option<(Exported, Native)>,
 }
 
 impl Model {
-    /// Hash of the file and of its external data.
+    /// Hash of the file and of its external data, or of the checkpoint that it was exported from.
     #[must_use]
     pub fn sha256(&self) -> &str {
         &self.graph.sha256
     }
 
-    /// The files that hold its external data.
+    /// The files that hold its external data, unless they go with it.
     #[must_use]
     pub fn external_data(&self) -> &BTreeSet<PathBuf> {
-        &self.graph.external_data
+        const NONE: &BTreeSet<PathBuf> = &BTreeSet::new();
+        if self.exported.is_some() { NONE } else { &self.graph.external_data }
     }
 
     /// What the checkpoint says of itself.
@@ -201,7 +206,7 @@ impl Model {
         &self.graph.metadata
     }
 
-    /// Its file.
+    /// Its file, or the checkpoint that it was exported from.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.graph.path
@@ -261,7 +266,26 @@ impl Model {
 /// # Errors
 /// `Io`, `Unfinished` or `Model` for a file that cannot be measured.
 pub fn read(path: &Path, output: Option<&str>) -> Result<Model> {
-    Ok(Model { graph: Graph::read(path, output)? })
+    Ok(Model { graph: Graph::read(path, output)?, exported: None })
+}
+
+/// The framework's own checkpoint at `path`, if it is one that `options` say how to export.
+///
+/// # Errors
+/// As [`Native::read`].
+pub fn native(path: &Path, options: &Options) -> Result<Option<Native>> {
+    (options.export.is_some() && is_native(path)).then(|| Native::read(path)).transpose()
+}
+
+/// Exports a checkpoint and reads its network. The file lies in `room` until it is loaded, or among the system's temporary files.
+///
+/// # Errors
+/// As [`Export::run`](crate::export::Export::run), and `Model` for a file that cannot be measured.
+pub fn export(native: Native, options: &Options, room: Option<&Path>) -> Result<Model> {
+    let Some(export) = &options.export else { return read(&native.path, options.output.as_deref()) };
+    let exported = export.run(&native, room)?;
+    let graph = Graph::exported(&exported.file(), &native, options.output.as_deref())?;
+    Ok(Model { graph, exported: Some((exported, native)) })
 }
 
 /// [`read()`], then [`load()`].
@@ -278,7 +302,8 @@ pub fn open(path: &Path, shape: Shape, options: &Options) -> Result<Box<dyn Back
 /// `Mismatch` for images that it does not take, `Unavailable` for an engine or provider that cannot be had, `Engine` where
 /// the engine refuses the network.
 pub fn load(model: Model, shape: Shape, options: &Options) -> Result<Box<dyn Backend>> {
-    let Model { graph } = model;
+    // The file stays until it is loaded.
+    let Model { graph, exported } = model;
     let input = graph.input_of(shape, options.input_layout)?;
     if options.custom_ops.is_empty() {
         refusals::of_unknown_domains(&graph.path, &graph.proto, &graph.reaching())?;
@@ -305,12 +330,16 @@ pub fn load(model: Model, shape: Shape, options: &Options) -> Result<Box<dyn Bac
     match runtime {
         Some(runtime) => {
             let may_be_too_new = options.engine == Engine::Auto && !options.provider.needs_onnxruntime();
-            let spare = may_be_too_new.then(|| (graph.path.clone(), options.output.clone()));
+            let read_again = |path: &Path| match &exported {
+                Some((exported, native)) => Graph::exported(&exported.file(), native, options.output.as_deref()),
+                None => Graph::read(path, options.output.as_deref()),
+            };
+            let spare = may_be_too_new.then(|| graph.path.clone());
             let loaded = onnxruntime::OnnxRuntime::load(runtime, graph, (shape, input.clone()), options, threads);
             match (loaded, spare) {
-                (Err(error), Some((path, output))) if words::is_of_a_newer_file(&error) => {
+                (Err(error), Some(path)) if words::is_of_a_newer_file(&error) => {
                     let note = format!("{error}; the embedded engine ran instead");
-                    let again = Graph::read(&path, output.as_deref()).and_then(|graph| on_tract(graph, Some(note)));
+                    let again = read_again(&path).and_then(|graph| on_tract(graph, Some(note)));
                     again.map_err(|_| error)
                 }
                 (loaded, _) => Ok(Box::new(loaded?)),

@@ -37,6 +37,8 @@ pub struct Config {
     pub preprocess: Preprocess,
     /// Libraries of custom operators; only in a file that the user names, for they are code.
     pub custom_ops: Vec<PathBuf>,
+    /// A command that makes an ONNX file of a framework's own checkpoint; only in a file that the user names.
+    pub export: Option<String>,
     /// How images are perturbed.
     pub perturbation: Perturbation,
     /// A preset's name, or a law of one's own.
@@ -51,11 +53,13 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
+        let (preprocess, perturbation) = (Preprocess::default(), Perturbation::default());
         Self {
             probe: None,
-            preprocess: Preprocess::default(),
+            preprocess,
             custom_ops: Vec::new(),
-            perturbation: Perturbation::default(),
+            export: None,
+            perturbation,
             law: None,
             refit: true,
             stop: Vec::new(),
@@ -205,13 +209,12 @@ impl Config {
             text => text.map_err(Error::io(&path, "read"))?,
         };
         let config = Self::parse(&path, &text)?;
-        if let Some(library) = config.custom_ops.first() {
-            let found = format!("{} in {}", library.display(), path.display());
-            return Err(Error::setting(
-                "relstab.toml: custom_ops",
-                "a flag, or a file named with --config: it is code",
-                found,
-            ));
+        let library = config.custom_ops.first().map(|library| library.display().to_string());
+        for (name, code) in [("relstab.toml: custom_ops", &library), ("relstab.toml: export", &config.export)] {
+            if let Some(code) = code {
+                let found = format!("{code} in {}", path.display());
+                return Err(Error::setting(name, "a flag, or a file named with --config: it is code", found));
+            }
         }
         if config.alert.iter().any(|alert| !alert.command.is_empty() || alert.webhook.is_some()) {
             let expected = "a flag, or a file named with --config: a run's own file runs nothing and tells nobody";
@@ -323,9 +326,14 @@ mod tests {
 
     #[test]
     fn paths_outside_unknown_keys_and_bad_syntax_are_refused_with_file_and_line() {
-        for text in
-            ["probe = '/etc/passwd'", "probe = '../x.npy'", "exec = 'rm'", "custom_ops = ['a.so']", "\n\nlaw = ["]
-        {
+        for text in [
+            "probe = '/etc/passwd'",
+            "probe = '../x.npy'",
+            "exec = 'rm'",
+            "custom_ops = ['a.so']",
+            "export = 'rm {checkpoint} {onnx}'",
+            "\n\nlaw = [",
+        ] {
             let error = read(text).expect_err(text).to_string();
             assert!(error.contains(FILE_NAME), "{error}");
         }

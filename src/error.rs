@@ -122,6 +122,18 @@ pub enum Error {
         /// What to do next.
         help: &'static str,
     },
+    /// A command that should have made an ONNX file of a checkpoint, and failed.
+    #[error("model {}: its export ({command}) {how}{}", path.display(), if said.is_empty() { String::new() } else { format!(": {said}") })]
+    Export {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The command.
+        command: String,
+        /// How it ended.
+        how: String,
+        /// The end of what it said on standard error, on one line.
+        said: String,
+    },
     /// Outputs that are NaN or infinite.
     #[error(
         "model {}: expected finite outputs, found NaN or infinity for {images} of {of} images (first: {first}, {kind})",
@@ -282,6 +294,7 @@ impl Error {
             | Self::Unsupported { .. }
             | Self::Mismatch { .. }
             | Self::Engine { .. }
+            | Self::Export { .. }
             | Self::NoValue { .. }
             | Self::NonFinite { .. } => Reach::Checkpoint,
         }
@@ -328,7 +341,8 @@ impl Error {
             | Self::Unfinished { .. }
             | Self::Unsupported { .. }
             | Self::NoValue { .. }
-            | Self::Engine { .. } => None,
+            | Self::Engine { .. }
+            | Self::Export { .. } => None,
         }
     }
 
@@ -359,9 +373,11 @@ impl Error {
             Self::Setting { .. } => ExitCode::Usage,
             Self::Io { .. } | Self::Store { .. } => ExitCode::Io,
             Self::Probe { .. } => ExitCode::Probe,
-            Self::Model { .. } | Self::Unfinished { .. } | Self::Unsupported { .. } | Self::Engine { .. } => {
-                ExitCode::Model
-            }
+            Self::Model { .. }
+            | Self::Unfinished { .. }
+            | Self::Unsupported { .. }
+            | Self::Engine { .. }
+            | Self::Export { .. } => ExitCode::Model,
             Self::Mismatch { .. } => ExitCode::Mismatch,
             Self::Unavailable { .. } => ExitCode::Unavailable,
             Self::NonFinite { .. } => ExitCode::NonFinite,

@@ -37,6 +37,7 @@ pub mod probe;
 pub mod perturb;
 pub mod gallery;
 pub mod checkpoint;
+pub mod export;
 pub mod backend;
 pub mod estimate;
 pub mod predict;

@@ -58,8 +58,8 @@ impl Plan {
         let mut plan = self.clone();
         plan.probe = RawPath(probe.into());
         plan.settings.law = None;
-        let backend::Options { output, input_layout, .. } = plan.backend;
-        plan.backend = backend::Options { output, input_layout, ..backend::Options::default() };
+        let backend::Options { output, input_layout, export, .. } = plan.backend;
+        plan.backend = backend::Options { output, input_layout, export, ..backend::Options::default() };
         let text = serde_json::to_string(&plan).unwrap_or_else(|_| format!("{plan:?}"));
         hex::encode(&Sha256::digest(format!("{text} {}", Generator::PRESENT))[..16])
     }
@@ -123,11 +123,20 @@ impl Setup {
         &self.key
     }
 
-    /// Reads the network at `path`.
+    /// What runs the networks.
+    #[must_use]
+    pub fn backend(&self) -> &backend::Options {
+        &self.plan.backend
+    }
+
+    /// Reads the network at `path`; one that is a framework's own checkpoint is exported first.
     ///
     /// # Errors
-    /// As [`backend::read`].
+    /// As [`backend::read`] and [`backend::export`].
     pub fn read(&self, path: &Path) -> Result<Model> {
+        if let Some(native) = backend::native(path, &self.plan.backend)? {
+            return backend::export(native, &self.plan.backend, None);
+        }
         let mut model = backend::read(path, self.plan.backend.output.as_deref())?;
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         for file in model.external_data().clone() {

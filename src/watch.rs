@@ -5,7 +5,9 @@
 //! broadcasts it.
 
 pub mod weights;
+pub mod version;
 pub mod tree;
+pub mod kinds;
 pub mod scan;
 pub mod source;
 pub mod pace;

@@ -17,6 +17,7 @@ use super::outputs::{self, is_byte};
 use super::pixels::{Pixels, take_floats};
 use super::proto::{is_op, node, opset};
 use super::{external, first, inline, refusals};
+use crate::checkpoint::native::Native;
 use crate::checkpoint::{Metadata, file};
 use crate::error::{Error, Result};
 use crate::probe::{Layout, Shape};
@@ -24,7 +25,10 @@ use crate::probe::{Layout, Shape};
 /// A parsed ONNX file with everything decided that does not depend on the engine.
 #[derive(Debug)]
 pub(super) struct Graph {
+    /// The checkpoint, as records name it.
     pub path: PathBuf,
+    /// The ONNX file: another one only where it was exported from the checkpoint.
+    pub file: PathBuf,
     /// The file as it lies on disk, unpacked.
     pub bytes: Vec<u8>,
     pub proto: ModelProto,
@@ -64,8 +68,25 @@ impl Graph {
         Self::of(path, file::read(path)?, output)
     }
 
+    /// As [`Graph::read`], of the file that was exported from a checkpoint: it goes by that one's name and hash.
+    pub fn exported(file: &Path, native: &Native, output: Option<&str>) -> Result<Self> {
+        let graph = file::read(file).and_then(|bytes| Self::within(file, &native.path, bytes, output));
+        let graph = graph.map_err(|error| match error {
+            // Nobody writes it any more.
+            Error::Unfinished { expected, found, .. } | Error::Model { expected, found, .. } => {
+                Error::model(&native.path, expected, format!("what its export wrote: {found}"))
+            }
+            error => error,
+        })?;
+        Ok(Self { sha256: native.sha256.clone(), ..graph })
+    }
+
     /// The graph in `bytes`, which lie at `path`.
     pub fn of(path: &Path, bytes: Vec<u8>, output: Option<&str>) -> Result<Self> {
+        Self::within(path, path, bytes, output)
+    }
+
+    fn within(file: &Path, path: &Path, bytes: Vec<u8>, output: Option<&str>) -> Result<Self> {
         let mut proto = parse(path, &bytes)?;
         let mut graph = proto.graph.take().ok_or_else(|| not_onnx(path, "a file without a graph"))?;
         let properties = proto.metadata_props.iter().map(|entry| (entry.key.as_str(), entry.value.as_str()));
@@ -103,11 +124,12 @@ impl Graph {
             proto.functions = functions;
         }
 
-        let external_data = external::files(path, &proto)?;
+        let external_data = external::files(file, &proto)?;
         let mut hash = Sha256::new_with_prefix(&bytes);
         let total_bytes = bytes.len() as u64 + external::hash(path, &external_data, &mut hash)?;
         let graph = Self {
             path: path.to_owned(),
+            file: file.to_owned(),
             total_bytes,
             sha256: hex::encode(hash.finalize()),
             external_data,

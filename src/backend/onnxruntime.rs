@@ -87,7 +87,7 @@ impl OnnxRuntime {
         let (provider, bytes) = (options.provider, graph.total_bytes);
         let traits = Traits::of(&graph);
         let saturates = saturation::saturates(&graph);
-        let model = if !graph.external_data.is_empty() && graph.is_ready() && !is_packed(&graph.path) {
+        let model = if !graph.external_data.is_empty() && graph.is_ready() && !is_packed(&graph.file) {
             Model::File
         } else {
             Model::Memory(graph.take_bytes())
@@ -285,7 +285,7 @@ fn batch(bytes: usize, shape: Shape) -> usize {
 
 impl Source<'_> {
     fn session(&self, place: &Place) -> Result<OrtSession> {
-        let path = &self.graph.path;
+        let path = &self.graph.file;
         let failed = |error: ort::Error| words::of_onnxruntime(&self.graph, &self.runtime.version, error.message());
         let builder = || -> ort::Result<SessionBuilder> {
             let mut builder = place.builder(&self.runtime, self.graph.element)?;

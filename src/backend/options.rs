@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::export::Export;
 use crate::path::RawPath;
 use crate::probe::Layout;
 
@@ -105,6 +106,9 @@ pub struct Options {
     /// Where images are perturbed.
     #[serde(default, skip_serializing_if = "PerturbOn::is_auto")]
     pub perturb_on: PerturbOn,
+    /// What makes an ONNX file of a framework's own checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub export: Option<Export>,
 }
 
 impl Options {

@@ -112,7 +112,7 @@ fn datum_type(element: Element) -> Option<DatumType> {
 
 /// The network with what is measured as its only outputs, in operators that tract has.
 fn model(graph: Graph) -> TractResult<InferenceModel> {
-    let folder = graph.path.parent().and_then(Path::to_str).map(str::to_owned);
+    let folder = graph.file.parent().and_then(Path::to_str).map(str::to_owned);
     // The shapes that exporters write down keep the batch symbolic and would contradict the fixed one.
     let onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
     let mut proto = graph.into_proto();

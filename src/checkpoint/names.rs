@@ -42,15 +42,21 @@ const UNFINISHED: ([&str; 5], [&str; 7]) =
 /// What Orbax puts between the name and a number.
 const ORBAX: &str = ".orbax-checkpoint-tmp";
 
-/// Step and epoch of the checkpoint at `path` in the directory `run`: from a file name such as `epoch=3-step=1200.onnx`, else
-/// from the name of its folder, such as `checkpoint-1200/model.onnx`.
+/// Step and epoch of the checkpoint at `path` in the directory `run`: from its own name, such as `epoch=3-step=1200.onnx` or, of a
+/// folder that is a checkpoint, `1200`; else from the name of its folder, such as `checkpoint-1200/model.onnx`.
 #[must_use]
 pub fn step_and_epoch(path: &Path, run: &Path) -> Place {
-    let of_file = path.file_stem().map(|name| file(&name.to_string_lossy())).unwrap_or_default();
-    match path.parent().filter(|folder| *folder != run && of_file == (None, None)).map(folder) {
-        Some(Folder::Step(place)) => place,
-        Some(Folder::Number(number)) => (Some(number), None),
-        _ => of_file,
+    let above = path.parent().filter(|folder| *folder != run).and_then(whole_place);
+    let of_file = || path.file_stem().map(|name| file(&name.to_string_lossy())).filter(|place| *place != (None, None));
+    whole_place(path).or_else(of_file).or(above).unwrap_or_default()
+}
+
+/// Step and epoch of a name that says nothing else.
+fn whole_place(path: &Path) -> Option<Place> {
+    match folder(path) {
+        Folder::Step(place) => Some(place),
+        Folder::Number(number) => Some((Some(number), None)),
+        Folder::Unfinished | Folder::Other => None,
     }
 }
 
@@ -306,5 +312,9 @@ mod tests {
         assert_eq!(place("run/1200/model.onnx", "run"), (Some(1200), None));
         assert_eq!(place("run/1200/model.onnx", "run/1200"), (None, None));
         assert_eq!(place("run/step_7.onnx.gz", "run"), (Some(7), None));
+        // Folders that are checkpoints.
+        assert_eq!(place("run/1200", "run"), (Some(1200), None));
+        assert_eq!(place("run/epoch=1.5", "run"), (None, Some(1.5)));
+        assert_eq!(place("1200/best.ckpt", "1200"), (None, None));
     }
 }

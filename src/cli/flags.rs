@@ -11,6 +11,7 @@ use super::terminal::Format;
 use crate::backend::{Engine, PerturbOn, Provider};
 use crate::config::Perturbation;
 use crate::estimate::Estimator;
+use crate::export::Export;
 use crate::perturb::Interpolation;
 use crate::probe::{Layout, Shape};
 
@@ -119,6 +120,10 @@ pub struct Running {
     /// A library of custom operators for ONNX Runtime; may be given more than once
     #[arg(long, value_name = "LIBRARY")]
     pub custom_ops: Vec<PathBuf>,
+    /// Make an ONNX file of a framework's own checkpoint (.pt, .ckpt, .keras, a folder) by this command: 'python export.py {checkpoint}
+    /// {onnx}'. No shell reads it (docs/watch.md)
+    #[arg(long, value_name = "CMD")]
+    pub export: Option<Export>,
     /// Output to measure [default: the one that looks most like class logits]
     #[arg(long, value_name = "NAME")]
     pub output: Option<String>,

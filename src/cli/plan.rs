@@ -86,6 +86,7 @@ impl Running {
             device: self.device,
             gpu_memory: self.gpu_memory_limit.map(|size| size.as_u64()),
             perturb_on: self.perturb_on,
+            export: self.export.clone(),
         }
         .validated()
     }

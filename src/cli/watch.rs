@@ -36,6 +36,7 @@ use crate::store::address;
 use crate::store::bucket::Stores;
 use crate::watch::caller::Caller;
 use crate::watch::daemon::{self, Channels, End, Message, Options, Seams};
+use crate::watch::kinds::Kinds;
 use crate::watch::planner::{self, Planner};
 use crate::watch::pool::Limits;
 use crate::watch::protocol::{Picture, Planned, Reply, Request};
@@ -64,9 +65,10 @@ pub struct Args {
     /// Every sub-directory is a run of its own, but those named after a step or an epoch
     #[arg(long)]
     recursive: bool,
-    /// Names of the files that are checkpoints
-    #[arg(long, value_name = "GLOB", default_value = "*.onnx")]
-    pattern: String,
+    /// Names of the files that are checkpoints; with --export, of files and folders [default: *.onnx; with --export
+    /// *.{pt,pth,ckpt,safetensors,keras,h5} and folders of a step or an epoch]
+    #[arg(long, value_name = "GLOB")]
+    pattern: Option<String>,
     /// Read this file instead of each run's relstab.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -84,17 +86,19 @@ const GOODBYE: Duration = Duration::from_secs(3);
 const DRAWING: Duration = Duration::from_mins(1);
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let roots = roots(args)?;
-    let search = Search::new(args.recursive, &args.pattern)?;
+    let (roots, said) = (roots(args)?, flags(args)?);
+    let search = Search::new(args.recursive, Kinds::new(args.pattern.as_deref(), said.has_export()?)?);
+    if said.has_export()? && roots.iter().any(|root| address::is_address(root)) {
+        return Err(Error::setting("--export", "directories; checkpoints at addresses are ONNX files", "an address"));
+    }
     if args.once {
-        return once::run(&flags(args)?, args.shared.format, &args.folders, &search, args.tensorboard.as_deref());
+        return once::run(&said, args.shared.format, &args.folders, &search, args.tensorboard.as_deref());
     }
     if args.dry_run {
-        let flags = flags(args)?;
-        args.folders.iter().try_for_each(|folder| flags.rehearse(folder))?;
+        args.folders.iter().try_for_each(|folder| said.rehearse(folder))?;
         return Ok(ExitCode::Success);
     }
-    watch(args, roots, search)
+    watch(args, &said, roots, search)
 }
 
 /// What is watched, by the names that runs have: directories, or addresses.
@@ -123,8 +127,8 @@ fn directory(folder: &PathBuf) -> Result<PathBuf> {
     state::canonical(folder)
 }
 
-fn watch(args: &Args, roots: Vec<PathBuf>, search: Search) -> Result<ExitCode> {
-    let (flags, said) = (&args.daemon, flags(args)?);
+fn watch(args: &Args, said: &Flags, roots: Vec<PathBuf>, search: Search) -> Result<ExitCode> {
+    let flags = &args.daemon;
     if !(0.01..=1.0).contains(&flags.duty) {
         return Err(Error::setting("--duty", "a share of the time, 0.01 to 1", flags.duty));
     }
@@ -170,7 +174,7 @@ fn watch(args: &Args, roots: Vec<PathBuf>, search: Search) -> Result<ExitCode> {
     }
     let reader = Journal::read(&journal_path)?;
     let board = |folder: &PathBuf| {
-        Ok(Board::new(folder.clone(), Journal::read(&journal_path)?, curator(&said, &roots, starter, &limits)))
+        Ok(Board::new(folder.clone(), Journal::read(&journal_path)?, curator(said, &roots, starter, &limits)))
     };
     let board = args.tensorboard.as_ref().map(board).transpose()?;
 
@@ -192,7 +196,7 @@ fn watch(args: &Args, roots: Vec<PathBuf>, search: Search) -> Result<ExitCode> {
     let addresses = (listeners.tcp_address(), http.as_ref().and_then(Http::address));
     info!(socket = %socket.display(), tcp = ?addresses.0, http = ?addresses.1, journal = %journal_path.display(), "ready");
     let (backend, page, journal_file) = (&said.backend, addresses.1, &journal_path);
-    Hello { roots: &roots, plans: &plans, pattern: &args.pattern, backend, page, journal: journal_file }.say(&log);
+    Hello { roots: &roots, plans: &plans, kinds: search.kinds(), backend, page, journal: journal_file }.say(&log);
     let server = runtime.spawn(listeners.serve(Arc::clone(&hub)));
     let pages = http.map(|http| {
         let (hub, folders) = (Arc::clone(&hub), roots.clone());
@@ -220,6 +224,7 @@ fn watch(args: &Args, roots: Vec<PathBuf>, search: Search) -> Result<ExitCode> {
         limits,
         receivers: flags.receivers(),
         ending,
+        exports: journal_path.with_added_extension("exports"),
     };
     let result = daemon::run(journal, options, seams, &channels, received);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);

@@ -79,6 +79,15 @@ impl Flags {
         }
     }
 
+    /// Whether frameworks' own checkpoints are exported: by these flags, or by the configuration that they name, which is read.
+    ///
+    /// # Errors
+    /// As [`Config::read_file`].
+    pub fn has_export(&self) -> Result<bool> {
+        let named = self.config.as_ref().map(|path| Config::read_file(&path.0)).transpose()?;
+        Ok(self.backend.export.is_some() || named.is_some_and(|config| config.export.is_some()))
+    }
+
     /// What a run below `root` is measured on and judged by.
     ///
     /// # Errors
@@ -147,11 +156,14 @@ impl Flags {
         Ok(plan)
     }
 
-    /// What runs the networks, with the configuration's libraries of operators where the flags name none.
+    /// What runs the networks, with the configuration's libraries of operators and its export where the flags name none.
     fn backend_over(&self, config: &Config) -> Result<backend::Options> {
         let mut backend = self.backend.clone();
         if backend.custom_ops.is_empty() {
             backend.custom_ops = config.custom_ops.iter().cloned().map(RawPath).collect();
+        }
+        if let (None, Some(command)) = (&backend.export, &config.export) {
+            backend.export = Some(command.parse()?);
         }
         backend.validated()
     }

@@ -8,6 +8,7 @@ mod queue;
 mod runs;
 
 use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,8 @@ pub struct Options {
     pub receivers: Receivers,
     /// When it ends by itself.
     pub ending: Ending,
+    /// The folder for what checkpoints are exported to meanwhile: this daemon's alone.
+    pub exports: PathBuf,
 }
 
 /// What clients ask of the daemon; everything else they read from the journal.
@@ -170,6 +173,8 @@ pub fn run(
     messages: Receiver<Message>,
 ) -> Result<End> {
     journal.restart(&[])?;
+    // Of an earlier life.
+    let _ = std::fs::remove_dir_all(&options.exports);
     let Seams { source, starter, planner } = seams;
     let messenger = Messenger::spawn(channels.messages.clone(), Message::Delivered)?;
     let mut daemon = Daemon {

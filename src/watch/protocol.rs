@@ -57,6 +57,8 @@ pub struct Measure {
     /// What to bring first, where it lies in an object store: the network and what is read with it, as they were listed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub objects: Vec<Object>,
+    /// The folder for what is exported from it.
+    pub room: RawPath,
 }
 
 /// Who a worker is.
@@ -109,6 +111,8 @@ pub enum Reply {
     Taken,
     /// The file is read next; what happens from here on is its doing.
     Loaded,
+    /// A command exports it next; then the file is read.
+    Exporting,
     /// Measured, and the file is still the one that was read.
     Measured {
         /// Key of settings and probe images.

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use globset::{Glob, GlobMatcher};
-
-use super::tree::{Disk, Tree, Version};
+use super::kinds::Kinds;
+use super::tree::{Disk, Tree};
+use super::version::{Version, folder_version, version};
 use super::weights::{ENDINGS, Weights};
 use crate::backend::read_metadata;
 use crate::checkpoint::Metadata;
@@ -21,18 +21,18 @@ use crate::error::{Error, Result};
 pub struct Search {
     tree: Arc<dyn Tree>,
     recursive: bool,
-    pattern: GlobMatcher,
+    kinds: Kinds,
     /// Directories with folders named by bare numbers, and whether those are steps; not known while they hold nothing.
     numbered: HashMap<PathBuf, Option<bool>>,
     weights: Weights,
 }
 
-/// A checkpoint's file as it was when someone looked.
+/// A checkpoint's file, or folder, as it was when someone looked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// The directory of the run it belongs to.
     pub run: PathBuf,
-    /// The file.
+    /// The file or folder.
     pub path: PathBuf,
     /// Its version.
     pub version: Version,
@@ -45,7 +45,7 @@ pub enum Met {
     Folder(PathBuf, PathBuf),
     /// A checkpoint.
     Checkpoint(Found),
-    /// A framework's own checkpoint, which this program cannot read.
+    /// A framework's own checkpoint, which this program cannot read without an export.
     Foreign(PathBuf),
     /// What folders named by bare numbers were taken for, in words. What was met of them before may be of another run now.
     Numbers(String),
@@ -62,7 +62,7 @@ impl Met {
             Self::Foreign(path) => {
                 let ending = path.extension().unwrap_or_default().display();
                 let folder = path.parent().unwrap_or(Path::new("")).display();
-                Some(format!("{folder}: .{ending} files hold weights without the network: {EXPORT}"))
+                Some(format!("{folder}: .{ending} files hold weights without the network: {EXPORT}, or --export CMD"))
             }
             Self::Numbers(text) | Self::PassedOver(text) => Some(text),
         }
@@ -71,28 +71,13 @@ impl Met {
 
 /// Directories nested deeper than this are not searched.
 const MAX_DEPTH: usize = 32;
-const FOREIGN: [&str; 4] = ["pt", "pth", "ckpt", "safetensors"];
 
 impl Search {
-    /// `pattern` matches the names of checkpoints, for instance `*.onnx`; with `recursive`, every sub-directory that is
-    /// not named after a step or an epoch is a run of its own.
-    ///
-    /// # Errors
-    /// `Setting` for a pattern that is no glob.
-    pub fn new(recursive: bool, pattern: &str) -> Result<Self> {
-        if FOREIGN.iter().any(|ending| pattern.ends_with(&format!(".{ending}"))) {
-            let expected = "names of ONNX files, such as '*.onnx' (export the network first: docs/frameworks.md)";
-            return Err(Error::setting("--pattern", expected, pattern));
-        }
-        let glob = Glob::new(pattern)
-            .map_err(|error| Error::setting("--pattern", "a glob such as '*.onnx'", error.kind().to_string()))?;
-        Ok(Self {
-            tree: Arc::new(Disk),
-            recursive,
-            pattern: glob.compile_matcher(),
-            numbered: HashMap::new(),
-            weights: Weights::default(),
-        })
+    /// `kinds` are checkpoints; with `recursive`, every sub-directory that is neither one nor named after a step or an epoch is a run of
+    /// its own.
+    #[must_use]
+    pub fn new(recursive: bool, kinds: Kinds) -> Self {
+        Self { tree: Arc::new(Disk), recursive, kinds, numbered: HashMap::new(), weights: Weights::default() }
     }
 
     /// The same, through something else than the file system.
@@ -101,10 +86,10 @@ impl Search {
         Self { tree, ..self }
     }
 
-    /// The pattern, as it was given.
+    /// What counts as a checkpoint.
     #[must_use]
-    pub fn pattern(&self) -> &str {
-        self.pattern.glob().glob()
+    pub fn kinds(&self) -> &Kinds {
+        &self.kinds
     }
 
     /// Meets everything below `root`; symbolic links to directories are not followed, so a loop of them ends.
@@ -119,7 +104,7 @@ impl Search {
         meet(Met::Folder(run.to_owned(), run.to_owned()));
         let listing = self.tree.list(run).map_err(Error::io(run, "list"))?;
         self.meet_files(run, &listing, meet);
-        let numbers: Vec<_> = listing.numbers().map(|(path, number)| (path.clone(), number)).collect();
+        let numbers = self.open_numbers(&listing);
         if !numbers.is_empty() {
             self.enter_numbers(run, &numbers, depth, meet);
         }
@@ -138,7 +123,17 @@ impl Search {
         Ok(())
     }
 
+    /// The folders named by bare numbers that may hold checkpoints.
+    fn open_numbers(&self, listing: &Listing) -> Vec<(PathBuf, u64)> {
+        let numbers = listing.numbers().filter(|(path, _)| !self.kinds.is_whole(path));
+        numbers.map(|(path, number)| (path.clone(), number)).collect()
+    }
+
     fn enter(&mut self, run: &Path, folder: &Path, depth: usize, meet: &mut dyn FnMut(Met)) {
+        if self.kinds.is_whole(folder) {
+            meet(Met::Folder(folder.to_owned(), run.to_owned()));
+            return self.meet_whole(run, folder, meet);
+        }
         match names::folder(folder) {
             Folder::Step(_) => {
                 meet(Met::Folder(folder.to_owned(), run.to_owned()));
@@ -155,7 +150,7 @@ impl Search {
         for (folder, number) in numbers {
             meet(Met::Folder(folder.clone(), run.to_owned()));
             let listing = self.tree.list(folder).unwrap_or_default();
-            held.push(listing.holds(*number, |path| self.is_checkpoint(path)));
+            held.push(listing.holds(*number, |path| self.kinds.matches(path)));
             listings.push(listing);
         }
         let before = self.numbered.get(run).copied().flatten();
@@ -189,14 +184,31 @@ impl Search {
         if is_hidden || !fs::symlink_metadata(folder).is_ok_and(|file| file.is_dir()) {
             return;
         }
+        if let Some(whole) = self.whole_above(run, folder) {
+            return self.meet_whole(run, whole, meet);
+        }
         match names::folder(folder) {
-            Folder::Number(number) => self.enter_number(run, folder, number, meet),
+            Folder::Number(number) if !self.kinds.is_whole(folder) => self.enter_number(run, folder, number, meet),
             _ => self.enter(run, folder, MAX_DEPTH, meet),
+        }
+    }
+
+    /// The checkpoint that a file or folder lies in, if one does.
+    fn whole_above<'a>(&self, run: &Path, path: &'a Path) -> Option<&'a Path> {
+        path.parent().filter(|folder| *folder != run && self.kinds.is_whole(folder))
+    }
+
+    fn meet_whole(&self, run: &Path, folder: &Path, meet: &mut dyn FnMut(Met)) {
+        if let Some(version) = folder_version(folder) {
+            meet(Met::Checkpoint(Found { run: run.to_owned(), path: folder.to_owned(), version }));
         }
     }
 
     /// Meets a file that has just appeared or changed in a directory of `run`.
     pub fn meet_new(&mut self, run: &Path, path: PathBuf, meet: &mut dyn FnMut(Met)) {
+        if let Some(whole) = self.whole_above(run, &path) {
+            return self.meet_whole(run, whole, meet);
+        }
         let folder = path.parent().unwrap_or(Path::new(""));
         match (names::folder(folder), folder.parent().and_then(|above| Some((above, *self.numbered.get(above)?)))) {
             (Folder::Number(_), Some((_, Some(false)))) => {
@@ -215,8 +227,7 @@ impl Search {
         let is_known = self.numbered.get(run).is_some_and(Option::is_some);
         let mut numbers = vec![(folder.to_owned(), number)];
         if !is_known {
-            let listing = self.tree.list(run).unwrap_or_default();
-            numbers = listing.numbers().map(|(path, number)| (path.clone(), number)).collect();
+            numbers = self.open_numbers(&self.tree.list(run).unwrap_or_default());
         }
         self.enter_numbers(run, &numbers, MAX_DEPTH, meet);
     }
@@ -225,20 +236,17 @@ impl Search {
         listing.files.iter().for_each(|path| self.meet_file(run, path.clone(), meet));
     }
 
-    fn is_checkpoint(&self, path: &Path) -> bool {
-        path.file_name().is_some_and(|name| self.pattern.is_match(Path::new(name)))
-    }
-
     /// What workers read of the weights of checkpoints; shared by clones.
     #[must_use]
     pub fn weights(&self) -> &Weights {
         &self.weights
     }
 
-    /// As [`version`], with what has become of the weights that workers read.
+    /// As [`version()`], with what has become of the weights that workers read.
     #[must_use]
     pub fn version(&self, checkpoint: &Path) -> Option<Version> {
-        let mut version = self.tree.version(checkpoint)?;
+        let found = if self.kinds.are_files() { self.tree.version(checkpoint) } else { version(checkpoint) };
+        let mut version = found?;
         version.fingerprint += &self.weights.changes(checkpoint, |file| self.tree.stamp(file));
         Some(version)
     }
@@ -248,8 +256,9 @@ impl Search {
         if path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b".")) {
             return;
         }
-        if self.is_checkpoint(&path) {
-            if let Some(version) = self.version(&path) {
+        if self.kinds.matches(&path) {
+            // A link to a folder is not followed.
+            if let Some(version) = self.version(&path).filter(|_| self.kinds.are_files() || path.is_file()) {
                 meet(Met::Checkpoint(Found { run: run.to_owned(), path, version }));
             }
             return;
@@ -257,7 +266,7 @@ impl Search {
         for owner in self.weights.owners(&path) {
             self.meet_file(run, owner, meet);
         }
-        if path.extension().and_then(|end| end.to_str()).is_some_and(|end| FOREIGN.contains(&end)) {
+        if self.kinds.is_foreign(&path) {
             meet(Met::Foreign(path));
         } else if let Some(owner) = owner_of_weights(&path) {
             let packed = owner.with_added_extension("gz");
@@ -307,7 +316,6 @@ pub fn checkpoints(search: &Search, root: &Path, notice: &mut dyn FnMut(&str)) -
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::version;
     use super::*;
 
     fn write(path: &Path, text: &str) {
@@ -316,7 +324,7 @@ mod tests {
     }
 
     fn names(root: &Path, recursive: bool) -> Vec<(String, String)> {
-        let search = Search::new(recursive, "*.onnx").expect("a glob");
+        let search = Search::new(recursive, Kinds::new(None, false).expect("a glob"));
         let relative = |path: &Path| path.strip_prefix(root).expect("inside").to_string_lossy().into_owned();
         let found = checkpoints(&search, root, &mut |_| ()).expect("listed");
         found.iter().map(|found| (relative(&found.run), relative(&found.path))).collect()
@@ -354,10 +362,10 @@ mod tests {
         let alone = version(&model).expect("there");
         write(&weights, "y");
         assert_ne!(version(&model).expect("there").fingerprint, alone.fingerprint);
-        let search = Search::new(false, "*.onnx").expect("a glob");
+        let search = Search::new(false, Kinds::new(None, false).expect("a glob"));
         let mut met = Vec::new();
         search.meet_file(folder.path(), weights, &mut |one| met.push(one));
         assert!(matches!(&met[..], [Met::Checkpoint(found)] if found.path == model), "{met:?}");
-        assert!(Search::new(false, "[").is_err());
+        assert!(Kinds::new(Some("["), false).is_err());
     }
 }

@@ -11,7 +11,7 @@ pub mod store;
 use std::path::Path;
 
 use super::scan::Found;
-use super::tree::Version;
+use super::version::Version;
 use super::weights::Part;
 use crate::store::address::Object;
 

@@ -1,20 +1,10 @@
 //! What checkpoints are looked for in: the file system, or something that is listed as one.
 
-use std::fs;
 use std::path::Path;
-use std::time::SystemTime;
 
-use super::weights::{stamp, stamp_of, usual};
+use super::version::{Version, file_version};
+use super::weights::stamp_of;
 use crate::checkpoint::folders::Listing;
-
-/// Tells one version of a file from another without reading it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version {
-    /// Size, time of the last write and inode, of the file and of its weights beside it.
-    pub fingerprint: String,
-    /// The last write.
-    pub written: SystemTime,
-}
 
 /// What a search looks through.
 pub trait Tree: std::fmt::Debug + Send + Sync {
@@ -41,23 +31,10 @@ impl Tree for Disk {
     }
 
     fn version(&self, checkpoint: &Path) -> Option<Version> {
-        version(checkpoint)
+        file_version(checkpoint)
     }
 
     fn stamp(&self, file: &Path) -> Option<String> {
         stamp_of(file)
     }
-}
-
-/// The file's present version; `None` if it is gone or no regular file.
-#[must_use]
-pub fn version(path: &Path) -> Option<Version> {
-    let file = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-    let mut fingerprint = stamp(&file);
-    for weights in usual(path) {
-        if let Some(stamp) = stamp_of(&weights) {
-            fingerprint = format!("{fingerprint}+{stamp}");
-        }
-    }
-    Some(Version { fingerprint, written: file.modified().ok()? })
 }

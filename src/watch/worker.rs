@@ -2,7 +2,8 @@
 //! answers one request at a time.
 //!
 //! It speaks JSON lines over its standard input and output, and ends when its input does. What a file does to the process, it does to
-//! this one only. Between batches it rests, so that it computes its share of the time.
+//! this one only. Between batches it rests, so that it computes its share of the time. It leads a process group of its own, which a
+//! command that exports a checkpoint belongs to: both end together.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
@@ -16,8 +17,9 @@ use std::time::Duration;
 use super::pace::Pace;
 use super::protocol::{Hello, Measure, Picture, Planned, Reply, Request, RunOf, Said, Unplanned};
 use super::remote::{Remote, addressed};
-use super::tree::version;
+use super::version::{Version, version};
 use super::weights::Part;
+use crate::backend::{self, Model};
 use crate::config::RunPlan;
 use crate::error::{Error, Reach, Result};
 use crate::event::REASON;
@@ -42,8 +44,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// `Io` if the daemon cannot be heard or answered.
 pub fn run(duty: f64, memory: Option<u64>, draw: Draw) -> Result<()> {
     let fail = |source| Error::Io { path: "the daemon".into(), action: "talk to", source };
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    // One that leads a group already is none the worse.
+    let _ = rustix::process::setpgid(None, None);
+    die_with_daemon(true);
     let requests = File::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(fail)?);
     let answer = File::from(std::io::stdout().as_fd().try_clone_to_owned().map_err(fail)?);
     // Native libraries print to standard output as well: where the daemon hears answers, that would be nonsense.
@@ -96,7 +99,7 @@ fn listen(input: impl Read + Send + 'static, is_busy: Arc<AtomicBool>) -> std::i
 fn stay_below(limit: u64) -> std::io::Result<()> {
     let own = std::process::id();
     let look = move || {
-        while process::resident(own).is_none_or(|size| size <= limit) {
+        while process::resident_with_children(own).is_none_or(|size| size <= limit) {
             std::thread::sleep(LOOK);
         }
         eprintln!("it needs more than {} (--memory-limit)", bytesize::ByteSize(limit));
@@ -105,9 +108,23 @@ fn stay_below(limit: u64) -> std::io::Result<()> {
     std::thread::Builder::new().name("memory".to_owned()).spawn(look).map(drop)
 }
 
-/// Ends the process at once: a network cannot be asked to stop, nor may exit handlers run beside it.
+/// Ends the process at once, with what exports a checkpoint for it: a network cannot be asked to stop, nor may exit handlers run beside
+/// it.
 fn die() {
-    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    use rustix::process::{Signal, getpgrp, getpid, kill_process, kill_process_group};
+    let own = getpid();
+    if getpgrp() == own {
+        let _ = kill_process_group(own, Signal::KILL);
+    }
+    let _ = kill_process(own, Signal::KILL);
+}
+
+/// Whether the system ends this process when the daemon ends. It would not end an export: while one runs, this process hears of the
+/// daemon's end, and ends both.
+#[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "other systems have no such thing"))]
+fn die_with_daemon(does: bool) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_parent_process_death_signal(does.then_some(rustix::process::Signal::KILL));
 }
 
 struct Worker {
@@ -128,13 +145,13 @@ struct Loaded {
 
 impl Worker {
     /// Says something, with addresses in place of the copies of what lies there.
-    fn say(&mut self, reply: Reply, rest: Duration) -> std::io::Result<()> {
+    fn say(&self, reply: Reply, rest: Duration) -> std::io::Result<()> {
         let mut text = serde_json::to_string(&Said { reply, rest })?;
         for place in self.loaded.iter().filter_map(|(_, loaded)| loaded.brought.as_ref()).chain(&self.brought) {
             text = place.named(&text);
         }
         text.push('\n');
-        self.answer.write_all(text.as_bytes())
+        (&self.answer).write_all(text.as_bytes())
     }
 
     /// A run's plan by its files as they are.
@@ -177,23 +194,58 @@ impl Worker {
 
     /// Loads the plan's probe images unless they are loaded, then measures.
     fn measure(&mut self, request: Measure) -> std::io::Result<Reply> {
-        let Measure { path, plan, known, resolved, objects } = request;
+        let Measure { path, plan, known, resolved, objects, room } = request;
         if let Err(error) = self.load(plan) {
             return Ok(Reply::Unusable { reason: reason(&error) });
         }
         self.say(Reply::Loaded, Duration::ZERO)?;
         let Some((_, Loaded { setup, .. })) = &self.loaded else { return Ok(Reply::Changed) };
         let pace = &self.pace;
-        let mut measured = |path: &Path| measure(setup, path, &known, resolved, pace);
         if objects.is_empty() {
-            return Ok(measured(&path.0));
+            let Some(before) = version(&path.0) else { return Ok(Reply::Changed) };
+            return Ok(match self.read(setup, &path.0, &known, &room.0)? {
+                Ok(model) => measure(setup, (&path.0, &before), model, &known, resolved, pace),
+                Err(_) if version(&path.0).as_ref() != Some(&before) => Reply::Changed,
+                Err(reply) => reply,
+            });
         }
+        let mut measured = |path: &Path| match (version(path), setup.read(path)) {
+            (None, _) => Reply::Changed,
+            (Some(before), Ok(model)) => measure(setup, (path, &before), model, &known, resolved, pace),
+            (Some(_), Err(error)) => refusal(&error, None, Vec::new()),
+        };
         let reply = measure_remote(&mut self.remote, &mut self.brought, &path.0, objects, &mut measured);
         Ok(reply.unwrap_or_else(|error| match error {
             // Whatever else keeps objects from being brought is none of their doing.
             Error::Unfinished { .. } => refusal(&error, None, Vec::new()),
             error => Reply::Unusable { reason: reason(&error) },
         }))
+    }
+
+    /// Reads the network at `path`, which a command may have to export into `room`; gives the reply where there is nothing to measure.
+    fn read(
+        &self,
+        setup: &Setup,
+        path: &Path,
+        known: &[(String, String)],
+        room: &Path,
+    ) -> std::io::Result<Result<Model, Reply>> {
+        let refused = |error: &Error| refusal(error, None, Vec::new());
+        let native = match backend::native(path, setup.backend()) {
+            Ok(Some(native)) => native,
+            Ok(None) => return Ok(setup.read(path).map_err(|error| refused(&error))),
+            Err(error) => return Ok(Err(refused(&error))),
+        };
+        let content = (native.sha256.clone(), setup.key().to_owned());
+        if known.contains(&content) {
+            return Ok(Err(Reply::Known { content: content.0, settings: content.1, weights: Vec::new() }));
+        }
+        self.say(Reply::Exporting, Duration::ZERO)?;
+        die_with_daemon(false);
+        let model = backend::export(native, setup.backend(), Some(room));
+        die_with_daemon(true);
+        self.say(Reply::Loaded, Duration::ZERO)?;
+        Ok(model.map_err(|error| refusal(&error, Some(content), Vec::new())))
     }
 
     fn load(&mut self, mut plan: Plan) -> Result<()> {
@@ -251,17 +303,12 @@ fn measure_remote(
 
 fn measure(
     setup: &Setup,
-    path: &Path,
+    (path, before): (&Path, &Version),
+    model: Model,
     known: &[(String, String)],
     mut resolved: Option<Resolved>,
     pace: &Pace,
 ) -> Reply {
-    let Some(before) = version(path) else { return Reply::Changed };
-    let model = match setup.read(path) {
-        Ok(model) => model,
-        Err(_) if version(path).as_ref() != Some(&before) => return Reply::Changed,
-        Err(error) => return refusal(&error, None, Vec::new()),
-    };
     let parts = Part::all(model.external_data());
     let weights = Part::told(path, &parts);
     let content = (model.sha256().to_owned(), setup.key().to_owned());
@@ -269,7 +316,7 @@ fn measure(
         return Reply::Known { content: content.0, settings: content.1, weights };
     }
     let outcome = setup.measure(model, &mut resolved, &|_, _| pace.rest());
-    if version(path).as_ref() != Some(&before) || !parts.iter().all(Part::is_the_same) {
+    if version(path).as_ref() != Some(before) || !parts.iter().all(Part::is_the_same) {
         return Reply::Changed;
     }
     match outcome {

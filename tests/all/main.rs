@@ -17,6 +17,7 @@ mod directories;
 mod elsewhere;
 mod estimate;
 mod estimate_coverage;
+mod exports;
 mod files;
 mod findings;
 mod gallery;

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from . import exporter, torch
 from .callback import Settings
-from .torch import Exporter, Monitor, unwrapped
+from .gather import unwrapped
+from .native import place_in
+from .torch import Exporter, Monitor
 
 
 class Callback(Settings, TrainerCallback):
@@ -94,6 +98,17 @@ class Callback(Settings, TrainerCallback):
         state.global_step = step
         trainer.state.log_history.append({**values, "step": step})
         trainer.callback_handler.on_log(trainer.args, state, TrainerControl(), dict(values))
+
+
+def restored(
+    network: nn.Module, checkpoint: Path, images: object
+) -> tuple[exporter.Exporter, nn.Module, dict[str, object]]:
+    """As [`torch.restored`]; a folder that has the network's configuration is read by Transformers itself."""
+    if not (checkpoint / "config.json").is_file():
+        _, network, place = torch.restored(network, checkpoint, images)
+        return _Exporter(images), network, place
+    kind: Any = type(network)
+    return _Exporter(images), kind.from_pretrained(checkpoint), place_in(checkpoint)
 
 
 class _Exporter(Exporter):

@@ -1,6 +1,7 @@
 //! From files that are found to workers that have them.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, error};
@@ -58,8 +59,9 @@ impl Daemon {
         let plan = plan.clone();
         let resolved = self.journal.resolved(job.run, &run.key).unwrap_or_default();
         let known = self.journal.known_contents(&job).unwrap_or_default();
-        let (path, objects) = (RawPath(job.path.clone()), self.source.objects(&job.path));
-        let request = Request::Measure(Box::new(Measure { path, plan, known, resolved, objects }));
+        let (path, room) = (RawPath(job.path.clone()), RawPath(self.room(&job)));
+        let objects = self.source.objects(&job.path);
+        let request = Request::Measure(Box::new(Measure { path, plan, known, resolved, objects, room }));
         debug!(path = %path::text(&job.path), "handing out");
         if let Err(error) = self.pool.assign(slot, job.clone(), &request) {
             error!("{}; trying again in {} s", error.one_line(), RETRY.as_secs());
@@ -68,6 +70,11 @@ impl Daemon {
             return false;
         }
         true
+    }
+
+    /// The folder for what is exported from a checkpoint in hand.
+    pub(super) fn room(&self, job: &Job) -> PathBuf {
+        self.options.exports.join(job.id.to_string())
     }
 
     /// Runs whose checkpoint in hand settles what their precision takes: all of a run are measured on as many images and draws.

@@ -29,7 +29,7 @@ use super::{News, Rest, Source};
 use crate::error::{Error, Result};
 use crate::file_system::shared;
 use crate::watch::scan::{Met, Search};
-use crate::watch::tree::Version;
+use crate::watch::version::Version;
 use crate::watch::weights::{Part, stamp_of};
 
 /// How often directories are looked at where nothing tells of changes, or where they are missing.

@@ -18,7 +18,8 @@ use crate::error::{Error, Result};
 use crate::store::address::{Object, is_address};
 use crate::store::bucket::Stores;
 use crate::watch::scan::{Met, Search};
-use crate::watch::tree::{Tree, Version};
+use crate::watch::tree::Tree;
+use crate::watch::version::Version;
 use crate::watch::weights::{Part, stamp_of, usual};
 
 /// The longest pause between two tries of a list that fails.
