@@ -20,9 +20,9 @@ SAVED: dict[str, dict[str, tuple[int | None, float | None]]] = {
     "torch": {"last.pt": (30, 7), "step=31.safetensors": (31, None), "step_32": (32, None)},
     "lightning": {"epoch=1-step=40.ckpt": (40, 2)},
     "transformers": {"checkpoint-20": (20, 20 / 150)},
-    "keras": {"epoch_2.keras": (None, 2), "last.weights.h5": (None, None), "1": (1, None)},
+    "keras": {"epoch_2.keras": (None, 2), "1": (1, None)},
     "flax": {"30": (30, None)},
-    "linen": {"step_30": (30, None), "step_31.ckpt": (31, None)},
+    "linen": {"step_31.ckpt": (31, None)},
 }
 
 
