@@ -136,15 +136,12 @@ impl Export {
 fn filled(mut word: &[u8], places: &[(&str, &Path)]) -> Vec<u8> {
     let mut filled = Vec::new();
     while let Some((first, rest)) = word.split_first() {
-        match places.iter().find(|(name, _)| word.starts_with(name.as_bytes())) {
-            Some((name, path)) => {
-                filled.extend(crate::path::to_bytes(path));
-                word = &word[name.len()..];
-            }
-            None => {
-                filled.push(*first);
-                word = rest;
-            }
+        if let Some((name, path)) = places.iter().find(|(name, _)| word.starts_with(name.as_bytes())) {
+            filled.extend(crate::path::to_bytes(path));
+            word = &word[name.len()..];
+        } else {
+            filled.push(*first);
+            word = rest;
         }
     }
     filled

@@ -153,8 +153,7 @@ def save_keras(run: Path, images: Any, labels: Any) -> bytes:
     network.compile("adam", framework.losses.SparseCategoricalCrossentropy(from_logits=True))
     callbacks = [framework.callbacks.OrbaxCheckpoint(str(run), save_freq="epoch")]
     network.fit(images, labels, batch_size=60, epochs=2, verbose=0, callbacks=callbacks)
-    for name in ("epoch_2.keras", "last.weights.h5"):
-        (network.save_weights if "weights" in name else network.save)(run / name)
+    network.save(run / "epoch_2.keras")
     exporter, _, _ = restored(network, run / "epoch_2.keras", examples(images))
     return exporter.snapshot(network)()
 
@@ -180,13 +179,10 @@ def save_flax(run: Path, images: Any, labels: Any) -> bytes:
 
 
 def save_linen(run: Path, images: Any, labels: Any) -> bytes:
-    import orbax.checkpoint
     from flax.serialization import msgpack_serialize
     from relstab.jax import Exporter
 
     weights, forward = linen()
-    with orbax.checkpoint.StandardCheckpointer() as writer:
-        writer.save(run / "step_30", weights)
     (run / "step_31.ckpt").write_bytes(msgpack_serialize({"step": 31, "ema": {"params": weights["params"]}}))
     return Exporter(images, forward).snapshot(weights)()
 

@@ -207,7 +207,7 @@ mod tests {
         let path = place.path().join("step_1.safetensors");
         let header = br#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"__metadata__":{}}"#;
         let tensors = [&(header.len() as u64).to_le_bytes()[..], header, &[1; 8]].concat();
-        let zip = [&b"PK\x03\x04"[..], &[7; 100_000], b"PK\x05\x06", &[0; 18]].concat();
+        let zip = [&b"PK\x03\x04"[..], &vec![7; 100_000], b"PK\x05\x06", &[0; 18]].concat();
         for whole in [tensors.as_slice(), &zip, b"\x80\x02anything"] {
             fs::write(&path, whole).expect("written");
             assert!(Native::read(&path).is_ok());

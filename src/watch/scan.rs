@@ -132,7 +132,7 @@ impl Search {
     fn enter(&mut self, run: &Path, folder: &Path, depth: usize, meet: &mut dyn FnMut(Met)) {
         if self.kinds.is_whole(folder) {
             meet(Met::Folder(folder.to_owned(), run.to_owned()));
-            return self.meet_whole(run, folder, meet);
+            return meet_whole(run, folder, meet);
         }
         match names::folder(folder) {
             Folder::Step(_) => {
@@ -185,7 +185,7 @@ impl Search {
             return;
         }
         if let Some(whole) = self.whole_above(run, folder) {
-            return self.meet_whole(run, whole, meet);
+            return meet_whole(run, whole, meet);
         }
         match names::folder(folder) {
             Folder::Number(number) if !self.kinds.is_whole(folder) => self.enter_number(run, folder, number, meet),
@@ -198,16 +198,10 @@ impl Search {
         path.parent().filter(|folder| *folder != run && self.kinds.is_whole(folder))
     }
 
-    fn meet_whole(&self, run: &Path, folder: &Path, meet: &mut dyn FnMut(Met)) {
-        if let Some(version) = folder_version(folder) {
-            meet(Met::Checkpoint(Found { run: run.to_owned(), path: folder.to_owned(), version }));
-        }
-    }
-
     /// Meets a file that has just appeared or changed in a directory of `run`.
     pub fn meet_new(&mut self, run: &Path, path: PathBuf, meet: &mut dyn FnMut(Met)) {
         if let Some(whole) = self.whole_above(run, &path) {
-            return self.meet_whole(run, whole, meet);
+            return meet_whole(run, whole, meet);
         }
         let folder = path.parent().unwrap_or(Path::new(""));
         match (names::folder(folder), folder.parent().and_then(|above| Some((above, *self.numbered.get(above)?)))) {
@@ -274,6 +268,12 @@ impl Search {
                 self.meet_file(run, owner, meet);
             }
         }
+    }
+}
+
+fn meet_whole(run: &Path, folder: &Path, meet: &mut dyn FnMut(Met)) {
+    if let Some(version) = folder_version(folder) {
+        meet(Met::Checkpoint(Found { run: run.to_owned(), path: folder.to_owned(), version }));
     }
 }
 

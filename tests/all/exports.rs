@@ -1,5 +1,5 @@
 //! Checkpoints in other formats, which a command of the user's exports. Here they are networks packed by gzip, under the names and in the
-//! folders of frameworks; the frameworks' own files are in hooks/tests/test_native.py.
+//! folders of frameworks; the frameworks' own files are in `hooks/tests/test_native.py`.
 
 use std::collections::BTreeMap;
 use std::fs;
