@@ -240,10 +240,14 @@ fn watch(args: &Args, said: &Flags, roots: Vec<PathBuf>, search: Search) -> Resu
     // A thread that reads the journal for a client that is gone is not waited for.
     runtime.shutdown_timeout(LAST_WORDS);
     log.finish(LAST_WORDS);
-    result.map(|end| match end {
+    result.map(code_of)
+}
+
+fn code_of(end: End) -> ExitCode {
+    match end {
         End::Over { is_whole: false } => ExitCode::SomeFailed,
         End::Over { is_whole: true } | End::Told => ExitCode::Success,
-    })
+    }
 }
 
 /// Keeps other daemons from the journal and from the directories `roots`.

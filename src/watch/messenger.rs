@@ -92,6 +92,7 @@ impl Messenger {
     }
 
     /// Leaves an errand; false where too many wait. Never waits.
+    #[must_use]
     pub fn send(&self, errand: Errand) -> bool {
         self.errands.try_send(errand).is_ok()
     }

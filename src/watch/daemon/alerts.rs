@@ -31,13 +31,15 @@ pub(super) struct Alarms {
     due: HashMap<i64, i64>,
     /// Errands on their way: run, alert's key, way.
     out: HashSet<(i64, String, u8)>,
+    /// The ways in which events were told that the journal could not be told of yet, by their numbers.
+    unnoted: HashMap<i64, u8>,
     /// When somebody is told again who could not be.
     retry: HashMap<(i64, String), Instant>,
 }
 
 impl Alarms {
     pub fn new(messenger: Messenger) -> Self {
-        Self { messenger, due: HashMap::new(), out: HashSet::new(), retry: HashMap::new() }
+        Self { messenger, due: HashMap::new(), out: HashSet::new(), unnoted: HashMap::new(), retry: HashMap::new() }
     }
 
     /// Whether nobody is being told.
@@ -82,10 +84,14 @@ impl Daemon {
         let Ok(untold) = self.journal.untold_alerts(id) else { return };
         for untold in untold {
             let Some(alert) = alerts.iter().find(|alert| alert.key() == untold.rule) else { continue };
-            let left: Vec<_> = self.receivers(alert).into_iter().filter(|to| untold.told & to.way() == 0).collect();
+            let told = untold.told | self.alarms.unnoted.get(&untold.seq).copied().unwrap_or(0);
+            let left: Vec<_> = self.receivers(alert).into_iter().filter(|to| told & to.way() == 0).collect();
             if left.is_empty() {
-                if let Err(error) = self.journal.set_alert_told(id, &untold.rule, untold.seq, Some(ALL_TOLD)) {
-                    self.stalled(&error);
+                match self.journal.set_alert_told(id, &untold.rule, untold.seq, Some(ALL_TOLD)) {
+                    Ok(()) => {
+                        self.alarms.unnoted.remove(&untold.seq);
+                    }
+                    Err(error) => self.stalled(&error),
                 }
                 // It may hold again since.
                 self.alarms.due.insert(id, now());
@@ -145,6 +151,7 @@ impl Daemon {
             None
         } else {
             self.alarms.retry.remove(&place);
+            *self.alarms.unnoted.entry(seq).or_default() |= way;
             Some(way)
         };
         if let Err(error) = self.journal.set_alert_told(run, &rule, seq, told) {

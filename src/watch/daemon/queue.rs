@@ -128,7 +128,9 @@ impl Daemon {
         }
         if is_news {
             self.nearing.last_news = Instant::now();
-            runs.into_iter().for_each(|run| self.look_at_alerts(run));
+            for run in runs {
+                self.look_at_alerts(run);
+            }
         }
     }
 
