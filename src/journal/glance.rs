@@ -116,7 +116,8 @@ impl Journal {
                        coalesce(body ->> '$.path', body ->> '$.measurement.model.path'))
                    FROM events WHERE run = ?1 ORDER BY seq DESC LIMIT ?2";
         let event = |row: &Row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?));
-        let rows: Vec<_> = self.reading(|db| db.prepare_cached(sql)?.query_map((run, most as i64), event)?.collect())?;
+        let rows: Vec<_> =
+            self.reading(|db| db.prepare_cached(sql)?.query_map((run, most as i64), event)?.collect())?;
         let told = rows.into_iter().filter_map(|(seq, body)| {
             let mut event: Value = serde_json::from_str(&body).ok()?;
             event["seq"] = seq.into();

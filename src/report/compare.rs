@@ -118,7 +118,8 @@ fn drawn(ranking: &Ranking) -> Vec<Block> {
         ("Effective invariance (EI): how surely answers stay under deformation", false),
         ("Agreement: share of deformed images that keep their class", false),
     ];
-    let rows = [ratios.collect(), invariances.collect(), ranking.models.iter().filter_map(agreement).collect::<Vec<_>>()];
+    let rows =
+        [ratios.collect(), invariances.collect(), ranking.models.iter().filter_map(agreement).collect::<Vec<_>>()];
     let block = |((caption, is_log), rows): ((&'static str, bool), Vec<_>)| {
         let reference = is_log.then_some(1.0);
         (!rows.is_empty()).then_some(Block::Ranges(Ranges { caption, rows, reference, is_log }))

@@ -4,8 +4,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::json;
 
 use super::document::{Block, Document, Heat, Line, Ranges, Table, Text, Tone};
+use super::script::{CHART, CHART_STYLE, CHARTS, KINDS, STYLE, UPLOT, UPLOT_STYLE, WORDS};
 use super::significant;
-use super::script::{CHART, CHARTS, CHART_STYLE, KINDS, STYLE, UPLOT, UPLOT_STYLE, WORDS};
 use crate::journal::Series;
 
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:";

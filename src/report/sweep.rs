@@ -96,7 +96,8 @@ fn heat(sweep: &Sweep) -> Option<Block> {
     cutoffs.sort_unstable();
     cutoffs.dedup();
     let cell = |cutoff: u32, delta: f64| {
-        let point = sweep.points.iter().find(|point| point.cutoff == cutoff && point.delta.total_cmp(&delta).is_eq())?;
+        let point =
+            sweep.points.iter().find(|point| point.cutoff == cutoff && point.delta.total_cmp(&delta).is_eq())?;
         let r_f = point.measurement.as_ref().and_then(|record| Some(record.r_f.as_ref()?.value));
         Some((r_f, point.in_natural_range))
     };

@@ -100,9 +100,8 @@ fn settings(gallery: &Gallery) -> Table {
 fn chooser(gallery: &Gallery) -> Markup {
     let mut sorted: Vec<(usize, &Setting)> = gallery.settings().iter().enumerate().collect();
     let cutoff = |setting: &Setting| setting.perturber.deformation().cutoff;
-    sorted.sort_by(|(_, a), (_, b)| {
-        cutoff(a).cmp(&cutoff(b)).then(a.perturber.delta().total_cmp(&b.perturber.delta()))
-    });
+    sorted
+        .sort_by(|(_, a), (_, b)| cutoff(a).cmp(&cutoff(b)).then(a.perturber.delta().total_cmp(&b.perturber.delta())));
     html! {
         fieldset.chooser {
             legend { "Choose cutoff and delta" }
