@@ -41,6 +41,20 @@ const RelstabCharts = (() => {
     const grid = node("div", [], { class: "charts" });
     element.replaceChildren(tools, legend, grid, heard);
     const parts = KINDS.map(part);
+    // A chart that is out of sight is drawn once it is seen.
+    const sight = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) {
+        const each = parts.find(({ plot }) => plot === target);
+        each.isSeen = isIntersecting;
+        if (isIntersecting && each.isStale) redraw(each);
+      }
+    });
+    parts.forEach(({ plot }) => sight.observe(plot));
+
+    function redraw(each) {
+      each.isStale = !each.isSeen;
+      if (each.isSeen) each.chart.update();
+    }
 
     function part(kind) {
       const plot = node("div", [], { class: "plot", role: "application", tabindex: "0", "aria-describedby": `keys-${kind.id}` });
@@ -127,7 +141,7 @@ const RelstabCharts = (() => {
           each.plot.append(each.tip);
           each.chart.u.over.append(each.ring);
         } else {
-          each.chart.update();
+          redraw(each);
         }
         const names = state.series.map((run) => run.name).join(", ");
         each.plot.setAttribute("aria-label", `${each.kind.title} over ${axis.title}: ${names || "no run"}`);
@@ -158,9 +172,9 @@ const RelstabCharts = (() => {
         state.view = null;
       }
       element.dataset.view = (state.view ?? state.whole).join(" ");
-      for (const { drawn, chart } of parts) {
-        drawn.view = state.view ?? state.whole;
-        chart.update();
+      for (const each of parts) {
+        each.drawn.view = state.view ?? state.whole;
+        redraw(each);
       }
       reset.hidden = state.view === null;
       if (state.pointed) point(find(state.pointed), state.pointed.part);
