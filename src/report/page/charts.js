@@ -8,6 +8,8 @@ const RelstabCharts = (() => {
   const MOST_BANDS = 8;
   const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3]];
   const MOST_ROWS = 200;
+  // After how long a chart that is out of sight is drawn, milliseconds.
+  const LATER = 300;
 
   function check(label, isOn, change) {
     const box = node("input", [], { type: "checkbox" });
@@ -41,19 +43,21 @@ const RelstabCharts = (() => {
     const grid = node("div", [], { class: "charts" });
     element.replaceChildren(tools, legend, grid, heard);
     const parts = KINDS.map(part);
-    // A chart that is out of sight is drawn once it is seen.
+    // A chart that is out of sight is drawn a little later, so that those in sight are quick.
     const sight = new IntersectionObserver((entries) => {
-      for (const { target, isIntersecting } of entries) {
-        const each = parts.find(({ plot }) => plot === target);
-        each.isSeen = isIntersecting;
-        if (isIntersecting && each.isStale) redraw(each);
-      }
+      for (const { target, isIntersecting } of entries) parts.find(({ plot }) => plot === target).isSeen = isIntersecting;
     });
     parts.forEach(({ plot }) => sight.observe(plot));
 
     function redraw(each) {
-      each.isStale = !each.isSeen;
-      if (each.isSeen) each.chart.update();
+      if (each.isSeen) {
+        each.chart.update();
+        return;
+      }
+      each.later ??= setTimeout(() => {
+        each.later = null;
+        each.chart.update();
+      }, LATER);
     }
 
     function part(kind) {
