@@ -54,7 +54,9 @@ def test_a_checkpoint_is_seen_as_it_lands_and_after_a_restart(chromium: Browser,
     eventually(lambda: points(page) == 6)
     page.page.screenshot(path=PICTURES / "dashboard-light.png", full_page=True)
     page.page.get_by_role("link", name="today").click()
-    expect(page.page.locator("#rules")).to_contain_text(re.compile("R_f.*Best 1.* at step 316.*patience left 3", re.DOTALL))
+    expect(page.page.locator("#rules")).to_contain_text(
+        re.compile("R_f.*Best 1.* at step 316.*patience left 3", re.DOTALL)
+    )
     expect(page.page.get_by_role("dialog")).to_contain_text("measured step=000316.onnx")
     page.page.screenshot(path=PICTURES / "dashboard-run.png")
     # A lost daemon is an error in the console; nothing else was, and nothing was asked of anyone else.

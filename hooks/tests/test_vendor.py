@@ -11,7 +11,9 @@ from serving import ROOT
 
 VENDOR = ROOT / "src" / "report" / "page" / "vendor"
 #: | `file` | from npm `package`, `path` | version | licence | `hash` |
-ROW = re.compile(r"^\| `(?P<file>[^`]+)` \| npm `(?P<package>[^`]+)`, `(?P<path>[^`]+)` \| (?P<version>\S+) \|.*`(?P<hash>\w{64})`")
+ROW = re.compile(
+    r"^\| `(?P<file>[^`]+)` \| npm `(?P<package>[^`]+)`, `(?P<path>[^`]+)` \| (?P<version>\S+) \|.*`(?P<hash>\w{64})`"
+)
 
 
 def test_every_file_is_the_published_one(tmp_path: Path) -> None:

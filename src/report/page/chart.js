@@ -84,7 +84,7 @@ const RelstabChart = (() => {
       const [low, high] = [turn(u.scales[key].min), turn(u.scales[key].max)];
       return (value) => start + (length * (turn(value) - low)) / (high - low);
     };
-    return { x: place("x", isLogX, left, width), y: place("y", isLogY, top + height, -height), bottom: top + height };
+    return { x: place("x", isLogX, left, width), y: place("y", isLogY, top + height, -height), left, right: left + width, bottom: top + height };
   }
 
   function paintBand(ctx, at, run, line, [first, last]) {
@@ -187,9 +187,10 @@ const RelstabChart = (() => {
         const middle = [y - 14 * scale, y + 16 * scale].find(isFree);
         if (middle === undefined) continue;
         taken.push([x, middle]);
-        ctx.strokeText(sign, x, middle);
+        const inside = Math.max(at.left + 16 * scale, Math.min(at.right - 16 * scale, x));
+        ctx.strokeText(sign, inside, middle);
         ctx.fillStyle = tokens.ink;
-        ctx.fillText(sign, x, middle);
+        ctx.fillText(sign, inside, middle);
       }
     }
   }

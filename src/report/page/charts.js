@@ -8,6 +8,8 @@ const RelstabCharts = (() => {
   const MOST_BANDS = 8;
   const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3]];
   const MOST_ROWS = 200;
+  // After how long a chart that is out of sight is drawn, milliseconds.
+  const LATER = 300;
 
   function check(label, isOn, change) {
     const box = node("input", [], { type: "checkbox" });
@@ -41,6 +43,22 @@ const RelstabCharts = (() => {
     const grid = node("div", [], { class: "charts" });
     element.replaceChildren(tools, legend, grid, heard);
     const parts = KINDS.map(part);
+    // A chart that is out of sight is drawn a little later, so that those in sight are quick.
+    const sight = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) parts.find(({ plot }) => plot === target).isSeen = isIntersecting;
+    });
+    parts.forEach(({ plot }) => sight.observe(plot));
+
+    function redraw(each) {
+      if (each.isSeen) {
+        each.chart.update();
+        return;
+      }
+      each.later ??= setTimeout(() => {
+        each.later = null;
+        each.chart.update();
+      }, LATER);
+    }
 
     function part(kind) {
       const plot = node("div", [], { class: "plot", role: "application", tabindex: "0", "aria-describedby": `keys-${kind.id}` });
@@ -127,7 +145,7 @@ const RelstabCharts = (() => {
           each.plot.append(each.tip);
           each.chart.u.over.append(each.ring);
         } else {
-          each.chart.update();
+          redraw(each);
         }
         const names = state.series.map((run) => run.name).join(", ");
         each.plot.setAttribute("aria-label", `${each.kind.title} over ${axis.title}: ${names || "no run"}`);
@@ -158,9 +176,9 @@ const RelstabCharts = (() => {
         state.view = null;
       }
       element.dataset.view = (state.view ?? state.whole).join(" ");
-      for (const { drawn, chart } of parts) {
-        drawn.view = state.view ?? state.whole;
-        chart.update();
+      for (const each of parts) {
+        each.drawn.view = state.view ?? state.whole;
+        redraw(each);
       }
       reset.hidden = state.view === null;
       if (state.pointed) point(find(state.pointed), state.pointed.part);
