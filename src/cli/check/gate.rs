@@ -1,6 +1,7 @@
 //! Measures networks, and their baseline beside them, until every limit is decided.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -222,20 +223,21 @@ impl Reference {
             Source::Saved(saved) => return Ok(saved),
             Source::Network(path) => path,
         };
-        if !self.at.contains_key(&images) {
-            let opened = match self.opened.take() {
-                Some(opened) => opened,
-                None => open(setup, path)?,
-            };
-            let (measurement, answers) = measured(&opened, images, &mut self.kept, resolved)?;
-            self.at.insert(images, Saved { measurement, answers: Some(answers) });
-            if is_last {
-                self.kept = Kept::default();
-            } else {
-                self.opened = Some(opened);
-            }
+        let place = match self.at.entry(images) {
+            Entry::Occupied(found) => return Ok(found.into_mut()),
+            Entry::Vacant(place) => place,
+        };
+        let opened = match self.opened.take() {
+            Some(opened) => opened,
+            None => open(setup, path)?,
+        };
+        let (measurement, answers) = measured(&opened, images, &mut self.kept, resolved)?;
+        if is_last {
+            self.kept = Kept::default();
+        } else {
+            self.opened = Some(opened);
         }
-        Ok(&self.at[&images])
+        Ok(place.insert(Saved { measurement, answers: Some(answers) }))
     }
 }
 
