@@ -36,7 +36,7 @@ def tuned(train: Any, runs: Path, stopper: Stopper) -> dict[float, int]:
 
 def test_trials_are_stopped_by_the_rules_of_their_runs(cluster: Path) -> None:
     def train(config: dict[str, float]) -> None:
-        run, error = cluster / tune.get_context().get_trial_id(), 0.5
+        run, error = cluster / "runs" / tune.get_context().get_trial_id(), 0.5
         monitor = relstab.Monitor(run, probe=BUNDLED / "probe.npz", stop={"monitor": "val_error", "patience": 2})
         with relstab.start(run, **DAEMON), monitor:
             # As a training exported them.
@@ -47,8 +47,8 @@ def test_trials_are_stopped_by_the_rules_of_their_runs(cluster: Path) -> None:
                 tune.report({"loss": 1.0 / step})
                 error -= config["fall"]
 
-    assert tuned(train, cluster, Stopper(lambda trial: cluster / trial)) == {0.0: 3, 0.1: 5}
-    assert sorted(len(history(run)) for run in cluster.iterdir() if run.name != "tune") == [3, 5]
+    assert tuned(train, cluster, Stopper(lambda trial: cluster / "runs" / trial)) == {0.0: 3, 0.1: 5}
+    assert sorted(len(history(run)) for run in (cluster / "runs").iterdir()) == [3, 5]
 
 
 def test_without_a_daemon_no_trial_is_stopped(cluster: Path, caplog: pytest.LogCaptureFixture) -> None:
