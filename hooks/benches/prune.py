@@ -31,7 +31,7 @@ TRAINED, CHECKED = slice(0, 1000), slice(1000, 1300)
 UNSEEN = slice(1300, None)
 #: Before so many trials came as far, and so many epochs, nobody is pruned; both pruners have it.
 RUNS, GRACE = 3, 3
-MONITORS = ("val_error", "invariance", "r_f")
+MONITORS = ("val_error", "invariance")
 
 RunOf = Callable[[FrozenTrial], Path]
 
@@ -128,13 +128,13 @@ def by_relstab(trainings: list[Training], images: Tensor, labels: Tensor, monito
 
 
 def _daemon(parent: Path) -> relstab.Daemon:
-    return relstab.start(parent, recursive=True, images=200, draws=1, delta=0.5, backend="tract")
+    return relstab.start(parent, recursive=True, images=60, draws=1, delta=0.5, backend="tract")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--trials", type=int, default=12)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--monitors", nargs="*", default=MONITORS)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()

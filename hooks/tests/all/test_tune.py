@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import ray
 import relstab
-import relstab.torch
 from daemons import DAEMON, history
 from ray import tune
 from relstab.tune import Stopper
-from training import Digits, network
+from serving import BUNDLED, CHECKPOINTS
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Path]:
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """One of this machine's own; the folder that trials export to."""
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     ray.init(num_cpus=2, include_dashboard=False, logging_level=logging.WARNING, object_store_memory=100_000_000)
     yield tmp_path
     ray.shutdown()
@@ -34,22 +34,21 @@ def tuned(train: Any, runs: Path, stopper: Stopper) -> dict[float, int]:
     return {(end.config or {})["fall"]: (end.metrics or {})["training_iteration"] for end in ends}
 
 
-def test_trials_are_stopped_by_the_rules_of_their_runs(digits: Digits, cluster: Path) -> None:
-    probe = digits.probe
-
+def test_trials_are_stopped_by_the_rules_of_their_runs(cluster: Path) -> None:
     def train(config: dict[str, float]) -> None:
-        run, error = cluster / tune.get_context().get_trial_id(), 0.5
-        monitor = relstab.torch.Monitor(run, probe=probe, stop={"monitor": "val_error", "patience": 2})
+        run, error = cluster / "runs" / tune.get_context().get_trial_id(), 0.5
+        monitor = relstab.Monitor(run, probe=BUNDLED / "probe.npz", stop={"monitor": "val_error", "patience": 2})
         with relstab.start(run, **DAEMON), monitor:
-            for step in range(1, 6):
-                monitor.checkpoint(network(), step=step, val_error=error)
+            # As a training exported them.
+            for step, network in enumerate(CHECKPOINTS[1:6], 1):
+                monitor.checkpoint(network, step=step, val_error=error)
                 assert monitor.wait(60)
                 # The best that Tune's own schedulers could see: only the daemon's word counts.
                 tune.report({"loss": 1.0 / step})
                 error -= config["fall"]
 
-    assert tuned(train, cluster, Stopper(lambda trial: cluster / trial)) == {0.0: 3, 0.1: 5}
-    assert sorted(len(history(run)) for run in cluster.iterdir() if run.name != "tune") == [3, 5]
+    assert tuned(train, cluster, Stopper(lambda trial: cluster / "runs" / trial)) == {0.0: 3, 0.1: 5}
+    assert sorted(len(history(run)) for run in (cluster / "runs").iterdir()) == [3, 5]
 
 
 def test_without_a_daemon_no_trial_is_stopped(cluster: Path, caplog: pytest.LogCaptureFixture) -> None:
