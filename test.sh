@@ -1,7 +1,13 @@
 #!/usr/bin/env bash
 # Passes all tests; installs what they need: ONNX Runtime, PyTorch and others from PyPI into .venv, a browser from Debian.
+# With --all first: also those that need giants (Ray, Aim), in hooks/tests/all. Other arguments are those of `cargo test`.
 set -euo pipefail
 cd "$(dirname "$0")"
+all=
+if [ "${1:-}" = --all ]; then
+    all=-all
+    shift
+fi
 
 # The last lines say what took how long.
 took=()
@@ -27,7 +33,7 @@ make_environment() {
 # What pages, service files and clients are tested with, from Debian.
 install_tools() {
     local packages=() tool
-    for tool in chromium promtool:prometheus systemd-analyze:systemd node:nodejs; do
+    for tool in chromium promtool:prometheus systemd-analyze:systemd node:nodejs npm; do
         command -v "${tool%:*}" >/dev/null || packages+=("${tool#*:}")
     done
     [ ${#packages[@]} -eq 0 ] && return
@@ -37,7 +43,7 @@ install_tools() {
 # Downloads beside compiling: the compiler leaves one of two cores idle for minutes.
 fetch() {
     install_tools
-    pip install --requirement hooks/tests/requirements.txt
+    pip install --requirement "hooks/tests/requirements$all.txt"
 }
 make_environment
 fetch &
@@ -47,17 +53,28 @@ fetching=$!
 export VIRTUAL_ENV="$PWD/$venv" PATH="$PWD/$venv/bin:$PATH"
 unset ORT_DYLIB_PATH CONDA_PREFIX
 
+# Lints are found while the tests are compiled: once for both, and for the wheel.
+export RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS="--deny__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__"
+lint_python() {
+    ruff check .
+    ruff format --check .
+    mypy --config-file hooks/pyproject.toml hooks
+}
+
 step "format" cargo fmt --check
-step "lints" cargo clippy --locked --all-targets -- --deny warnings
-step "documentation" env RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --quiet
-step "compiling the tests" cargo test --locked --no-run --quiet
+# The features of the wheel. Benches are only linted.
+features=(--features stores,tls)
+step "lints, and compiling the tests" cargo test --locked "${features[@]}" --no-run --all-targets --quiet
+step "documentation" env RUSTDOCFLAGS="--deny warnings" cargo doc --locked "${features[@]}" --no-deps --quiet
 step "waiting for Python packages and tools" wait "$fetching"
-step "Rust tests" cargo test --locked "$@"
+step "Python lints and types" lint_python
+step "Rust tests" cargo test --locked "${features[@]}" "$@"
 
 # The Python package, with the command as it was just built.
 step "wheel" env MATURIN_PEP517_ARGS="--profile dev" "$venv/bin/pip" --quiet install --force-reinstall --no-deps ./hooks
-step "Python lints" ruff check .
-step "Python format" ruff format --check .
-step "Python types" mypy --config-file hooks/pyproject.toml hooks
 # A file's tests share what they prepare.
-step "Python tests" python -m pytest --quiet --numprocesses 2 --dist loadfile hooks/tests
+step "Python tests" python -m pytest --quiet --numprocesses 2 --dist loadfile --ignore hooks/tests/all hooks/tests
+if [ -n "$all" ]; then
+    # One after another: each has a cluster.
+    step "Python tests with giants" python -m pytest --quiet hooks/tests/all
+fi

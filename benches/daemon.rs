@@ -172,8 +172,28 @@ fn multiply(place: &Place, runs: usize) {
 
 /// What a browser asks for to draw 100 runs at first: bytes as they travel, and the daemon's time for the data.
 fn page(counts: &Counts) {
-    const FILES: [&str; 6] = ["/", "/style.css", "/dashboard.css", "/charts.js", "/dashboard.js", "/plotly.js"];
-    const DATA: [&str; 2] = ["/api/runs", "/api/series"];
+    const FILES: [&str; 15] = [
+        "/",
+        "/uplot.css",
+        "/style.css",
+        "/chart.css",
+        "/dashboard.css",
+        "/uplot.js",
+        "/words.js",
+        "/kinds.js",
+        "/chart.js",
+        "/charts.js",
+        "/runs.js",
+        "/table.js",
+        "/drawer.js",
+        "/run.js",
+        "/dashboard.js",
+    ];
+    // All runs in one line each, and the eight that are drawn at first.
+    let data = || {
+        let series = (1..=8).map(|run| format!("/api/runs/{run}/series?points=500"));
+        std::iter::once("/api/overview".to_owned()).chain(series)
+    };
     let place = Place::new();
     let mut record = record();
     record.forget_replicates();
@@ -187,15 +207,15 @@ fn page(counts: &Counts) {
     };
     let files: usize = FILES.into_iter().map(bytes).sum();
     let mut times = Vec::new();
-    let mut data = 0;
+    let mut of_data = 0;
     for _ in 0..20 {
         let started = Instant::now();
-        data = DATA.into_iter().map(bytes).sum();
+        of_data = data().map(|path| bytes(&path)).sum();
         times.push(started.elapsed());
     }
     times.sort();
     let what = format!("page of 100 runs x {} checkpoints", counts.charted);
-    row(&format!("{what}: gzip over the wire"), &format!("{:.2} MB", (files + data) as f64 / 1e6), "3 MB");
+    row(&format!("{what}: gzip over the wire"), &format!("{:.0} kB", (files + of_data) as f64 / 1e3), "500 kB");
     row(&format!("{what}: its data"), &format!("median {:.0?}, slowest {:.0?}", times[10], times[19]), "100 ms");
 }
 
@@ -248,7 +268,7 @@ fn cpu_ticks(daemon: &Daemon) -> u64 {
     [11, 12].iter().map(|at| fields[*at].parse::<u64>().expect("a number")).sum()
 }
 
-/// From the rename of a file of 1 MB to the worker having it.
+/// From the rename of a file of 1 MB to the worker having it, and to the event, which comes after the measurement.
 fn latency(counts: &Counts) {
     let mut place = Place::new();
     place.log_level = "debug";
@@ -257,7 +277,7 @@ fn latency(counts: &Counts) {
     let mut bytes = network("large");
     // Metadata makes it large without making it slow.
     bytes.extend(daemon::property("padding", &"x".repeat(1_000_000)));
-    let mut renamed = Vec::new();
+    let (mut renamed, mut events) = (Vec::new(), Vec::new());
     for step in 1..=counts.renames {
         let temporary = place.path().join("temporary");
         let mut bytes = bytes.clone();
@@ -265,7 +285,7 @@ fn latency(counts: &Counts) {
         fs::write(&temporary, bytes).expect("written");
         renamed.push(SystemTime::now());
         fs::rename(&temporary, place.run().join(format!("step_{step}.onnx"))).expect("renamed");
-        client.outcomes(1);
+        events.extend(client.outcomes(1));
     }
     let log = place.log();
     let taken = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -278,6 +298,20 @@ fn latency(counts: &Counts) {
     waits.sort();
     assert_eq!(waits.len() + 1, counts.renames, "a wait for each");
     row("rename to worker, 1 MB: median", &format!("{:.1?}", waits[waits.len() / 2]), "20 ms");
+    let parts = events.iter().zip(&renamed).skip(1).map(|(event, renamed)| {
+        let at: jiff::Timestamp = event["time"].as_str().and_then(|text| text.parse().ok()).expect("a time");
+        let whole = SystemTime::from(at).duration_since(*renamed).unwrap_or_default();
+        let measuring = Duration::from_secs_f64(event["measurement"]["timing"]["total_s"].as_f64().expect("seconds"));
+        (whole, measuring, whole.saturating_sub(measuring))
+    });
+    let (mut whole, mut measuring, mut rest): (Vec<_>, Vec<_>, Vec<_>) = parts.collect();
+    let medians = [&mut whole, &mut measuring, &mut rest].map(|times| {
+        times.sort();
+        times[times.len() / 2]
+    });
+    let [whole, measuring, rest] = medians;
+    let told = format!("{whole:.1?}: measurement {measuring:.1?}, waiting, reading, loading and journal {rest:.1?}");
+    row("rename to event, 1 MB: median", &told, "");
 }
 
 /// Subscribers, events at 100 a second; what they wait for each.

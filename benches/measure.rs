@@ -26,7 +26,7 @@ fn main() {
         let started = Instant::now();
         let onnxruntime = open(Engine::Onnxruntime);
         let loading = started.elapsed().as_secs_f64();
-        let settings = Settings { images, draws: draws as u32, ..Settings::default() };
+        let settings = Settings { images, ..Settings::default() }.with_draws(draws as u32);
         let (mut bare, mut whole, mut findings) = (f64::INFINITY, f64::INFINITY, 0.0);
         for _ in 0..ROUNDS {
             bare = bare.min(inference(&*onnxruntime, &probe, images * (1 + 2 * draws)));

@@ -39,7 +39,8 @@ def measured(relstab: str, model: Path, probe: Path) -> dict[str, object]:
 
 
 def near_initial(row: dict[str, object]) -> bool:
-    """Whether relstab would refuse a prediction: untrained, or R_f about 1."""
+    """Whether a network is left out of the fit: it is untrained, or its R_f cannot be told from 1. (relstab itself predicts by other rules:
+    it refuses a network that answers like an untrained one.)"""
     low, value, high = (float(str(row[key])) for key in ("low", "r_f", "high"))
     return row["step"] == 0 or abs(np.log(value)) <= np.log(1.25) or low <= 1 <= high
 

@@ -167,6 +167,45 @@ def ends() -> None:
     as_is = helper.make_graph([node("Identity", "logits", "d")], "else", [], [value("d", FLOAT, LOGITS)])
     branch = helper.make_node("If", ["go"], ["probs"], then_branch=direct, else_branch=as_is)
     save("softmax_if_one", [*plain(), *asked, branch], probs, [none])
+    in_both = helper.make_graph([node("Mul", "soft half", "s")], "then", [], [value("s", FLOAT, LOGITS)])
+    as_it_is = helper.make_graph([node("Softmax", "logits", "k", axis=-1)], "else", [], [value("k", FLOAT, LOGITS)])
+    branch = helper.make_node("If", ["go"], ["probs"], then_branch=in_both, else_branch=as_it_is)
+    save("softmax_if_scaled", [*plain(), *asked, soft, branch], probs, [none, tensor("half", 0.5)])
+    within = helper.make_node("If", ["go"], ["inner"], then_branch=direct, else_branch=indirect)
+    nested = helper.make_graph([within, node("Identity", "inner", "n")], "nested", [], [value("n", FLOAT, LOGITS)])
+    called = helper.make_graph(
+        [node("Head", "logits", "h", domain="own")], "called", [], [value("h", FLOAT, LOGITS)]
+    )
+    branch = helper.make_node("If", ["go"], ["probs"], then_branch=nested, else_branch=called)
+    save(
+        "softmax_if_nested",
+        [*plain(), *asked, branch],
+        probs,
+        [none],
+        functions=[own, outer],
+        domains={"own": 1},
+    )
+    swapped = [node("Split", "soft parts", "a b", axis=1), node("Concat", "b a", "probs", axis=1)]
+    save("softmax_split", [*plain(), soft, *swapped], probs, [tensor("parts", [4, 6], np.int64)])
+    powers = [
+        *(node("Exp", "logits", "e"), node("ReduceSum", "e one", "sum")),
+        *(node("Pow", "sum minus", "part"), node("Mul", "part e", "probs")),
+    ]
+    save("softmax_power", [*plain(), *powers], probs, [tensor("one", [1], np.int64), tensor("minus", -1)])
+    sharpened = [
+        *(node("Sqrt", "soft", "root"), node("ReduceSum", "root one", "sum")),
+        *(node("Add", "sum least", "divisor"), node("Div", "root divisor", "probs")),
+    ]
+    save("softmax_sharpened", [*plain(), soft, *sharpened], probs, [tensor("one", [1], np.int64), tensor("least", 1e-9)])
+    floored = [node("Less", "soft least", "small"), node("Where", "small nothing soft", "probs")]
+    save("softmax_where", [*plain(), soft, *floored], probs, [tensor("least", 1e-3), tensor("nothing", 0)])
+    priors = tensor("priors", np.linspace(0.1, 3, 10))
+    save("softmax_weighted", [*plain(), soft, node("Mul", "soft priors", "probs")], probs, [priors])
+    masked = [node("Where", "kept logits endless", "m"), node("Softmax", "m", "probs", axis=-1)]
+    kept = [tensor("kept", np.ones((1, 10)), bool), tensor("endless", -np.inf)]
+    save("softmax_masked", [*plain(), *masked], probs, kept)
+    capped = [node("Relu", "logits", "r"), node("QuantizeLinear", "r step zero", "scores")]
+    save("relu_bytes", [*plain(), *capped], {"scores": LOGITS}, [tensor("step", 0.02), steps[1]], output_kind=UINT8)
     save("sigmoid", [*plain(), node("Sigmoid", "logits", "probs")], probs)
     halves = [
         *(node("Mul", "logits half", "halved"), node("Tanh", "halved", "t")),
@@ -227,6 +266,16 @@ def training() -> None:
         flat = [*body()[:3], node("Reshape", "pool sizes", "features"), HEAD]
         save(name, flat, logits, [tensor("sizes", [rows, 64], np.int64)])
 
+    spread = [
+        *(helper.make_node("Constant", [], ["sizes"], value_ints=[3, 10]), node("Expand", "in sizes", "zeros")),
+        node("Add", "in zeros", "out"),
+    ]
+    function = helper.make_function("own", "Spread", ["in"], ["out"], spread, [helper.make_opsetid("", 17)])
+    added = [*body(), node("MatMul", "features matrix", "raw"), node("Spread", "raw", "twice", domain="own")]
+    half = [node("Mul", "twice half", "logits")]
+    save("baked_function", [*added, *half], logits, [tensor("half", 0.5)], functions=[function], domains={"own": 1})
+    beside = [*body(), node("MatMul", "features matrix", "raw"), node("Add", "raw zeros", "logits")]
+    save("baked_constant", beside, logits, [tensor("zeros", np.zeros((5, 10)))])
 
 def inputs() -> None:
     """Bytes, flat images, sizes that nobody declares, further inputs."""
@@ -306,8 +355,16 @@ def special() -> None:
     blocked = node("Conv", "x kernel", "conv", domain="com.microsoft.nchwc", strides=[4, 4])
     save("for_one_machine", [blocked, *plain()[1:]], logits, domains={"com.microsoft.nchwc": 1})
     save("unknown_op", [*plain(), node("NoSuchOperator", "logits", "y")], out)
+    save("tflite_op", [*plain(), node("TFL_READ_VARIABLE", "logits", "y")], out)
     save("too_new_ir", plain(), logits, ir=99)
     save("too_new_opset", plain(), logits, opset=99)
+    cells = [tensor("cells", drawn("cells of it", 1, 40, 10)), tensor("back", drawn("back", 1, 40, 10))]
+    recurs = [
+        *(node("Unsqueeze", "raw first", "row"), helper.make_node("LSTM", ["row", "cells", "back"], ["", "h"], hidden_size=10)),
+        node("Squeeze", "h first", "logits"),
+    ]
+    raw = node("MatMul", "features matrix", "raw")
+    save("recurrent", [*body(), raw, *recurs], logits, [*cells, tensor("first", [0], np.int64)])
     int8(np.abs(KERNEL).max() / 127, np.abs(MATRIX).max() / 127)
     outside = node("Constant", "", "matrix", value=tensor("held", MATRIX))
     data = outside.attribute[0].t
@@ -360,6 +417,17 @@ def int8(kernel: float, matrix: float) -> None:
     )
     first, end = node("DequantizeLinear", "x pixel low", "x_d"), node("QuantizeLinear", "probs p low", "probs_q")
     save("int8", [first, *middle, end], {"probs_q": LOGITS}, constants, kind=INT8, output_kind=INT8)
+    # As a TFLite file whose weights alone are of 8 bits is converted: steps of the activations are those of each batch.
+    dynamic = [
+        *middle[:2],
+        node("Conv", "x kernel_d", "conv", strides=[4, 4]),
+        *body()[1:],
+        node("DynamicQuantizeLinear", "features", "features_q features_s features_z"),
+        node("DequantizeLinear", "features_q features_s features_z", "features_d"),
+        node("MatMul", "features_d matrix_d", "logits"),
+        node("Softmax", "logits", "probs", axis=-1),
+    ]
+    save("dynamic_range", dynamic, {"probs": LOGITS}, constants)
     WEIGHTS.extend(kept)
 
 

@@ -36,7 +36,7 @@ def page(relstab: str) -> None:
                 tab.goto(f"http://{ADDRESS}")
                 subprocess.run([relstab, "wait", run], env=environment, check=True)
                 tab.wait_for_timeout(2_000)
-                tab.screenshot(path=FIGURES / "page.png")
+                tab.screenshot(path=FIGURES / "page.png", full_page=True)
                 browser.close()
         finally:
             daemon.terminate()

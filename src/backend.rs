@@ -31,6 +31,7 @@ mod proto;
 mod refusals;
 mod runtime;
 mod saturation;
+mod squash;
 mod tract;
 mod trial;
 mod words;
@@ -46,7 +47,7 @@ use serde::{Deserialize, Serialize};
 pub use coordinates::Coordinates;
 pub use cuda::{Driver, INSTALL, driver, lacks, visible_gpus};
 pub use discover::{Candidate, candidates};
-pub use graph::read_metadata;
+pub use graph::{read_metadata, weights_beside};
 pub use layers::Selection;
 pub use network::{Network, Output};
 pub use notice::{Code as NoticeCode, Notice};
@@ -58,7 +59,9 @@ pub use tract::VERSION as TRACT_VERSION;
 pub use trial::{Trial, trial};
 
 use crate::checkpoint::Metadata;
+use crate::checkpoint::native::{Native, is_native};
 use crate::error::{Error, Result};
+use crate::export::Exported;
 use crate::perturb::{Draws, Interpolation, Perturber};
 use crate::probe::Shape;
 use graph::Graph;
@@ -70,7 +73,7 @@ pub struct Identity {
     pub name: String,
     /// The engine's version.
     pub version: String,
-    /// `cpu` or `cuda`: what is used.
+    /// `cpu`, `cuda`, `openvino`, `dnnl` or `xnnpack`: what is used.
     pub provider: String,
     /// What was asked for.
     pub provider_requested: Provider,
@@ -145,6 +148,10 @@ pub trait FrontSession: Send {
     fn run(&mut self, draws: &Draws, deformed: &mut [f32], noisy: &mut [f32]) -> Result<()>;
 }
 
+/// What brings an ONNX Runtime with another library for the CPU.
+const LIBRARY: &str = "install an ONNX Runtime built with it (onnxruntime-openvino on PyPI), name its library with --onnxruntime, \
+                       or use --provider cpu";
+
 fn perturbs_elsewhere() -> Error {
     Error::Unavailable {
         what: "--perturb-on provider".to_owned(),
@@ -178,19 +185,22 @@ pub trait Session: Send {
 #[derive(Debug)]
 pub struct Model {
     graph: Graph,
+    /// What the file goes with, where it was exported from a checkpoint.
+    exported: Option<(Exported, Native)>,
 }
 
 impl Model {
-    /// Hash of the file and of its external data.
+    /// Hash of the file and of its external data, or of the checkpoint that it was exported from.
     #[must_use]
     pub fn sha256(&self) -> &str {
         &self.graph.sha256
     }
 
-    /// The files that hold its external data.
+    /// The files that hold its external data, unless they go with it.
     #[must_use]
     pub fn external_data(&self) -> &BTreeSet<PathBuf> {
-        &self.graph.external_data
+        const NONE: &BTreeSet<PathBuf> = &BTreeSet::new();
+        if self.exported.is_some() { NONE } else { &self.graph.external_data }
     }
 
     /// What the checkpoint says of itself.
@@ -199,7 +209,7 @@ impl Model {
         &self.graph.metadata
     }
 
-    /// Its file.
+    /// Its file, or the checkpoint that it was exported from.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.graph.path
@@ -259,7 +269,26 @@ impl Model {
 /// # Errors
 /// `Io`, `Unfinished` or `Model` for a file that cannot be measured.
 pub fn read(path: &Path, output: Option<&str>) -> Result<Model> {
-    Ok(Model { graph: Graph::read(path, output)? })
+    Ok(Model { graph: Graph::read(path, output)?, exported: None })
+}
+
+/// The framework's own checkpoint at `path`, if it is one that `options` say how to export.
+///
+/// # Errors
+/// As [`Native::read`].
+pub fn native(path: &Path, options: &Options) -> Result<Option<Native>> {
+    (options.export.is_some() && is_native(path)).then(|| Native::read(path)).transpose()
+}
+
+/// Exports a checkpoint and reads its network. The file lies in `room` until it is loaded, or among the system's temporary files.
+///
+/// # Errors
+/// As [`Export::run`](crate::export::Export::run), and `Model` for a file that cannot be measured.
+pub fn export(native: Native, options: &Options, room: Option<&Path>) -> Result<Model> {
+    let Some(export) = &options.export else { return read(&native.path, options.output.as_deref()) };
+    let exported = export.run(&native, room)?;
+    let graph = Graph::exported(&exported.file(), &native, options.output.as_deref())?;
+    Ok(Model { graph, exported: Some((exported, native)) })
 }
 
 /// [`read()`], then [`load()`].
@@ -276,7 +305,8 @@ pub fn open(path: &Path, shape: Shape, options: &Options) -> Result<Box<dyn Back
 /// `Mismatch` for images that it does not take, `Unavailable` for an engine or provider that cannot be had, `Engine` where
 /// the engine refuses the network.
 pub fn load(model: Model, shape: Shape, options: &Options) -> Result<Box<dyn Backend>> {
-    let Model { graph } = model;
+    // The file stays until it is loaded.
+    let Model { graph, exported } = model;
     let input = graph.input_of(shape, options.input_layout)?;
     if options.custom_ops.is_empty() {
         refusals::of_unknown_domains(&graph.path, &graph.proto, &graph.reaching())?;
@@ -302,13 +332,17 @@ pub fn load(model: Model, shape: Shape, options: &Options) -> Result<Box<dyn Bac
     };
     match runtime {
         Some(runtime) => {
-            let may_be_too_new = options.engine == Engine::Auto && options.provider != Provider::Cuda;
-            let spare = may_be_too_new.then(|| (graph.path.clone(), options.output.clone()));
+            let may_be_too_new = options.engine == Engine::Auto && !options.provider.needs_onnxruntime();
+            let read_again = |path: &Path| match &exported {
+                Some((exported, native)) => Graph::exported(&exported.file(), native, options.output.as_deref()),
+                None => Graph::read(path, options.output.as_deref()),
+            };
+            let spare = may_be_too_new.then(|| graph.path.clone());
             let loaded = onnxruntime::OnnxRuntime::load(runtime, graph, (shape, input.clone()), options, threads);
             match (loaded, spare) {
-                (Err(error), Some((path, output))) if words::is_of_a_newer_file(&error) => {
+                (Err(error), Some(path)) if words::is_of_a_newer_file(&error) => {
                     let note = format!("{error}; the embedded engine ran instead");
-                    let again = Graph::read(&path, output.as_deref()).and_then(|graph| on_tract(graph, Some(note)));
+                    let again = read_again(&path).and_then(|graph| on_tract(graph, Some(note)));
                     again.map_err(|_| error)
                 }
                 (loaded, _) => Ok(Box::new(loaded?)),
@@ -318,6 +352,11 @@ pub fn load(model: Model, shape: Shape, options: &Options) -> Result<Box<dyn Bac
             what: "provider cuda".to_owned(),
             reason: "it needs ONNX Runtime, and the embedded engine would run".to_owned(),
             help: "pip install 'onnxruntime-gpu[cuda,cudnn]' in the active Python environment, or name its library (--onnxruntime)",
+        }),
+        None if options.provider.needs_onnxruntime() => Err(Error::Unavailable {
+            what: format!("provider {}", options.provider),
+            reason: "it needs ONNX Runtime, and the embedded engine would run".to_owned(),
+            help: LIBRARY,
         }),
         None if options.perturb_on == PerturbOn::Provider => Err(perturbs_elsewhere()),
         None => on_tract(graph, note),

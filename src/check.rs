@@ -2,12 +2,14 @@
 
 mod against;
 mod limit;
+mod looks;
 mod paired;
 pub mod shares;
 
 pub use against::{Against, Rise};
 pub use limit::{Bound, Check, Limit, Quantity, Verdict, check};
-pub use paired::{look_level, looks, paired, regression, regression_verdict};
+pub use looks::{Look, look_level, looks};
+pub use paired::{paired, regression, regression_verdict};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +28,9 @@ pub struct Checked {
     pub verdict: Option<Verdict>,
     /// Each limit.
     pub checks: Vec<Check>,
+    /// Where it was decided before all images were measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
     /// How it compares with the baseline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub against: Option<Against>,
@@ -40,6 +45,15 @@ pub struct Checked {
     pub code: ExitCode,
     /// The record, without replicates.
     pub measurement: Option<Measurement>,
+}
+
+/// An end before all images were measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Images that decided.
+    pub images: usize,
+    /// Images that there are.
+    pub of: usize,
 }
 
 /// All networks of one run of `relstab check`.

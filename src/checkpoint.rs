@@ -5,6 +5,7 @@
 pub mod file;
 pub mod folders;
 pub mod names;
+pub mod native;
 pub mod signature;
 pub mod trained_on;
 

@@ -83,6 +83,8 @@ enum Command {
     Best(runs::Best),
     /// Wait until a run's checkpoints are measured, or the run should stop.
     Wait(runs::Wait),
+    /// Overrule the stop of a run: it goes on, and its patience begins anew.
+    Resume(runs::Run),
     /// Forget a run: its checkpoints are measured again if it is still watched.
     Forget(runs::Forget),
     /// Measure the failed checkpoints of a run again.
@@ -143,12 +145,12 @@ const EXIT_CODES: &str = "Exit codes:
   0  measured; check: holds           8  R_f is undefined; check: no such value
   1  check: falls short               9  no law fits, or none applies
   2  bad command line or setting     10  a file could not be read or written
-  3  unusable probe set              11  watch --once, sweep: some failed
-  4  unusable model                  12  unusable journal, unknown run;
-  5  model and probe set do not fit      status: no daemon
-  6  no such backend, library or     13  wait: nothing came in time
-     provider                        14  wait: the run should stop
-  7  outputs are NaN or infinite";
+  3  unusable probe set              11  some failed (watch --once, --until,
+  4  unusable model                      --until-idle; sweep)
+  5  model and probe set do not fit  12  unusable journal, unknown run;
+  6  no such backend, library or         status: no daemon
+     provider                        13  wait: nothing came in time
+  7  outputs are NaN or infinite     14  wait: the run should stop";
 
 /// Runs the command that the process's arguments name.
 #[must_use]
@@ -175,6 +177,7 @@ pub fn main() -> ProcessExit {
         Command::Gallery(args) => gallery::run(&args),
         Command::Best(args) => runs::best(&args),
         Command::Wait(args) => runs::wait(&args),
+        Command::Resume(args) => runs::resume(&args),
         Command::Forget(args) => runs::forget(&args),
         Command::Retry(args) => runs::retry(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use flags::{Flags, RunPlan};
 
+use crate::alert::Alert;
 use crate::error::{Error, Result};
 use crate::estimate::Estimator;
 use crate::perturb::Interpolation;
@@ -23,7 +24,7 @@ use crate::stop::Rule;
 pub const FILE_NAME: &str = "relstab.toml";
 /// It may be this long, bytes.
 const LONGEST: u64 = 64 << 10;
-/// Rules in it.
+/// Rules in it, and alerts.
 const MOST_RULES: usize = 32;
 
 /// What a run's directory says about measuring it; flags win.
@@ -36,6 +37,8 @@ pub struct Config {
     pub preprocess: Preprocess,
     /// Libraries of custom operators; only in a file that the user names, for they are code.
     pub custom_ops: Vec<PathBuf>,
+    /// A command that makes an ONNX file of a framework's own checkpoint; only in a file that the user names.
+    pub export: Option<String>,
     /// How images are perturbed.
     pub perturbation: Perturbation,
     /// A preset's name, or a law of one's own.
@@ -44,12 +47,24 @@ pub struct Config {
     pub refit: bool,
     /// Early-stopping rules; the first that says so stops the run.
     pub stop: Vec<Rule>,
+    /// What people want to be told of the run. Commands and webhooks only in a file that the user names.
+    pub alert: Vec<Alert>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         let (preprocess, perturbation) = (Preprocess::default(), Perturbation::default());
-        Self { probe: None, preprocess, custom_ops: Vec::new(), perturbation, law: None, refit: true, stop: Vec::new() }
+        Self {
+            probe: None,
+            preprocess,
+            custom_ops: Vec::new(),
+            export: None,
+            perturbation,
+            law: None,
+            refit: true,
+            stop: Vec::new(),
+            alert: Vec::new(),
+        }
     }
 }
 
@@ -126,7 +141,7 @@ pub struct Perturbation {
     pub interpolation: Option<Interpolation>,
     /// Reading of "typical" in the headline.
     pub estimator: Option<Estimator>,
-    /// Take more images, then more draws, until the 95% interval of `R_f` has this relative half-width.
+    /// Take the images and draws that give the 95% interval of `R_f` this relative half-width in the fewest passes.
     pub precision: Option<f64>,
     /// Seed of everything random.
     pub seed: Option<u64>,
@@ -180,6 +195,10 @@ impl Config {
             let beside = path.parent().unwrap_or(Path::new("")).join(&*library);
             *library = std::path::absolute(&beside).unwrap_or(beside);
         }
+        for file in config.alert.iter_mut().filter_map(|alert| alert.webhook.as_mut()?.file.as_mut()) {
+            let beside = path.parent().unwrap_or(Path::new("")).join(&*file);
+            *file = std::path::absolute(&beside).unwrap_or(beside);
+        }
         Ok(config)
     }
 
@@ -190,13 +209,17 @@ impl Config {
             text => text.map_err(Error::io(&path, "read"))?,
         };
         let config = Self::parse(&path, &text)?;
-        if let Some(library) = config.custom_ops.first() {
-            let found = format!("{} in {}", library.display(), path.display());
-            return Err(Error::setting(
-                "relstab.toml: custom_ops",
-                "a flag, or a file named with --config: it is code",
-                found,
-            ));
+        let library = config.custom_ops.first().map(|library| library.display().to_string());
+        for (name, code) in [("relstab.toml: custom_ops", &library), ("relstab.toml: export", &config.export)] {
+            if let Some(code) = code {
+                let found = format!("{code} in {}", path.display());
+                return Err(Error::setting(name, "a flag, or a file named with --config: it is code", found));
+            }
+        }
+        if config.alert.iter().any(|alert| !alert.command.is_empty() || alert.webhook.is_some()) {
+            let expected = "a flag, or a file named with --config: a run's own file runs nothing and tells nobody";
+            let found = format!("one in {}", path.display());
+            return Err(Error::setting("relstab.toml: [[alert]] command, webhook", expected, found));
         }
         let is_inside =
             |probe: &PathBuf| probe.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
@@ -231,11 +254,15 @@ impl Config {
         {
             return Err(Error::setting("relstab.toml", "finite numbers", format!("{found} {}", place())));
         }
-        if config.stop.len() > MOST_RULES {
-            let found = format!("{} {}", config.stop.len(), place());
-            return Err(Error::setting("relstab.toml: [[stop]]", format!("at most {MOST_RULES} rules"), found));
+        for (name, count) in
+            [("relstab.toml: [[stop]]", config.stop.len()), ("relstab.toml: [[alert]]", config.alert.len())]
+        {
+            if count > MOST_RULES {
+                return Err(Error::setting(name, format!("at most {MOST_RULES}"), format!("{count} {}", place())));
+            }
         }
         config.stop = config.stop.into_iter().map(Rule::validated).collect::<Result<_>>()?;
+        config.alert = config.alert.into_iter().map(Alert::validated).collect::<Result<_>>()?;
         Ok(config)
     }
 }
@@ -246,9 +273,11 @@ fn slip(path: &Path, text: &str) -> Option<Error> {
     let refused = |name, expected: &str, found: String| {
         Some(Error::setting(name, expected, format!("{found} in {}", path.display())))
     };
-    if values.get("stop").is_some_and(toml::Value::is_table) {
-        let expected = "[[stop]], in two pairs of brackets, above each rule";
-        return refused("relstab.toml: stop", expected, "[stop]".to_owned());
+    for (name, key) in [("relstab.toml: stop", "stop"), ("relstab.toml: alert", "alert")] {
+        if values.get(key).is_some_and(toml::Value::is_table) {
+            let expected = format!("[[{key}]], in two pairs of brackets, above each");
+            return refused(name, &expected, format!("[{key}]"));
+        }
     }
     let law = values.get("law")?.as_table()?;
     let error = law.clone().try_into::<Law>().err()?;
@@ -297,9 +326,14 @@ mod tests {
 
     #[test]
     fn paths_outside_unknown_keys_and_bad_syntax_are_refused_with_file_and_line() {
-        for text in
-            ["probe = '/etc/passwd'", "probe = '../x.npy'", "exec = 'rm'", "custom_ops = ['a.so']", "\n\nlaw = ["]
-        {
+        for text in [
+            "probe = '/etc/passwd'",
+            "probe = '../x.npy'",
+            "exec = 'rm'",
+            "custom_ops = ['a.so']",
+            "export = 'rm {checkpoint} {onnx}'",
+            "\n\nlaw = [",
+        ] {
             let error = read(text).expect_err(text).to_string();
             assert!(error.contains(FILE_NAME), "{error}");
         }

@@ -100,10 +100,12 @@ impl Diagnosis {
             Ok(runtime) => backend::lacks(runtime),
             Err(_) => vec![format!("ONNX Runtime with CUDA: {}", backend::INSTALL)],
         };
-        let providers = if cuda_missing.is_empty() { &[Provider::Cuda, Provider::Cpu][..] } else { &[Provider::Cpu] };
+        let cuda = cuda_missing.is_empty().then_some(Provider::Cuda);
         let (library, missing) = match found {
             Ok(runtime) => {
-                let providers = providers.iter().map(|provider| tried(&runtime, options, *provider)).collect();
+                let libraries = Provider::LIBRARIES.into_iter().filter(|library| runtime.has(*library));
+                let providers = cuda.into_iter().chain([Provider::Cpu]).chain(libraries);
+                let providers = providers.map(|provider| tried(&runtime, options, provider)).collect();
                 (
                     Some(Library { version: runtime.version, path: runtime.path, found_by: runtime.origin, providers }),
                     None,

@@ -36,6 +36,16 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// An object store that could not be asked, or that refused.
+    #[error("{}: could not {action} it: {reason}", address.display())]
+    Store {
+        /// The address.
+        address: PathBuf,
+        /// What was being done, to complete "could not ... it".
+        action: &'static str,
+        /// The store's reason, on one line and without credentials.
+        reason: String,
+    },
     /// A probe set that is not a usable set of images.
     #[error("probe set {}: expected {expected}, found {found}", path.display())]
     Probe {
@@ -111,6 +121,18 @@ pub enum Error {
         reason: String,
         /// What to do next.
         help: &'static str,
+    },
+    /// A command that should have made an ONNX file of a checkpoint, and failed.
+    #[error("model {}: its export ({command}) {how}{}", path.display(), if said.is_empty() { String::new() } else { format!(": {said}") })]
+    Export {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The command.
+        command: String,
+        /// How it ended.
+        how: String,
+        /// The end of what it said on standard error, on one line.
+        said: String,
     },
     /// Outputs that are NaN or infinite.
     #[error(
@@ -270,6 +292,7 @@ impl Error {
     pub fn reach(&self) -> Reach {
         match self {
             Self::Setting { .. }
+            | Self::Store { .. }
             | Self::Probe { .. }
             | Self::Unavailable { .. }
             | Self::NoSuchLaw { .. }
@@ -287,6 +310,7 @@ impl Error {
             | Self::Unsupported { .. }
             | Self::Mismatch { .. }
             | Self::Engine { .. }
+            | Self::Export { .. }
             | Self::NoValue { .. }
             | Self::NonFinite { .. } => Reach::Checkpoint,
         }
@@ -326,6 +350,7 @@ impl Error {
             Self::Locked { .. } => Some("stop that daemon, or name another journal with --journal"),
             Self::Watched { .. } => Some("stop that daemon, or leave the directory to it"),
             Self::UnknownRun { .. } => Some("watch it first, or name its journal with --journal"),
+            Self::Store { .. } => Some("docs/stores.md says which variables and rights a store needs"),
             Self::Setting { .. }
             | Self::Points { .. }
             | Self::Io { .. }
@@ -335,7 +360,8 @@ impl Error {
             | Self::Unfinished { .. }
             | Self::Unsupported { .. }
             | Self::NoValue { .. }
-            | Self::Engine { .. } => None,
+            | Self::Engine { .. }
+            | Self::Export { .. } => None,
         }
     }
 
@@ -364,11 +390,13 @@ impl Error {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Setting { .. } => ExitCode::Usage,
-            Self::Io { .. } | Self::Part { .. } => ExitCode::Io,
+            Self::Io { .. } | Self::Store { .. } | Self::Part { .. } => ExitCode::Io,
             Self::Probe { .. } => ExitCode::Probe,
-            Self::Model { .. } | Self::Unfinished { .. } | Self::Unsupported { .. } | Self::Engine { .. } => {
-                ExitCode::Model
-            }
+            Self::Model { .. }
+            | Self::Unfinished { .. }
+            | Self::Unsupported { .. }
+            | Self::Engine { .. }
+            | Self::Export { .. } => ExitCode::Model,
             Self::Mismatch { .. } => ExitCode::Mismatch,
             Self::Unavailable { .. } => ExitCode::Unavailable,
             Self::NonFinite { .. } => ExitCode::NonFinite,

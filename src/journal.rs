@@ -5,11 +5,15 @@
 //! (kept for the best and the last 1,000 checkpoints of a run) another 4 kB.
 
 mod adopt;
+mod alerts;
+mod attempt;
 mod copy;
+mod glance;
 mod history;
 mod law;
 mod lock;
 mod outcome;
+mod peers;
 mod queue;
 mod series;
 mod standing;
@@ -27,11 +31,13 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 
 pub use adopt::known_runs;
+pub use alerts::{ALL_TOLD, Untold};
+pub use glance::{Glance, Latest};
 pub use history::{Counts, Entry, Figures, Filter, State};
 pub use lock::{Lock, holder};
 pub use outcome::Outcome;
 pub use queue::{Job, Policy, Sighting};
-pub use series::Series;
+pub use series::{Series, within};
 
 use copy::Copied;
 
@@ -39,8 +45,12 @@ use crate::error::{Error, Result};
 use crate::event::Kind;
 
 /// What makes each version of the schema from the one before.
-const VERSIONS: [&str; 3] =
-    [include_str!("journal/schema/1.sql"), include_str!("journal/schema/2.sql"), include_str!("journal/schema/3.sql")];
+const VERSIONS: [&str; 4] = [
+    include_str!("journal/schema/1.sql"),
+    include_str!("journal/schema/2.sql"),
+    include_str!("journal/schema/3.sql"),
+    include_str!("journal/schema/4.sql"),
+];
 /// How long a reader or writer waits for another's lock.
 const PATIENCE: Duration = Duration::from_secs(5);
 

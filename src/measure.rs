@@ -8,6 +8,7 @@ mod facts;
 mod outputs;
 mod part;
 mod passes;
+mod precision;
 mod preview;
 mod record;
 mod scores;
@@ -20,13 +21,13 @@ mod work;
 
 pub use preview::{Answer, Cost, Preview, Range, preview, ranges};
 pub use record::{axes_text, conditions, is_trained, measured, predict, predict_anew};
-pub use settings::{ChosenLaw, Settings};
+pub use settings::{ChosenLaw, IMAGES, Settings};
 
 use std::time::Instant;
 
 use crate::backend::{Backend, Network};
 use crate::error::{Error, Result};
-use crate::estimate::Bootstrap;
+use crate::estimate::{Bootstrap, Estimator, Responses};
 use crate::event::{Answers, Code, Finding, Measurement};
 use crate::findings;
 use crate::perturb::{Deformation, Perturber};
@@ -34,16 +35,17 @@ use crate::predict::Conditions;
 use crate::probe::ProbeSet;
 pub use crate::probe::Progress;
 use facts::Present;
+use outputs::Changed;
 use passes::Passes;
+use precision::Precision;
 use record::{Applicable, Told};
 use scores::Tally;
-use settings::MAX_DRAWS;
 use subject::{Reading, Subject};
 
 /// Changes of outputs that are kept, at most.
 const MOST_BYTES: u128 = 64 << 30;
-/// Doubling the draws must narrow the interval at least this much to be worth going on.
-const WORTHWHILE: f64 = 0.95;
+/// Fewer images than this are worth a word where nobody says how many.
+const ENOUGH_IMAGES: usize = 500;
 
 /// Measures `D_f`, `G_f` and `R_f` of a network on a probe set and predicts its test error.
 ///
@@ -60,20 +62,25 @@ pub fn measure(
     settings: &Settings,
     progress: Progress,
 ) -> Result<Measurement> {
-    Ok(run(network, probe, settings, progress, |_, _, _| Ok(()))?.measurement)
+    Ok(measure_more(network, probe, settings, &mut Kept::default(), progress)?.0)
 }
 
-/// As [`measure`], with what the network answered.
+/// What went through a network, for measurements of more images with as many draws.
+#[derive(Default)]
+pub struct Kept(Option<Passes>);
+
+/// As [`measure`], with what the network answered; images whose passes are `kept` do not go through again.
 ///
 /// # Errors
 /// As [`measure`].
-pub fn measure_with_answers(
+pub fn measure_more(
     network: &dyn Backend,
     probe: &ProbeSet,
     settings: &Settings,
+    kept: &mut Kept,
     progress: Progress,
 ) -> Result<(Measurement, Answers)> {
-    let Measured { measurement, answers, .. } = run(network, probe, settings, progress, |_, _, _| Ok(()))?;
+    let Measured { measurement, answers, .. } = run(network, probe, settings, kept, progress, |_, _, _| Ok(()))?;
     Ok((measurement, answers))
 }
 
@@ -90,39 +97,43 @@ fn run<T>(
     network: &dyn Backend,
     probe: &ProbeSet,
     settings: &Settings,
+    kept: &mut Kept,
     progress: Progress,
     besides: impl FnOnce(&Passes, &Settings, &Bootstrap) -> Result<T>,
 ) -> Result<Measured<T>> {
     let started = Instant::now();
-    let Prepared { perturber, law, mut used, mut notes } = prepare(network, probe, settings)?;
-    let mut last_width = f64::INFINITY;
+    let Prepared { perturber, law, used, mut notes } = prepare(network, probe, settings)?;
+    let mut precision = settings.precision.map(|target| Precision::new(target, settings.passes.is_some()));
+    let asked = (used.images, used.draws);
+    let (mut images, mut draws) = precision.as_ref().map_or(asked, |precision| precision.first(asked));
     loop {
-        let set = probe.prefix(used.images);
-        let passes = passes::run(network, &set, &perturber, used.draws, progress)?;
+        let set = probe.prefix(images);
+        let passes = match kept.0.take() {
+            Some(before) if before.draws == draws as usize && before.images() <= images => {
+                passes::extend(before, network, &set, &perturber, progress)?
+            }
+            _ => passes::run(network, &set, &perturber, draws, progress)?,
+        };
+        let passes = &*kept.0.insert(passes);
         let bootstrap = record::bootstrap(set.len(), set.sha256(), settings.seed)?;
         let stabilities = record::statistics(&passes.output, passes.draws, &bootstrap)?;
-        if let (Some(target), Ok(r_f)) = (settings.precision, stabilities.get(settings.estimator).r_f.as_ref()) {
+        if let (Some(precision), Ok(r_f)) = (&mut precision, stabilities.get(settings.estimator).r_f.as_ref()) {
             let width = r_f.relative_half_width();
-            if width > target && used.images < probe.len() {
-                // The width falls as one over the square root of the number of images.
-                let needed = (used.images as f64 * (width / target).powi(2) * 1.1).ceil() as usize;
-                used.images = needed.clamp(used.images + 1, probe.len());
+            let one_draw = || one_draw_width(passes, &bootstrap, settings.estimator);
+            if let Some(next) = precision.next((images, draws), probe.len(), width, one_draw) {
+                (images, draws) = next;
                 continue;
             }
-            if width > target && used.draws < MAX_DRAWS && width < last_width * WORTHWHILE {
-                last_width = width;
-                used.draws = (used.draws * 2).min(MAX_DRAWS);
-                continue;
-            }
-            if width > target {
+            if !precision.is_reached(width) {
                 let text = format!(
-                    "precision {target} not reached: {width:.3} with all {} images and {} draws, and more draws do not help",
-                    used.images, used.draws
+                    "precision {} not reached: {width:.3} with all {images} images and {draws} draws, and more draws do not help",
+                    settings.precision.unwrap_or_default()
                 );
                 notes.push(Finding::new(Code::Perturbation, text));
             }
         }
-        let besides = besides(&passes, &used, &bootstrap)?;
+        let used = Settings { images, ..settings.clone() }.with_draws(draws);
+        let besides = besides(passes, &used, &bootstrap)?;
         let present = Present { network, probe: &set, perturber: &perturber };
         let labels = set.labels().map(<[u32]>::to_vec);
         let told = Told { subject: Subject::of(present, &used), passes, labels, notes };
@@ -135,7 +146,7 @@ fn run<T>(
 struct Prepared<'a> {
     perturber: Perturber,
     law: Applicable<'a>,
-    /// With as many images as there are.
+    /// With as many images as there are, and as many draws as these leave.
     used: Settings,
     notes: Vec<Finding>,
 }
@@ -151,15 +162,26 @@ fn prepare<'a>(network: &dyn Backend, probe: &ProbeSet, settings: &'a Settings) 
         side: probe.shape().side(),
     };
     let law = record::applicable_law(settings.law.as_ref(), &conditions)?;
-    let used = Settings { images: settings.images.min(probe.len()), ..settings.clone() };
-    let mut notes = Vec::new();
-    if probe.len() < settings.images {
-        notes.push(Finding::new(
-            Code::Images,
-            format!("the probe set holds {} images, fewer than the {} asked for", probe.len(), settings.images),
-        ));
-    }
-    Ok(Prepared { perturber, law, used, notes })
+    let images = settings.images.min(probe.len());
+    let used = Settings { images, ..settings.clone() }.with_draws(settings.draws_of(images));
+    Ok(Prepared { perturber, law, used, notes: few_images(probe, settings).into_iter().collect() })
+}
+
+/// A word on a probe set with few images.
+fn few_images(probe: &ProbeSet, settings: &Settings) -> Option<Finding> {
+    let wanted = if settings.images == IMAGES { ENOUGH_IMAGES } else { settings.images };
+    let text = || format!("the probe set holds {} images, fewer than the {wanted} asked for", probe.len());
+    (probe.len() < wanted).then(|| Finding::new(Code::Images, text()))
+}
+
+/// The relative half-width of the interval of `R_f` from the first draw of each image alone.
+fn one_draw_width(passes: &Passes, bootstrap: &Bootstrap, estimator: Estimator) -> Option<f64> {
+    let Passes { output, draws, .. } = passes;
+    let [deformed, noisy] = [Changed::Deformed, Changed::Noisy].map(|kind| output.first_draw(kind, *draws));
+    let (images, outputs, clean) = (passes.images(), output.coordinates, &output.clean);
+    let responses = Responses { images, draws: 1, outputs, clean, deformed: &deformed, noisy: &noisy };
+    let stabilities = bootstrap.stabilities(&responses).ok()?;
+    Some(stabilities.get(estimator).r_f.as_ref().ok()?.relative_half_width())
 }
 
 /// What findings say of a network before it is measured: of clean images alone, and of other preprocessings in any case.

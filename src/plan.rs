@@ -13,7 +13,7 @@ use crate::event::{Answers, Finding, Measurement};
 use crate::measure::layers::{Layers, affordable, layers};
 use crate::measure::shards::{Part, Shard, part};
 use crate::measure::sweep::{Grid, Sweep, sweep};
-use crate::measure::{ChosenLaw, Preview, Progress, Settings, diagnose, logits, measure_with_answers, preview, wrong};
+use crate::measure::{ChosenLaw, Kept, Preview, Progress, Settings, diagnose, logits, measure_more, preview, wrong};
 use crate::path::RawPath;
 use crate::perturb::{Generator, Perturber};
 use crate::preprocess::{Color, Geometry, Preprocess};
@@ -59,8 +59,8 @@ impl Plan {
         let mut plan = self.clone();
         plan.probe = RawPath(probe.into());
         plan.settings.law = None;
-        let backend::Options { output, input_layout, .. } = plan.backend;
-        plan.backend = backend::Options { output, input_layout, ..backend::Options::default() };
+        let backend::Options { output, input_layout, export, .. } = plan.backend;
+        plan.backend = backend::Options { output, input_layout, export, ..backend::Options::default() };
         let text = serde_json::to_string(&plan).unwrap_or_else(|_| format!("{plan:?}"));
         hex::encode(&Sha256::digest(format!("{text} {}", Generator::PRESENT))[..16])
     }
@@ -107,14 +107,6 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// The same with another number of draws.
-    #[must_use]
-    pub fn with_draws(&self, draws: u32) -> Self {
-        let mut plan = self.plan.clone();
-        plan.settings.draws = draws;
-        self.with(plan)
-    }
-
     /// The same with another preprocessing.
     #[must_use]
     pub fn with_preprocess(&self, preprocess: Preprocess) -> Self {
@@ -132,11 +124,20 @@ impl Setup {
         &self.key
     }
 
-    /// Reads the network at `path`.
+    /// What runs the networks.
+    #[must_use]
+    pub fn backend(&self) -> &backend::Options {
+        &self.plan.backend
+    }
+
+    /// Reads the network at `path`; one that is a framework's own checkpoint is exported first.
     ///
     /// # Errors
-    /// As [`backend::read`].
+    /// As [`backend::read`] and [`backend::export`].
     pub fn read(&self, path: &Path) -> Result<Model> {
+        if let Some(native) = backend::native(path, &self.plan.backend)? {
+            return backend::export(native, &self.plan.backend, None);
+        }
         let mut model = backend::read(path, self.plan.backend.output.as_deref())?;
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         for file in model.external_data().clone() {
@@ -268,16 +269,22 @@ impl Setup {
         self.source.has_labels()
     }
 
+    /// Whether images and draws follow from a precision.
+    #[must_use]
+    pub fn has_precision(&self) -> bool {
+        self.plan.settings.precision.is_some()
+    }
+
     /// The law that predicts.
     #[must_use]
     pub fn law(&self) -> Option<&ChosenLaw> {
         self.plan.settings.law.as_ref()
     }
 
-    /// Deformations of each image.
+    /// Deformations of each image, where the probe set holds so many.
     #[must_use]
-    pub fn draws(&self) -> u32 {
-        self.plan.settings.draws
+    pub fn draws(&self, images: usize) -> u32 {
+        self.plan.settings.draws_of(images.min(self.plan.settings.images))
     }
 }
 
@@ -297,23 +304,24 @@ impl Opened {
     /// # Errors
     /// As [`crate::measure::measure`].
     pub fn measure(&self, resolved: &mut Option<Resolved>, progress: Progress) -> Result<Measurement> {
-        Ok(self.measure_with_answers(resolved, progress)?.0)
+        Ok(self.measure_kept(&mut Kept::default(), resolved, progress)?.0)
     }
 
-    /// As [`Opened::measure`], with what the network answered.
+    /// As [`Opened::measure`], with what the network answered; images whose passes are kept do not go through again.
     ///
     /// # Errors
-    /// As [`measure_with_answers()`].
-    pub fn measure_with_answers(
+    /// As [`measure_more()`].
+    pub fn measure_kept(
         &self,
+        kept: &mut Kept,
         resolved: &mut Option<Resolved>,
         progress: Progress,
     ) -> Result<(Measurement, Answers)> {
         let mut settings = self.settings.clone();
         if let (Some(resolved), Some(_)) = (*resolved, settings.precision) {
-            (settings.images, settings.draws, settings.precision) = (resolved.images, resolved.draws, None);
+            settings = Settings { images: resolved.images, precision: None, ..settings }.with_draws(resolved.draws);
         }
-        let (measurement, answers) = measure_with_answers(&*self.backend, &self.probe, &settings, progress)?;
+        let (measurement, answers) = measure_more(&*self.backend, &self.probe, &settings, kept, progress)?;
         // What an undefined R_f came to says nothing of the others.
         if settings.precision.is_some() && measurement.r_f.is_some() {
             *resolved = Some(Resolved { images: measurement.probe.images, draws: measurement.settings.draws });
@@ -327,6 +335,23 @@ impl Opened {
     /// As [`part()`].
     pub fn part(&self, shard: Shard, progress: Progress) -> Result<Part> {
         part(&*self.backend, &self.probe, &self.settings, shard, progress)
+    }
+
+    /// Measures the first `images` alone, with as many draws of each as if all were measured.
+    ///
+    /// # Errors
+    /// As [`measure_more()`].
+    pub fn measure_first(&self, images: usize, kept: &mut Kept, progress: Progress) -> Result<(Measurement, Answers)> {
+        let draws = self.settings.draws_of(self.images());
+        let settings = Settings { images, ..self.settings.clone() }.with_draws(draws);
+        let (measurement, answers) = measure_more(&*self.backend, &self.probe, &settings, kept, progress)?;
+        Ok((measurement, Answers { source: self.source.clone(), ..answers }))
+    }
+
+    /// Images that are measured unless a precision takes more.
+    #[must_use]
+    pub fn images(&self) -> usize {
+        self.settings.images.min(self.probe.len())
     }
 
     /// Measures at every point of a grid of deformations, in place of the plan's.

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use geometry::{Bitmap, Color, Extent, Geometry, Resample, Resize, Rounding};
-pub use presets::{USUAL, names};
+pub use presets::{USUAL, data_set, names};
 
 use crate::error::{Error, Result};
 

@@ -29,6 +29,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::preprocess::{Bitmap, Geometry, Preprocess, is_positive};
+pub use idx::labels_beside;
 use raw::{Pixels, Raw};
 pub use shape::{Layout, Shape};
 pub use source::Source;

@@ -32,7 +32,11 @@ pub fn open(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-fn regular(file: &Metadata) -> Result<()> {
+/// That something is a regular file.
+///
+/// # Errors
+/// One that says what it is instead.
+pub fn regular(file: &Metadata) -> Result<()> {
     if file.is_file() {
         return Ok(());
     }

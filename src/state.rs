@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use crate::error::{Error, Result};
 use crate::journal::{self, Journal, Lock};
 use crate::path;
+use crate::store::address::{is_address, normalised};
 
 const JOURNAL: &str = "journal.sqlite";
 
@@ -28,21 +29,49 @@ fn hash(bytes: &[u8]) -> String {
     hex::encode(&Sha256::digest(bytes)[..8])
 }
 
-/// Keeps other daemons of this user away from the directory `root` as long as it lives; `note`, one line, is for whoever finds it
-/// locked. Where no state directory can be written, daemons that write `journal`'s folder are kept away.
+/// Keeps other daemons of this user away from the directory `root`, and from those below it if `is_recursive`, as long as it lives.
+/// `note`, an object, is for whoever finds it locked. Where no state directory can be written, daemons that write `journal`'s folder
+/// are kept away.
 ///
 /// # Errors
 /// `Watched` if another one watches it, `Io` if neither folder can be written.
-pub fn lock(root: &Path, journal: &Path, note: &str) -> Result<Lock> {
+pub fn lock(root: &Path, is_recursive: bool, journal: &Path, note: &Value) -> Result<Lock> {
+    let mut note = note.clone();
+    note[FOLDER] = path::text(root).into();
+    note[RECURSIVE] = is_recursive.into();
     let name = Path::new("watched").join(hash(&path::to_bytes(root)));
-    let in_state = state_folder().and_then(|folder| Lock::take(&folder.join(&name), note));
+    let note = note.to_string();
+    let take = |folder: &Path| {
+        let lock = Lock::take(&folder.join(&name), &note)?;
+        // After it is taken: of two daemons that begin at once, none overlooks the other.
+        overlap(&folder.join("watched"), root, is_recursive).map_or(Ok(lock), Err)
+    };
+    let in_state = state_folder().and_then(|folder| take(&folder));
     let lock = match in_state {
-        Err(Error::Io { .. } | Error::Setting { .. }) => Lock::take(&journal.with_file_name("").join(&name), note),
+        Err(Error::Io { .. } | Error::Setting { .. }) => take(&journal.with_file_name("")),
         lock => lock,
     };
     lock.map_err(|error| match error {
         Error::Locked { holder, .. } => Error::Watched { folder: root.to_owned(), holder },
         error => error,
+    })
+}
+
+/// What a lock's note says of the directory that it is for.
+const FOLDER: &str = "folder";
+const RECURSIVE: &str = "recursive";
+
+/// The refusal, if a daemon whose lock lies in the folder `locks` watches a directory above `root` with all below it, or one below
+/// `root` that would be watched with it.
+fn overlap(locks: &Path, root: &Path, is_recursive: bool) -> Option<Error> {
+    let locks = std::fs::read_dir(locks).ok()?.flatten().map(|entry| entry.path().with_extension(""));
+    locks.filter_map(|lock| journal::holder(&lock)).find_map(|holder| {
+        let note: Value = serde_json::from_str(&holder).ok()?;
+        let other = path::of_text(note[FOLDER].as_str()?);
+        let is_own = note["pid"] == std::process::id();
+        let is_above = note[RECURSIVE] == true && root.starts_with(&other);
+        let is_below = is_recursive && other.starts_with(root);
+        (!is_own && other != root && (is_above || is_below)).then_some(Error::Watched { folder: other, holder })
     })
 }
 
@@ -108,6 +137,14 @@ pub struct Known {
     pub id: i64,
 }
 
+/// The path by which journals know a run that is there: its canonical path, or its address.
+///
+/// # Errors
+/// `Io` for a directory that is not there, `Setting` for an address that cannot be one.
+pub fn canonical(run: &Path) -> Result<PathBuf> {
+    if is_address(run) { normalised(run) } else { run.canonicalize().map_err(Error::io(run, "open")) }
+}
+
 /// Finds the run of directory `run`: in the journal that is named, else in the one that a running daemon writes, else in
 /// the one written last.
 ///
@@ -115,7 +152,7 @@ pub struct Known {
 /// `UnknownRun` if none knows it, `Journal` if the one that is named cannot be read.
 pub fn find(run: &Path, named: Option<&Path>) -> Result<Known> {
     // One that is deleted is found by its name.
-    let run = run.canonicalize().or_else(|_| std::path::absolute(run)).unwrap_or_else(|_| run.to_owned());
+    let run = canonical(run).or_else(|_| std::path::absolute(run)).unwrap_or_else(|_| run.to_owned());
     let run = path::text(&run);
     let folder = named.map_or_else(state_folder, |path| Ok(path.to_owned()))?;
     let candidates = if let Some(path) = named {

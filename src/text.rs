@@ -1,6 +1,12 @@
-//! Text from elsewhere, for logs, terminals and records: of one line, without control characters, of bounded length.
+//! Text from elsewhere: for logs, terminals and records of one line, without control characters and of bounded length; from flags,
+//! as the values that it stands for.
 
 use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
 
 /// Line breaks, controls and marks of direction are spelled out, so that text is what it looks like.
 #[must_use]
@@ -22,6 +28,47 @@ pub fn cut(text: &mut String, most: usize) {
     let rest = text.len() - end;
     text.truncate(end);
     let _ = write!(text, "... ({rest} bytes more)");
+}
+
+/// What a flag says in pairs such as `monitor=r_f,patience=5`, with the keys and values of a table in a configuration.
+///
+/// # Errors
+/// `Setting` in the flag's name for what is no such table.
+pub fn of_pairs<T: DeserializeOwned>(flag: &'static str, expected: &str, text: &str) -> Result<T> {
+    let mut lines = String::new();
+    for part in text.split(',').filter(|part| !part.trim().is_empty()) {
+        let (key, value) = part.split_once('=').ok_or_else(|| Error::setting(flag, expected, part))?;
+        let value = value.trim();
+        // A number, true or false stands as it is; whatever else is a text.
+        let value = match value.parse::<toml::Value>() {
+            Ok(toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_)) => value.to_owned(),
+            _ => toml::Value::String(value.to_owned()).to_string(),
+        };
+        lines.push_str(&format!("{} = {value}\n", key.trim()));
+    }
+    toml::from_str(&lines)
+        .map_err(|error| Error::setting(flag, expected, format!("{text} ({})", error.message().trim())))
+}
+
+/// For ever, as far as times of this program go.
+const CENTURY: Duration = Duration::from_hours(100 * 365 * 24);
+
+/// A time as people write it, such as `500ms`, `2s` or `1m`.
+///
+/// # Errors
+/// What was expected, for what is none.
+pub fn duration(text: &str) -> std::result::Result<Duration, String> {
+    let bare = text.trim().parse::<f64>().is_ok_and(|number| number > 0.0);
+    let expected = if bare {
+        let number = text.trim();
+        format!("expected a time with its unit: {number}s, {number}m or {number}h")
+    } else {
+        "expected a time such as 500ms, 2s or 1m".to_owned()
+    };
+    let duration = text.parse::<jiff::SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok());
+    let duration = duration.ok_or(expected)?;
+    // Longer ones could not be added to the present.
+    Ok(duration.min(CENTURY))
 }
 
 #[cfg(test)]

@@ -5,13 +5,18 @@
 //! broadcasts it.
 
 pub mod weights;
+pub mod version;
+pub mod tree;
+pub mod kinds;
 pub mod scan;
 pub mod source;
 pub mod pace;
 pub mod protocol;
+pub mod remote;
 pub mod worker;
 pub mod starter;
 pub mod caller;
 pub mod planner;
+pub mod messenger;
 pub mod pool;
 pub mod daemon;

@@ -68,6 +68,29 @@ def test_events_are_replayed_and_requests_answered(run: Path) -> None:
         monitor.close()
 
 
+def test_a_training_that_begins_again_is_not_stopped_by_what_was_said_of_the_one_before(
+    run: Path, digits: Digits
+) -> None:
+    def trained(*errors: float) -> bool:
+        with relstab.Monitor(run, exporter=Exporter(digits.images)) as monitor:
+            for step, error in enumerate(errors, start=1):
+                monitor.checkpoint(network(), step=step, val_error=error)
+                stops = monitor.should_stop()
+                assert monitor.wait(60)
+            return stops or monitor.should_stop()
+
+    with relstab.start(run, **DAEMON):
+        # The checkpoint that is there is of a training before.
+        next(relstab.Client.of(run).events([run], since=0))
+        assert trained(0.5, 0.6)
+        assert relstab.Client.of(run).decision(run)["stop"]
+        assert not trained(0.5)
+        assert relstab.Client.of(run).status()["runs"][0]["attempt"] == 3
+        assert trained(0.5, 0.6)
+        relstab.Client.of(run).resume(run)
+        assert not relstab.Client.of(run).decision(run)["stop"]
+
+
 def test_an_error_told_just_before_the_end_is_kept(run: Path) -> None:
     others = set(threading.enumerate())
     with relstab.start(run, **DAEMON):

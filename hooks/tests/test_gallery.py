@@ -43,6 +43,12 @@ def opened(chromium: Browser, url: str, width: int, scheme: Literal["light", "da
     return page
 
 
+def sizes(page: Page) -> set[int]:
+    """How wide the pictures are that are shown."""
+    widths = "[...document.querySelectorAll('.exhibit img')].map((image) => image.clientWidth).filter((width) => width)"
+    return set(page.page.evaluate(widths))
+
+
 @pytest.fixture(scope="module")
 def fashion(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> str:
     folder = tmp_path_factory.mktemp("fashion")
@@ -54,9 +60,16 @@ def fashion(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> str:
 def test_everyone_can_use_it(chromium: Browser, fashion: str, scheme: Literal["light", "dark"], width: int) -> None:
     page = opened(chromium, fashion, width, scheme)
     page.assert_usable(width)
-    sizes = page.page.evaluate("[...document.querySelectorAll('.exhibit img')].map((image) => image.clientWidth)")
     # Every picture is as large as the others, by a whole factor of its 28 pixels.
-    assert set(sizes) == {224 if width > 640 else 168}
+    assert sizes(page) == {168}
+    # One setting is shown at a time, and chosen by keyboard too.
+    shown = "[...document.querySelectorAll('.view')].filter((view) => view.firstChild.clientWidth > 0)"
+    title = f"{shown}[0].querySelector('.note').textContent"
+    assert page.page.evaluate(f"{shown}.length") == page.page.evaluate("document.querySelectorAll('.exhibit').length")
+    assert page.page.evaluate(title).startswith("cutoff 3, delta 1 px (chosen): moves ")
+    page.page.get_by_role("radio", checked=True).focus()
+    page.page.keyboard.press("ArrowRight")
+    assert page.page.evaluate(title).startswith("cutoff 3, delta 2.9 px: moves ")
     page.page.screenshot(path=PICTURES / f"gallery-{scheme}-{width}.png", full_page=True)
 
 
@@ -69,8 +82,7 @@ def test_photographs_are_shown_as_they_are(chromium: Browser, tmp_path: Path) ->
     for width in (1280, 390):
         page = opened(chromium, url, width, "light")
         page.assert_usable(width)
-        sizes = page.page.evaluate("[...document.querySelectorAll('.exhibit img')].map((image) => image.clientWidth)")
-        assert set(sizes) == {224} if width == 1280 else max(sizes) <= 224
+        assert sizes(page) == {224} if width == 1280 else max(sizes(page)) <= 224
         page.page.screenshot(path=PICTURES / f"gallery-photographs-{width}.png", full_page=True)
 
 

@@ -42,11 +42,14 @@ def test_trials_are_pruned_by_the_rules_of_their_runs(
         return error
 
     sampler = optuna.samplers.GridSampler({"fall": [0.0, 0.1]}, seed=0)
-    study = optuna.create_study(sampler=sampler, pruner=Pruner(run_of))
+    pruner = Pruner(run_of)
+    study = optuna.create_study(sampler=sampler, pruner=pruner)
     study.optimize(objective, n_trials=2)
     ends = {trial.params["fall"]: (trial.state, len(history(run_of(trial)))) for trial in study.trials}
     assert ends == {0.0: (TrialState.PRUNED, 3), 0.1: (TrialState.COMPLETE, 5)}
     assert "unjudged" not in caplog.text
+    (reason,) = pruner.reasons.values()
+    assert reason == "val_error did not improve on 0.5000 in 2 checkpoints"
 
 
 def test_without_a_daemon_no_trial_is_pruned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -55,6 +55,7 @@ def test_a_run_opens_from_disk_with_its_charts(chromium: Browser, tmp_path: Path
         (folder / "<script>document.title='owned'<script> step=7.onnx").write_bytes(b"no network")
         eventually(lambda: daemon.count("failed") == 1, daemon.log.read_text)
     page = assert_opens(chromium, report(folder, "run"), "run")
-    page.page.locator(".charts .main-svg").first.wait_for()
+    assert page.page.locator(".plot canvas").count() == 4
+    assert page.page.locator("#charts").get_attribute("data-points") == "4"
     assert "<script>document.title='owned'<script> step=7.onnx" in page.page.locator("main").inner_text()
     assert page.page.title() != "owned"

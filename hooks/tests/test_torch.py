@@ -19,10 +19,9 @@ import relstab.torch
 import torch
 from daemons import history
 from relstab.exporter import difference
-from relstab.torch import Exporter, Monitor, gathered
+from relstab.torch import Exporter, Monitor
 from test_measure import r_f, torch_forward
 from torch import nn
-from torch.distributed.fsdp import FullyShardedDataParallel
 from training import Digits, known_error, network, train
 
 DAEMON: dict[str, Any] = {"images": 120, "draws": 2, "backend": "tract", "nice": 5}
@@ -330,16 +329,17 @@ def test_wrapped_networks_and_other_sources_of_onnx(digits: Digits, tmp_path: Pa
     assert (measured.step, measured.epoch, measured.val_error) == (7, 1.5, 0.25)
 
 
-def two_processes(script: str, run: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "RUN": str(run), "OMP_NUM_THREADS": "1"}
+def two_processes(script: str, run: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "RUN": str(run), "OMP_NUM_THREADS": "1", **more}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command.append(str(Path(__file__).with_name(script)))
     # Not the exit code: how Gloo's threads end, after both ranks are through, is not ours.
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
 
 
-def test_sharded_weights_are_gathered(digits: Digits, tmp_path: Path) -> None:
-    done = two_processes("sharded.py", tmp_path / "run")
+@pytest.mark.parametrize("how", ["fully_shard", "named", "flattened"])
+def test_sharded_weights_are_gathered(how: str, digits: Digits, tmp_path: Path) -> None:
+    done = two_processes("sharded.py", tmp_path / "run", SHARD=how)
     exported = sorted((tmp_path / "run").glob("*.onnx"))
     assert [path.stem for path in exported] == ["step=000001", "step=000003", "step=000005"], done.stderr
     images = digits.images[:60]
@@ -348,11 +348,6 @@ def test_sharded_weights_are_gathered(digits: Digits, tmp_path: Path) -> None:
         model.load_state_dict(torch.load(path.with_suffix(".pt")))
         with torch.no_grad():
             assert difference(path.read_bytes(), images.numpy(), model(images).numpy(), layout="nchw") < 1e-3
-    # The older way to shard, which no two processes without a GPU can make, is refused and not waited for.
-    older = FullyShardedDataParallel.__new__(FullyShardedDataParallel)
-    nn.Module.__init__(older)
-    with pytest.raises(TypeError, match="fully_shard"):
-        gathered(nn.Sequential(older))
 
 
 def test_two_processes_stop_at_one_step(tmp_path: Path) -> None:

@@ -60,7 +60,8 @@ def row(record: dict[str, Any]) -> dict[str, object]:
 
 def measured(relstab: str, model: Path, probe: Path, flags: list[str]) -> dict[str, object]:
     """The measured columns of one network."""
-    command = [relstab, "measure", str(model), "--probe", str(probe), "--format", "json", "--law", "none", *flags]
+    common = ["--images", "500", "--draws", "4", "--format", "json", "--law", "none"]
+    command = [relstab, "measure", str(model), "--probe", str(probe), *common, *flags]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode not in (0, UNDEFINED):
         return {"refused": done.stderr.strip().removeprefix("error: ").replace(str(model.parent.parent) + "/", "")}

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 import depth
 import peers
+import public
 import stopping
 import stored
 from correlate import Estimate
@@ -215,6 +216,7 @@ def layers() -> Figure:
 
 
 FIGURES = {
+    "public": public.error,
     "layers": layers,
     "training": training,
     "error": error,

@@ -1,11 +1,14 @@
 //! What trial runs tell of a network before it is measured: what it gives, in what batches, and whether an image's answer is its own.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use super::graph::Graph;
 use super::network::{Given, Network};
 use super::notice::{Code, Notice};
-use super::proto::{Constants, is_op, numbers};
+use super::proto::{bodies, held, is_op, numbers};
 use crate::error::{Error, Result};
 
 /// What the file says of how its answers may differ.
@@ -29,23 +32,44 @@ impl Traits {
         for node in &nodes {
             traits.scales_by_batch |= node.op_type.starts_with("DynamicQuantize");
             traits.is_coarse |= node.op_type.contains("Quantize") || node.op_type.starts_with("QLinear");
-            let to = |node: &&tract_onnx::pb::NodeProto| {
-                node.attribute.iter().any(|to| to.name == "to" && matches!(to.i, 10 | 16))
-            };
+            let to = |node: &&NodeProto| node.attribute.iter().any(|to| to.name == "to" && matches!(to.i, 10 | 16));
             traits.is_coarse |= is_op(node, "Cast") && to(node);
         }
         traits.is_coarse |=
             super::proto::tensors(&graph.proto).iter().any(|tensor| matches!(tensor.data_type, 10 | 16));
         if let Some(whole) = &graph.proto.graph {
-            let constants = Constants::of(whole);
-            let shapes = nodes.iter().filter(|node| matches!(node.op_type.as_str(), "Reshape" | "Expand"));
-            let first =
-                |node: &&&tract_onnx::pb::NodeProto| Some(*numbers(constants.get(node.input.get(1)?)?)?.first()?);
-            let sizes = shapes.filter_map(|node| first(&node)).filter(|size| (2.0..=4096.0).contains(size));
-            traits.baked = sizes.map(|size| size as usize).collect();
+            traits.baked = baked_sizes(whole, &nodes);
         }
         traits
     }
+}
+
+/// Sizes that shapes, and the first axes of constants beside an image's tensors, hold: one may be that of the batch.
+fn baked_sizes(graph: &GraphProto, nodes: &[&NodeProto]) -> BTreeSet<usize> {
+    let own =
+        graph.initializer.iter().chain(nodes.iter().flat_map(|node| bodies(node)).flat_map(|body| &body.initializer));
+    let weights = own.map(|tensor| (tensor.name.as_str(), Cow::Borrowed(tensor)));
+    // Of bodies and functions too: names that several share only add sizes.
+    let made = nodes.iter().filter_map(|node| Some((node.output.first()?.as_str(), held(node)?)));
+    let constants: HashMap<&str, Cow<TensorProto>> = weights.chain(made).collect();
+    let mut sizes = Vec::new();
+    for node in nodes {
+        let constant = |place: usize| node.input.get(place).and_then(|name| constants.get(name.as_str()));
+        let of = |place: usize| constant(place).and_then(|tensor| numbers(tensor)).unwrap_or_default();
+        match node.op_type.as_str() {
+            "Reshape" | "Expand" | "Tile" => sizes.extend(of(1).first().copied()),
+            "ConstantOfShape" => sizes.extend(of(0).first().copied()),
+            "Split" => sizes.push(of(1).iter().sum()),
+            "Slice" => sizes.extend(of(2)),
+            "Add" | "Sub" | "Mul" | "Div" | "Concat" | "Where" => {
+                let beside = (0..node.input.len()).filter_map(|place| constant(place)?.dims.first().copied());
+                sizes.extend(beside.map(|size| size as f64));
+            }
+            "LSTM" | "GRU" | "RNN" => sizes.extend(constant(5).and_then(|state| Some(*state.dims.get(1)? as f64))),
+            _ => {}
+        }
+    }
+    sizes.into_iter().filter(|size: &f64| (2.0..=4096.0).contains(size)).map(|size| size as usize).collect()
 }
 
 /// Runs so many rows of images; gives what each tensor came to.

@@ -1,12 +1,12 @@
 //! What stands between class logits and a network's output: a softmax and whatever hides it, or a final `ReLU` or `Clip`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use tract_onnx::pb::{FunctionProto, GraphProto, NodeProto, ValueInfoProto};
 
 use super::inline::inline;
-use super::input::Element;
-use super::proto::{Constants, attribute, bodies, bodies_mut, called, is_op, node, rename, size};
+use super::proto::{attribute, bodies_mut, called, is_op, node};
+use super::squash::{Scopes, Way, squashed, unmasked, way};
 
 /// The end of a network that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,253 +15,227 @@ pub(super) struct Ending {
     pub before: String,
     /// The kind of operator.
     pub op: String,
-    /// Whether it leaves the order of classes as it is; a `ReLU` or a `Clip` may tie them.
+    /// Whether that squashes what enters it; a `ReLU` or a `Clip` does not.
+    pub squashes: bool,
+    /// Whether the largest number of an image is the same one before and behind it.
     pub keeps_classes: bool,
 }
 
-/// Bodies within bodies that are searched.
-const MOST_DEPTH: usize = 8;
-/// Nodes of functions that are looked into.
+/// Operators that are looked back through, one behind the other.
+const MOST_STEPS: usize = 200;
+/// Nodes of functions that are looked into, and tensors that are looked at.
 const MOST_NODES: usize = 100_000;
 
 /// Looks back from the tensor `output` of `graph` through operators that change only shapes, kinds of numbers or their scale; what
 /// the search needs is added to the graph: copies of shapes, outputs of branches, what functions do. Says whether there is any.
 pub(super) fn ending(graph: &mut GraphProto, functions: &[FunctionProto], output: &str) -> (Option<Ending>, bool) {
-    let mut search = Search { functions, left: MOST_NODES, changed: false };
-    (search.back(graph, output, MOST_DEPTH), search.changed)
+    let mut search = Search {
+        functions,
+        scopes: Scopes(vec![std::mem::take(graph)]),
+        known: HashMap::new(),
+        names: HashSet::new(),
+        left: MOST_NODES,
+        changed: false,
+    };
+    let found = search.before(output, true, MOST_STEPS);
+    *graph = search.scopes.0.swap_remove(0);
+    (found, search.changed)
 }
 
 struct Search<'a> {
     functions: &'a [FunctionProto],
-    /// Nodes of functions that may still be put in place of calls.
+    /// The graph, and the bodies in it that lead to where the search is.
+    scopes: Scopes,
+    /// What was found behind a tensor of a scope, with whether it holds the numbers of the output.
+    known: HashMap<(usize, String, bool), Option<Ending>>,
+    /// Names of tensors that were added.
+    names: HashSet<String>,
+    /// Nodes of functions that may still be put in place of calls, and tensors that may be looked at.
     left: usize,
     /// Whether the graph is another one than before.
     changed: bool,
 }
 
 impl Search<'_> {
-    fn back(&mut self, graph: &mut GraphProto, output: &str, depth: usize) -> Option<Ending> {
-        let (mut name, mut shapes, mut clamp) = (output.to_owned(), Vec::new(), None);
-        let mut keeps_numbers = true;
-        let mut seen = HashSet::new();
-        // A graph that is none may go round.
-        while seen.insert(name.clone()) {
-            let Some(place) = self.making(graph, &name) else { break };
-            let made = &graph.node[place];
-            let Some(first) = made.output.iter().position(|made| *made == name) else { break };
-            if is_op(made, "If") && depth > 0 && given_on(made).is_none() {
-                let Some(found) = self.in_branches(graph, place, first, depth - 1) else { break };
-                return Some(self.behind(graph, found, shapes, output));
-            }
-            if first > 0 {
-                break;
-            }
-            if let Some((before, op)) = self.squasher(graph, place, !keeps_numbers) {
-                // A softmax that was exported with one already, and trained or wrapped with another.
-                let first = depth.checked_sub(1).and_then(|depth| self.back(graph, &before, depth));
-                let found = first.filter(|ending| ending.keeps_classes);
-                let found = found.unwrap_or(Ending { before, op, keeps_classes: true });
-                return Some(self.behind(graph, found, shapes, output));
-            }
-            let made = &graph.node[place];
-            if is_op(made, "If")
-                && let Some(input) = given_on(made)
-            {
-                shapes.push(made.clone());
-                name = input;
-                continue;
-            }
-            let Some(input) = passed_through(graph, made) else { break };
-            keeps_numbers &= !matches!(made.op_type.as_str(), "Log" | "Exp" | "Add" | "Sub" | "Mul" | "Div");
-            if clamps(made) && keeps_numbers {
-                clamp = Some((input.clone(), made.op_type.clone(), shapes.len()));
-            } else if is_shape(made) {
-                shapes.push(made.clone());
-            }
-            name = input;
+    /// The end behind which the tensor `name` stands; one that only cuts numbers off counts while `keeps_numbers`.
+    fn before(&mut self, name: &str, keeps_numbers: bool, steps: usize) -> Option<Ending> {
+        let steps = steps.checked_sub(1)?;
+        self.left = self.left.checked_sub(1)?;
+        let (scope, place) = self.making(name)?;
+        let key = (scope, name.to_owned(), keeps_numbers);
+        if let Some(found) = self.known.get(&key) {
+            return found.clone();
         }
-        let (before, op, count) = clamp?;
-        shapes.truncate(count);
-        Some(self.behind(graph, Ending { before, op, keeps_classes: false }, shapes, output))
+        // A graph that is none may go round.
+        self.known.insert(key.clone(), None);
+        let inner = self.scopes.0.split_off(scope + 1);
+        let found = self.through(place, name, keeps_numbers, steps);
+        self.scopes.0.extend(inner);
+        self.known.insert(key, found.clone());
+        found
     }
 
     /// Where the node stands that makes a tensor; a call is replaced by what its function does.
-    fn making(&mut self, graph: &mut GraphProto, name: &str) -> Option<usize> {
+    fn making(&mut self, name: &str) -> Option<(usize, usize)> {
         loop {
-            let place = graph.node.iter().position(|node| node.output.iter().any(|made| made == name))?;
-            let Some(function) = called(self.functions, &graph.node[place]) else { return Some(place) };
+            let (scope, place) = self.scopes.making(name)?;
+            let nodes = &mut self.scopes.0[scope].node;
+            let Some(function) = called(self.functions, &nodes[place]) else { return Some((scope, place)) };
             self.left = self.left.checked_sub(function.node.len().max(1))?;
-            if !inline(&mut graph.node, place, self.functions) {
+            if !inline(nodes, place, self.functions) {
                 return None;
             }
             self.changed = true;
         }
     }
 
-    /// Where both branches end alike, the tensor of both before that, as a further output of theirs.
-    fn in_branches(&mut self, graph: &mut GraphProto, place: usize, index: usize, depth: usize) -> Option<Ending> {
-        let mut branching = graph.node[place].clone();
-        let mut endings = Vec::new();
-        for body in bodies_mut(&mut branching) {
-            let output = body.output.get(index)?.name.clone();
-            let ending = self.back(body, &output, depth)?;
-            let name = format!("{} of {}", ending.before, body.name);
-            body.node.push(node("Identity", &[&ending.before], &name, Vec::new()));
-            body.output.push(ValueInfoProto { name, ..ValueInfoProto::default() });
-            endings.push(ending);
+    /// The graph or the body in which the search is.
+    fn here(&mut self) -> Option<&mut GraphProto> {
+        self.scopes.0.last_mut()
+    }
+
+    /// As [`Self::before`], through the node at `place` here.
+    fn through(&mut self, place: usize, name: &str, keeps_numbers: bool, steps: usize) -> Option<Ending> {
+        let made = self.here()?.node.get(place)?.clone();
+        let index = made.output.iter().position(|made| made == name)?;
+        if is_op(&made, "If") {
+            return self.in_branches(made, index, keeps_numbers, steps);
         }
-        let [first, second] = &endings[..] else { return None };
-        if first.op != second.op {
+        if index > 0 && made.op_type != "Split" {
             return None;
         }
-        let before = format!("{} before its {}", branching.output[index], first.op);
-        branching.output.push(before.clone());
-        graph.node[place] = branching;
+        if let Some((input, op)) = squashed(&self.scopes, &made, !keeps_numbers) {
+            return Some(self.before_squashing(&made, input, op, steps));
+        }
+        let (through, from) = way(&self.scopes, &made)?;
+        let input = made.input.get(from)?;
+        match through {
+            Way::Same => self.before(input, keeps_numbers, steps),
+            Way::Scaled { keeps_order } => self.before(input, false, steps).map(|found| found.kept(keeps_order)),
+            Way::Clamped => self.before(input, keeps_numbers, steps).or_else(|| {
+                let (before, op) = (input.clone(), made.op_type.clone());
+                keeps_numbers.then_some(Ending { before, op, squashes: false, keeps_classes: false })
+            }),
+            Way::Moved { keeps_order } => {
+                let found = self.before(input, keeps_numbers, steps)?.kept(keeps_order);
+                Some(self.moved(&made, index, vec![found]))
+            }
+            Way::Joined => {
+                let parts: Option<Vec<Ending>> = made
+                    .input
+                    .iter()
+                    .map(|input| Some(self.before(input, keeps_numbers, steps)?.kept(false)))
+                    .collect();
+                Some(self.moved(&made, 0, parts?))
+            }
+        }
+    }
+
+    /// Behind a node that squashes `input`, by itself or as the last one of those that do.
+    fn before_squashing(&mut self, made: &NodeProto, input: String, op: String, steps: usize) -> Ending {
+        // The first axis is that of the batch, unless something turned it before: the exported output tells.
+        let keeps_classes = attribute(made, "axis").is_none_or(|axis| axis.i > 0 || axis.i == -1);
+        // A softmax that was exported with one already, and trained or wrapped with another.
+        if let Some(found) = self.before(&input, true, steps).filter(|found| found.squashes) {
+            return found.kept(keeps_classes);
+        }
+        let mut found = Ending { before: input, op, squashes: true, keeps_classes };
+        if let Some(before) = unmasked(&self.scopes, &found.before) {
+            return Ending { before, ..found }.kept(false);
+        }
+        if made.op_type.starts_with("QLinear") {
+            let [scale, zero] = [1, 2].map(|place| made.input.get(place).cloned().unwrap_or_default());
+            let name = self.named(format!("{} dequantized", found.before));
+            self.add(made, node("DequantizeLinear", &[&found.before, &scale, &zero], &name, Vec::new()));
+            found.before = name;
+        }
+        found
+    }
+
+    /// What stands before `parts`, moved as the node moves its inputs: by a copy of it.
+    fn moved(&mut self, made: &NodeProto, index: usize, parts: Vec<Ending>) -> Ending {
+        let mut copy = made.clone();
+        for (input, part) in copy.input.iter_mut().zip(&parts) {
+            input.clone_from(&part.before);
+        }
+        let whole = Ending::of_all(parts);
+        for output in &mut copy.output {
+            *output = self.named(format!("{output} before its {}", whole.op));
+        }
+        let before = copy.output[index].clone();
+        copy.name.clone_from(&before);
+        self.add(made, copy);
+        Ending { before, ..whole }
+    }
+
+    /// Puts a node behind another one, which reads what it does.
+    fn add(&mut self, behind: &NodeProto, new: NodeProto) {
         self.changed = true;
-        Some(Ending { before, ..first.clone() })
+        let Some(graph) = self.here() else { return };
+        let place = graph.node.iter().position(|node| node.output == behind.output);
+        graph.node.insert(place.map_or(graph.node.len(), |place| place + 1), new);
     }
 
-    /// The ending with the shapes that followed it: copies of their nodes, from what was found to the output.
-    fn behind(&mut self, graph: &mut GraphProto, mut ending: Ending, shapes: Vec<NodeProto>, output: &str) -> Ending {
-        let (count, found) = (shapes.len(), ending.before.clone());
-        self.changed |= count > 0;
-        for (place, mut shape) in shapes.into_iter().rev().enumerate() {
-            let name = match count - place {
-                1 => format!("{found} as {output}"),
-                left => format!("{found} as {output}, step {left}"),
-            };
-            let from = std::mem::replace(&mut ending.before, name.clone());
-            if is_op(&shape, "If") {
-                let passed = given_on(&shape).unwrap_or_default();
-                rename(&mut shape, &passed, &from);
-            } else {
-                shape.input[0] = from;
+    /// A name that no tensor has that was added before.
+    fn named(&mut self, name: String) -> String {
+        let mut free = name.clone();
+        for number in 2.. {
+            if self.names.insert(free.clone()) {
+                break;
             }
-            shape.name.clone_from(&name);
-            shape.output = vec![name];
-            graph.node.push(shape);
+            free = format!("{name} ({number})");
         }
-        ending
+        free
     }
 
-    /// The tensor that enters the softmax or sigmoid that the node at `place` is, or that it is the last part of; and what to call it.
-    /// A hyperbolic tangent that is `scaled` afterwards is a sigmoid.
-    fn squasher(&mut self, graph: &mut GraphProto, place: usize, scaled: bool) -> Option<(String, String)> {
-        let made = &graph.node[place];
-        let input = made.input.first()?.clone();
-        match made.op_type.as_str() {
-            "Softmax" | "LogSoftmax" | "Sigmoid" | "HardSigmoid" | "Hardmax" => Some((input, made.op_type.clone())),
-            "QLinearSoftmax" | "QLinearSigmoid" => {
-                let [scale, zero] = [1, 2].map(|place| made.input.get(place).cloned().unwrap_or_default());
-                let op = made.op_type.trim_start_matches("QLinear").to_owned();
-                let name = format!("{input} dequantized");
-                self.changed = true;
-                graph.node.push(node("DequantizeLinear", &[&input, &scale, &zero], &name, Vec::new()));
-                Some((name, op))
-            }
-            "Tanh" if scaled => Some((input, "Sigmoid".to_owned())),
-            "Div" | "Sub" | "Mul" | "Reciprocal" => spelled_out(graph, &graph.node[place]),
-            _ => None,
+    /// Where a branch ends so, what stands before it there, and in the other one its own output, as a further output of both.
+    fn in_branches(&mut self, mut made: NodeProto, index: usize, keeps_numbers: bool, steps: usize) -> Option<Ending> {
+        let output = made.output.get(index)?.clone();
+        let mut endings = Vec::new();
+        for body in bodies_mut(&mut made) {
+            let own = body.output.get(index)?.name.clone();
+            self.scopes.0.push(std::mem::take(body));
+            let found = self.before(&own, keeps_numbers, steps);
+            *body = self.scopes.0.pop()?;
+            let depth = self.scopes.0.len();
+            self.known.retain(|(scope, ..), _| *scope < depth);
+            endings.push((own, found));
         }
+        // What one branch cuts off says nothing of the other.
+        let is_squashed = endings.iter().flat_map(|(_, found)| found).any(|found| found.squashes);
+        if is_squashed {
+            endings.iter_mut().for_each(|(_, found)| *found = found.take().filter(|found| found.squashes));
+        } else if endings.iter().any(|(_, found)| found.is_none()) {
+            return None;
+        }
+        let whole = Ending::of_all(endings.iter().filter_map(|(_, found)| found.clone()).collect());
+        let before = self.named(format!("{output} before its {}", whole.op));
+        for (body, (own, found)) in bodies_mut(&mut made).zip(&endings) {
+            let from = found.as_ref().map_or(own, |found| &found.before);
+            let name = self.named(format!("{from} of {}", body.name));
+            body.node.push(node("Identity", &[from], &name, Vec::new()));
+            body.output.push(ValueInfoProto { name, ..ValueInfoProto::default() });
+        }
+        made.output.push(before.clone());
+        let place = self.scopes.making(&output)?.1;
+        self.here()?.node[place] = made;
+        self.changed = true;
+        Some(Ending { before, ..whole })
     }
 }
 
-/// A softmax in single operators: `exp(x) / sum(exp(x))`, `x - log(sum(exp(x)))`, with or without the largest x taken off first; a
-/// sigmoid: `1 / (1 + exp(-x))`. Divisions may be products with a reciprocal.
-fn spelled_out(graph: &GraphProto, last: &NodeProto) -> Option<(String, String)> {
-    let making = |name: &str| graph.node.iter().find(|node| node.output.first().is_some_and(|made| made == name));
-    let made_by = |name: &str, kind: &str| making(name).filter(|node| is_op(node, kind));
-    let first = |node: &NodeProto| node.input.first().cloned().unwrap_or_default();
-    let uncentred = |name: String| match made_by(&name, "Sub") {
-        Some(node)
-            if node.input.get(1).is_some_and(|taken| {
-                made_by(taken, "ReduceMax")
-                    .or_else(|| made_by(taken, "ReduceLogSumExp"))
-                    .is_some_and(|max| first(max) == first(node))
-            }) =>
-        {
-            first(node)
-        }
-        _ => name,
-    };
-    let sigmoid = |sum: &String| {
-        let sum = made_by(sum, "Add")?;
-        let exp = sum.input.iter().find_map(|name| made_by(name, "Exp"))?;
-        let negated = made_by(exp.input.first()?, "Neg")?;
-        let is_one = sum.input.iter().any(|name| Constants::of(graph).number(name) == Some(1.0));
-        is_one.then(|| (first(negated), "Sigmoid".to_owned()))
-    };
-    if is_op(last, "Reciprocal") {
-        return sigmoid(last.input.first()?);
+impl Ending {
+    /// The same, behind something else that keeps the order of classes or not.
+    fn kept(self, keeps_classes: bool) -> Self {
+        Self { keeps_classes: self.keeps_classes && keeps_classes, ..self }
     }
-    let [mut above, mut below] = [last.input.first()?, last.input.get(1)?];
-    if is_op(last, "Mul") {
-        if made_by(above, "Reciprocal").is_some() {
-            std::mem::swap(&mut above, &mut below);
-        }
-        below = made_by(below, "Reciprocal")?.input.first()?;
+
+    /// Of several ends, of which there is one at least: the first, or one that squashes.
+    fn of_all(all: Vec<Self>) -> Self {
+        let keeps_classes = all.iter().all(|ending| ending.keeps_classes);
+        let none = Self { before: String::new(), op: String::new(), squashes: false, keeps_classes };
+        all.into_iter()
+            .reduce(|first, other| if other.squashes && !first.squashes { other } else { first })
+            .map_or(none, |ending| Self { keeps_classes, ..ending })
     }
-    if is_op(last, "Div") || is_op(last, "Mul") {
-        if let (Some(exp), Some(sum)) = (made_by(above, "Exp"), made_by(below, "ReduceSum"))
-            && first(sum) == *above
-        {
-            return Some((uncentred(first(exp)), "Softmax".to_owned()));
-        }
-        return sigmoid(below).filter(|_| Constants::of(graph).number(above) == Some(1.0));
-    }
-    if let Some(whole) = made_by(below, "ReduceLogSumExp") {
-        return (first(whole) == *above).then(|| (above.clone(), "LogSoftmax".to_owned()));
-    }
-    let sum = made_by(below, "Log").and_then(|log| made_by(log.input.first()?, "ReduceSum"))?;
-    let exp = made_by(sum.input.first()?, "Exp")?;
-    (first(exp) == *above).then(|| (uncentred(above.clone()), "LogSoftmax".to_owned()))
-}
-
-/// What enters a node that changes nothing but shapes, kinds of numbers or their scale.
-fn passed_through(graph: &GraphProto, node: &NodeProto) -> Option<String> {
-    let input = node.input.first()?;
-    let is_constant = |name: &String| Constants::of(graph).get(name).is_some_and(|tensor| size(tensor) == 1);
-    let passes = match node.op_type.as_str() {
-        "Identity" | "QuantizeLinear" | "DequantizeLinear" | "Dropout" | "CastLike" | "Relu" | "Clip" | "Log"
-        | "Exp" => true,
-        "Cast" => attribute(node, "to").is_some_and(|to| Element::of(to.i as i32).is_some()),
-        "Concat" => node.input.len() == 1,
-        "Add" | "Sub" | "Mul" | "Div" | "Max" | "Min" => {
-            let [first, second] = &node.input[..] else { return None };
-            return match (is_constant(first), is_constant(second)) {
-                (false, true) => Some(first.clone()),
-                (true, false) if node.op_type != "Div" => Some(second.clone()),
-                _ => None,
-            };
-        }
-        _ => is_shape(node),
-    };
-    passes.then(|| input.clone())
-}
-
-/// The tensor from outside that both branches give on, in one shape or another: what becomes of `squeeze` and the like.
-fn given_on(branching: &NodeProto) -> Option<String> {
-    let mut given = bodies(branching).map(|body| {
-        let [output] = &body.output[..] else { return None };
-        let mut name = output.name.as_str();
-        // Each node stands behind those it reads.
-        for node in body.node.iter().rev().filter(|node| is_shape(node) || is_op(node, "Identity")) {
-            if node.output.first().is_some_and(|made| made == name) {
-                name = node.input.first()?;
-            }
-        }
-        let is_outside = body.node.iter().all(|node| node.output.iter().all(|made| made != name));
-        is_outside.then(|| name.to_owned())
-    });
-    let first = given.next()??;
-    (given.next()?.is_some_and(|second| second == first) && given.next().is_none()).then_some(first)
-}
-
-fn is_shape(node: &NodeProto) -> bool {
-    let kinds = ["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Gather"];
-    kinds.contains(&node.op_type.as_str())
-}
-
-fn clamps(node: &NodeProto) -> bool {
-    matches!(node.op_type.as_str(), "Relu" | "Clip" | "Max" | "Min")
 }

@@ -11,6 +11,17 @@ use tract_onnx::pb::{ModelProto, TensorProto};
 use super::proto::tensors;
 use crate::error::{Error, Result};
 
+/// The files beside `path` that the network names, whether they are there or not.
+pub(super) fn named(path: &Path, model: &ModelProto) -> BTreeSet<PathBuf> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let names = tensors(model).into_iter().filter_map(|tensor| entry(tensor, "location"));
+    names.filter(|name| is_inside(name)).map(|name| folder.join(name)).collect()
+}
+
+fn is_inside(location: &str) -> bool {
+    Path::new(location).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+}
+
 /// The files beside `path` that hold tensors of its network, wherever in it these stand, each checked to be there and whole.
 ///
 /// # Errors
@@ -20,9 +31,7 @@ pub(super) fn files(path: &Path, model: &ModelProto) -> Result<BTreeSet<PathBuf>
     let mut files = BTreeSet::new();
     for tensor in tensors(model) {
         let Some(location) = entry(tensor, "location") else { continue };
-        let inside =
-            Path::new(location).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        if !inside {
+        if !is_inside(location) {
             return Err(Error::model(path, "external data beside the file", format!("weights at {location}")));
         }
         let file = folder.join(location);

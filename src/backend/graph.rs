@@ -17,6 +17,7 @@ use super::outputs::{self, is_byte};
 use super::pixels::{Pixels, take_floats};
 use super::proto::{is_op, node, opset};
 use super::{external, first, inline, refusals};
+use crate::checkpoint::native::Native;
 use crate::checkpoint::{Metadata, file};
 use crate::error::{Error, Result};
 use crate::probe::{Layout, Shape};
@@ -24,7 +25,10 @@ use crate::probe::{Layout, Shape};
 /// A parsed ONNX file with everything decided that does not depend on the engine.
 #[derive(Debug)]
 pub(super) struct Graph {
+    /// The checkpoint, as records name it.
     pub path: PathBuf,
+    /// The ONNX file: another one only where it was exported from the checkpoint.
+    pub file: PathBuf,
     /// The file as it lies on disk, unpacked.
     pub bytes: Vec<u8>,
     pub proto: ModelProto,
@@ -64,8 +68,25 @@ impl Graph {
         Self::of(path, file::read(path)?, output)
     }
 
+    /// As [`Graph::read`], of the file that was exported from a checkpoint: it goes by that one's name and hash.
+    pub fn exported(file: &Path, native: &Native, output: Option<&str>) -> Result<Self> {
+        let graph = file::read(file).and_then(|bytes| Self::within(file, &native.path, bytes, output));
+        let graph = graph.map_err(|error| match error {
+            // Nobody writes it any more.
+            Error::Unfinished { expected, found, .. } | Error::Model { expected, found, .. } => {
+                Error::model(&native.path, expected, format!("what its export wrote: {found}"))
+            }
+            error => error,
+        })?;
+        Ok(Self { sha256: native.sha256.clone(), ..graph })
+    }
+
     /// The graph in `bytes`, which lie at `path`.
     pub fn of(path: &Path, bytes: Vec<u8>, output: Option<&str>) -> Result<Self> {
+        Self::within(path, path, bytes, output)
+    }
+
+    fn within(file: &Path, path: &Path, bytes: Vec<u8>, output: Option<&str>) -> Result<Self> {
         let mut proto = parse(path, &bytes)?;
         let mut graph = proto.graph.take().ok_or_else(|| not_onnx(path, "a file without a graph"))?;
         let properties = proto.metadata_props.iter().map(|entry| (entry.key.as_str(), entry.value.as_str()));
@@ -86,12 +107,13 @@ impl Graph {
         notices.extend(pixels.map(|(_, exact)| of_bytes(&type_name(code), exact)));
         let (found, is_searched) = ending(&mut graph, &proto.functions, &chosen.name);
         notices.extend(found.as_ref().map(|ending| before_end(&chosen.name, ending)));
-        let measured = match &found {
-            Some(Ending { before, .. }) => before.clone(),
-            None if is_byte(chosen_type) => dequantised(&mut graph, &chosen),
-            None => chosen.name.clone(),
+        let keeps_classes = found.as_ref().is_some_and(|ending| ending.keeps_classes);
+        let is_coded = is_byte(chosen_type) && !keeps_classes;
+        let given = if is_coded { dequantised(&mut graph, &chosen) } else { chosen.name.clone() };
+        let (measured, answer) = match found {
+            Some(Ending { before, .. }) => (before, (!keeps_classes).then_some(given)),
+            None => (given, None),
         };
-        let answer = found.filter(|ending| !ending.keeps_classes).map(|_| chosen.name);
         proto.graph = Some(graph);
         let dropped = refusals::take_out_dropout(&mut proto);
         notices.extend((!dropped.is_empty()).then(|| without_dropout(&dropped)));
@@ -102,11 +124,12 @@ impl Graph {
             proto.functions = functions;
         }
 
-        let external_data = external::files(path, &proto)?;
+        let external_data = external::files(file, &proto)?;
         let mut hash = Sha256::new_with_prefix(&bytes);
         let total_bytes = bytes.len() as u64 + external::hash(path, &external_data, &mut hash)?;
         let graph = Self {
             path: path.to_owned(),
+            file: file.to_owned(),
             total_bytes,
             sha256: hex::encode(hash.finalize()),
             external_data,
@@ -262,6 +285,14 @@ pub fn read_metadata(path: &Path) -> Result<Metadata> {
     Ok(Metadata::read(path, proto.metadata_props.iter().map(|entry| (entry.key.as_str(), entry.value.as_str()))).0)
 }
 
+/// The files in which the network at `path` keeps weights beside it, whether they are there or not.
+///
+/// # Errors
+/// As [`read_metadata`].
+pub fn weights_beside(path: &Path) -> Result<BTreeSet<PathBuf>> {
+    Ok(external::named(path, &parse(path, &file::read(path)?)?))
+}
+
 fn parse(path: &Path, bytes: &[u8]) -> Result<ModelProto> {
     ModelProto::decode(bytes).map_err(|error| {
         let reason = error.to_string();
@@ -310,15 +341,14 @@ fn dequantised(graph: &mut GraphProto, output: &ValueInfoProto) -> String {
     name
 }
 
-fn before_end(output: &str, Ending { before, op, keeps_classes }: &Ending) -> Notice {
-    let text = match (op.as_str(), keeps_classes) {
-        ("Softmax" | "LogSoftmax", _) => format!("output {output} is a softmax: measured before it, at {before}"),
-        (_, true) => format!("output {output} is a {op}: measured before it, at {before}"),
-        (_, false) => {
-            format!("output {output} ends in {op}: measured before it, at {before}; classes are those of {output}")
-        }
+fn before_end(output: &str, Ending { before, op, squashes, keeps_classes }: &Ending) -> Notice {
+    let what = match op.as_str() {
+        "Softmax" | "LogSoftmax" => "is a softmax".to_owned(),
+        _ if *squashes => format!("is a {op}"),
+        _ => format!("ends in {op}"),
     };
-    Notice::new(Code::MeasuredBefore, text)
+    let classes = if *keeps_classes { String::new() } else { format!("; classes are those of {output}") };
+    Notice::new(Code::MeasuredBefore, format!("output {output} {what}: measured before it, at {before}{classes}"))
 }
 
 fn of_bytes(kind: &str, exact: bool) -> Notice {

@@ -1,7 +1,7 @@
 //! Networks of 8 bits for the embedded engine: it rounds as they say and computes in floats. What it has of its own for 8 bits is
 //! wrong in places (a softmax in 8 bits gives its largest value everywhere).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{ModelProto, NodeProto, TensorProto};
@@ -20,14 +20,36 @@ pub(super) fn in_floats(model: &mut ModelProto) {
         .filter_map(|(place, node)| Some((place, Spelled::of(node, &constants)?)))
         .collect();
     let mut weights = Vec::new();
+    let made: HashSet<String> = graph.node.iter().flat_map(|node| node.output.iter().cloned()).collect();
     let nodes = std::mem::take(&mut graph.node);
     for (place, node) in nodes.into_iter().enumerate() {
         match spelled.get(&place) {
             Some(spelled) => spelled.write(&node, &mut graph.node, &mut weights),
+            None if is_dynamic(&node, &made) => from_dynamic(&node, &mut graph.node),
             None => graph.node.push(node),
         }
     }
     graph.initializer.extend(weights);
+}
+
+/// Whether a node returns from steps that are computed, as those of a `DynamicQuantizeLinear` are.
+fn is_dynamic(node: &NodeProto, made: &HashSet<String>) -> bool {
+    node.op_type == "DequantizeLinear" && node.input.get(1).is_some_and(|scale| made.contains(scale))
+}
+
+fn from_dynamic(like: &NodeProto, nodes: &mut Vec<NodeProto>) {
+    let Some(made) = like.output.first() else { return };
+    let to_float = || vec![number("to", DataType::Float as i64)];
+    let [whole, zero, steps] = ["whole", "zero", "steps"].map(|part| format!("{made} {part}"));
+    nodes.push(node("Cast", &[&like.input[0]], &whole, to_float()));
+    let from = if let Some(computed) = like.input.get(2).filter(|name| !name.is_empty()) {
+        nodes.push(node("Cast", &[computed], &zero, to_float()));
+        nodes.push(node("Sub", &[&whole, &zero], &steps, Vec::new()));
+        &steps
+    } else {
+        &whole
+    };
+    nodes.push(node("Mul", &[from, &like.input[1]], made, Vec::new()));
 }
 
 /// A rounding to a step, or a return from it.

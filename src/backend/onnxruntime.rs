@@ -6,13 +6,14 @@ mod staging;
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ort::ep::cuda::ConvAlgorithmSearch;
-use ort::ep::{ArenaExtendStrategy, CUDA};
+use ort::ep::{ArenaExtendStrategy, CUDA, ExecutionProviderDispatch, OneDNN, OpenVINO, XNNPACK};
 use ort::logging::LogLevel;
 use ort::session::Session as OrtSession;
 use ort::session::builder::SessionBuilder;
@@ -25,7 +26,7 @@ use super::input::{Element, Input};
 use super::notice::{Code, Notice};
 use super::pool::Pool;
 use super::{
-    Backend, Front, Identity, Lanes, Network, Options, PerturbOn, Perturbing, Provider, Runtime, Session,
+    Backend, Front, Identity, LIBRARY, Lanes, Network, Options, PerturbOn, Perturbing, Provider, Runtime, Session,
     perturbs_elsewhere, saturation, words,
 };
 use crate::checkpoint::file::is_packed;
@@ -62,6 +63,8 @@ struct Source<'a> {
 /// Where sessions compute, how many of them and on how many cores each, and how many lanes share them.
 struct Place {
     cuda: Option<(CUDA, u16)>,
+    /// What computes on the CPU.
+    library: Provider,
     sessions: usize,
     threads_per_session: usize,
     lanes: Lanes,
@@ -84,15 +87,21 @@ impl OnnxRuntime {
         let (provider, bytes) = (options.provider, graph.total_bytes);
         let traits = Traits::of(&graph);
         let saturates = saturation::saturates(&graph);
-        let model = if !graph.external_data.is_empty() && graph.is_ready() && !is_packed(&graph.path) {
+        let model = if !graph.external_data.is_empty() && graph.is_ready() && !is_packed(&graph.file) {
             Model::File
         } else {
             Model::Memory(graph.take_bytes())
         };
         let network = Network::new(&graph, (shape, input), None);
         let source = Source { runtime, graph, model, network, traits, options };
+        let library = if Provider::LIBRARIES.contains(&provider) { provider } else { Provider::Cpu };
+        if !source.runtime.has(library) {
+            let Runtime { version, path, .. } = &source.runtime;
+            let reason = format!("ONNX Runtime {version} at {} was built without it", path.display());
+            return Err(Error::Unavailable { what: format!("provider {library}"), reason, help: LIBRARY });
+        }
         let on_cpu = || -> Result<Self> {
-            let mut loaded = Self::tried(&source, Place::cpu(threads, bytes, shape))?;
+            let mut loaded = Self::tried(&source, Place { library, ..Place::cpu(threads, bytes, shape) })?;
             if saturates {
                 Arc::make_mut(&mut loaded.network).note(Notice::new(Code::Saturation, saturation::NOTE));
             }
@@ -163,7 +172,7 @@ impl OnnxRuntime {
         let identity = Identity {
             name: NAME.to_owned(),
             version: runtime.version.clone(),
-            provider: if place.cuda.is_some() { "cuda" } else { "cpu" }.to_owned(),
+            provider: if place.cuda.is_some() { Provider::Cuda } else { place.library }.to_string(),
             provider_requested: options.provider,
             host: None,
         };
@@ -202,7 +211,13 @@ impl Place {
         let affordable = usize::try_from(WEIGHTS_LIMIT_BYTES / weights_bytes.max(1)).unwrap_or(usize::MAX);
         let count = threads.min(affordable).max(1);
         let lanes = Lanes { count, batch: batch(BATCH_BYTES, shape), whole: false };
-        Self { cuda: None, sessions: count, threads_per_session: threads.div_ceil(count), lanes }
+        Self {
+            cuda: None,
+            library: Provider::Cpu,
+            sessions: count,
+            threads_per_session: threads.div_ceil(count),
+            lanes,
+        }
     }
 
     /// The arena grows by what is needed, not by doubling. Every checkpoint is a new session: its convolutions are chosen by the
@@ -219,7 +234,13 @@ impl Place {
         }
         let count = threads.clamp(GPU_SESSIONS, GPU_LANES);
         let lanes = Lanes { count, batch: batch(GPU_BATCH_BYTES, shape), whole: true };
-        Self { cuda: Some((cuda, device)), sessions: GPU_SESSIONS, threads_per_session: 1, lanes }
+        Self {
+            cuda: Some((cuda, device)),
+            library: Provider::Cpu,
+            sessions: GPU_SESSIONS,
+            threads_per_session: 1,
+            lanes,
+        }
     }
 
     /// For a graph that takes floats of this size. Those of 32 bits are multiplied as such: TensorFloat-32 rounds to 10 bits, and
@@ -235,7 +256,26 @@ impl Place {
             builder =
                 builder.with_memory_pattern(false)?.with_execution_providers([cuda.build().error_on_failure()])?;
         }
+        if let Some(library) = self.library() {
+            builder = builder.with_execution_providers([library.error_on_failure()])?;
+        }
         Ok(builder)
+    }
+
+    /// What computes on the CPU in place of ONNX Runtime itself, on as many threads; in 32 bits, for changes of outputs are small.
+    fn library(&self) -> Option<ExecutionProviderDispatch> {
+        let threads = self.threads_per_session;
+        match self.library {
+            Provider::Openvino => {
+                let openvino = OpenVINO::default().with_device_type("CPU").with_precision("FP32");
+                Some(openvino.with_num_threads(threads).build())
+            }
+            Provider::Dnnl => Some(OneDNN::default().build()),
+            Provider::Xnnpack => {
+                Some(XNNPACK::default().with_intra_op_num_threads(NonZeroUsize::new(threads)?).build())
+            }
+            Provider::Auto | Provider::Cuda | Provider::Cpu => None,
+        }
     }
 }
 
@@ -246,7 +286,7 @@ fn batch(bytes: usize, shape: Shape) -> usize {
 
 impl Source<'_> {
     fn session(&self, place: &Place) -> Result<OrtSession> {
-        let path = &self.graph.path;
+        let path = &self.graph.file;
         let failed = |error: ort::Error| words::of_onnxruntime(&self.graph, &self.runtime.version, error.message());
         let builder = || -> ort::Result<SessionBuilder> {
             let mut builder = place.builder(&self.runtime, self.graph.element)?;

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::export::Export;
 use crate::path::RawPath;
 use crate::probe::Layout;
 
@@ -37,6 +38,23 @@ pub enum Provider {
     Cuda,
     /// The CPU.
     Cpu,
+    /// The CPU, by Intel's OpenVINO.
+    Openvino,
+    /// The CPU, by oneDNN.
+    Dnnl,
+    /// The CPU, by XNNPACK.
+    Xnnpack,
+}
+
+impl Provider {
+    /// Those that compute on the CPU by another library, in an ONNX Runtime that was built with it.
+    pub const LIBRARIES: [Self; 3] = [Self::Openvino, Self::Dnnl, Self::Xnnpack];
+
+    /// Whether it was named and only ONNX Runtime has it.
+    #[must_use]
+    pub fn needs_onnxruntime(self) -> bool {
+        !matches!(self, Self::Auto | Self::Cpu)
+    }
 }
 
 /// Where images are perturbed.
@@ -88,6 +106,9 @@ pub struct Options {
     /// Where images are perturbed.
     #[serde(default, skip_serializing_if = "PerturbOn::is_auto")]
     pub perturb_on: PerturbOn,
+    /// What makes an ONNX file of a framework's own checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub export: Option<Export>,
 }
 
 impl Options {
@@ -97,9 +118,9 @@ impl Options {
     /// `Setting` names it.
     pub fn validated(self) -> Result<Self> {
         let elsewhere = match (self.engine, self.provider) {
-            (Engine::Tract, _) => Some("--backend tract"),
-            (_, Provider::Cpu) => Some("--provider cpu"),
-            _ => None,
+            (Engine::Tract, _) => Some("--backend tract".to_owned()),
+            (_, Provider::Auto | Provider::Cuda) => None,
+            (_, provider) => Some(format!("--provider {provider}")),
         };
         let flags = [("--device", self.device.is_some()), ("--gpu-memory-limit", self.gpu_memory.is_some())];
         if let (Some(found), Some((flag, _))) = (elsewhere, flags.into_iter().find(|(_, given)| *given)) {

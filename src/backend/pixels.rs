@@ -126,9 +126,12 @@ fn turned(graph: &GraphProto, name: &str) -> Option<Turned> {
             (
                 [0],
                 "Transpose" | "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten" | "Identity" | "Slice" | "Gather"
-                | "Split" | "Shape",
+                | "Split" | "Shape" | "Expand" | "Tile" | "DepthToSpace" | "SpaceToDepth",
             ) => {
                 images.extend(node.output.iter().filter(|_| node.op_type != "Shape").cloned());
+            }
+            ([0], "Resize" | "Upsample") if attribute(node, "mode").is_none_or(|mode| mode.s == b"nearest") => {
+                images.extend(node.output.first().cloned());
             }
             // What is padded with bytes other than 0 would need these as floats.
             ([0], "Pad") if node.input.get(2).is_none_or(String::is_empty) => {

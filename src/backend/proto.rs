@@ -1,5 +1,6 @@
 //! Nodes, attributes and tensors of ONNX files, as they are read and rewritten.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use tract_onnx::pb::tensor_proto::DataType;
@@ -44,21 +45,20 @@ pub(super) fn node(kind: &str, inputs: &[&str], output: &str, attribute: Vec<Att
     }
 }
 
-/// Constants of a graph that are not computed: weights, and nodes that hold a tensor.
+/// Constants of a graph that are not computed: weights, and nodes that hold a tensor or numbers.
 pub(super) struct Constants<'a> {
-    tensors: HashMap<&'a str, &'a TensorProto>,
+    tensors: HashMap<&'a str, Cow<'a, TensorProto>>,
 }
 
 impl<'a> Constants<'a> {
     pub fn of(graph: &'a GraphProto) -> Self {
-        let held = graph.node.iter().filter(|node| is_op(node, "Constant"));
-        let held = held.filter_map(|node| Some((node.output.first()?.as_str(), attribute(node, "value")?.t.as_ref()?)));
-        let weights = graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor));
+        let held = graph.node.iter().filter_map(|node| Some((node.output.first()?.as_str(), held(node)?)));
+        let weights = graph.initializer.iter().map(|tensor| (tensor.name.as_str(), Cow::Borrowed(tensor)));
         Self { tensors: weights.chain(held).collect() }
     }
 
-    pub fn get(&self, name: &str) -> Option<&'a TensorProto> {
-        self.tensors.get(name).copied()
+    pub fn get(&self, name: &str) -> Option<&TensorProto> {
+        self.tensors.get(name).map(AsRef::as_ref)
     }
 
     /// Its numbers, where they lie in the file.
@@ -78,6 +78,39 @@ impl<'a> Constants<'a> {
             _ => None,
         }
     }
+}
+
+/// What a `Constant` holds.
+pub(super) fn held(node: &NodeProto) -> Option<Cow<'_, TensorProto>> {
+    if !is_op(node, "Constant") {
+        return None;
+    }
+    let of = |kind: DataType, dims: Vec<usize>| TensorProto {
+        data_type: kind as i32,
+        dims: dims.into_iter().map(|size| size as i64).collect(),
+        ..TensorProto::default()
+    };
+    node.attribute.iter().find_map(|value| match value.name.as_str() {
+        "value" => value.t.as_ref().map(Cow::Borrowed),
+        "value_float" => Some(Cow::Owned(TensorProto { float_data: vec![value.f], ..of(DataType::Float, vec![]) })),
+        "value_floats" => {
+            let dims = vec![value.floats.len()];
+            Some(Cow::Owned(TensorProto { float_data: value.floats.clone(), ..of(DataType::Float, dims) }))
+        }
+        "value_int" => Some(Cow::Owned(TensorProto { int64_data: vec![value.i], ..of(DataType::Int64, vec![]) })),
+        "value_ints" => {
+            let dims = vec![value.ints.len()];
+            Some(Cow::Owned(TensorProto { int64_data: value.ints.clone(), ..of(DataType::Int64, dims) }))
+        }
+        _ => None,
+    })
+}
+
+/// The constant of this name in a graph.
+pub(super) fn constant<'a>(graph: &'a GraphProto, name: &str) -> Option<Cow<'a, TensorProto>> {
+    let weight = graph.initializer.iter().find(|tensor| tensor.name == name).map(Cow::Borrowed);
+    let making = || graph.node.iter().find(|node| node.output.first().is_some_and(|made| made == name));
+    weight.or_else(|| held(making()?))
 }
 
 /// How many numbers a tensor holds.

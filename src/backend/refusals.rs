@@ -135,6 +135,11 @@ const KNOWN: [&str; 8] = [
 /// # Errors
 /// `Unsupported` names them and what to do.
 pub(super) fn of_unknown_domains(path: &Path, model: &ModelProto, nodes: &[&NodeProto]) -> Result<()> {
+    if let Some(node) = nodes.iter().find(|node| is_onnx(&node.domain) && node.op_type.starts_with("TFL_")) {
+        let what = format!("operator {}, which tf2onnx left as it was in the TFLite file", node.op_type.escape_debug());
+        let next = "convert the Keras model or the SavedModel that it was made from, with its variables as constants";
+        return Err(Error::Unsupported { path: path.to_owned(), what, next: next.to_owned(), words: None });
+    }
     let is_known = |node: &NodeProto| {
         is_onnx(&node.domain) || KNOWN.contains(&node.domain.as_str()) || called(&model.functions, node).is_some()
     };

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use ort::ep::{CUDA, ExecutionProvider as _};
+use ort::ep::{CUDA, ExecutionProvider as _, OneDNN, OpenVINO, XNNPACK};
 use ort::logging::LogLevel;
 
 use super::discover::candidates;
 use super::elf;
+use super::options::Provider;
 use crate::error::{Error, Result};
 
 /// The library, once it is loaded; a process holds one.
@@ -26,7 +27,20 @@ impl Runtime {
     /// Whether the library was built with CUDA.
     #[must_use]
     pub fn has_cuda(&self) -> bool {
-        CUDA::is_available().unwrap_or(false)
+        self.has(Provider::Cuda)
+    }
+
+    /// Whether the library was built with a provider.
+    #[must_use]
+    pub fn has(&self, provider: Provider) -> bool {
+        let is_available = match provider {
+            Provider::Auto | Provider::Cpu => return true,
+            Provider::Cuda => CUDA::is_available(),
+            Provider::Openvino => OpenVINO::is_available(),
+            Provider::Dnnl => OneDNN::is_available(),
+            Provider::Xnnpack => XNNPACK::is_available(),
+        };
+        is_available.unwrap_or(false)
     }
 }
 

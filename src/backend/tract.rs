@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::{
     InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, IntoTValue, TValue, TVec, Tensor, TractResult,
     TypedRunnableModel, TypedSimpleState, tvec,
@@ -34,6 +35,8 @@ pub(super) struct Tract {
     plan: Arc<TypedRunnableModel>,
     /// Of each tensor that the plan gives, whether it is measured.
     is_kept: Arc<[bool]>,
+    /// Whether it has operators that go on where the last image ended.
+    goes_on: bool,
 }
 
 impl Tract {
@@ -53,6 +56,8 @@ impl Tract {
             return Err(refused);
         }
         let (traits, layers) = (Traits::of(&graph), graph.layers.clone());
+        let recurs = |node: &&NodeProto| ["LSTM", "GRU", "RNN", "Scan", "Loop"].contains(&node.op_type.as_str());
+        let goes_on = graph.reaching().iter().any(recurs);
         let refused = |error: tract_onnx::prelude::TractError| words::of_tract(&path, &format!("{error:#}"));
         let model = model(graph).map_err(refused)?;
         let mut plans: HashMap<usize, Arc<TypedRunnableModel>> = HashMap::new();
@@ -91,6 +96,7 @@ impl Tract {
             lanes: Lanes { count: threads.max(1), batch: rows, whole: false },
             plan,
             is_kept: is_kept.into(),
+            goes_on,
         })
     }
 }
@@ -107,7 +113,7 @@ fn datum_type(element: Element) -> Option<DatumType> {
 
 /// The network with what is measured as its only outputs, in operators that tract has.
 fn model(graph: Graph) -> TractResult<InferenceModel> {
-    let folder = graph.path.parent().and_then(Path::to_str).map(str::to_owned);
+    let folder = graph.file.parent().and_then(Path::to_str).map(str::to_owned);
     // The shapes that exporters write down keep the batch symbolic and would contradict the fixed one.
     let onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
     let mut proto = graph.into_proto();
@@ -153,12 +159,15 @@ impl Backend for Tract {
         let network = Arc::clone(&self.network);
         let state = self.plan.spawn().map_err(|error| engine_error(&network.path, NAME, "load", error))?;
         let dims = network.input_dims(network.fixed_batch.unwrap_or(1));
-        Ok(Box::new(Lane { state, element: self.element, dims, network, is_kept: Arc::clone(&self.is_kept) }))
+        let plan = self.goes_on.then(|| Arc::clone(&self.plan));
+        Ok(Box::new(Lane { state, plan, element: self.element, dims, network, is_kept: Arc::clone(&self.is_kept) }))
     }
 }
 
 struct Lane {
     state: TypedSimpleState,
+    /// What makes a new state for each batch, where one would go on with the last.
+    plan: Option<Arc<TypedRunnableModel>>,
     element: DatumType,
     dims: Vec<usize>,
     network: Arc<Network>,
@@ -167,10 +176,13 @@ struct Lane {
 
 impl Session for Lane {
     fn run(&mut self, images: &[f32], outputs: &mut [f32]) -> Result<()> {
-        let Self { state, element, dims, network, is_kept } = self;
+        let Self { state, plan, element, dims, network, is_kept } = self;
         let (count, size, row) = (network.fixed_batch.unwrap_or(1), network.shape.len(), network.row());
         let failed = |error| engine_error(&network.path, NAME, "run", error);
         batches::of_fixed_size(count, images, outputs, size, row, |images, outputs| {
+            if let Some(plan) = plan {
+                *state = plan.spawn().map_err(failed)?;
+            }
             let given = run(state, *element, dims, images).map_err(failed)?;
             let given = given.iter().zip(&**is_kept).filter(|(_, is_kept)| **is_kept).map(|(value, _)| value);
             for ((tensor, columns), value) in network.tensors().zip(network.columns()).zip(given) {

@@ -50,6 +50,10 @@ pub(super) fn of_onnxruntime(graph: &Graph, version: &str, words: &str) -> Error
                     optimised, fused or cast for other hardware";
         return unsupported(path, "an operator that this provider does not run".to_owned(), next, words);
     }
+    if says("invalid model") || says("INVALID_GRAPH") {
+        let next = "export it again; onnx.checker.check_model(FILE, full_check=True) says what is wrong with it";
+        return unsupported(path, "a network that ONNX Runtime finds invalid".to_owned(), next, words);
+    }
     super::engine_error(path, "onnxruntime", "load", words)
 }
 

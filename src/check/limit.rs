@@ -3,8 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::looks::{early, stretch};
 use super::shares::share_interval;
 use crate::error::{Error, Result};
+use crate::estimate::Estimate;
 use crate::event::Measurement;
 use crate::predict::NO_PREDICTION;
 
@@ -110,33 +112,38 @@ pub struct Check {
     pub verdict: Verdict,
 }
 
-/// Holds a measurement to `limit`.
+/// Holds a measurement to `limit`, at a look that may spend `share` of what its interval leaves out.
 ///
 /// # Errors
 /// `NoValue` where the measurement does not have the quantity: `R_f` undefined, no law, no labels.
-pub fn check(measurement: &Measurement, limit: Limit) -> Result<Check> {
+pub fn check(measurement: &Measurement, limit: Limit, share: f64) -> Result<Check> {
     let (value, low, high) =
-        interval(measurement, limit.quantity).ok_or_else(|| no_value(measurement, limit.quantity))?;
+        interval(measurement, limit.quantity, share).ok_or_else(|| no_value(measurement, limit.quantity))?;
     Ok(Check { limit, value, low, high, verdict: Verdict::of(low, high, limit.bound) })
 }
 
-fn interval(measurement: &Measurement, quantity: Quantity) -> Option<(f64, Option<f64>, Option<f64>)> {
+fn interval(measurement: &Measurement, quantity: Quantity, share: f64) -> Option<(f64, Option<f64>, Option<f64>)> {
+    // Of these quantities the logarithm spreads evenly.
+    let stretched = |value: f64, end: f64| value * (end / value).powf(stretch(LEVEL, share));
+    let stretched = |value: f64, end: f64| if share < 1.0 && value > 0.0 { stretched(value, end) } else { end };
     let estimate = match quantity {
-        Quantity::RF => &measurement.r_f,
-        Quantity::DF => &measurement.d_f,
-        Quantity::GF => &measurement.g_f,
+        Quantity::RF => measurement.r_f,
+        Quantity::DF => measurement.d_f,
+        Quantity::GF => measurement.g_f,
         Quantity::PredictedError => {
             let prediction = measurement.prediction.as_ref()?;
-            return Some((prediction.error, prediction.low, prediction.high));
+            let end = |end: Option<f64>| end.map(|end| stretched(prediction.error, end));
+            return Some((prediction.error, end(prediction.low), end(prediction.high)));
         }
         Quantity::ProbeError => {
             let error = measurement.probe_error?;
-            let (low, high) = share_interval(error, measurement.probe.images, LEVEL);
+            let (low, high) = share_interval(error, measurement.probe.images, early(LEVEL, share));
             return Some((error, Some(low), Some(high)));
         }
         Quantity::Regression | Quantity::ErrorRise | Quantity::Agreement | Quantity::Change => return None,
     };
-    estimate.as_ref().map(|estimate| (estimate.value, Some(estimate.low), Some(estimate.high)))
+    let end = |value: f64, end: f64| Some(stretched(value, end));
+    estimate.map(|Estimate { value, low, high, .. }| (value, end(value, low), end(value, high)))
 }
 
 pub(super) fn no_value(measurement: &Measurement, quantity: Quantity) -> Error {

@@ -1,17 +1,16 @@
 //! `R_f` of two networks on the same images and draws.
 
 use super::limit::{Bound, Check, Limit, Quantity, Verdict, no_value};
+use super::looks::look_level;
 use crate::error::{Error, Result};
 use crate::estimate::{Comparison, compare};
 use crate::event::Measurement;
 
 /// Two `R_f` this close on the log scale are equal: exports of one network differ by rounding.
 const EQUAL: f64 = 1e-3;
-/// The most times that a baseline is compared with before the verdict.
-const MOST_LOOKS: usize = 4;
 
-/// Holds the rise of `R_f` over that of `baseline` to `max`, by the paired replicates of both, at one of `looks` looks:
-/// whoever is at the limit fails with probability 1 - `confidence` at most over all looks (Bonferroni).
+/// Holds the rise of `R_f` over that of `baseline` to `max`, by the paired replicates of both, at a look that may
+/// spend `share` of 1 - `confidence`: whoever is at the limit fails with that probability at most.
 ///
 /// # Errors
 /// `NoValue` where an `R_f` is undefined, `Setting` where the two do not pair.
@@ -19,33 +18,18 @@ pub fn regression(
     measurement: &Measurement,
     baseline: &Measurement,
     max: f64,
-    (confidence, looks): (f64, usize),
+    (confidence, share): (f64, f64),
 ) -> Result<Check> {
-    let Comparison { log_ratio, low, high, .. } = paired(measurement, baseline, look_level(confidence, looks))?;
+    let Comparison { log_ratio, low, high, .. } = paired(measurement, baseline, look_level(confidence, share))?;
     let limit = Limit { quantity: Quantity::Regression, bound: Bound::Max(max) };
     let verdict = regression_verdict(low, high, max);
     Ok(Check { limit, value: log_ratio.exp_m1(), low: Some(low.exp_m1()), high: Some(high.exp_m1()), verdict })
-}
-
-/// Level of the two-sided interval at each of `looks` looks, either side of which is a one-sided test.
-#[must_use]
-pub fn look_level(confidence: f64, looks: usize) -> f64 {
-    1.0 - 2.0 * (1.0 - confidence) / looks as f64
 }
 
 /// What the ends of an interval of the log ratio of two `R_f` say of a rise by `max` at most.
 #[must_use]
 pub fn regression_verdict(low: f64, high: f64, max: f64) -> Verdict {
     Verdict::of(Some(low), Some(high), Bound::Max(max.ln_1p() + EQUAL))
-}
-
-/// The numbers of draws at which a baseline is compared with: doubled up to `draws`, so that clear cases are short.
-#[must_use]
-pub fn looks(draws: u32) -> Vec<u32> {
-    let mut looks: Vec<_> =
-        std::iter::successors(Some(draws), |draws| (*draws > 1).then_some(draws / 2)).take(MOST_LOOKS).collect();
-    looks.reverse();
-    looks
 }
 
 /// Compares `log R_f` of two measurements on the same images and draws; first less second.
@@ -86,17 +70,4 @@ fn difference(first: &Measurement, second: &Measurement) -> Option<(&'static str
     };
     let pairs = facts(first).into_iter().zip(facts(second));
     pairs.map(|((name, here), (_, there))| (name, here, there)).find(|(_, here, there)| here != there)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn looks_double_up_to_the_draws() {
-        assert_eq!(looks(1), [1]);
-        assert_eq!(looks(4), [1, 2, 4]);
-        assert_eq!(looks(6), [1, 3, 6]);
-        assert_eq!(looks(16), [2, 4, 8, 16]);
-    }
 }

@@ -42,15 +42,21 @@ const UNFINISHED: ([&str; 5], [&str; 7]) =
 /// What Orbax puts between the name and a number.
 const ORBAX: &str = ".orbax-checkpoint-tmp";
 
-/// Step and epoch of the checkpoint at `path` in the directory `run`: from a file name such as `epoch=3-step=1200.onnx`, else
-/// from the name of its folder, such as `checkpoint-1200/model.onnx`.
+/// Step and epoch of the checkpoint at `path` in the directory `run`: from its own name, such as `epoch=3-step=1200.onnx` or, of a
+/// folder that is a checkpoint, `1200`; else from the name of its folder, such as `checkpoint-1200/model.onnx`.
 #[must_use]
 pub fn step_and_epoch(path: &Path, run: &Path) -> Place {
-    let of_file = path.file_stem().map(|name| file(&name.to_string_lossy())).unwrap_or_default();
-    match path.parent().filter(|folder| *folder != run && of_file == (None, None)).map(folder) {
-        Some(Folder::Step(place)) => place,
-        Some(Folder::Number(number)) => (Some(number), None),
-        _ => of_file,
+    let above = path.parent().filter(|folder| *folder != run).and_then(whole_place);
+    let of_file = || path.file_stem().map(|name| file(&name.to_string_lossy())).filter(|place| *place != (None, None));
+    whole_place(path).or_else(of_file).or(above).unwrap_or_default()
+}
+
+/// Step and epoch of a name that says nothing else.
+fn whole_place(path: &Path) -> Option<Place> {
+    match folder(path) {
+        Folder::Step(place) => Some(place),
+        Folder::Number(number) => Some((Some(number), None)),
+        Folder::Unfinished | Folder::Other => None,
     }
 }
 
@@ -66,8 +72,11 @@ pub fn file(name: &str) -> Place {
 /// The number behind `word` in `name`, if it is one and the same wherever the word stands.
 fn behind<'a>(name: &'a str, word: &str, is_unclear: bool) -> Option<Number<'a>> {
     let numbers = name.match_indices(word).filter_map(|(at, _)| {
-        let (before, rest) = (&name[..at], name[at + word.len()..].trim_start_matches(SEPARATORS));
-        if before.ends_with(|c: char| c.is_alphabetic()) {
+        let (before, behind) = (&name[..at], &name[at + word.len()..]);
+        let rest = behind.trim_start_matches(SEPARATORS);
+        let is_negative =
+            behind[..behind.len() - rest.len()].strip_suffix('-').is_some_and(|before| !before.is_empty());
+        if is_negative || before.ends_with(|c: char| c.is_alphabetic()) {
             return None;
         }
         let qualifier = before.trim_end_matches(SEPARATORS).rsplit(|c: char| !c.is_alphabetic()).next();
@@ -163,12 +172,20 @@ impl<'a> Number<'a> {
             let (power, behind) = digits(behind.strip_prefix('+').unwrap_or(behind))?;
             (exponent, rest) = (power.parse().ok()?, behind);
         }
+        // 1,000 and 1_000 are no 1.
+        let is_grouped = whole.len() <= 3
+            && rest.strip_prefix([',', '_']).and_then(digits).is_some_and(|(group, _)| group.len() == 3);
         let goes_on = rest.starts_with(|c: char| c.is_alphanumeric())
+            || is_grouped
             || rest.strip_prefix('.').is_some_and(|rest| digits(rest).is_some());
         (!goes_on).then_some((Self { whole, fraction, exponent }, rest))
     }
 
     fn step(self) -> Option<u64> {
+        if self.exponent == 0 && !self.fraction.is_empty() {
+            // 1.000 may be a thousand.
+            return None;
+        }
         let fraction = self.fraction.trim_end_matches('0');
         let zeros = u32::try_from(self.exponent.checked_sub(i32::try_from(fraction.len()).ok()?)?).ok()?;
         let digits: u64 = format!("{}{fraction}", self.whole).parse().ok()?;
@@ -222,6 +239,11 @@ mod tests {
             "ckpt-1e99",
             "step_1.5",
             "step_1.2.3",
+            "step_1.000",
+            "step-1,000",
+            "iter_1_000",
+            "step_-5",
+            "epoch=-1",
             "step_10x",
             "checkpoint_3_1200",
             "checkpoint-2024-01-15",
@@ -290,5 +312,9 @@ mod tests {
         assert_eq!(place("run/1200/model.onnx", "run"), (Some(1200), None));
         assert_eq!(place("run/1200/model.onnx", "run/1200"), (None, None));
         assert_eq!(place("run/step_7.onnx.gz", "run"), (Some(7), None));
+        // Folders that are checkpoints.
+        assert_eq!(place("run/1200", "run"), (Some(1200), None));
+        assert_eq!(place("run/epoch=1.5", "run"), (None, Some(1.5)));
+        assert_eq!(place("1200/best.ckpt", "1200"), (None, None));
     }
 }

@@ -39,7 +39,7 @@ pub const GZIP: &[u8] = &[0x1f, 0x8b];
 type Mark = (usize, &'static [u8], &'static str, &'static str);
 
 /// None of these begins a protobuf message with the fields of an ONNX network.
-const MARKS: [Mark; 24] = [
+const MARKS: [Mark; 26] = [
     // Behind an offset of less than 16 MiB: a network's producer may have such a name.
     (3, b"\0ORTM", "a network in ONNX Runtime's ORT format", "give the .onnx file that it was made from"),
     (3, b"\0TFL3", "a TFLite network", TFLITE),
@@ -59,6 +59,13 @@ const MARKS: [Mark; 24] = [
     (0, b"\x93NUMPY", "a NumPy array", ANOTHER),
     (0, b"GGUF", "a GGUF file", ANOTHER),
     (0, b"ftrt", "a TensorRT engine", "give the .onnx file that it was built from"),
+    (0, b"ML\xefR", "MLIR, as JAX and StableHLO write it", "export the network to ONNX instead"),
+    (
+        1,
+        b"\xa6params",
+        "Flax's msgpack, weights without the network",
+        "export the network to ONNX (docs/frameworks.md)",
+    ),
     (0, b"PAR1", "a Parquet file", ANOTHER),
     (0, b"\x7fELF", "a program or a library", ANOTHER),
     (0, b"\x89PNG\r\n\x1a\n", "a PNG image", ANOTHER),
@@ -72,7 +79,28 @@ const MARKS: [Mark; 24] = [
 pub fn of(start: &[u8]) -> Option<Signature> {
     let has = |(at, mark, ..): &&Mark| start.get(*at..).is_some_and(|rest| rest.starts_with(mark));
     let marked = MARKS.iter().find(has).map(|(.., name, next)| Signature::new(*name, next));
-    marked.or_else(|| zip(start)).or_else(|| pickle(start)).or_else(|| safetensors(start)).or_else(|| text(start))
+    let other = marked.or_else(|| zip(start)).or_else(|| pickle(start)).or_else(|| safetensors(start));
+    other.or_else(|| text(start)).or_else(|| protobuf(start))
+}
+
+/// Protobuf of other kinds: where an ONNX network has a number, they have a message, or one where it has the producer's name.
+fn protobuf(start: &[u8]) -> Option<Signature> {
+    const SAVED: &str =
+        "python -m tf2onnx.convert --saved-model FOLDER --output NAME.onnx converts the folder that it lies in";
+    const GRAPH: &str = "python -m tf2onnx.convert --graphdef FILE --output NAME.onnx converts the first";
+    match start {
+        [0x0a, length, rest @ ..] if *length > 0 && rest.contains(&0x0a) => {
+            Some(Signature::new("protobuf, but no ONNX: TensorFlow's GraphDef or a Caffe model", GRAPH))
+        }
+        [0x08, version @ 1..=16, 0x12, rest @ ..] => {
+            let message = rest.iter().position(|byte| *byte < 0x80).and_then(|end| rest.get(end + 1..))?;
+            (message.first() == Some(&0x0a)).then(|| match version {
+                1 => Signature::new("a TensorFlow SavedModel", SAVED),
+                _ => Signature::new("a Core ML model", "export the network that it was made from to ONNX"),
+            })
+        }
+        _ => None,
+    }
 }
 
 /// A zip archive, by the name of its first entry.
@@ -208,6 +236,11 @@ mod tests {
         is(b"ir_version: 8\nproducer_name: \"pytorch\"\n", "format='textproto'");
         is(b"<\n   ir_version: 10,\n   opset_import: [\"\" : 20]\n>\nagraph", "format='onnxtxt'");
         is(b"404: Not Found", "404: Not Found");
+        is(b"\x0a\x1a\x0a\x01x\x12\x0bPlaceholder*\xff", "GraphDef");
+        is(b"\x08\x01\x12\xa8\xb5\x01\x0a\xe7\x21\x12\xff", "SavedModel");
+        is(b"\x08\x04\x12\x50\x0a\x1c\x0a\x05image\xff", "Core ML");
+        is(b"ML\xefR\x0d", "MLIR");
+        is(b"\x81\xa6params\x82\xff", "Flax");
     }
 
     #[test]

@@ -62,7 +62,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         has_interval(setup.law().map(|chosen| &chosen.law))?;
     }
     let baseline = baseline(args, setup.has_labels())?;
-    let mut gate = Gate::new(setup, limits, baseline, args.allow.clone());
+    // What is saved is of all images.
+    let mut gate = Gate::new(setup, limits, baseline, args.allow.clone(), save_baseline.is_none());
     let mut models = Vec::new();
     for model in &args.models {
         let (checked, answers) = gate.checked(model)?;

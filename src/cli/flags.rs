@@ -7,7 +7,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
 
 use bytesize::ByteSize;
 
@@ -15,6 +14,7 @@ use super::terminal::Format;
 use crate::backend::{Engine, PerturbOn, Provider};
 use crate::config::Perturbation;
 use crate::estimate::Estimator;
+use crate::export::Export;
 use crate::perturb::Interpolation;
 use crate::probe::{Layout, Shape};
 
@@ -45,7 +45,7 @@ pub struct Shown {
     /// batches, Hugging Face Parquet, WebDataset tar; a folder of shards
     #[arg(long, value_name = "SRC")]
     pub probe: Option<PathBuf>,
-    /// Images to draw from the probe set, by class where it has labels [default: 500]
+    /// Images to draw from the probe set, by class where it has labels [default: 1000, or all there are]
     #[arg(long, value_name = "N")]
     pub images: Option<usize>,
     /// Order of the probe set's axes, where it cannot be told from the sizes
@@ -79,7 +79,7 @@ pub struct Preprocessing {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Deformations and statistics")]
 pub struct Perturbing<D: Deforming> {
-    /// Deformations, and noises, of each image [default: 4]
+    /// Deformations, and noises, of each image [default: 1 of 1000 images, 2 of 500, up to 4 of fewer]
     #[arg(long, value_name = "N")]
     pub draws: Option<u32>,
     #[command(flatten)]
@@ -90,7 +90,7 @@ pub struct Perturbing<D: Deforming> {
     /// Reading of "typical" in the headline [default: coordinate_median]
     #[arg(long, value_enum)]
     pub estimator: Option<Estimator>,
-    /// Take more images, then more draws, until the 95% interval of R_f has this relative half-width
+    /// Take the images and draws that give the 95% interval of R_f this relative half-width in the fewest passes
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     pub precision: Option<f64>,
     /// Seed of everything random [default: 0]
@@ -124,6 +124,10 @@ pub struct Running {
     /// A library of custom operators for ONNX Runtime; may be given more than once
     #[arg(long, value_name = "LIBRARY")]
     pub custom_ops: Vec<PathBuf>,
+    /// Make an ONNX file of a framework's own checkpoint (.pt, .ckpt, .keras, a folder) by this command: 'python export.py {checkpoint}
+    /// {onnx}'. No shell reads it (docs/watch.md)
+    #[arg(long, value_name = "CMD")]
+    pub export: Option<Export>,
     /// Output to measure [default: the one that looks most like class logits]
     #[arg(long, value_name = "NAME")]
     pub output: Option<String>,
@@ -240,22 +244,4 @@ pub fn address(text: &str) -> std::result::Result<SocketAddr, String> {
     let on_loopback = port.parse().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let address = on_loopback.or_else(|_| text.parse());
     address.map_err(|_| "expected an address and a port, such as 127.0.0.1:7878, or a port alone".to_owned())
-}
-
-/// For ever, as far as times of this program go.
-const CENTURY: Duration = Duration::from_hours(100 * 365 * 24);
-
-/// A time as people write it.
-pub fn duration(text: &str) -> std::result::Result<Duration, String> {
-    let bare = text.trim().parse::<f64>().is_ok_and(|number| number > 0.0);
-    let expected = if bare {
-        let number = text.trim();
-        format!("expected a time with its unit: {number}s, {number}m or {number}h")
-    } else {
-        "expected a time such as 500ms, 2s or 1m".to_owned()
-    };
-    let duration = text.parse::<jiff::SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok());
-    let duration = duration.ok_or(expected)?;
-    // Longer ones could not be added to the present.
-    Ok(duration.min(CENTURY))
 }

@@ -62,7 +62,7 @@ fn gallery(args: &Args) -> Result<Gallery> {
     })?;
     let chosen = setup.perturber(probe.shape())?;
     let others = others(args, &chosen, &deformation)?;
-    Gallery::new(&probe, chosen, others, args.show, setup.draws())
+    Gallery::new(&probe, chosen, others, args.show, setup.draws(probe.len()))
 }
 
 /// Every other pair of a cutoff and a delta, in their order.

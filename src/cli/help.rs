@@ -10,7 +10,7 @@ const MEASURING: [&str; 10] =
     ["probe", "images", "draws", "cutoff", "delta", "preprocess", "mean", "std", "law", "backend"];
 
 /// Every command that is listed.
-pub const SHORT: [Short; 25] = [
+pub const SHORT: [Short; 26] = [
     ("init", &["relstab init runs/new --probe probe.npz --model model.onnx"], &[]),
     (
         "measure",
@@ -51,6 +51,7 @@ pub const SHORT: [Short; 25] = [
     ("gallery", &["relstab gallery --probe probe.npz --html gallery.html"], &["html", "png", "show"]),
     ("best", &["relstab best runs/today --link best.onnx"], &[]),
     ("wait", &["relstab wait runs/today --timeout 10m"], &[]),
+    ("resume", &["relstab resume runs/today"], &[]),
     ("retry", &["relstab retry runs/today"], &[]),
     ("forget", &["relstab forget runs/today"], &[]),
     ("perturb", &["relstab perturb --probe probe.npz --to perturbed"], &["to", "format"]),

@@ -11,6 +11,7 @@ use crate::error::{Error, ExitCode, Result};
 use crate::path::RawPath;
 use crate::start::{Look, Place, look, text};
 use crate::text::visible;
+use crate::watch::kinds::Kinds;
 use crate::watch::scan::{Search, checkpoints};
 
 /// What the copy of the probe images is called.
@@ -27,7 +28,7 @@ pub struct Args {
     /// The network to look at [default: the last checkpoint in RUN]
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// Images to choose and copy, by class where they have labels [default: 500]
+    /// Images to choose and copy, by class where they have labels [default: 1000, or all there are]
     #[arg(long, value_name = "N")]
     images: Option<usize>,
     /// Engine that runs the network
@@ -95,7 +96,7 @@ fn last(run: &Path) -> Result<Option<PathBuf>> {
     if !run.exists() {
         return Ok(None);
     }
-    let found = checkpoints(&Search::new(false, "*.onnx")?, run, &mut |text| complain("note", text))?;
+    let found = checkpoints(&Search::new(false, Kinds::new(None, false)?), run, &mut |text| complain("note", text))?;
     Ok(found.into_iter().next_back().map(|found| found.path))
 }
 

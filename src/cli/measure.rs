@@ -7,8 +7,8 @@ use super::flags::Shared;
 use super::terminal::{Format, complain, print, print_json, with_progress};
 use crate::error::{ExitCode, Result};
 use crate::event::Measurement;
-use crate::measure::Preview;
 use crate::measure::shards::Shard;
+use crate::measure::{Preview, Settings};
 use crate::report::{self, file};
 
 #[derive(Debug, clap::Args)]
@@ -20,7 +20,7 @@ pub struct Args {
     #[arg(long)]
     replicates: bool,
     /// Take no longer than this: fewer draws, then fewer images
-    #[arg(long, value_name = "TIME", value_parser = super::flags::duration, conflicts_with = "precision")]
+    #[arg(long, value_name = "TIME", value_parser = crate::text::duration, conflicts_with = "precision")]
     budget: Option<Duration>,
     /// Print what the network sees and what the measurement would take, and make none
     #[arg(long)]
@@ -44,8 +44,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let mut preview = with_progress(|progress| opened.preview(progress))?;
         if let Some(budget) = args.budget {
             preview.cost = preview.cost.within(budget.saturating_sub(started.elapsed()).as_secs_f64())?;
-            (opened.settings.images, opened.settings.draws) = (preview.cost.images, preview.cost.draws);
-            opened.settings.precision = None;
+            let settings = Settings { images: preview.cost.images, precision: None, ..opened.settings };
+            opened.settings = settings.with_draws(preview.cost.draws);
         }
         if args.dry_run {
             return print_preview(&preview, args.shared.format);

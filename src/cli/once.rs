@@ -29,7 +29,7 @@ pub fn run(
             // What else is wrong comes first.
             flags.run_plan(folder, folder)?;
             let found = format!("none in {}", folder.display());
-            let expected = format!("a directory with files that match {}", search.pattern());
+            let expected = format!("a directory with {}", search.kinds().words());
             return Err(Error::setting("DIR", expected, found));
         }
         for run in found.chunk_by(|a, b| a.run == b.run) {

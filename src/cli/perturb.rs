@@ -27,7 +27,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     std::fs::create_dir_all(&args.to).map_err(Error::io(&args.to, "create"))?;
     let probe = with_progress(|progress| setup.probe(progress))?;
     write(&setup, &probe, &args.to)?;
-    let (images, shape, draws) = (probe.len(), probe.shape(), setup.draws());
+    let (images, shape, draws) = (probe.len(), probe.shape(), setup.draws(probe.len()));
     match args.shared.format {
         Format::Text => print(&format!(
             "{images} images of {shape}, {draws} deformed and {draws} noisy ones of each, in {}\n",
@@ -42,7 +42,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn write(setup: &Setup, probe: &ProbeSet, folder: &Path) -> Result<()> {
-    let (perturber, draws) = (setup.perturber(probe.shape())?, setup.draws());
+    let (perturber, draws) = (setup.perturber(probe.shape())?, setup.draws(probe.len()));
     let (shape, n) = (probe.shape(), probe.len() as u64);
     let image_dims = [n, shape.channels as u64, shape.height as u64, shape.width as u64];
     let dims = [n, u64::from(draws), image_dims[1], image_dims[2], image_dims[3]];

@@ -50,6 +50,7 @@ impl<D: Deforming, L: Predicting> Shared<D, L> {
             force_law,
             backend: self.running.options()?,
             stop: Vec::new(),
+            alert: Vec::new(),
         })
     }
 
@@ -92,6 +93,7 @@ impl Running {
             device,
             gpu_memory: self.gpu_memory_limit.map(|size| size.as_u64()),
             perturb_on: self.perturb_on,
+            export: self.export.clone(),
         }
         .validated()
     }

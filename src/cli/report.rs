@@ -20,7 +20,7 @@ use crate::{check as checks, path, rank};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A run's directory, or a file of what measure, check, compare, sweep, scaling or layers printed with --format json
+    /// A run's directory or address, or a file of what measure, check, compare, sweep, scaling or layers printed with --format json
     #[arg(value_name = "SOURCE")]
     source: PathBuf,
     /// Write a page that needs no other file and no network

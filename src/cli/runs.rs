@@ -1,4 +1,4 @@
-//! The commands that ask about one run: socket, history, best, wait, forget, retry.
+//! The commands that ask about one run: socket, history, best, wait, resume, forget, retry.
 #![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
 use std::io::{IsTerminal as _, Write as _};
@@ -10,16 +10,20 @@ use serde_json::json;
 
 use super::asking::ask;
 use super::terminal::{Format, complain, print, print_json};
+use crate::backend;
 use crate::error::{Error, ExitCode, Result};
 use crate::journal::{Entry, Filter, Journal, Lock, State};
 use crate::path;
 use crate::report;
-use crate::state::{Known, find, journal_of, live_socket, socket_of};
+use crate::state::{Known, canonical, find, journal_of, live_socket, socket_of};
+use crate::stop::Mark;
+use crate::store::address::is_address;
 use crate::text::visible;
+use crate::watch::remote::Remote;
 
 #[derive(Debug, clap::Args)]
 pub struct Run {
-    /// The run's directory
+    /// The run's directory or address
     #[arg(value_name = "RUN")]
     run: PathBuf,
     /// The journal [default: the one under $XDG_STATE_HOME/relstab that knows the run]
@@ -38,7 +42,7 @@ pub fn socket(args: &Run) -> Result<ExitCode> {
     let live = args.find().ok().and_then(|known| live_socket(known.journal.path()));
     let socket = live.map_or_else(
         || {
-            let run = args.run.canonicalize().map_err(Error::io(&args.run, "open"))?;
+            let run = canonical(&args.run)?;
             let journal = args.journal.clone().map_or_else(|| journal_of(&[run]), Ok)?;
             Ok(live_socket(&journal).unwrap_or_else(|| socket_of(&journal)))
         },
@@ -64,7 +68,7 @@ pub struct History {
 pub struct Best {
     #[command(flatten)]
     run: Run,
-    /// Make or move a symbolic link to the checkpoint
+    /// Make or move a symbolic link to the checkpoint; what lies in a store is fetched into PATH.files first
     #[arg(long, value_name = "PATH")]
     link: Option<PathBuf>,
     /// How results are printed
@@ -80,7 +84,7 @@ pub struct Wait {
     #[arg(long)]
     step: Option<u64>,
     /// Give up after this long
-    #[arg(long, value_name = "TIME", value_parser = super::flags::duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::text::duration)]
     timeout: Option<Duration>,
 }
 
@@ -96,8 +100,13 @@ pub fn history(args: &History) -> Result<ExitCode> {
 
 fn table(entries: &[Entry]) -> String {
     let mut text = String::new();
+    let mut attempt = entries.first().map_or(1, |entry| entry.attempt);
     for entry in entries {
         if let Some(record) = entry.record() {
+            if attempt != entry.attempt {
+                attempt = entry.attempt;
+                text += &format!("attempt {attempt}:\n");
+            }
             if text.is_empty() {
                 let law = entries.iter().find_map(record_of_law);
                 text += &report::line_header(&record, law.as_deref());
@@ -122,24 +131,58 @@ fn record_of_law(entry: &Entry) -> Option<String> {
 /// The best checkpoint, as the journal has it.
 pub fn best(args: &Best) -> Result<ExitCode> {
     let Known { journal, id, run } = args.run.find()?;
-    let Some(path) = journal.best(id)? else {
+    let Some((monitor, Mark { path, step, value })) = journal.best(id)? else {
         complain("error", &format!("run {run}: nothing was measured yet"));
         return Ok(ExitCode::Undefined);
     };
     let file = path::of_text(&path);
+    let step = step.map_or(String::new(), |step| format!(" at step {step}"));
+    let value = value.map_or(String::new(), |value| format!(": {value:.4}{step}"));
+    complain("note", &format!("best by {monitor}, {}{value}", monitor.in_words()));
     if let Some(link) = &args.link {
-        replace_link(&file, link)?;
+        if is_address(&file) {
+            link_copy(&file, &best_record(&journal, id, &path)?, link)?;
+        } else {
+            replace_link(&file, link)?;
+        }
     }
     match args.format {
         // A shell takes it as it is; a terminal would obey it.
         Format::Text if std::io::stdout().is_terminal() => print(&format!("{}\n", visible(&path)))?,
         Format::Text => print(&[path::to_bytes(&file), b"\n".to_vec()].concat())?,
         Format::Json => {
-            let entries = journal.history(id, Filter { state: Some(State::Measured), ..Filter::default() })?;
-            print_json(&entries.iter().find(|entry| entry.path == path))?;
+            let mut found = json!(best_record(&journal, id, &path)?);
+            found["best_by"] = json!(monitor);
+            print_json(&found)?;
         }
     }
     Ok(ExitCode::Success)
+}
+
+/// What was measured at `path`.
+fn best_record(journal: &Journal, id: i64, path: &str) -> Result<Option<Entry>> {
+    let entries = journal.history(id, Filter { state: Some(State::Measured), ..Filter::default() })?;
+    Ok(entries.into_iter().find(|entry| entry.path == path))
+}
+
+/// Brings the network at `address` into the folder `LINK.files`, and links to it there; copies of other networks go.
+fn link_copy(address: &Path, entry: &Option<Entry>, link: &Path) -> Result<()> {
+    let folder = std::path::absolute(link.with_added_extension("files")).map_err(Error::io(link, "find"))?;
+    let fetched = Remote::below(&folder)?.bring_network(address)?;
+    let copy = fetched.local(address);
+    let measured = entry.as_ref().and_then(Entry::record).map(|record| record.model.sha256);
+    let found = backend::read(&copy, None).map(|model| model.sha256().to_owned()).ok();
+    if found != measured {
+        fetched.remove();
+        let expected = "the network that was measured";
+        return Err(Error::model(address, expected, "another one, written since (the daemon will measure it)"));
+    }
+    replace_link(&copy, link)?;
+    let others = std::fs::read_dir(&folder).map_err(Error::io(&folder, "list"))?;
+    for other in others.flatten().filter(|other| !copy.starts_with(other.path())) {
+        let _ = std::fs::remove_dir_all(other.path());
+    }
+    Ok(())
 }
 
 /// A link that is moved is never missing.
@@ -246,7 +289,7 @@ pub fn forget(args: &Forget) -> Result<ExitCode> {
             return Ok(ExitCode::Success);
         }
     }
-    change(&known, "forget", |journal| journal.forget(&known.run).map(|_| 0))?;
+    change(&known, ("forget", ""), |journal| journal.forget(&known.run).map(|_| 0))?;
     let next = "The files are untouched; a daemon that watches them measures them again.";
     print(&format!("forgot {}. {next}\n", visible(&what)))?;
     Ok(ExitCode::Success)
@@ -254,7 +297,7 @@ pub fn forget(args: &Forget) -> Result<ExitCode> {
 
 pub fn retry(args: &Run) -> Result<ExitCode> {
     let known = args.find()?;
-    let count = change(&known, "retry", |journal| journal.retry(known.id))?;
+    let count = change(&known, ("retry", "checkpoints"), |journal| journal.retry(known.id))?;
     let next = if live_socket(known.journal.path()).is_some() {
         String::new()
     } else {
@@ -264,12 +307,31 @@ pub fn retry(args: &Run) -> Result<ExitCode> {
     Ok(ExitCode::Success)
 }
 
-/// Has the daemon that writes the journal do it; does it here if there is none. Gives how many checkpoints it concerned.
-fn change(known: &Known, request: &str, here: impl FnOnce(&mut Journal) -> Result<usize>) -> Result<u64> {
+/// Overrules the stop of a run.
+pub fn resume(args: &Run) -> Result<ExitCode> {
+    let known = args.find()?;
+    let (_, stop) = known.journal.verdicts(known.id)?;
+    let stops = change(&known, ("resume", "stops"), |journal| Ok(usize::from(journal.resume(known.id)?.0)))?;
+    let run = visible(&known.run);
+    if stops == 0 {
+        complain("note", &format!("run {run}: no rule had stopped it"));
+        return Ok(ExitCode::Success);
+    }
+    let reason = stop.as_ref().and_then(|stop| stop["reason"].as_str()).unwrap_or_default();
+    print(&format!("{run} goes on: overruled is \"{}\". Its patience begins anew.\n", visible(reason)))?;
+    Ok(ExitCode::Success)
+}
+
+/// Has the daemon that writes the journal do it; does it here if there is none. Gives how many of what the answer counts it concerned.
+fn change(
+    known: &Known,
+    (request, counted): (&str, &str),
+    here: impl FnOnce(&mut Journal) -> Result<usize>,
+) -> Result<u64> {
     let path = known.journal.path();
     if let Some(socket) = live_socket(path) {
         let reply = ask(&socket, &json!({"type": request, "run": known.run}))?;
-        return Ok(reply["checkpoints"].as_u64().unwrap_or(0));
+        return Ok(reply[counted].as_u64().unwrap_or(0));
     }
     let _lock = Lock::take(path, "")?;
     Ok(here(&mut Journal::open(path)?)? as u64)

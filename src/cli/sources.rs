@@ -14,6 +14,7 @@ use crate::perturb::Size;
 use crate::predict::Conditions;
 use crate::predict::calibrate::Known;
 use crate::state::find;
+use crate::watch::kinds::Kinds;
 use crate::watch::scan::{Found, Search, checkpoints};
 
 /// Networks with a known error, and where it stands.
@@ -99,7 +100,10 @@ fn measure_all(
     choose: impl Fn(&[Found]) -> Vec<&Found>,
 ) -> Result<Vec<(String, Measurement)>> {
     let mut measured = Vec::new();
-    let found = checkpoints(&Search::new(true, "*.{onnx,onnx.gz}")?, folder, &mut |text| complain("note", text))?;
+    let has_export = flags.has_export()?;
+    let kinds = Kinds::new((!has_export).then_some("*.{onnx,onnx.gz}"), has_export)?;
+    let search = Search::new(true, kinds);
+    let found = checkpoints(&search, folder, &mut |text| complain("note", text))?;
     for run in found.chunk_by(|a, b| a.run == b.run) {
         let setup = flags.run_plan(&run[0].run, folder)?.plan.load()?;
         let mut resolved = None;

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::asking::ask;
 use super::terminal::{Format, complain, print, print_json};
-use crate::error::{Error, ExitCode, Result};
+use crate::error::{ExitCode, Result};
 use crate::path;
-use crate::state::{holder_note, journals};
+use crate::state::{canonical, holder_note, journals};
 use crate::text::visible;
 
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,7 @@ pub struct Args {
 /// Exit code 12 where no daemon runs, or none that watches the run.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let named = args.journal.clone().map_or_else(journals, |path| Ok(vec![path]))?;
-    let run = args.run.as_ref().map(|run| run.canonicalize().map_err(Error::io(run, "open"))).transpose()?;
+    let run = args.run.as_deref().map(canonical).transpose()?;
     let run = run.as_deref().map(path::text);
     let mut daemons = Vec::new();
     let mut is_silent = false;

@@ -32,13 +32,16 @@ use crate::report::figure;
 use crate::report::gallery::of_network;
 use crate::serve::{Board, Curator, Http, Hub, Listeners, Token};
 use crate::state;
+use crate::store::address;
+use crate::store::bucket::Stores;
 use crate::watch::caller::Caller;
-use crate::watch::daemon::{self, Channels, Message, Options, Seams};
+use crate::watch::daemon::{self, Channels, End, Message, Options, Seams};
+use crate::watch::kinds::Kinds;
 use crate::watch::planner::{self, Planner};
 use crate::watch::pool::Limits;
 use crate::watch::protocol::{Picture, Planned, Reply, Request};
 use crate::watch::scan::Search;
-use crate::watch::source::directory;
+use crate::watch::source::{Source, directory, store};
 use crate::watch::starter::Local;
 use events::print_events;
 use hello::Hello;
@@ -47,7 +50,7 @@ use system::{end_with_input, outlive_full_files, raise_open_files, signals};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Directories of checkpoints, each one run
+    /// Directories of checkpoints, each one run; or addresses such as s3://bucket/prefix (docs/stores.md)
     #[arg(value_name = "DIR", required = true)]
     folders: Vec<PathBuf>,
     /// Measure what is there, print and exit; keeps no journal and opens no socket
@@ -62,9 +65,10 @@ pub struct Args {
     /// Every sub-directory is a run of its own, but those named after a step or an epoch
     #[arg(long)]
     recursive: bool,
-    /// Names of the files that are checkpoints
-    #[arg(long, value_name = "GLOB", default_value = "*.onnx")]
-    pattern: String,
+    /// Names of the files that are checkpoints; with --export, of files and folders [default: *.onnx; with --export
+    /// *.{pt,pth,ckpt,safetensors,keras,h5} and folders of a step or an epoch]
+    #[arg(long, value_name = "GLOB")]
+    pattern: Option<String>,
     /// Read this file instead of each run's relstab.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -82,34 +86,51 @@ const GOODBYE: Duration = Duration::from_secs(3);
 const DRAWING: Duration = Duration::from_mins(1);
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    for folder in &args.folders {
-        if !folder.is_dir() {
-            let found = if folder.exists() { "a file" } else { "no such directory" };
-            let found = format!("{found} ({})", folder.display());
-            return Err(Error::setting("DIR", "a directory of checkpoints", found));
-        }
+    let devices = args.shared.running.devices()?;
+    let shared = if args.once { args.shared.clone() } else { on_first(args, &devices) };
+    let (roots, said) = (roots(args)?, flags(args, &shared)?);
+    let search = Search::new(args.recursive, Kinds::new(args.pattern.as_deref(), said.has_export()?)?);
+    if said.has_export()? && roots.iter().any(|root| address::is_address(root)) {
+        return Err(Error::setting("--export", "directories; checkpoints at addresses are ONNX files", "an address"));
     }
-    let search = Search::new(args.recursive, &args.pattern)?;
     if args.once {
-        return once::run(
-            &flags(args, &args.shared)?,
-            args.shared.format,
-            &args.folders,
-            &search,
-            args.tensorboard.as_deref(),
-        );
+        return once::run(&said, args.shared.format, &args.folders, &search, args.tensorboard.as_deref());
     }
     if args.dry_run {
-        let flags = flags(args, &on_first(args, &args.shared.running.devices()?))?;
-        args.folders.iter().try_for_each(|folder| flags.rehearse(folder))?;
+        args.folders.iter().try_for_each(|folder| said.rehearse(folder))?;
         return Ok(ExitCode::Success);
     }
-    watch(args, search)
+    watch(args, &said, devices, roots, search)
 }
 
-fn watch(args: &Args, search: Search) -> Result<ExitCode> {
-    let devices = args.shared.running.devices()?;
-    let (flags, said) = (&args.daemon, flags(args, &on_first(args, &devices))?);
+/// What is watched, by the names that runs have: directories, or addresses.
+fn roots(args: &Args) -> Result<Vec<PathBuf>> {
+    if !args.folders.iter().any(|folder| address::scheme(folder).is_some()) {
+        return args.folders.iter().map(directory).collect();
+    }
+    if args.once || args.dry_run {
+        let expected = "directories; addresses are watched by a daemon";
+        return Err(Error::setting("--once or --dry-run", expected, "an address"));
+    }
+    let mut stores = Stores::default();
+    let root = |folder: &PathBuf| {
+        let root = address::normalised(folder)?;
+        stores.prepare(&root).map(|()| root)
+    };
+    args.folders.iter().map(root).collect()
+}
+
+fn directory(folder: &PathBuf) -> Result<PathBuf> {
+    if !folder.is_dir() {
+        let found = if folder.exists() { "a file" } else { "no such directory" };
+        let found = format!("{found} ({})", folder.display());
+        return Err(Error::setting("DIR", "a directory of checkpoints", found));
+    }
+    state::canonical(folder)
+}
+
+fn watch(args: &Args, said: &Flags, devices: Vec<u16>, roots: Vec<PathBuf>, search: Search) -> Result<ExitCode> {
+    let flags = &args.daemon;
     let limits = flags.limits(devices)?;
     if !(0.01..=1.0).contains(&flags.duty) {
         return Err(Error::setting("--duty", "a share of the time, 0.01 to 1", flags.duty));
@@ -126,10 +147,9 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     outlive_full_files(&runtime)?;
     // What the daemon makes is its user's alone, from the first instant.
     let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let canonical = |folder: &PathBuf| folder.canonicalize().map_err(Error::io(folder, "open"));
-    let roots = args.folders.iter().map(canonical).collect::<Result<Vec<_>>>()?;
     let starter = Local { nice: flags.nice, duty: flags.duty };
     let mut planner = Planner::new(Box::new(starter), said.clone(), roots.clone());
+    let ending = flags.ending(&roots)?;
     let plans = if args.recursive { Ok(Vec::new()) } else { planned(&mut planner, &roots) };
     let plans = match plans {
         Ok(plans) => plans,
@@ -145,7 +165,7 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
         );
     }
     let socket = flags.socket.clone().unwrap_or_else(|| state::socket_of(&journal_path));
-    let _locks = locks(flags, &roots, &journal_path, &socket)?;
+    let _locks = locks(args, &roots, &journal_path, &socket)?;
     if let Some(folder) = journal_path.parent().filter(|_| flags.journal.is_none()) {
         // An earlier version left it to the umask.
         let _ = std::fs::set_permissions(folder, Permissions::from_mode(0o700));
@@ -156,7 +176,7 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     }
     let reader = Journal::read(&journal_path)?;
     let board = |folder: &PathBuf| {
-        Ok(Board::new(folder.clone(), Journal::read(&journal_path)?, curator(&said, &roots, starter, &limits)))
+        Ok(Board::new(folder.clone(), Journal::read(&journal_path)?, curator(said, &roots, starter, &limits)))
     };
     let board = args.tensorboard.as_ref().map(board).transpose()?;
 
@@ -178,16 +198,24 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     let addresses = (listeners.tcp_address(), http.as_ref().and_then(Http::address));
     info!(socket = %socket.display(), tcp = ?addresses.0, http = ?addresses.1, journal = %journal_path.display(), "ready");
     let (backend, page, journal_file) = (&said.backend, addresses.1, &journal_path);
-    Hello { roots: &roots, plans: &plans, pattern: &args.pattern, backend, page, journal: journal_file }.say(&log);
+    Hello { roots: &roots, plans: &plans, kinds: search.kinds(), backend, page, journal: journal_file }.say(&log);
     let server = runtime.spawn(listeners.serve(Arc::clone(&hub)));
-    let pages = http.map(|http| runtime.spawn(http.serve(Arc::clone(&hub))));
+    let pages = http.map(|http| {
+        let (hub, folders) = (Arc::clone(&hub), roots.clone());
+        runtime.spawn(async move { http.serve(hub, &folders).await })
+    });
     let board = board.map(|board| runtime.spawn(board.follow(Arc::clone(&hub), ends.clone())));
     let printer = runtime.spawn(print_events(hub, args.shared.format, ends.clone()));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
-    let source = directory::spawn(roots, search, channels.messages.clone(), Message::News)?;
+    let messages = channels.messages.clone();
+    let source: Box<dyn Source> = if roots.iter().any(|root| address::is_address(root)) {
+        Box::new(store::spawn(roots, search, flags.list_every, messages, Message::News)?)
+    } else {
+        Box::new(directory::spawn(roots, search, messages, Message::News)?)
+    };
     let planner = planner.spawn(channels.messages.clone(), Message::Planned)?;
-    let seams = Seams { source: Box::new(source), starter: flags.starter(starter), planner };
+    let seams = Seams { source, starter: flags.starter(starter), planner };
     let options = Options {
         settle: flags.settle,
         give_up: flags.give_up,
@@ -196,6 +224,9 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
         on_stop: flags.on_stop.clone(),
         umask,
         limits,
+        receivers: flags.receivers(),
+        ending,
+        exports: journal_path.with_added_extension("exports"),
     };
     let result = daemon::run(journal, options, seams, &channels, received);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
@@ -211,21 +242,27 @@ fn watch(args: &Args, search: Search) -> Result<ExitCode> {
     // A thread that reads the journal for a client that is gone is not waited for.
     runtime.shutdown_timeout(LAST_WORDS);
     log.finish(LAST_WORDS);
-    result.map(|()| ExitCode::Success)
+    result.map(code_of)
+}
+
+fn code_of(end: End) -> ExitCode {
+    match end {
+        End::Over { is_whole: false } => ExitCode::SomeFailed,
+        End::Over { is_whole: true } | End::Told => ExitCode::Success,
+    }
 }
 
 /// Keeps other daemons from the journal and from the directories `roots`.
-fn locks(flags: &Service, roots: &[PathBuf], journal: &Path, socket: &Path) -> Result<Vec<Lock>> {
+fn locks(args: &Args, roots: &[PathBuf], journal: &Path, socket: &Path) -> Result<Vec<Lock>> {
     let note = json!({
         "pid": std::process::id(),
         "socket": socket.to_string_lossy(),
         "journal": journal.to_string_lossy(),
-        "http": flags.http.map(|address| address.to_string()),
+        "http": args.daemon.http.map(|address| address.to_string()),
     });
-    let note = note.to_string();
-    let of_journal = std::iter::once(Lock::take(journal, &note));
+    let of_journal = std::iter::once(Lock::take(journal, &note.to_string()));
     let watched: BTreeSet<_> = roots.iter().collect();
-    of_journal.chain(watched.into_iter().map(|root| state::lock(root, journal, &note))).collect()
+    of_journal.chain(watched.into_iter().map(|root| state::lock(root, args.recursive, journal, &note))).collect()
 }
 
 /// The plans of the watched directories; what is wrong from the beginning is said at once.
@@ -240,8 +277,8 @@ fn planned(planner: &mut Planner, roots: &[PathBuf]) -> std::result::Result<Vec<
 }
 
 fn flags(args: &Args, shared: &Shared) -> Result<Flags> {
-    let (config, stop) = (args.config.clone().map(RawPath), args.daemon.stop.clone());
-    Ok(Flags { config, stop, ..shared.flags()? })
+    let (stop, alert) = (args.daemon.stop.clone(), args.daemon.alert.clone());
+    Ok(Flags { config: args.config.clone().map(RawPath), stop, alert, ..shared.flags()? })
 }
 
 /// The shared flags with the first of several GPUs: what is planned and drawn needs no more, and each worker is told its own.
@@ -274,8 +311,12 @@ fn curator(flags: &Flags, roots: &[PathBuf], starter: Local, limits: &Limits) ->
 }
 
 fn write_log(format: Format, log: &Log) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RELSTAB_LOG")
+    let mut filter = tracing_subscriber::EnvFilter::try_from_env("RELSTAB_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    // What these write may hold credentials.
+    for off in ["object_store=off", "reqwest=off", "hyper_util=off"] {
+        filter = off.parse().map_or(filter.clone(), |off| filter.add_directive(off));
+    }
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log.clone()).with_target(false);
     // A second subscriber in one process is refused, and harmless.
     let _ = match format {

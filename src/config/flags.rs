@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{Config, LawChoice, Perturbation};
+use crate::alert::Alert;
 use crate::backend::{self, PerturbOn};
 use crate::error::{Error, Result};
 use crate::measure::{ChosenLaw, Settings};
@@ -15,6 +16,7 @@ use crate::predict::Law;
 use crate::preprocess::Preprocess;
 use crate::probe::Layout;
 use crate::stop::Rule;
+use crate::store::address::is_address;
 
 /// What flags say; each wins over `relstab.toml`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -45,6 +47,8 @@ pub struct Flags {
     pub backend: backend::Options,
     /// Early-stopping rules.
     pub stop: Vec<Rule>,
+    /// What people want to be told of.
+    pub alert: Vec<Alert>,
 }
 
 /// In place of a law's name.
@@ -59,6 +63,8 @@ pub struct RunPlan {
     pub rules: Vec<Rule>,
     /// Whether its known errors count in its law.
     pub refit: bool,
+    /// What people want to be told of it.
+    pub alerts: Vec<Alert>,
 }
 
 impl Flags {
@@ -71,6 +77,15 @@ impl Flags {
             Some(RawPath(path)) => Ok((Config::read_file(path)?, path.parent().unwrap_or(Path::new("")).to_owned())),
             None => Config::of_run(run, root),
         }
+    }
+
+    /// Whether frameworks' own checkpoints are exported: by these flags, or by the configuration that they name, which is read.
+    ///
+    /// # Errors
+    /// As [`Config::read_file`].
+    pub fn has_export(&self) -> Result<bool> {
+        let named = self.config.as_ref().map(|path| Config::read_file(&path.0)).transpose()?;
+        Ok(self.backend.export.is_some() || named.is_some_and(|config| config.export.is_some()))
     }
 
     /// What a run below `root` is measured on and judged by.
@@ -89,9 +104,12 @@ impl Flags {
     pub fn run_plan_by(&self, config: &Config, folder: &Path) -> Result<RunPlan> {
         let mut plan = self.plan(config, folder)?;
         let probe = &mut plan.probe.0;
-        *probe = std::path::absolute(&*probe).map_err(Error::io(probe, "find"))?;
+        if !is_address(probe) {
+            *probe = std::path::absolute(&*probe).map_err(Error::io(probe, "find"))?;
+        }
         let rules = if self.stop.is_empty() { &config.stop } else { &self.stop };
-        Ok(RunPlan { plan, rules: rules.clone(), refit: config.refit })
+        let alerts = if self.alert.is_empty() { &config.alert } else { &self.alert };
+        Ok(RunPlan { plan, rules: rules.clone(), refit: config.refit, alerts: alerts.clone() })
     }
 
     /// Says what is wrong with the settings of a run, and with its probe images; those may be named later.
@@ -138,11 +156,14 @@ impl Flags {
         Ok(plan)
     }
 
-    /// What runs the networks, with the configuration's libraries of operators where the flags name none.
+    /// What runs the networks, with the configuration's libraries of operators and its export where the flags name none.
     fn backend_over(&self, config: &Config) -> Result<backend::Options> {
         let mut backend = self.backend.clone();
         if backend.custom_ops.is_empty() {
             backend.custom_ops = config.custom_ops.iter().cloned().map(RawPath).collect();
+        }
+        if let (None, Some(command)) = (&backend.export, &config.export) {
+            backend.export = Some(command.parse()?);
         }
         backend.validated()
     }
@@ -166,7 +187,9 @@ impl Flags {
         let (given, file) = (&self.perturbation, &config.perturbation);
         settings.deformation = deformation(given, file, settings.deformation)?;
         settings.images = given.images.or(file.images).unwrap_or(settings.images);
-        settings.draws = given.draws.or(file.draws).unwrap_or(settings.draws);
+        if let Some(draws) = given.draws.or(file.draws) {
+            settings = settings.with_draws(draws);
+        }
         settings.seed = given.seed.or(file.seed).unwrap_or(settings.seed);
         settings.estimator = given.estimator.or(file.estimator).unwrap_or(settings.estimator);
         settings.precision = given.precision.or(file.precision);

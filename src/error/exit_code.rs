@@ -38,7 +38,7 @@ pub enum ExitCode {
     Law = 9,
     /// A file could not be read or written.
     Io = 10,
-    /// `watch --once`, `sweep`: some checkpoints or points failed, the others were measured.
+    /// `watch --once`, `--until`, `--until-idle`, `sweep`: some checkpoints or points failed, the others were measured.
     SomeFailed = 11,
     /// A journal cannot be used, is in use by another daemon, or does not know the run.
     Journal = 12,

@@ -3,6 +3,7 @@
 use crate::check::shares::share_interval;
 use crate::event::{Code, Finding, Measurement};
 use crate::predict::{NO_PREDICTION, OUTSIDE, Prediction};
+use crate::preprocess;
 
 /// Level of the interval of the error on the probe images.
 const LEVEL: f64 = 0.95;
@@ -119,7 +120,10 @@ fn other_data_set(record: &Measurement, law: &str) -> Option<Finding> {
     let source = source.into_iter().rev().collect::<Vec<_>>().join("/");
     let of_checkpoint = said.and_then(|name| data_set(name)).map(|set| ("the checkpoint", set));
     let of_probe = data_set(&source).map(|set| ("the probe set's name", set));
-    let (who, other) = [of_checkpoint, of_probe].into_iter().flatten().find(|(_, set)| *set != of_law)?;
+    let normalisation = record.probe.mean.as_deref().zip(record.probe.std.as_deref());
+    let preset = normalisation.and_then(|(mean, std)| preprocess::data_set(mean, std));
+    let of_user = preset.map(|set| ("the preprocessing", set));
+    let (who, other) = [of_checkpoint, of_probe, of_user].into_iter().flatten().find(|(_, set)| *set != of_law)?;
     Some(Finding::new(Code::OtherDataSet, format!("law {law} is of {of_law}, {who} says {other}")))
 }
 

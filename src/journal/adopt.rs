@@ -100,8 +100,10 @@ fn move_runs(tx: &Writer, wanted: &[(i64, String)]) -> rusqlite::Result<()> {
             own
         } else {
             tx.execute(
-                "INSERT INTO main.runs (path, law, rules, verdicts, told, picked, resolved_for, resolved, attempt)
-                 SELECT path, law, rules, verdicts, told, picked, resolved_for, resolved, attempt FROM theirs.runs WHERE id = ?1",
+                "INSERT INTO main.runs (path, law, rules, verdicts, told, picked, resolved_for, resolved, attempt, attempt_from,
+                 attempt_began)
+                 SELECT path, law, rules, verdicts, told, picked, resolved_for, resolved, attempt, attempt_from, attempt_began
+                 FROM theirs.runs WHERE id = ?1",
                 [old],
             )?;
             tx.last_insert_rowid()
@@ -120,11 +122,13 @@ fn move_runs(tx: &Writer, wanted: &[(i64, String)]) -> rusqlite::Result<()> {
         [BEHIND],
     )?;
     MOVES.iter().try_for_each(|sql| tx.execute(sql, []).map(|_| ()))?;
-    tx.execute(
-        "UPDATE main.runs SET stopped = m.new FROM temp.moved_runs AS r JOIN theirs.runs AS their ON their.id = r.old
-         JOIN temp.moved_events AS m ON m.old = their.stopped WHERE r.is_new AND main.runs.id = r.new",
-        [],
-    )?;
+    for column in ["stopped", "resumed"] {
+        let sql = format!(
+            "UPDATE main.runs SET {column} = m.new FROM temp.moved_runs AS r JOIN theirs.runs AS their ON their.id = r.old
+             JOIN temp.moved_events AS m ON m.old = their.{column} WHERE r.is_new AND main.runs.id = r.new"
+        );
+        tx.execute(&sql, [])?;
+    }
     for run in known {
         tell_errors(tx, run)?;
         renumber(tx, run)?;

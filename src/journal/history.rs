@@ -34,6 +34,8 @@ pub enum State {
 /// A line of a run's history.
 #[derive(Debug, Clone, Serialize)]
 pub struct Entry {
+    /// Its number within the journal.
+    pub id: i64,
     /// The checkpoint's file.
     pub path: String,
     /// What became of it.
@@ -52,6 +54,8 @@ pub struct Entry {
     pub host: Option<String>,
     /// The seq of the outcome's event.
     pub seq: Option<i64>,
+    /// Which of the run's trainings wrote it: one that begins again is another attempt.
+    pub attempt: u64,
     /// The record, with the prediction of the run's present law.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measurement: Option<Value>,
@@ -90,6 +94,8 @@ pub struct Figures {
 /// Which entries of a history.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Filter {
+    /// Only the checkpoint of this number.
+    pub id: Option<i64>,
     /// Only the checkpoint of this step.
     pub step: Option<u64>,
     /// Only those of this state.
@@ -118,6 +124,10 @@ pub(super) const COUNTED: &str = "(state <> 1 OR c.id = iif(c.step IS NULL OR c.
       AND +twin.step IS c.step ORDER BY twin.current DESC LIMIT 1),
      (SELECT twin.id FROM checkpoints AS twin WHERE twin.run = c.run AND twin.step = c.step AND +twin.state = 1
       ORDER BY twin.current DESC LIMIT 1)))";
+
+/// What belongs to the run's latest attempt: its own checkpoints, and those of earlier ones before the step that it began at.
+pub(super) const PRESENT: &str = "(c.attempt = (SELECT attempt FROM runs WHERE id = c.run)
+     OR c.step < (SELECT attempt_from FROM runs WHERE id = c.run))";
 
 impl Journal {
     /// Events after `since`, oldest first, at most `limit`; of `runs` only, if any are named.
@@ -157,6 +167,20 @@ impl Journal {
         self.reading(|db| {
             let mut query = db.prepare_cached("SELECT id, path FROM runs ORDER BY path")?;
             query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        })
+    }
+
+    /// The ids and paths of runs to which something happened after `time` (RFC 3339, UTC), or of which something waits.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn runs_since(&self, time: &str) -> Result<Vec<(i64, String)>> {
+        let sql = "SELECT id, path FROM runs WHERE EXISTS (SELECT 1 FROM checkpoints WHERE run = runs.id AND state = 0)
+                   OR (SELECT json_extract(body, '$.time') FROM events WHERE run = runs.id ORDER BY seq DESC LIMIT 1) > ?1
+                   ORDER BY path";
+        self.reading(|db| {
+            let mut query = db.prepare_cached(sql)?;
+            query.query_map([time], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
         })
     }
 
@@ -241,15 +265,16 @@ impl Journal {
     /// # Errors
     /// `Journal` if it cannot be read.
     pub fn history(&self, run: i64, filter: Filter) -> Result<Vec<Entry>> {
+        let id = filter.id.map_or(String::new(), |id| format!(" AND c.id = {id}"));
         let step = filter.step.map_or(String::new(), |step| format!(" AND c.step = {}", column(step)));
         let state = filter.state.map_or(String::new(), |state| format!(" AND state = {}", state as i64));
         let part = filter.part.map_or(String::new(), |(offset, limit)| format!(" LIMIT {limit} OFFSET {offset}"));
         let sql = format!(
             "SELECT c.path, state, step, epoch, val_error, reason, outcome, body, prediction, log_r_f, replicates.invariance,
-             due, unfinished_since IS NOT NULL, written, host
+             due, unfinished_since IS NOT NULL, written, c.id, attempt, host
              FROM checkpoints AS c LEFT JOIN events ON events.seq = c.outcome
              LEFT JOIN replicates ON replicates.run = c.run AND replicates.checkpoint = c.id
-             WHERE c.run = ?1{step}{state} AND {COUNTED} ORDER BY step, epoch, written, c.id{part}"
+             WHERE c.run = ?1{id}{step}{state} AND {COUNTED} ORDER BY step, epoch, written, c.id{part}"
         );
         self.reading(|db| {
             let mut query = db.prepare(&sql)?;
@@ -304,14 +329,16 @@ fn entry(row: &Row, with_replicates: bool) -> rusqlite::Result<Entry> {
         }
     }
     Ok(Entry {
+        id: row.get(14)?,
         path: row.get(0)?,
         state: state(row.get(1)?),
         step: row.get::<_, Option<i64>>(2)?.map(|step| step as u64),
         epoch: row.get(3)?,
         val_error: row.get(4)?,
         reason: row.get(5)?,
-        host: row.get(14)?,
+        host: row.get(16)?,
         seq: row.get(6)?,
+        attempt: row.get::<_, i64>(15)? as u64,
         measurement,
     })
 }

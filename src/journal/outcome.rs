@@ -2,6 +2,7 @@
 
 use rusqlite::{OptionalExtension as _, params};
 
+use super::attempt::notice;
 use super::history::{column, measurement};
 use super::law::{keep_prediction, predict_by_present, refit};
 use super::queue::{Job, skip, waits};
@@ -194,6 +195,7 @@ fn measured(tx: &Writer, job: &Job, settings: &str, measurement: &Measurement) -
     let step = record.metadata.step.map(column);
     let r_f = record.r_f.as_ref();
     let invariance = record.scores.and_then(|scores| scores.invariance).map(|invariance| invariance.deformed);
+    notice(tx, job, step, &record.model.sha256, settings)?;
     let count = |severity| record.findings.iter().filter(|finding| finding.severity == severity).count() as i64;
     let event = Kind::Measured { measurement: Box::new(record.clone()) };
     let seq = tx.append(job.run, &event)?;

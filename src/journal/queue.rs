@@ -255,7 +255,7 @@ fn see(tx: &Writer, new: &Sighting) -> rusqlite::Result<()> {
     }
     let changed =
         "UPDATE checkpoints SET fingerprint = ?3, plan = ?4, written = ?5, failures = 0, unfinished_since = NULL,
-                   due = CASE due WHEN ?7 THEN ?7 ELSE ?6 END WHERE run = ?1 AND path = ?2 AND state = 0";
+                   attempt = (SELECT attempt FROM runs WHERE id = ?1), due = CASE due WHEN ?7 THEN ?7 ELSE ?6 END WHERE run = ?1 AND path = ?2 AND state = 0";
     let values = params![new.run, text, new.fingerprint, new.plan, new.written, due, TAKEN];
     if tx.prepare_cached(changed)?.execute(values)? > 0 {
         return Ok(());

@@ -23,6 +23,12 @@ pub struct Series {
     pub id: i64,
     /// The run's path.
     pub run: String,
+    /// Numbers within the journal.
+    pub checkpoint: Vec<i64>,
+    /// Files, from the run's directory on.
+    pub file: Vec<String>,
+    /// When they were written, seconds since 1970.
+    pub time: Vec<f64>,
     pub step: Vec<Option<i64>>,
     pub epoch: Vec<Option<f64>>,
     pub r_f: Vec<Option<f64>>,
@@ -35,6 +41,9 @@ pub struct Series {
     pub predicted_high: Vec<Option<f64>>,
     pub val_error: Vec<Option<f64>>,
     pub probe_error: Vec<Option<f64>>,
+    pub invariance: Vec<Option<f64>>,
+    pub invariance_low: Vec<Option<f64>>,
+    pub invariance_high: Vec<Option<f64>>,
     /// What is wrong or doubtful about the latest checkpoint.
     pub findings: Vec<Finding>,
 }
@@ -50,8 +59,8 @@ impl Journal {
     /// `Journal` if it cannot be read.
     pub fn series(&self, run: i64, most: usize) -> Result<Series> {
         const COLUMNS: &str =
-            "SELECT step, epoch, written, id, stride, r_f, r_f_low, r_f_high, d_f, g_f, predicted_error,
-             predicted_low, predicted_high, val_error, probe_error
+            "SELECT step, epoch, written, id, stride, path, r_f, r_f_low, r_f_high, d_f, g_f, predicted_error,
+             predicted_low, predicted_high, val_error, probe_error, invariance, invariance_low, invariance_high
              FROM checkpoints WHERE run = ?1 AND stride IS NOT NULL";
         self.reading(|db| {
             let mut points = BTreeMap::<Place, Point>::new();
@@ -70,7 +79,8 @@ impl Journal {
             points.extend(even.into_iter().chain(latest).chain(best).map(|point| (point.place, point)));
 
             let path = db.prepare_cached("SELECT path FROM runs WHERE id = ?1")?.query_row([run], |row| row.get(0))?;
-            let findings = latest_findings(db, run)?;
+            let mut findings = latest_findings(db, run)?;
+            findings.retain(|finding| finding.severity > Severity::Note);
             let mut series = Series { id: run, run: path, findings, ..Series::default() };
             for point in points.into_values() {
                 series.push(&point);
@@ -80,39 +90,45 @@ impl Journal {
     }
 }
 
-fn latest_findings(db: &Connection, run: i64) -> rusqlite::Result<Vec<Finding>> {
+/// What was found about a run's latest checkpoint.
+pub(super) fn latest_findings(db: &Connection, run: i64) -> rusqlite::Result<Vec<Finding>> {
     let sql = "SELECT json_extract(body, '$.measurement.findings') FROM checkpoints AS c JOIN events ON events.seq = c.outcome
                WHERE c.run = ?1 AND stride IS NOT NULL ORDER BY step DESC, outcome DESC LIMIT 1";
     let text: Option<Option<String>> = db.prepare_cached(sql)?.query_row([run], |row| row.get(0)).optional()?;
-    let findings = text.flatten().and_then(|text| serde_json::from_str::<Vec<Finding>>(&text).ok()).unwrap_or_default();
-    Ok(findings.into_iter().filter(|finding| finding.severity > Severity::Note).collect())
+    Ok(text.flatten().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
 }
 
 struct Point {
     place: Place,
     stride: i64,
     epoch: Option<f64>,
-    values: [Option<f64>; 10],
+    path: String,
+    values: [Option<f64>; 13],
 }
 
 fn point(row: &Row) -> rusqlite::Result<Point> {
     let epoch: Option<f64> = row.get(1)?;
-    let mut values = [None; 10];
+    let mut values = [None; 13];
     for (column, value) in values.iter_mut().enumerate() {
-        *value = row.get(5 + column)?;
+        *value = row.get(6 + column)?;
     }
     // Of positive numbers, the bits have their order.
     Ok(Point {
         place: (row.get(0)?, epoch.map(f64::to_bits), row.get(2)?, row.get(3)?),
         stride: row.get(4)?,
         epoch,
+        path: row.get(5)?,
         values,
     })
 }
 
 impl Series {
     fn push(&mut self, point: &Point) {
-        self.step.push(point.place.0);
+        let (step, _, written, id) = point.place;
+        self.checkpoint.push(id);
+        self.file.push(within(&self.run, &point.path).to_owned());
+        self.time.push((written as f64 / 1e9).round());
+        self.step.push(step);
         self.epoch.push(point.epoch);
         let columns = [
             &mut self.r_f,
@@ -125,11 +141,20 @@ impl Series {
             &mut self.predicted_high,
             &mut self.val_error,
             &mut self.probe_error,
+            &mut self.invariance,
+            &mut self.invariance_low,
+            &mut self.invariance_high,
         ];
         for (column, value) in columns.into_iter().zip(point.values) {
             column.push(value.map(rounded));
         }
     }
+}
+
+/// A file of the run as people name it: from the run's directory on.
+#[must_use]
+pub fn within<'a>(run: &str, path: &'a str) -> &'a str {
+    path.strip_prefix(run).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path)
 }
 
 /// To five digits: more cannot be drawn, and would be sent.

@@ -33,6 +33,18 @@ impl Journal {
         })
         .map(|_| ())
     }
+
+    /// How many files of a run could not be measured as they are now.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn failed_files(&self, run: i64) -> Result<u64> {
+        let sql = "SELECT count(*) FROM checkpoints AS c WHERE run = ?1 AND state = 3 AND NOT EXISTS (
+                       SELECT 1 FROM checkpoints AS newer WHERE newer.run = ?1 AND newer.path = c.path
+                       AND +newer.state IN (1, 3) AND newer.current > c.current)";
+        self.reading(|db| db.prepare_cached(sql)?.query_row([run], |row| row.get::<_, i64>(0)))
+            .map(|count| count as u64)
+    }
 }
 
 /// Gives a run's measured checkpoints their places in its series anew.

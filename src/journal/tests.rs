@@ -16,6 +16,9 @@ fn of_version(path: &Path, version: usize, count: i64) {
     db.pragma_update(None, "journal_mode", "wal").expect("written");
     fill(&db, count);
     // What that version wrote itself.
+    if version > 2 {
+        db.execute("UPDATE checkpoints SET notes = 1, doubts = 0, wrongs = 2, invariance = 0.75", []).expect("written");
+    }
     if version > 1 {
         db.execute_batch(
             "UPDATE checkpoints SET r_f_low = 0.5, r_f_high = 9, predicted_low = 0.25, stride = outcome & -outcome;

@@ -3,12 +3,13 @@
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::Value;
 
-use super::history::{COUNTED, State, floats};
+use super::history::{COUNTED, PRESENT, State, floats};
+use super::peers::peers;
 use super::{Journal, Line, Writer};
 use crate::error::Result;
 use crate::estimate::{Comparison, compare};
 use crate::event::Kind;
-use crate::stop::{Point, Rule, Scores, Stop, Verdict, judge};
+use crate::stop::{Mark, Monitor, Point, Rule, RuleKind, Scores, Stop, Verdict, best, judge, judge_among};
 
 impl Journal {
     /// What rules see of a run, in training order: the measurements of its present settings, and networks whose outputs
@@ -33,18 +34,34 @@ impl Journal {
         Ok((verdicts, stop.and_then(|text| serde_json::from_str(&text).ok())))
     }
 
-    /// The checkpoint that the run's first rule holds best; without a rule, that of the least `R_f` after training began.
+    /// The best checkpoint, and what it is best by: as the run's first rule has it; without a rule, by the best evidence that there
+    /// is, a known error before all.
     ///
     /// # Errors
     /// `Journal` if it cannot be read.
-    pub fn best(&self, run: i64) -> Result<Option<String>> {
+    pub fn best(&self, run: i64) -> Result<Option<(Monitor, Mark)>> {
         let (verdicts, _) = self.verdicts(run)?;
-        if let Some(mark) = verdicts.into_iter().next().and_then(|verdict| verdict.best) {
-            return Ok(Some(mark.path));
-        }
-        let trained = self.points(run)?.into_iter().filter(|point| point.step != Some(0));
-        let defined = trained.filter_map(|point| Some((point.r_f.filter(|r_f| r_f.is_finite())?, point.path)));
-        Ok(defined.min_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, path)| path))
+        let judged = verdicts.into_iter().next().and_then(|verdict| Some((verdict.monitor, verdict.best?)));
+        if judged.is_some() { Ok(judged) } else { Ok(best(&self.points(run)?)) }
+    }
+
+    /// Overrules the stop of a run: what was measured until now stops it no more, and its patience begins anew. Gives whether it was
+    /// stopped.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read or written.
+    pub fn resume(&mut self, run: i64) -> Result<(bool, Vec<Line>)> {
+        self.write("resume a run in", |tx| {
+            let sql = "SELECT 1 FROM runs WHERE id = ?1 AND stopped IS NOT NULL";
+            if !tx.prepare_cached(sql)?.exists([run])? {
+                return Ok(false);
+            }
+            let seq = tx.append(run, &Kind::Resumed)?;
+            let sql = "UPDATE runs SET stopped = NULL, told = 0, resumed = ?2 WHERE id = ?1";
+            tx.prepare_cached(sql)?.execute(params![run, seq])?;
+            judge_by_stored(tx, run)?;
+            Ok(true)
+        })
     }
 
     /// Judges a run whose rules or law may be new.
@@ -85,9 +102,18 @@ pub(super) fn judge_run(tx: &Writer, run: i64, rules: Option<&[Rule]>) -> rusqli
         let sql = "UPDATE runs SET rules = NULL, verdicts = NULL, stopped = NULL, told = 0 WHERE id = ?1";
         return tx.prepare_cached(sql)?.execute([run]).map(|_| ());
     }
-    let points = points(tx, run, rules)?;
+    let monitors: Vec<_> = rules.iter().map(|rule| rule.monitor).collect();
+    let points = points(tx, run, &monitors)?;
     let compare = |first: i64, second: i64, level: f64| paired(tx, first, second, level).ok().flatten();
-    let verdicts: Vec<_> = rules.iter().map(|rule| judge(rule, &points, &compare)).collect();
+    let mut verdicts = Vec::new();
+    for rule in rules {
+        verdicts.push(if rule.kind == RuleKind::Patience {
+            judge(rule, &points, &compare)
+        } else {
+            let rule = rule.on(&points);
+            judge_among(&rule, &points, &peers(tx, run, rule.monitor)?)
+        });
+    }
     let (rules_text, verdicts_text) = (serde_json::to_string(rules), serde_json::to_string(&verdicts));
     let values = params![run, rules_text.unwrap_or_default(), verdicts_text.unwrap_or_default()];
     tx.prepare_cached("UPDATE runs SET rules = ?2, verdicts = ?3 WHERE id = ?1")?.execute(values)?;
@@ -95,25 +121,34 @@ pub(super) fn judge_run(tx: &Writer, run: i64, rules: Option<&[Rule]>) -> rusqli
     let stopped: Option<i64> =
         tx.prepare_cached("SELECT stopped FROM runs WHERE id = ?1")?.query_row([run], |row| row.get(0))?;
     let stop = rules.iter().zip(verdicts).find_map(|(rule, verdict)| Some((rule, verdict.best, verdict.stop?)));
-    if let (None, Some((rule, best, Stop { reason, at }))) = (stopped, stop) {
-        let seq = tx.append(run, &Kind::Stop { reason, at, best, rule: rule.clone() })?;
+    if let (None, Some((rule, best, Stop { reason, at, compared }))) = (stopped, stop) {
+        let seq = tx.append(run, &Kind::Stop { reason, at, best, rule: rule.clone(), compared })?;
         tx.prepare_cached("UPDATE runs SET stopped = ?2 WHERE id = ?1")?.execute(params![run, seq])?;
     }
     Ok(())
 }
 
-/// A classifier's scores in a checkpoint's record.
+/// Judges a run by the rules that it was judged by last.
+pub(super) fn judge_by_stored(tx: &Writer, run: i64) -> rusqlite::Result<()> {
+    let sql = "SELECT rules FROM runs WHERE id = ?1";
+    let text: Option<String> = tx.prepare_cached(sql)?.query_row([run], |row| row.get(0))?;
+    let rules = text.and_then(|text| serde_json::from_str::<Vec<Rule>>(&text).ok());
+    judge_run(tx, run, rules.as_deref())
+}
+
+/// Scores that no column holds, in a checkpoint's record.
 const SCORES: &str =
-    "(SELECT json_extract(body, '$.measurement.scores.invariance.deformed.value') FROM events WHERE seq = outcome),
-    (SELECT json_extract(body, '$.measurement.scores.confidence.clean') FROM events WHERE seq = outcome),
+    "(SELECT json_extract(body, '$.measurement.scores.confidence.clean') FROM events WHERE seq = outcome),
     (SELECT json_extract(body, '$.measurement.scores.agreement.deformed') FROM events WHERE seq = outcome)";
 
-/// What `rules` ask for that no column holds is read from the records.
-fn points(db: &Connection, run: i64, rules: &[Rule]) -> rusqlite::Result<Vec<Point>> {
-    let scores = if rules.iter().any(|rule| rule.monitor.is_score()) { SCORES } else { "NULL, NULL, NULL" };
+/// Those of the latest attempt. What of `monitors` no column holds is read from the records.
+pub(super) fn points(db: &Connection, run: i64, monitors: &[Monitor]) -> rusqlite::Result<Vec<Point>> {
+    let is_read = |monitor: &Monitor| matches!(monitor, Monitor::Confidence | Monitor::Agreement);
+    let scores = if monitors.iter().any(is_read) { SCORES } else { "NULL, NULL" };
     let sql = format!(
-        "SELECT id, path, step, r_f, d_f, g_f, predicted_error, probe_error, val_error, is_finite, state, {scores}
-         FROM checkpoints AS c WHERE run = ?1 AND (state = 1 OR (state = 3 AND is_finite = 0)) AND {COUNTED}
+        "SELECT id, path, step, r_f, d_f, g_f, predicted_error, probe_error, val_error, is_finite, state, invariance,
+         outcome <= (SELECT resumed FROM runs WHERE id = ?1), {scores}
+         FROM checkpoints AS c WHERE run = ?1 AND (state = 1 OR (state = 3 AND is_finite = 0)) AND {COUNTED} AND {PRESENT}
          AND (settings IS NULL OR settings = (SELECT settings FROM checkpoints WHERE run = ?1 AND state = 1
                                               ORDER BY current DESC LIMIT 1) OR state = 3)
          ORDER BY step, epoch, written, id"
@@ -129,11 +164,12 @@ fn points(db: &Connection, run: i64, rules: &[Rule]) -> rusqlite::Result<Vec<Poi
             r_f: r_f.or(is_measured.then_some(f64::NAN)),
             d_f: row.get(4)?,
             g_f: row.get(5)?,
-            scores: Scores { invariance: row.get(11)?, confidence: row.get(12)?, agreement: row.get(13)? },
+            scores: Scores { invariance: row.get(11)?, confidence: row.get(13)?, agreement: row.get(14)? },
             predicted_error: row.get(6)?,
             probe_error: row.get(7)?,
             val_error: row.get(8)?,
             is_finite: row.get(9)?,
+            is_overruled: row.get::<_, Option<bool>>(12)?.unwrap_or(false),
         })
     };
     db.prepare_cached(&sql)?.query_map([run], point)?.collect()

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::outputs::Outputs;
 use super::record::{readings, statistics, undefined};
 use super::settings::{MAX_DRAWS, Settings};
-use super::{Measured, Progress, run};
+use super::{Kept, Measured, Progress, run};
 use crate::backend::{Backend, Network, Output};
 use crate::error::Result;
 use crate::estimate::{Bootstrap, Estimate, Stability};
@@ -113,7 +113,7 @@ impl Layer {
 /// As [`measure`](super::measure). A layer that is not finite, or does not move under noise, is no error: the record says why.
 pub fn layers(network: &dyn Backend, probe: &ProbeSet, settings: &Settings, progress: Progress) -> Result<Layers> {
     let opened = network.network();
-    let measured = run(network, probe, settings, progress, |passes, settings, bootstrap| {
+    let measured = run(network, probe, settings, &mut Kept::default(), progress, |passes, settings, bootstrap| {
         let given = opened.layers.iter().zip(&passes.layers);
         given.map(|(tensor, outputs)| Layer::inner(tensor, outputs, settings, bootstrap)).collect()
     })?;
@@ -129,7 +129,10 @@ const LIMIT_BYTES: usize = 1 << 30;
 #[must_use]
 pub fn affordable(probe: &ProbeSet, settings: &Settings) -> usize {
     let (images, draws) = match settings.precision {
-        None => (settings.images.min(probe.len()), settings.draws),
+        None => {
+            let images = settings.images.min(probe.len());
+            (images, settings.draws_of(images))
+        }
         Some(_) => (probe.len(), settings.draws.max(MAX_DRAWS)),
     };
     LIMIT_BYTES / (size_of::<f32>() * images.max(1) * (1 + 2 * draws as usize))

@@ -36,6 +36,23 @@ impl Outputs {
         }
     }
 
+    /// Adds those of images that follow.
+    pub fn append(&mut self, mut next: Self) {
+        self.clean.append(&mut next.clean);
+        self.deformed.append(&mut next.deformed);
+        self.noisy.append(&mut next.noisy);
+        self.faults.append(&mut next.faults);
+    }
+
+    /// The changes of one kind in the first of `draws` draws alone.
+    pub fn first_draw(&self, kind: Changed, draws: usize) -> Vec<f32> {
+        let changes = match kind {
+            Changed::Deformed => &self.deformed,
+            Changed::Noisy => &self.noisy,
+        };
+        changes.chunks_exact(draws * self.coordinates).flat_map(|image| &image[..self.coordinates]).copied().collect()
+    }
+
     pub fn block(&mut self) -> Block<'_> {
         let Self { coordinates, clean, deformed, noisy, faults } = self;
         Block { coordinates: *coordinates, clean, deformed, noisy, faults }

@@ -34,6 +34,26 @@ pub(super) struct Passes {
     pub note: Option<String>,
 }
 
+impl Passes {
+    /// Images that went through.
+    pub fn images(&self) -> usize {
+        self.tallies.len()
+    }
+
+    /// Adds those of images that follow.
+    pub fn append(&mut self, next: Self) {
+        for (tensor, next) in self.layers.iter_mut().zip(next.layers).chain([(&mut self.output, next.output)]) {
+            tensor.append(next);
+        }
+        self.displacements.extend(next.displacements);
+        self.tallies.extend(next.tallies);
+        self.times.add(&next.times, 1);
+        self.count += next.count;
+        self.batch = self.batch.max(next.batch);
+        self.note = self.note.take().or(next.note);
+    }
+}
+
 /// Runs `1 + 2 draws` passes over every image of the probe set, on all lanes of the network.
 pub(super) fn run(
     network: &dyn Backend,
@@ -44,6 +64,25 @@ pub(super) fn run(
 ) -> Result<Passes> {
     let sizes = block_sizes(probe.len(), network.lanes());
     run_blocks(network, probe, perturber, draws, (0, &sizes), progress)
+}
+
+/// As [`run`]; what went through before, of as many draws, is not run again.
+pub(super) fn extend(
+    before: Passes,
+    network: &dyn Backend,
+    probe: &ProbeSet,
+    perturber: &Perturber,
+    progress: Progress,
+) -> Result<Passes> {
+    let first = before.images();
+    let mut passes = before;
+    if first < probe.len() {
+        let sizes = block_sizes(probe.len() - first, network.lanes());
+        let before = passes.count;
+        let of_all = |done, all| progress(before + done, before + all);
+        passes.append(run_blocks(network, probe, perturber, passes.draws as u32, (first, &sizes), &of_all)?);
+    }
+    Ok(passes)
 }
 
 /// As [`run`], over some of the images in whole batches, all but the last: however the others are shared out, these go through the
@@ -60,13 +99,13 @@ pub(super) fn run_share(
     run_blocks(network, probe, perturber, draws, (images.start, &sizes), progress)
 }
 
-/// Blocks of these sizes, one after the other from the image `start` on.
+/// Blocks of these sizes, one after the other from the image `first` on.
 fn run_blocks(
     network: &dyn Backend,
     probe: &ProbeSet,
     perturber: &Perturber,
     draws: u32,
-    (start, sizes): (usize, &[usize]),
+    (first, sizes): (usize, &[usize]),
     progress: Progress,
 ) -> Result<Passes> {
     let (images, draws) = (sizes.iter().sum(), draws as usize);
@@ -91,13 +130,13 @@ fn run_blocks(
         |rows: usize| progress((done.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64).min(count), count);
     let shared = Shared { backend: network, probe, perturber, report: &report };
     let work = Work { shared, largest, lanes: network.lanes().count, images, draws };
-    let (times, note) = work.done(jobs(&mut passes, start, sizes))?;
+    let (times, note) = work.done(jobs(&mut passes, first, sizes))?;
     for times in &times {
         passes.times.add(times, 1);
     }
     passes.batch = network.network().fixed_batch.unwrap_or_else(|| largest.min(network.lanes().batch));
     passes.note = note;
-    finite(network.network(), probe, start, &passes.output.faults)?;
+    finite(network.network(), probe, first, &passes.output.faults)?;
     Ok(passes)
 }
 
@@ -128,14 +167,15 @@ fn jobs<'a>(passes: &'a mut Passes, mut first: usize, sizes: &[usize]) -> Vec<Jo
     jobs
 }
 
-fn finite(network: &Network, probe: &ProbeSet, start: usize, faults: &[Option<Fault>]) -> Result<()> {
-    let mut faulty = faults.iter().enumerate().filter_map(|(image, fault)| Some((image, (*fault)?)));
+/// Of the images from `from` on.
+fn finite(network: &Network, probe: &ProbeSet, from: usize, faults: &[Option<Fault>]) -> Result<()> {
+    let mut faulty = faults.iter().enumerate().filter_map(|(image, fault)| Some((from + image, (*fault)?)));
     let Some((first, kind)) = faulty.next() else { return Ok(()) };
     Err(Error::NonFinite {
         path: network.path.clone(),
         images: 1 + faulty.count(),
         of: faults.len(),
-        first: probe.name(start + first),
+        first: probe.name(first),
         kind,
     })
 }

@@ -88,8 +88,6 @@ const LOOKED_AT: usize = 64;
 const TOLD: usize = 5;
 /// Classes of each.
 const LIKELIEST: usize = 3;
-/// Fewer images are too few for draws to be worth more than one.
-const FEW_IMAGES: usize = 100;
 /// Of a budget, the share that is planned with: passes take longer when others use the machine.
 const PLANNED: f64 = 0.9;
 
@@ -106,7 +104,8 @@ pub fn preview(network: &dyn Backend, probe: &ProbeSet, settings: &Settings, pro
     let seconds_each = started.elapsed().as_secs_f64() / passes.count as f64;
     let described = network.network();
     let is_classifier = described.output.coordinates.are_classes();
-    let (images, draws) = (settings.images.min(probe.len()), settings.draws);
+    let images = settings.images.min(probe.len());
+    let draws = settings.draws_of(images);
     let count = count(images, draws);
     // Outputs of every pass are kept as squared changes, 4 bytes each.
     let bytes = process::resident(std::process::id()).map_or(0, |now| now + 4 * count * described.outputs() as u64);
@@ -136,21 +135,16 @@ fn count(images: usize, draws: u32) -> u64 {
 }
 
 impl Cost {
-    /// The same in at most this many seconds: fewer draws first, down to two, for images narrow the interval more; then fewer
-    /// images; then one draw.
+    /// The same in at most this many seconds: fewer draws first, down to one, for images narrow the interval more; then fewer
+    /// images.
     ///
     /// # Errors
     /// `Setting` where not even two images would be done in time.
     pub fn within(self, seconds: f64) -> Result<Self> {
         let each = self.seconds / self.passes as f64;
         let affordable = |draws: u32| (PLANNED * seconds / (each * count(1, draws) as f64)) as usize;
-        let all = (1..=self.draws).rev().filter(|draws| *draws >= 2.min(self.draws));
-        let enough = all.clone().find(|draws| affordable(*draws) >= self.images);
-        let fewer = || {
-            let draws = if affordable(2) >= FEW_IMAGES { 2.min(self.draws) } else { 1 };
-            (affordable(draws).min(self.images), draws)
-        };
-        let (images, draws) = enough.map_or_else(fewer, |draws| (self.images, draws));
+        let enough = (1..=self.draws).rev().find(|draws| affordable(*draws) >= self.images);
+        let (images, draws) = enough.map_or_else(|| (affordable(1), 1), |draws| (self.images, draws));
         if images < 2 {
             let least = each * count(2, 1) as f64 / PLANNED;
             let expected = format!("{least:.3} s or more for this network, once it is loaded");
@@ -200,8 +194,8 @@ mod tests {
         let within = |seconds| cost.within(seconds).map(|cost| (cost.images, cost.draws));
         assert_eq!(within(60.0).expect("all of it"), (500, 4));
         assert_eq!(within(40.0).expect("fewer draws"), (500, 3));
-        assert_eq!(within(20.0).expect("fewer images"), (360, 2));
-        assert_eq!(within(2.0).expect("one draw"), (60, 1));
+        assert_eq!(within(20.0).expect("one draw"), (500, 1));
+        assert_eq!(within(2.0).expect("fewer images"), (60, 1));
         assert!(within(0.05).expect_err("too short").to_string().contains("0.067 s"));
         let one = Cost { draws: 1, passes: 1500, seconds: 15.0, ..cost };
         assert_eq!(one.within(9.0).map(|cost| (cost.images, cost.draws)).expect("fewer images"), (270, 1));

@@ -193,15 +193,15 @@ pub(super) fn statistics(outputs: &Outputs, draws: usize, bootstrap: &Bootstrap)
 }
 
 /// All that was told of a network, by one run or by the parts of one.
-pub(super) struct Told {
+pub(super) struct Told<'a> {
     pub subject: Subject,
     /// Of all images.
-    pub passes: Passes,
+    pub passes: &'a Passes,
     pub labels: Option<Vec<u32>>,
     pub notes: Vec<Finding>,
 }
 
-impl Told {
+impl Told<'_> {
     /// The record, and what the network answered, by the resamples of its images and the stabilities that come of them.
     ///
     /// # Errors
@@ -213,7 +213,7 @@ impl Told {
         witness: &dyn Witness,
         started: Instant,
     ) -> Result<(Measurement, Answers)> {
-        let Self { subject, mut passes, labels, notes } = self;
+        let Self { subject, passes, labels, notes } = self;
         let Subject { backend, mut model, reading, metadata, settings, probe, images, notices } = subject;
         let (scores, replicates_invariance) = if reading.are_classes && reading.outputs > 1 {
             let (scores, replicates) = scores::scores(&passes.tallies, passes.draws, bootstrap)?;
@@ -221,7 +221,7 @@ impl Told {
         } else {
             (None, None)
         };
-        let answers = reading.answers(std::mem::take(&mut passes.output.clean), &passes.tallies, labels);
+        let answers = reading.answers(passes.output.clean.clone(), &passes.tallies, labels);
         let headline = stabilities.get(settings.estimator);
         let looking = Instant::now();
         let facts = witness.look()?.facts(images, &answers);

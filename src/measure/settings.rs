@@ -8,21 +8,31 @@ use crate::predict::Law;
 
 /// More draws than this no longer narrow the interval: image sampling dominates.
 pub(super) const MAX_DRAWS: u32 = 16;
+/// Images, where nobody says how many.
+pub const IMAGES: usize = 1_000;
+/// Draws of each at most, where nobody says how many.
+const DRAWS: u32 = 4;
+/// Images that go through the network, about, where nobody says how many draws: one draw of each of [`IMAGES`].
+const PASSES: usize = IMAGES * 3;
 
 /// What to measure and how.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Settings {
     /// Images to use, the first of the probe set's order; all of them if it holds fewer.
     pub images: usize,
-    /// Deformations, and noises, of each image.
+    /// Deformations, and noises, of each image; the most of them where `passes` choose.
     pub draws: u32,
+    /// Images that may go through the network: more images are worth more than more draws of fewer, so draws take what images
+    /// leave. `None` takes `draws`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passes: Option<usize>,
     /// The deformations.
     pub deformation: Deformation,
     /// The reading in the headline.
     pub estimator: Estimator,
     /// Seed of everything random.
     pub seed: u64,
-    /// Wanted relative half-width of the 95% interval of `R_f`: takes more images, then more draws, until it holds.
+    /// Wanted relative half-width of the 95% interval of `R_f`, reached in the fewest passes.
     pub precision: Option<f64>,
     /// The law that predicts the test error.
     pub law: Option<ChosenLaw>,
@@ -42,13 +52,43 @@ pub struct ChosenLaw {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            images: 500,
-            draws: 4,
+            images: IMAGES,
+            draws: DRAWS,
+            passes: Some(PASSES),
             deformation: Deformation::default(),
             estimator: Estimator::default(),
             seed: 0,
             precision: None,
             law: None,
         }
+    }
+}
+
+impl Settings {
+    /// Draws of each of so many images.
+    #[must_use]
+    pub fn draws_of(&self, images: usize) -> u32 {
+        let Some(passes) = self.passes else { return self.draws };
+        // A pass for the image, and two for each draw.
+        let draws = (passes / images.max(1)).saturating_sub(1) / 2;
+        u32::try_from(draws).unwrap_or(u32::MAX).clamp(1, self.draws.max(1))
+    }
+
+    /// The same, of exactly so many draws.
+    #[must_use]
+    pub fn with_draws(self, draws: u32) -> Self {
+        Self { draws, passes: None, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_take_what_images_leave_of_the_passes() {
+        let settings = Settings::default();
+        assert_eq!([20, 300, 500, 1_000, 5_000].map(|images| settings.draws_of(images)), [4, 4, 2, 1, 1]);
+        assert_eq!(settings.with_draws(7).draws_of(1_000), 7);
     }
 }

@@ -19,7 +19,7 @@ use super::subject::Subject;
 use super::{Prepared, Progress, prepare};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::event::{Measurement, Timing};
+use crate::event::{Finding, Measurement, Timing};
 use crate::findings::Images;
 use crate::path;
 use crate::probe::ProbeSet;
@@ -86,7 +86,10 @@ impl Witness for Beside {
 pub struct Whole {
     /// The law that predicts: what the parts were to be predicted by, unless it is set to another.
     pub law: Option<ChosenLaw>,
-    told: Told,
+    subject: Subject,
+    passes: Passes,
+    labels: Option<Vec<u32>>,
+    notes: Vec<Finding>,
     beside: Beside,
     /// What the parts took altogether, and of that what was looked at besides the passes.
     seconds: (f64, f64),
@@ -146,13 +149,13 @@ impl Whole {
         let mut seconds = (timing.total_s, timing.findings_s);
         for part in parts {
             seconds = (seconds.0 + part.text.timing.total_s, seconds.1 + part.text.timing.findings_s);
-            append(&mut passes, part.passes);
+            passes.append(part.passes);
             if let (Some(labels), Some(more)) = (&mut labels, part.labels) {
                 labels.extend(more);
             }
         }
         let law = law.map(|chosen| Ok(ChosenLaw { law: chosen.law.validated()?, ..chosen })).transpose()?;
-        Ok(Self { law, told: Told { subject, passes, labels, notes }, beside, seconds })
+        Ok(Self { law, subject, passes, labels, notes, beside, seconds })
     }
 
     /// The record of the whole, with its replicates.
@@ -161,11 +164,12 @@ impl Whole {
     /// `Law` for an explicit law of other settings.
     pub fn measurement(self) -> Result<Measurement> {
         let started = Instant::now();
-        let Self { law, told, beside, seconds } = self;
-        let Subject { settings, probe, .. } = &told.subject;
+        let Self { law, subject, passes, labels, notes, beside, seconds } = self;
+        let Subject { settings, probe, .. } = &subject;
         let law = record::applicable_law(law.as_ref(), &record::conditions_of(settings, probe))?;
         let bootstrap = record::bootstrap(probe.images, &probe.sha256, settings.seed)?;
-        let stabilities = record::statistics(&told.passes.output, told.passes.draws, &bootstrap)?;
+        let stabilities = record::statistics(&passes.output, passes.draws, &bootstrap)?;
+        let told = Told { subject, passes: &passes, labels, notes };
         let (mut measurement, _) = told.concluded((&bootstrap, &stabilities), &law, &beside, started)?;
         measurement.timing.total_s += seconds.0;
         measurement.timing.findings_s += seconds.1;
@@ -179,20 +183,6 @@ const MOST_NAMED: usize = 10;
 const ROUNDING: f64 = 1e-6;
 /// A value that differs is named by so many bytes.
 const LONGEST_VALUE: usize = 200;
-
-fn append(all: &mut Passes, more: Passes) {
-    let Passes { output, displacements, tallies, times, count, batch, note, .. } = more;
-    all.output.clean.extend(output.clean);
-    all.output.deformed.extend(output.deformed);
-    all.output.noisy.extend(output.noisy);
-    all.output.faults.extend(output.faults);
-    all.displacements.extend(displacements);
-    all.tallies.extend(tallies);
-    all.times.add(&times, 1);
-    all.count += count;
-    all.batch = all.batch.max(batch);
-    all.note = all.note.take().or(note);
-}
 
 /// What all parts of a measurement share; where its files lie may differ from machine to machine.
 fn common(text: &Text) -> Value {

@@ -164,7 +164,8 @@ pub fn sweep(
         match result {
             Ok(mut measurement) => {
                 if measurement.r_f.is_some() && settings.precision.take().is_some() {
-                    (settings.images, settings.draws) = (measurement.probe.images, measurement.settings.draws);
+                    settings.images = measurement.probe.images;
+                    settings = settings.with_draws(measurement.settings.draws);
                 }
                 measurement.forget_replicates();
                 point.measurement = Some(measurement);

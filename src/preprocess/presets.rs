@@ -61,6 +61,16 @@ pub fn names() -> Vec<&'static str> {
     PRESETS.iter().map(|preset| preset.name).collect()
 }
 
+/// The data set whose preset normalises so, by all of its numbers.
+#[must_use]
+pub fn data_set(mean: &[f32], std: &[f32]) -> Option<&'static str> {
+    let of_data = PRESETS.iter().filter(|preset| preset.geometry.is_none());
+    of_data
+        .map(|preset| (preset.name, (preset.mean, preset.std)))
+        .find(|(_, own)| *own == (mean, std))
+        .map(|(name, _)| name)
+}
+
 impl Preprocess {
     /// A preset's name, a Hugging Face `preprocessor_config.json`, a timm `config.json`, or `key=value` pairs such as
     /// `resize=256,crop=224,resample=bicubic,color=rgb,rescale=1`, which may follow one of the others: `cifar10,color=bgr`.

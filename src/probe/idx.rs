@@ -18,7 +18,7 @@ pub fn read(path: &Path) -> Result<Raw> {
     let Some(images) = dims.first() else {
         return Err(Error::probe(path, "images of rank 3 or 4", "a single value"));
     };
-    let labels = match labels_beside(path) {
+    let labels = match labels_beside(path).into_iter().find(|file| file.is_file()) {
         None => None,
         Some(file) => {
             let (labels, sizes) = array(&file)?;
@@ -69,13 +69,14 @@ fn parse(path: &Path, mut reader: impl Read) -> Result<(Vec<u8>, Vec<usize>)> {
     Ok((values, dims))
 }
 
-/// `t10k-labels-idx1-ubyte` for `t10k-images-idx3-ubyte`, with or without `.gz`.
-fn labels_beside(path: &Path) -> Option<PathBuf> {
-    let name = path.file_name()?.to_str()?;
+/// Where labels may lie: `t10k-labels-idx1-ubyte` for `t10k-images-idx3-ubyte`, with or without `.gz`.
+#[must_use]
+pub fn labels_beside(path: &Path) -> Vec<PathBuf> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let labels = name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1");
     if labels == name {
-        return None;
+        return Vec::new();
     }
     let plain = labels.strip_suffix(".gz").unwrap_or(&labels).to_owned();
-    [labels, format!("{plain}.gz"), plain].into_iter().map(|name| path.with_file_name(name)).find(|file| file.is_file())
+    [labels, format!("{plain}.gz"), plain].into_iter().map(|name| path.with_file_name(name)).collect()
 }

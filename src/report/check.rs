@@ -5,7 +5,7 @@ use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 use super::conditions::all;
 use super::document::{Block, Document, Line, Table, Text, Tone, columns};
 use super::{markdown, percent, significant};
-use crate::check::{Bound, Check, Checked, Limit, Quantity, Report, Rise, Verdict};
+use crate::check::{Bound, Check, Checked, Ended, Limit, Quantity, Report, Rise, Verdict};
 use crate::estimate::Estimate;
 use crate::event::{Finding, Measurement, Severity};
 use crate::text::visible;
@@ -15,7 +15,8 @@ use crate::text::visible;
 pub fn text(report: &Report) -> String {
     let mut text = String::new();
     for model in &report.models {
-        text += &format!("{}: {}\n", visible(&model.path), outcome(model));
+        let early = ended(model).map_or_else(String::new, |early| format!(" ({early})"));
+        text += &format!("{}: {}{early}\n", visible(&model.path), outcome(model));
         for check in &model.checks {
             let Check { limit, verdict, .. } = check;
             let name = limit.quantity.to_string();
@@ -42,10 +43,16 @@ fn concerns(model: &Checked) -> Vec<Finding> {
     told
 }
 
+/// That fewer images than there are were enough.
+fn ended(model: &Checked) -> Option<String> {
+    model.ended.map(|Ended { images, of }| format!("clear after {images} of {of} images"))
+}
+
 /// What a network and its baseline come to, a line each.
 fn beside(model: &Checked) -> Vec<(&'static str, String)> {
     let Some(against) = &model.against else { return Vec::new() };
-    let mut lines = vec![("the baseline", format!("on {} images", against.images))];
+    let images = ended(model).unwrap_or_else(|| format!("on {} images", against.images));
+    let mut lines = vec![("the baseline", images)];
     let rise = |rise: &Rise, quantity| match (rise.low, rise.high) {
         (Some(low), Some(high)) => ranged(quantity, rise.rise, low, high),
         _ => number(quantity, rise.rise),

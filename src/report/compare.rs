@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::conditions::all;
-use super::document::{Block, Document, Table, Text, columns};
-use super::{interval, marks, percent, predicted};
+use super::document::{Block, Document, Line, Ranges, Table, Text, columns};
+use super::{interval, invariance, marks, percent, predicted};
 use crate::event::Measurement;
 use crate::path;
 use crate::rank::{Pair, Ranked, Ranking};
@@ -38,14 +38,15 @@ pub fn document(ranking: &Ranking) -> Document {
             ranking.rank(model).into(),
             r_f.as_ref().map_or_else(|| "undefined".into(), |r_f| interval(r_f).into()),
             Text::known(ranking.over_first(model).map(ratio)),
+            Text::known(invariance(&model.measurement).as_ref().map(interval)),
             Text::known(prediction.as_ref().map(predicted)),
             Text::known(metadata.val_error.map(percent)),
             Text::known(probe_error.map(percent)),
         ]
     };
-    let names = ["network", "rank", "R_f", "over the first's", "predicted error", "known error", "probe error"];
+    let names = ["network", "rank", "R_f", "over the first's", "EI", "predicted error", "known error", "probe error"];
     let places = Table {
-        caption: "Least R_f first",
+        caption: "In order of R_f, the least first",
         columns: columns(&names, &names[1..]),
         rows: ranking.models.iter().map(row).collect(),
     };
@@ -66,10 +67,64 @@ pub fn document(ranking: &Ranking) -> Document {
         )
     });
     let records: Vec<&Measurement> = ranking.models.iter().map(|model| &model.measurement).collect();
-    let mut blocks =
-        vec![Block::Paragraph(vec![level.into()]), Block::Table(places), Block::Heading("Pairs"), Block::Table(pairs)];
+    let mut blocks = vec![Block::Verdict(verdict(ranking)), Block::Paragraph(vec![level.into()])];
+    blocks.extend(drawn(ranking));
+    blocks.extend([Block::Table(places), Block::Heading("Pairs"), Block::Table(pairs)]);
     blocks.extend(all(&records));
     Document { title: vec!["relstab compare".into()], blocks }
+}
+
+/// Which network is first, and from which it cannot be told apart.
+fn verdict(ranking: &Ranking) -> Vec<Line> {
+    let Some(first) = ranking.models.first() else { return Vec::new() };
+    let name = Text::name(&path::text(&first.measurement.model.path));
+    let tied = ranking.models.iter().filter(|model| model.rank == first.rank).count() - 1;
+    let told = match tied {
+        0 => " has the least R_f, by more than the choice of images explains.".to_owned(),
+        1 => " has the least R_f; one other cannot be told apart from it.".to_owned(),
+        more => format!(" has the least R_f; {more} others cannot be told apart from it."),
+    };
+    let least = |value: fn(&Measurement) -> Option<f64>| {
+        let known = ranking.models.iter().filter_map(|model| Some((value(&model.measurement)?, model)));
+        known.min_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(error, model)| (error, &model.measurement.model.path))
+    };
+    let mut lines = vec![vec![name, told.into()]];
+    let errors: [(&str, fn(&Measurement) -> Option<f64>); 2] = [
+        ("Least predicted error: ", |m| m.prediction.as_ref().map(|prediction| prediction.error)),
+        ("Least known error: ", |m| m.metadata.val_error.or(m.probe_error)),
+    ];
+    for (words, value) in errors {
+        if let Some((error, network)) = least(value) {
+            lines.push(vec![words.into(), Text::name(&path::text(network)), format!(", {}.", percent(error)).into()]);
+        }
+    }
+    lines
+}
+
+/// Paired differences from the first, effective invariance, and how often answers stay.
+fn drawn(ranking: &Ranking) -> Vec<Block> {
+    let name = |model: &Ranked| Text::name(&path::text(&model.measurement.model.path));
+    let ratios = ranking.models.iter().filter_map(|model| {
+        let pair = ranking.over_first(model)?;
+        Some((name(model), pair.ratio, Some((pair.low, pair.high))))
+    });
+    let invariances = ranking.models.iter().filter_map(|model| {
+        let found = invariance(&model.measurement)?;
+        Some((name(model), found.value, Some((found.low, found.high))))
+    });
+    let agreement = |model: &Ranked| Some((name(model), model.measurement.scores?.agreement.deformed, None));
+    let drawings = [
+        ("R_f over that of the first network, with paired intervals; at the dashed line both are equal", true),
+        ("Effective invariance (EI): how surely answers stay under deformation", false),
+        ("Agreement: share of deformed images that keep their class", false),
+    ];
+    let rows =
+        [ratios.collect(), invariances.collect(), ranking.models.iter().filter_map(agreement).collect::<Vec<_>>()];
+    let block = |((caption, is_log), rows): ((&'static str, bool), Vec<_>)| {
+        let reference = is_log.then_some(1.0);
+        (!rows.is_empty()).then_some(Block::Ranges(Ranges { caption, rows, reference, is_log }))
+    };
+    drawings.into_iter().zip(rows).filter_map(block).collect()
 }
 
 fn ratio(pair: &Pair) -> String {

@@ -18,6 +18,8 @@ pub type Line = Vec<Text>;
 /// A piece of a report.
 #[derive(Debug, Clone)]
 pub enum Block {
+    /// What it all comes to, before everything else.
+    Verdict(Vec<Line>),
     /// A heading below the title.
     Heading(&'static str),
     /// A paragraph.
@@ -28,6 +30,10 @@ pub enum Block {
     Facts(Vec<(&'static str, Line)>),
     /// A table.
     Table(Table),
+    /// Values with their intervals, drawn; a table beside it has the numbers.
+    Ranges(Ranges),
+    /// A value over two settings, as a table with colours.
+    Heat(Heat),
     /// Charts over training: drawn from their series, or where the format cannot draw, the file of a figure, if there is one.
     Charts {
         /// What is drawn.
@@ -44,6 +50,34 @@ pub enum Block {
         /// Its file's path, from the report on.
         path: Option<String>,
     },
+}
+
+/// Values on one axis, each in a row of its own.
+#[derive(Debug, Clone)]
+pub struct Ranges {
+    /// What is drawn.
+    pub caption: &'static str,
+    /// Names, and values with the ends of their intervals, where they have any.
+    pub rows: Vec<(Text, f64, Option<(f64, f64)>)>,
+    /// A value that all are seen against.
+    pub reference: Option<f64>,
+    /// Whether equal ratios are equally far apart.
+    pub is_log: bool,
+}
+
+/// Values of a grid.
+#[derive(Debug, Clone)]
+pub struct Heat {
+    /// What is shown.
+    pub caption: &'static str,
+    /// What rows and columns are.
+    pub axes: [&'static str; 2],
+    /// Settings of the columns.
+    pub columns: Vec<String>,
+    /// A setting, and a cell for each column: its value where it is known, and whether it is marked.
+    pub rows: Vec<(String, Vec<(Option<f64>, bool)>)>,
+    /// What the marks say.
+    pub mark: &'static str,
 }
 
 /// Rows of cells, the first of which names its row.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::conditions::{common, warnings};
-use super::document::{Block, Document, Table, Text, columns};
+use super::document::{Block, Document, Ranges, Table, Text, columns};
 use super::{findings, interval};
 use crate::event::{Code, Measurement};
 use crate::measure::axes_text;
@@ -40,19 +40,19 @@ pub fn text(found: &Layers) -> String {
 #[must_use]
 pub fn document(found: &Layers, figure: Option<Block>) -> Document {
     let row = |(number, layer): (usize, &Layer)| {
-        let mut row = vec![Text::from(number.to_string())];
+        let mut row = vec![Text::name(&layer.name), number.to_string().into()];
         row.extend(values(layer).map(Text::from));
-        row.extend([coordinates(layer).into(), Text::name(&layer.name), Text::words(&kind(layer))]);
+        row.extend([coordinates(layer).into(), Text::words(&kind(layer))]);
         row
     };
-    let names = ["layer", "R_f", "D_f", "G_f", "coordinates", "tensor", "made by"];
+    let names = ["tensor", "layer", "R_f", "D_f", "G_f", "coordinates", "made by"];
     let table = Table {
         caption: "Each layer, from the image on",
-        columns: columns(&names, &names[..5]),
+        columns: columns(&names, &names[1..6]),
         rows: (1..).zip(&found.layers).map(row).collect(),
     };
     let record = told(found);
-    let mut blocks: Vec<Block> = figure.into_iter().chain([Block::Table(table)]).collect();
+    let mut blocks: Vec<Block> = [drawn(found)].into_iter().chain(figure).chain([Block::Table(table)]).collect();
     let notes: Vec<_> = notes(found).iter().map(|note| vec![Text::words(note)]).collect();
     if !notes.is_empty() {
         blocks.push(Block::List(notes));
@@ -60,6 +60,20 @@ pub fn document(found: &Layers, figure: Option<Block>) -> Document {
     blocks.extend([Block::Heading("Measured with"), common(&record, &[])]);
     blocks.extend(warnings(&[&record], "networks"));
     Document { title: vec!["Layers of ".into(), Text::name(&path::text(&record.model.path))], blocks }
+}
+
+/// `R_f` of each layer, by its name.
+fn drawn(found: &Layers) -> Block {
+    let row = |layer: &Layer| {
+        let r_f = layer.r_f.as_ref()?;
+        Some((Text::name(&layer.name), r_f.value, Some((r_f.low, r_f.high))))
+    };
+    Block::Ranges(Ranges {
+        caption: "R_f of each layer, from the image on; at the dashed line deformation and noise move it alike",
+        rows: found.layers.iter().filter_map(row).collect(),
+        reference: Some(1.0),
+        is_log: true,
+    })
 }
 
 /// `R_f`, `D_f` and `G_f`.

@@ -8,6 +8,9 @@ pub fn text(document: &Document, level: usize) -> String {
     let mut text = format!("{} {}\n", "#".repeat(level), line(&document.title));
     for block in &document.blocks {
         text += &match block {
+            Block::Verdict(lines) => lines.iter().map(|words| format!("\n{}\n", line(words))).collect(),
+            // The table beside it has the numbers.
+            Block::Ranges(_) | Block::Heat(_) => String::new(),
             Block::Heading(name) => format!("\n{} {name}\n", "#".repeat(level + 1)),
             Block::Paragraph(words) => format!("\n{}\n", line(words)),
             Block::List(items) => list(items.iter().map(line)),

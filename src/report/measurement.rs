@@ -1,19 +1,46 @@
 //! One measurement's report.
 
 use super::conditions::all;
-use super::document::{Block, Document, Line, Table, Text, columns};
+use super::document::{Block, Document, Line, Table, Text, Tone, columns};
 use super::{interval, invariance, percent, predicted};
 use crate::estimate::Estimate;
-use crate::event::{Measurement, Reading};
+use crate::event::{Measurement, Reading, Severity};
 use crate::path;
 
 /// Values with their intervals, the other readings of them, and what they were measured with.
 #[must_use]
 pub fn document(measurement: &Measurement) -> Document {
     let name = Text::name(&path::text(&measurement.model.path));
-    let mut blocks = vec![Block::Facts(values(measurement)), Block::Heading("Readings"), readings(measurement)];
+    let mut blocks = vec![
+        Block::Verdict(verdict(measurement)),
+        Block::Facts(values(measurement)),
+        Block::Heading("Readings"),
+        readings(measurement),
+    ];
     blocks.extend(all(&[measurement]));
     Document { title: vec!["Network ".into(), name], blocks }
+}
+
+/// The predicted error, how far it is from the known one, and how much is wrong or doubtful.
+fn verdict(m: &Measurement) -> Vec<Line> {
+    let known = m.metadata.val_error.or(m.probe_error);
+    let mut lines: Vec<Line> = vec![match &m.prediction {
+        Some(prediction) => vec![format!("Predicted error: {}.", predicted(prediction)).into()],
+        None => vec!["No law predicted an error; the warnings say why.".into()],
+    }];
+    if let (Some(prediction), Some(known)) = (&m.prediction, known) {
+        let away = format!("{:.1} points", 100.0 * (prediction.error - known).abs());
+        let side = if prediction.error < known { "below" } else { "above" };
+        lines.push(vec![format!("Known error: {}; the prediction is {away} {side} it.", percent(known)).into()]);
+    }
+    for (severity, tone) in [(Severity::Wrong, Tone::Bad), (Severity::Doubt, Tone::Unsure)] {
+        let count = m.told().iter().filter(|finding| finding.severity == severity).count();
+        if count > 0 {
+            let found = Text::Verdict(tone, format!("{severity}: {count}"));
+            lines.push(vec![found, "; the warnings say what to do.".into()]);
+        }
+    }
+    lines
 }
 
 fn values(m: &Measurement) -> Vec<(&'static str, Line)> {

@@ -3,24 +3,24 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::json;
 
-use super::document::{Block, Document, Line, Table, Text, Tone};
-use super::script::PLOTLY;
+use super::document::{Block, Document, Heat, Line, Ranges, Table, Text, Tone};
+use super::script::{CHART, CHART_STYLE, CHARTS, KINDS, STYLE, UPLOT, UPLOT_STYLE, WORDS};
+use super::significant;
 use crate::journal::Series;
 
-const STYLE: &str = include_str!("page/style.css");
-const CHARTS: &str = include_str!("page/charts.js");
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:";
 const DRAW: &str = r#"
-const series = JSON.parse(document.getElementById("series").textContent);
-const draw = () => RelstabCharts.draw(document.getElementById("charts"), series);
-for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query).addEventListener("change", draw);
-draw();
+const charts = RelstabCharts.make(document.getElementById("charts"));
+charts.show(JSON.parse(document.getElementById("series").textContent));
+for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query).addEventListener("change", charts.repaint);
 "#;
 
 /// A report as an HTML document.
 #[must_use]
 pub fn html(document: &Document) -> String {
-    page(&document.title, "", &html! { @for each in &document.blocks { (block(each)) } })
+    let has_charts = document.blocks.iter().any(|block| matches!(block, Block::Charts { .. }));
+    let styles = if has_charts { [UPLOT_STYLE, CHART_STYLE].concat() } else { String::new() };
+    page(&document.title, &styles, &html! { @for each in &document.blocks { (block(each)) } })
 }
 
 /// A page of any content, which `styles` of its own may set.
@@ -52,6 +52,9 @@ pub(super) fn page(title: &Line, styles: &str, content: &Markup) -> String {
 pub(super) fn block(block: &Block) -> Markup {
     html! {
         @match block {
+            Block::Verdict(lines) => div.verdict { @for words in lines { p { (line(words)) } } },
+            Block::Ranges(found) => (ranges(found)),
+            Block::Heat(found) => (heat(found)),
             Block::Heading(name) => h2 { (name) },
             Block::Paragraph(words) => p { (line(words)) },
             Block::List(items) => ul { @for item in items { li { (line(item)) } } },
@@ -89,6 +92,66 @@ fn table(table: &Table) -> Markup {
     }
 }
 
+/// Values as dots with whiskers, in shares of the width.
+fn ranges(found: &Ranges) -> Markup {
+    let ends = |(_, value, ends): &(Text, f64, Option<(f64, f64)>)| {
+        let (low, high) = ends.unwrap_or((*value, *value));
+        [*value, low, high]
+    };
+    let all: Vec<f64> = found.rows.iter().flat_map(ends).chain(found.reference).filter(|v| v.is_finite()).collect();
+    let turn = |value: f64| if found.is_log { value.max(f64::MIN_POSITIVE).ln() } else { value };
+    let low = all.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = all.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let width = (turn(high) - turn(low)).max(1e-9);
+    // A margin on both sides.
+    let at = |value: f64| 3.0 + 94.0 * (turn(value) - turn(low)) / width;
+    let reference = found.reference.map(at);
+    html! {
+        figure.ranges role="img" aria-label=(format!("{}; the table has the numbers", found.caption)) {
+            figcaption { (found.caption) }
+            @for (name, value, ends) in &found.rows {
+                div.row {
+                    span { (inline(name)) }
+                    div.track {
+                        @if let Some(at) = reference { i.reference style=(format!("left:{at:.2}%")) {} }
+                        @if let Some((low, high)) = ends {
+                            i.whisker style=(format!("left:{:.2}%;width:{:.2}%", at(*low), at(*high) - at(*low))) {}
+                        }
+                        i.dot style=(format!("left:{:.2}%", at(*value))) {}
+                    }
+                }
+            }
+            div.row { span {} div.scale { span { (significant(low)) } span { (significant(high)) } } }
+        }
+    }
+}
+
+/// The more, the darker; equal ratios are equally far apart.
+fn heat(found: &Heat) -> Markup {
+    let known = found.rows.iter().flat_map(|(_, cells)| cells).filter_map(|(value, _)| value.filter(|v| *v > 0.0));
+    let (low, high) = known.fold((f64::INFINITY, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
+    let share = |value: f64| 45.0 * (value / low).ln() / (high / low).ln().max(1e-9);
+    let [rows, columns] = found.axes;
+    html! {
+        div.scroll role="region" aria-label=(found.caption) tabindex="0" {
+            table.heat {
+                caption { (found.caption) ". " (found.mark) }
+                thead { tr { th scope="col" { (rows) " \\ " (columns) } @for name in &found.columns { th.number scope="col" { (name) } } } }
+                tbody { @for (name, cells) in &found.rows {
+                    tr {
+                        th scope="row" { (name) }
+                        @for (value, is_marked) in cells {
+                            td.number.marked[*is_marked] style=[value.map(|value| format!("--share:{:.0}%", share(value)))] {
+                                (value.map_or_else(|| "–".to_owned(), significant))
+                            }
+                        }
+                    }
+                } }
+            }
+        }
+    }
+}
+
 fn charts(series: &Series) -> Markup {
     let mut data = json!([series]);
     data[0]["name"] = series.run.rsplit('/').next().into();
@@ -97,9 +160,9 @@ fn charts(series: &Series) -> Markup {
     let data = data.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e");
     html! {
         h2 { "Over training" }
-        div #charts .charts role="figure" aria-label="R_f, errors, D_f and G_f over training; the table below has the numbers" {}
+        div #charts {}
         script type="application/json" id="series" { (PreEscaped(data)) }
-        @for script in [PLOTLY.as_str(), CHARTS, DRAW] { script { (PreEscaped(script)) } }
+        @for script in [UPLOT, WORDS, KINDS, CHART, CHARTS, DRAW] { script { (PreEscaped(script)) } }
     }
 }
 

@@ -7,7 +7,7 @@ use super::document::{Block, Column, Document, Line, Table, Text, Tone, columns}
 use super::{interval, percent, predicted, predicted_of, significant};
 use crate::error::Result;
 use crate::event::Measurement;
-use crate::journal::{Entry, Filter, Journal, Series, State};
+use crate::journal::{Entry, Filter, Journal, Series, State, within};
 use crate::stop::{Mark, Monitor, Verdict};
 
 /// A table of more rows than this is not read; it is thinned, and says so.
@@ -35,7 +35,7 @@ impl Run {
     pub fn read(journal: &Journal, id: i64, path: String) -> Result<Self> {
         let entries = journal.history(id, Filter::default())?;
         let (verdicts, stop) = journal.verdicts(id)?;
-        let best = journal.best(id)?;
+        let best = journal.best(id)?.map(|(_, best)| best.path);
         let series = journal.series(id, MOST_POINTS)?;
         let measured = entries.iter().enumerate();
         let records = measured.filter_map(|(index, entry)| Some((index, entry.record()?))).collect();
@@ -50,7 +50,7 @@ impl Run {
 
     /// A file of the run as the report names it: from the run's directory on.
     fn name<'a>(&self, path: &'a str) -> &'a str {
-        path.strip_prefix(&self.path).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path)
+        within(&self.path, path)
     }
 
     /// A checkpoint that a rule points at.
@@ -64,7 +64,7 @@ impl Run {
 pub fn document(run: &Run, figure: Option<String>) -> Document {
     let records: Vec<&Measurement> = run.records.iter().map(|(_, record)| record).collect();
     let groups = Groups::new(&records);
-    let mut blocks = vec![Block::Facts(summary(run))];
+    let mut blocks = vec![Block::Verdict(verdict(run)), Block::Facts(summary(run))];
     if records.is_empty() {
         blocks.push(Block::Paragraph(vec!["Nothing was measured yet.".into()]));
     } else {
@@ -83,6 +83,62 @@ pub fn document(run: &Run, figure: Option<String>) -> Document {
     Document { title: vec!["Run ".into(), Text::name(run.path.rsplit('/').next().unwrap_or_default())], blocks }
 }
 
+/// What the run comes to: whether it should stop, what is best, how far predictions are off, what failed.
+fn verdict(run: &Run) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
+    match &run.stop {
+        Some(stop) => {
+            let reason = stop["reason"].as_str().unwrap_or_default();
+            let says = Text::Verdict(Tone::Unsure, "The run should stop".to_owned());
+            lines.push(vec![says, ": ".into(), Text::words(reason), ".".into()]);
+        }
+        None if run.verdicts.is_empty() => lines.push(vec!["No rule says when to stop.".into()]),
+        None => lines.push(vec![Text::Verdict(Tone::Good, "The run may go on".to_owned()), ".".into()]),
+    }
+    lines.extend(best(run).map(|best| [vec!["Best checkpoint: ".into()], best, vec![".".into()]].concat()));
+    lines.extend(exactness(run));
+    let failed = run.entries.iter().filter(|entry| entry.state == State::Failed).count();
+    if failed > 0 {
+        let told = format!("{failed} of {} checkpoints could not be measured", run.entries.len());
+        lines.push(vec![Text::Verdict(Tone::Bad, told), "; the reasons stand below.".into()]);
+    }
+    lines
+}
+
+/// How far predictions are from the errors that are known.
+fn exactness(run: &Run) -> Option<Line> {
+    let mut off = Vec::new();
+    let mut inside = 0;
+    for (_, record) in &run.records {
+        let known = record.metadata.val_error.or(record.probe_error);
+        let Some((known, prediction)) = known.zip(record.prediction.as_ref()) else { continue };
+        off.push((prediction.error - known).abs());
+        let ends = prediction.low.zip(prediction.high);
+        inside += usize::from(ends.is_some_and(|(low, high)| (low..=high).contains(&known)));
+    }
+    off.sort_by(f64::total_cmp);
+    let median = off.get(off.len() / 2)?;
+    let text = format!(
+        "Half of the predicted errors are within {:.1} points of the known ones; {inside} of {} known errors lie in the \
+         predicted interval.",
+        100.0 * median,
+        off.len()
+    );
+    Some(vec![text.into()])
+}
+
+/// The best checkpoint, with what it came to.
+fn best(run: &Run) -> Option<Line> {
+    let best = run.best.as_ref()?;
+    let (index, record) = run.records.iter().find(|(index, _)| run.entries[*index].path == *best)?;
+    let entry = &run.entries[*index];
+    let step = entry.step.map_or(String::new(), |step| format!("step {step}, "));
+    let r_f = record.r_f.as_ref().map_or(String::new(), |r_f| format!(": R_f {}", interval(r_f)));
+    let error = record.prediction.as_ref().map(|p| format!(", predicted error {}", predicted(p)));
+    let values = format!("{r_f}{}", error.unwrap_or_default());
+    Some(vec![step.into(), Text::name(run.name(&entry.path)), values.into()])
+}
+
 fn summary(run: &Run) -> Vec<(&'static str, Line)> {
     let counted = |state: State| {
         let count = run.entries.iter().filter(|entry| entry.state == state).count();
@@ -93,22 +149,29 @@ fn summary(run: &Run) -> Vec<(&'static str, Line)> {
         ("directory", vec![Text::name(&run.path)]),
         ("checkpoints", vec![counts.collect::<Vec<_>>().join(", ").into()]),
     ];
-    let best = run.best.as_ref().and_then(|best| {
-        let (index, record) = run.records.iter().find(|(index, _)| run.entries[*index].path == *best)?;
-        Some((&run.entries[*index], record))
-    });
-    if let Some((entry, record)) = best {
-        let step = entry.step.map_or(String::new(), |step| format!("step {step}, "));
-        let r_f = record.r_f.as_ref().map_or(String::new(), |r_f| format!(": R_f {}", interval(r_f)));
-        let error = record.prediction.as_ref().map(|p| format!(", predicted error {}", predicted(p)));
-        let values = format!("{r_f}{}", error.unwrap_or_default());
-        facts.push(("best checkpoint", vec![step.into(), Text::name(run.name(&entry.path)), values.into()]));
-    }
+    facts.extend(best(run).map(|best| ("best checkpoint", best)));
+    facts.extend(written(run).map(|text| ("written", vec![text.into()])));
+    let made = jiff::Timestamp::now().strftime("%F %H:%M UTC").to_string();
+    facts.push(("report made", vec![made.into()]));
     if let Some(stop) = &run.stop {
         let reason = stop["reason"].as_str().unwrap_or_default();
         facts.push(("should stop", vec![Text::words(reason)]));
     }
     facts
+}
+
+/// When the checkpoints were written: the first, the last, and the time between.
+fn written(run: &Run) -> Option<String> {
+    let times = &run.series.time;
+    let first = times.iter().copied().fold(f64::INFINITY, f64::min);
+    let last = times.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let date = |seconds: f64| {
+        let time = jiff::Timestamp::from_second(seconds as i64).ok()?;
+        Some(time.strftime("%F %H:%M UTC").to_string())
+    };
+    let minutes = ((last - first) / 60.0).round();
+    let length = if minutes < 120.0 { format!("{minutes} min") } else { format!("{:.1} h", minutes / 60.0) };
+    Some(format!("from {} to {}, {length}", date(first)?, date(last)?))
 }
 
 /// The table of what was measured, thinned if it is long.

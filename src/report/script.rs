@@ -1,20 +1,18 @@
-//! The charting library as pages carry it.
+//! Scripts and styles as pages carry them.
 
-use std::sync::LazyLock;
-
-/// plotly.js, minified (MIT, Plotly Inc.), as the crate `plotly` brings it.
-pub static PLOTLY: LazyLock<String> = LazyLock::new(|| {
-    let sources = plotly::Plot::offline_js_sources();
-    let script = sources.split_once("</script>").map_or("", |(first, _)| first);
-    script.split_once('>').map_or("", |(_, script)| script).to_owned()
-});
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn it_is_plotly_alone() {
-        let script = super::PLOTLY.as_str();
-        assert!(script.trim_start().starts_with("/**\n* plotly.js v"), "{}", &script[..100]);
-        assert!((3_000_000..6_000_000).contains(&script.len()), "{} bytes", script.len());
-    }
-}
+/// uPlot, minified (MIT, Leon Sorokin), as the npm package brings it; see `page/vendor/README.md`.
+pub const UPLOT: &str = include_str!("page/vendor/uPlot.iife.min.js");
+/// Its styles.
+pub const UPLOT_STYLE: &str = include_str!("page/vendor/uPlot.min.css");
+/// What all pages look like.
+pub const STYLE: &str = include_str!("page/style.css");
+/// Names, numbers and nodes as pages write them.
+pub const WORDS: &str = include_str!("page/words.js");
+/// What charts look like.
+pub const CHART_STYLE: &str = include_str!("page/chart.css");
+/// What charts show.
+pub const KINDS: &str = include_str!("page/kinds.js");
+/// One chart.
+pub const CHART: &str = include_str!("page/chart.js");
+/// The charts of runs.
+pub const CHARTS: &str = include_str!("page/charts.js");

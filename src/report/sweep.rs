@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::conditions::{common, laws, warnings};
-use super::document::{Block, Document, Line, Table, Text, columns};
+use super::document::{Block, Document, Heat, Line, Table, Text, columns};
 use super::figure::sweep::left_out;
 use super::{findings, interval, percent, predicted, significant};
 use crate::estimate::Estimate;
@@ -62,7 +62,7 @@ pub fn document(sweep: &Sweep, figure: Option<Block>) -> Document {
     let mut title = vec![Text::from("Sweep")];
     title.extend(records.first().into_iter().flat_map(|m| [" of ".into(), Text::name(&path::text(&m.model.path))]));
     let left_out = left_out(sweep).filter(|_| figure.is_some());
-    let mut blocks: Vec<Block> = figure.into_iter().collect();
+    let mut blocks: Vec<Block> = heat(sweep).into_iter().chain(figure).collect();
     blocks.push(table(sweep));
     if let Some(ranges) = natural_ranges(sweep) {
         let text = format!("The natural range of delta, from half a pixel to where many maps fold: {ranges}.");
@@ -85,6 +85,34 @@ pub fn document(sweep: &Sweep, figure: Option<Block>) -> Document {
     }
     blocks.extend(warnings(&records, "points"));
     Document { title, blocks }
+}
+
+/// `R_f` over cutoff and delta; nothing where the cutoffs were swept over sizes of their own.
+fn heat(sweep: &Sweep) -> Option<Block> {
+    let mut deltas: Vec<f64> = sweep.points.iter().map(|point| point.delta).collect();
+    deltas.sort_by(f64::total_cmp);
+    deltas.dedup();
+    let mut cutoffs: Vec<u32> = sweep.points.iter().map(|point| point.cutoff).collect();
+    cutoffs.sort_unstable();
+    cutoffs.dedup();
+    let cell = |cutoff: u32, delta: f64| {
+        let point =
+            sweep.points.iter().find(|point| point.cutoff == cutoff && point.delta.total_cmp(&delta).is_eq())?;
+        let r_f = point.measurement.as_ref().and_then(|record| Some(record.r_f.as_ref()?.value));
+        Some((r_f, point.in_natural_range))
+    };
+    let row = |cutoff: u32| {
+        let cells: Option<Vec<_>> = deltas.iter().map(|delta| cell(cutoff, *delta)).collect();
+        Some((cutoff.to_string(), cells?))
+    };
+    let rows: Vec<_> = cutoffs.into_iter().map(row).collect::<Option<_>>()?;
+    Some(Block::Heat(Heat {
+        caption: "R_f over cutoff (rows) and delta (columns)",
+        axes: ["cutoff", "delta (px)"],
+        columns: deltas.iter().map(|delta| significant(*delta)).collect(),
+        rows,
+        mark: "A frame marks the natural range",
+    }))
 }
 
 fn table(sweep: &Sweep) -> Block {

@@ -3,6 +3,7 @@
 pub mod record;
 
 use std::fs::{self, File};
+use std::io::BufReader;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
 use crate::event::Measurement;
+use crate::small_file;
 use record::{Image, Record, Summary, Value};
 
 /// Longest part of a run's name in that of its folder, characters of at most four bytes.
@@ -40,14 +42,16 @@ impl EventFile {
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
         let file = options.open(&path).map_err(Error::io(&path, "open"))?;
+        let size = file.metadata().and_then(|found| small_file::regular(&found).map(|()| found.len()));
+        let size = size.map_err(Error::io(&path, "read"))?;
         file.try_lock().map_err(|error| Error::io(&path, "lock")(error.into()))?;
-        let bytes = fs::read(&path).map_err(Error::io(&path, "read"))?;
+        let written = file.try_clone().map_err(Error::io(&path, "read"))?;
         let mut opened = Self { file, path, length: 0, last: None, has_picture: false };
-        for (record, end) in record::records(&bytes) {
-            opened.length = end as u64;
+        for (record, end) in record::records(BufReader::new(written)) {
+            opened.length = end;
             opened.note(&record);
         }
-        if opened.length < bytes.len() as u64 {
+        if opened.length < size {
             opened.file.set_len(opened.length).map_err(Error::io(&opened.path, "cut"))?;
         }
         Ok(opened)
@@ -121,6 +125,12 @@ pub fn known_error(val_error: f64) -> Summary {
     Summary { values: vec![scalar(VAL_ERROR, val_error)] }
 }
 
+/// What is told of a training that began again: the number of the attempt.
+#[must_use]
+pub fn attempt(number: u64) -> Summary {
+    Summary { values: vec![scalar("attempt", number as f64)] }
+}
+
 /// A picture of what a network is shown, a PNG of three channels.
 #[must_use]
 pub fn gallery((width, height): (u32, u32), png: Vec<u8>) -> Summary {
@@ -171,7 +181,7 @@ mod tests {
     }
 
     fn seqs(path: &Path) -> Vec<Option<i64>> {
-        record::records(&fs::read(path).expect("read")).map(|(record, _)| record.seq).collect()
+        record::records(&fs::read(path).expect("read")[..]).map(|(record, _)| record.seq).collect()
     }
 
     #[test]
@@ -193,6 +203,17 @@ mod tests {
         fs::write(&path, "neither a record nor empty").expect("written");
         EventFile::open(board.path(), "/runs/today").expect("opened").append(&told(1)).expect("written");
         assert_eq!(seqs(&path), [None, Some(1)]);
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused() {
+        let board = tempfile::tempdir().expect("a temporary folder");
+        let path = path_of(board.path(), "/runs/today");
+        fs::create_dir(path.parent().expect("a folder")).expect("made");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).expect("made");
+        let error = EventFile::open(board.path(), "/runs/today").expect_err("a FIFO").one_line();
+        assert!(error.contains("expected a regular file, found a FIFO"), "{error}");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::event::{CheckpointName, Event, Kind};
 use crate::journal::{Journal, Line};
 use crate::path;
-use crate::report::tensorboard::record::Record;
+use crate::report::tensorboard::{self, record::Record};
 use crate::report::tensorboard::{EventFile, gallery, known_error, scalars};
 use crate::watch::protocol::Picture;
 
@@ -181,6 +181,10 @@ fn record(journal: &Journal, event: &Event) -> Result<Option<Record>> {
             (&CheckpointName::Path(path), event.seq + 1, scalars(measurement))
         }
         Kind::Annotated { checkpoint, val_error } => (checkpoint, event.seq, known_error(*val_error)),
+        Kind::Attempt { attempt, step, .. } => {
+            let (step, summary, seq) = (*step as i64, Some(tensorboard::attempt(*attempt)), Some(event.seq as i64));
+            return Ok(event.seconds().map(|wall_time| Record { wall_time, step, summary, seq, ..Record::default() }));
+        }
         _ => return Ok(None),
     };
     let step = journal.place_before(&event.run, checkpoint, before as i64)?;

@@ -3,10 +3,11 @@
 mod api;
 mod guard;
 mod metrics;
+mod overview;
 mod page;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,9 @@ use tracing::{debug, error};
 
 use super::{Hub, listen};
 use crate::error::{Error, Result};
+use crate::path;
 use guard::Guard;
+use overview::Place;
 
 /// A request's body may be this long, bytes.
 const MAX_BODY: usize = 64 << 10;
@@ -72,9 +75,11 @@ impl Http {
         self.listener.local_addr().ok()
     }
 
-    /// Serves clients until the daemon ends.
-    pub async fn serve(self, hub: Arc<Hub>) {
-        let router = router(Arc::clone(&hub), self.guard);
+    /// Serves clients of the daemon that watches `folders` until it ends.
+    pub async fn serve(self, hub: Arc<Hub>, folders: &[PathBuf]) {
+        let folders = folders.iter().map(|folder| path::text(folder)).collect();
+        let place = Place { folders, has_token: self.guard.has_token() };
+        let router = router(Arc::clone(&hub), self.guard, place);
         let places = Arc::new(Semaphore::new(MAX_CLIENTS));
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -117,16 +122,21 @@ async fn serve_one(stream: TcpStream, router: Router, hub: Arc<Hub>) -> hyper::R
     tokio::time::timeout(Duration::from_secs(1), connection).await.unwrap_or(Ok(()))
 }
 
-fn router(hub: Arc<Hub>, guard: Arc<Guard>) -> Router {
+fn router(hub: Arc<Hub>, guard: Arc<Guard>, place: Place) -> Router {
     let guarded = Router::new()
         .route("/events", get(api::events).layer(Extension(Arc::new(Semaphore::new(MAX_FOLLOWERS)))))
         .route("/api/runs", get(api::runs))
+        .route("/api/overview", get(overview::overview))
         .route("/api/series", get(api::all_series))
+        .route("/api/runs/{id}/checkpoints/{checkpoint}", get(overview::checkpoint))
+        .route("/api/runs/{id}/events", get(overview::latest_events))
+        .route("/api/runs/{id}/retry", post(overview::retry))
         .route("/api/runs/{id}/series", get(api::series))
         .route("/api/runs/{id}/measurements", get(api::measurements))
         .route("/api/runs/{id}/annotations", post(api::annotate))
-        .route("/metrics", get(metrics::scrape))
+        .route("/metrics", get(metrics::scrape).layer(Extension(metrics::Durations::following(&hub))))
         .merge(page::router())
+        .layer(Extension(place))
         .layer(from_fn_with_state(guard, guard::check));
     // Probes of an orchestrator carry no token and learn nothing.
     let open = Router::new()
@@ -135,7 +145,7 @@ fn router(hub: Arc<Hub>, guard: Arc<Guard>) -> Router {
         .route("/openapi.json", get(api::description));
     guarded
         .merge(open)
-        // What is sent changes with each checkpoint; the page's large script is compressed once, and well.
+        // What is sent changes with each checkpoint.
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .layer(from_fn(page::protect))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, ANSWER))

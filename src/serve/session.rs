@@ -49,6 +49,14 @@ pub enum Request {
         step: Option<u64>,
         val_error: f64,
     },
+    Declare {
+        run: String,
+        step: u64,
+        began: Option<f64>,
+    },
+    Resume {
+        run: String,
+    },
     Forget {
         run: String,
     },
@@ -254,6 +262,12 @@ impl Session {
             Request::Annotate { run, path, step, val_error } => {
                 self.hub.ask(Ask::annotate(run, path, step, val_error)?).await
             }
+            Request::Declare { run, step, began } => {
+                let now = || jiff::Timestamp::now().as_nanosecond() as i64;
+                let began = began.map_or_else(now, |seconds| (seconds * 1e9) as i64);
+                self.hub.ask(Ask::Declare { run, step, began }).await
+            }
+            Request::Resume { run } => self.hub.ask(Ask::Resume(run)).await,
             Request::Forget { run } => self.hub.ask(Ask::Forget(run)).await,
             Request::Retry { run } => self.hub.ask(Ask::Retry(run)).await,
         }
@@ -267,10 +281,17 @@ fn decision(journal: &Journal, run: &str) -> Result<Value> {
     let (verdicts, stop) = journal.verdicts(id)?;
     let best = stop.as_ref().map(|stop| stop["best"].clone());
     let best = best.or_else(|| serde_json::to_value(verdicts.first()?.best.clone()).ok());
-    let reason = stop.as_ref().map(|stop| stop["reason"].clone());
-    Ok(
-        json!({"type": "decision", "run": run, "stop": stop.is_some(), "reason": reason, "best": best, "rules": verdicts}),
-    )
+    // What decided, else what the first rule goes by.
+    let decided = verdicts.iter().find(|verdict| stop.is_some() && verdict.stop.is_some());
+    let monitor = decided.or(verdicts.first()).map(|verdict| verdict.monitor);
+    let (reason, compared) =
+        stop.as_ref().map(|stop| (stop["reason"].clone(), stop["compared"].clone())).unwrap_or_default();
+    let mut decision = json!({"type": "decision", "run": run, "stop": stop.is_some(), "reason": reason, "monitor": monitor,
+                              "best": best, "rules": verdicts});
+    if !compared.is_null() {
+        decision["compared"] = compared;
+    }
+    Ok(decision)
 }
 
 #[cfg(test)]

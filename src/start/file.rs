@@ -105,7 +105,7 @@ fn perturbation(look: &Look) -> String {
     let hash = |is_default: bool| if is_default { "# " } else { "" };
     let mut text = "# How images are deformed. Lines that begin with # are the defaults.\n[perturbation]\n".to_owned();
     text += &format!("{}images = {images}\n", hash(images == settings.images));
-    text += &format!("# draws = {}\n# cutoff = {cutoff}\n", settings.draws);
+    text += &format!("# draws = {}\n# cutoff = {cutoff}\n", settings.draws_of(images));
     if folds {
         text += &format!("# Moved by {delta} pixel, images as small as these would fold.\ndelta = {SMALL_DELTA:?}\n\n");
     } else {

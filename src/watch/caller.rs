@@ -106,7 +106,7 @@ impl Caller {
                 return Err(Silence::Overran(format!("reading it took longer than {:?}", self.timeout)));
             }
             if let Some(limit) = self.memory
-                && process::resident(worker.child.id()).unwrap_or(0) > limit
+                && process::resident_with_children(worker.child.id()).unwrap_or(0) > limit
             {
                 return Err(Silence::Overran(format!(
                     "reading it needed more than {} (--memory-limit)",

@@ -1,11 +1,14 @@
 //! The daemon itself: one thread that hears news, queues, hands out, journals, judges and tells.
 
+mod alerts;
 mod answers;
+mod ending;
 mod outcomes;
 mod queue;
 mod runs;
 
 use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -13,8 +16,14 @@ use serde_json::Value;
 use tokio::sync::{broadcast, oneshot};
 use tracing::{debug, error, warn};
 
+pub use alerts::Receivers;
+pub use ending::{End, Ending};
+
+use alerts::Alarms;
+use ending::Nearing;
 use runs::Run;
 
+use super::messenger::{Delivered, Messenger};
 use super::planner::{Answered, Desk};
 use super::pool::{Answer, Heard, Limits, Pool};
 use super::source::{News, Source};
@@ -41,6 +50,12 @@ pub struct Options {
     pub umask: rustix::fs::Mode,
     /// What workers may take.
     pub limits: Limits,
+    /// Who hears of alerts that name nobody themselves.
+    pub receivers: Receivers,
+    /// When it ends by itself.
+    pub ending: Ending,
+    /// The folder for what checkpoints are exported to meanwhile: this daemon's alone.
+    pub exports: PathBuf,
 }
 
 /// What clients ask of the daemon; everything else they read from the journal.
@@ -57,6 +72,17 @@ pub enum Ask {
         /// The error, a fraction.
         val_error: f64,
     },
+    /// A training begins.
+    Declare {
+        /// The run.
+        run: String,
+        /// The step that it begins at.
+        step: u64,
+        /// When, nanoseconds since 1970.
+        began: i64,
+    },
+    /// Overrule the stop of a run.
+    Resume(String),
     /// Forget a run.
     Forget(String),
     /// Measure a run's failed checkpoints again.
@@ -90,6 +116,8 @@ pub enum Message {
     Heard(Heard),
     /// From the planner.
     Planned(Answered),
+    /// From the messenger.
+    Delivered(Delivered),
     /// From a client.
     Ask(Ask, oneshot::Sender<Result<Value>>),
     /// Read the configuration again.
@@ -133,7 +161,7 @@ pub struct Seams {
     pub planner: Desk,
 }
 
-/// Runs the daemon until it is told to end.
+/// Runs the daemon until it is told to end, or ends by itself; gives which.
 ///
 /// # Errors
 /// `Journal` or `Io` if it cannot begin; what happens later costs a checkpoint or waits.
@@ -143,9 +171,12 @@ pub fn run(
     seams: Seams,
     channels: &Channels,
     messages: Receiver<Message>,
-) -> Result<()> {
+) -> Result<End> {
     journal.restart(&[])?;
+    // Of an earlier life.
+    let _ = std::fs::remove_dir_all(&options.exports);
     let Seams { source, starter, planner } = seams;
+    let messenger = Messenger::spawn(channels.messages.clone(), Message::Delivered)?;
     let mut daemon = Daemon {
         pool: Pool::new(starter, options.limits.clone(), channels.messages.clone(), Message::Heard),
         journal,
@@ -164,12 +195,14 @@ pub fn run(
         unstarted: 0,
         ends_by: None,
         is_journal_gone: false,
+        alarms: Alarms::new(messenger),
+        nearing: Nearing::new(),
     };
     daemon.tell_stops();
     daemon.run(&messages);
     // Whoever still waits to be heard, or for an answer, waits no more.
     drop(messages);
-    Ok(())
+    Ok(daemon.nearing.end)
 }
 
 struct Daemon {
@@ -197,13 +230,16 @@ struct Daemon {
     ends_by: Option<Instant>,
     /// The journal's file was removed, or another put in its place.
     is_journal_gone: bool,
+    alarms: Alarms,
+    nearing: Nearing,
 }
 
 impl Daemon {
     fn run(&mut self, messages: &Receiver<Message>) {
         loop {
             let next = self.work();
-            if self.ends_by.is_some_and(|by| by <= Instant::now() || self.pool.busy().next().is_none()) {
+            let is_done = self.pool.busy().next().is_none() && self.alarms.are_quiet();
+            if self.ends_by.is_some_and(|by| is_done || by <= Instant::now()) {
                 return;
             }
             let first = match next.or(self.ends_by) {
@@ -235,6 +271,7 @@ impl Daemon {
             Message::News(News::Notice(text)) => warn!("{text}"),
             Message::News(News::Found(found, rest)) => self.queue(vec![(found, rest)]),
             Message::News(News::Caught) => {
+                self.nearing.has_caught = true;
                 let blocked: Vec<_> = self.runs.iter().filter(|(_, run)| run.is_waiting()).map(|(id, _)| *id).collect();
                 if let Err(error) = self.journal.release(&blocked) {
                     self.missed_news = true;
@@ -251,6 +288,7 @@ impl Daemon {
                 None => {}
             },
             Message::Planned(answered) => self.planned(answered),
+            Message::Delivered(delivered) => self.delivered(delivered),
             Message::Ask(ask, answer) => {
                 let reply = self.answer(ask);
                 // The client may have gone.
@@ -311,6 +349,11 @@ impl Daemon {
         }
         self.unblock();
         let mut next = self.pool.supervise();
+        next = next.into_iter().chain(self.work_on_alerts()).min();
+        match self.look_for_end() {
+            Ok(look) => next = next.into_iter().chain(look).min(),
+            Err(error) => self.stalled(&error),
+        }
         let mut earlier = |when: Instant| next = Some(next.map_or(when, |next| next.min(when)));
         self.no_worker_until = self.no_worker_until.filter(|until| *until > Instant::now());
         if let Some(until) = self.stall.or(self.ends_by).or(self.no_worker_until) {

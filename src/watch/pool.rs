@@ -79,6 +79,8 @@ pub enum Stage {
     Loading,
     /// It reads and measures the checkpoint.
     Measuring,
+    /// It runs the command that exports the checkpoint.
+    Exporting,
 }
 
 /// All workers.
@@ -211,13 +213,19 @@ impl<M: Send + 'static> Pool<M> {
                 }
                 None
             }
-            Ok(Said { reply: Reply::Taken | Reply::Loaded, .. }) if worker.killed_for.is_some() => None,
+            Ok(Said { reply: Reply::Taken | Reply::Loaded | Reply::Exporting, .. }) if worker.killed_for.is_some() => {
+                None
+            }
             Ok(Said { reply: Reply::Taken, .. }) => {
                 worker.stage = Stage::Loading;
                 worker.job.clone().map(Answer::Taken)
             }
             Ok(Said { reply: Reply::Loaded, .. }) => {
                 worker.stage = Stage::Measuring;
+                None
+            }
+            Ok(Said { reply: Reply::Exporting, .. }) => {
+                worker.stage = Stage::Exporting;
                 None
             }
             Ok(Said { reply, rest }) => {
@@ -273,11 +281,17 @@ impl<M: Send + 'static> Pool<M> {
                 continue;
             }
             let end = worker.since + self.limits.timeout;
+            let (what, resident): (_, fn(u32) -> Option<u64>) = match worker.stage {
+                Stage::Exporting => ("its export", process::resident_with_children),
+                _ => ("it", process::resident),
+            };
             let memory = self.limits.memory.and_then(|limit| {
-                let used = process::resident(worker.started.child.id()).unwrap_or(0);
-                (used > limit).then(|| format!("it needed more than {} (--memory-limit)", bytesize::ByteSize(limit)))
+                let used = resident(worker.started.child.id()).unwrap_or(0);
+                (used > limit)
+                    .then(|| format!("{what} needed more than {} (--memory-limit)", bytesize::ByteSize(limit)))
             });
-            let overrun = (end <= now).then(|| format!("it took longer than {:?} (--timeout)", self.limits.timeout));
+            let overrun =
+                (end <= now).then(|| format!("{what} took longer than {:?} (--timeout)", self.limits.timeout));
             if let Some(reason) = memory.or(overrun) {
                 worker.killed_for = Some(reason);
                 worker.started.kill();

@@ -10,6 +10,7 @@ use crate::error::ExitCode;
 use crate::event::Measurement;
 use crate::path::RawPath;
 use crate::plan::{Plan, Resolved};
+use crate::store::address::Object;
 use crate::text::cut;
 
 /// A worker's line may be this long, bytes: a record takes some tens of thousands, a picture some millions.
@@ -56,6 +57,11 @@ pub struct Measure {
     pub known: Vec<(String, String)>,
     /// What the run's precision came to, if it did already.
     pub resolved: Option<Resolved>,
+    /// What to bring first, where it lies in an object store: the network and what is read with it, as they were listed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<Object>,
+    /// The folder for what is exported from it.
+    pub room: RawPath,
 }
 
 /// Who a worker is.
@@ -116,6 +122,8 @@ pub enum Reply {
     Taken,
     /// The file is read next; what happens from here on is its doing.
     Loaded,
+    /// A command exports it next; then the file is read.
+    Exporting,
     /// Measured, and the file is still the one that was read.
     Measured {
         /// Key of settings and probe images.

@@ -3,45 +3,39 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::Arc;
 
-use globset::{Glob, GlobMatcher};
-
-use super::weights::{ENDINGS, Weights, stamp, stamp_of, usual};
+use super::kinds::Kinds;
+use super::tree::{Disk, Tree};
+use super::version::{Version, folder_version, version};
+use super::weights::{ENDINGS, Weights};
 use crate::backend::read_metadata;
 use crate::checkpoint::Metadata;
 use crate::checkpoint::folders::{Listing, are_steps};
 use crate::checkpoint::names::{self, Folder, step_and_epoch};
+use crate::checkpoint::signature::EXPORT;
 use crate::error::{Error, Result};
 
 /// What counts as a run and as a checkpoint.
 #[derive(Debug, Clone)]
 pub struct Search {
+    tree: Arc<dyn Tree>,
     recursive: bool,
-    pattern: GlobMatcher,
+    kinds: Kinds,
     /// Directories with folders named by bare numbers, and whether those are steps; not known while they hold nothing.
     numbered: HashMap<PathBuf, Option<bool>>,
     weights: Weights,
 }
 
-/// A checkpoint's file as it was when someone looked.
+/// A checkpoint's file, or folder, as it was when someone looked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// The directory of the run it belongs to.
     pub run: PathBuf,
-    /// The file.
+    /// The file or folder.
     pub path: PathBuf,
     /// Its version.
     pub version: Version,
-}
-
-/// Tells one version of a file from another without reading it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version {
-    /// Size, time of the last write and inode, of the file and of its weights beside it.
-    pub fingerprint: String,
-    /// The last write.
-    pub written: SystemTime,
 }
 
 /// What a walk meets; a directory comes before what it holds.
@@ -51,7 +45,7 @@ pub enum Met {
     Folder(PathBuf, PathBuf),
     /// A checkpoint.
     Checkpoint(Found),
-    /// A framework's own checkpoint, which this program cannot read.
+    /// A framework's own checkpoint, which this program cannot read without an export.
     Foreign(PathBuf),
     /// What folders named by bare numbers were taken for, in words. What was met of them before may be of another run now.
     Numbers(String),
@@ -59,30 +53,43 @@ pub enum Met {
     PassedOver(String),
 }
 
+impl Met {
+    /// What the user should know of it, once.
+    #[must_use]
+    pub fn notice(self) -> Option<String> {
+        match self {
+            Self::Folder(..) | Self::Checkpoint(_) => None,
+            Self::Foreign(path) => {
+                let ending = path.extension().unwrap_or_default().display();
+                let folder = path.parent().unwrap_or(Path::new("")).display();
+                Some(format!("{folder}: .{ending} files hold weights without the network: {EXPORT}, or --export CMD"))
+            }
+            Self::Numbers(text) | Self::PassedOver(text) => Some(text),
+        }
+    }
+}
+
 /// Directories nested deeper than this are not searched.
 const MAX_DEPTH: usize = 32;
-const FOREIGN: [&str; 4] = ["pt", "pth", "ckpt", "safetensors"];
 
 impl Search {
-    /// `pattern` matches the names of checkpoints, for instance `*.onnx`; with `recursive`, every sub-directory that is
-    /// not named after a step or an epoch is a run of its own.
-    ///
-    /// # Errors
-    /// `Setting` for a pattern that is no glob.
-    pub fn new(recursive: bool, pattern: &str) -> Result<Self> {
-        if FOREIGN.iter().any(|ending| pattern.ends_with(&format!(".{ending}"))) {
-            let expected = "names of ONNX files, such as '*.onnx' (export the network first: docs/frameworks.md)";
-            return Err(Error::setting("--pattern", expected, pattern));
-        }
-        let glob = Glob::new(pattern)
-            .map_err(|error| Error::setting("--pattern", "a glob such as '*.onnx'", error.kind().to_string()))?;
-        Ok(Self { recursive, pattern: glob.compile_matcher(), numbered: HashMap::new(), weights: Weights::default() })
+    /// `kinds` are checkpoints; with `recursive`, every sub-directory that is neither one nor named after a step or an epoch is a run of
+    /// its own.
+    #[must_use]
+    pub fn new(recursive: bool, kinds: Kinds) -> Self {
+        Self { tree: Arc::new(Disk), recursive, kinds, numbered: HashMap::new(), weights: Weights::default() }
     }
 
-    /// The pattern, as it was given.
+    /// The same, through something else than the file system.
     #[must_use]
-    pub fn pattern(&self) -> &str {
-        self.pattern.glob().glob()
+    pub fn over(self, tree: Arc<dyn Tree>) -> Self {
+        Self { tree, ..self }
+    }
+
+    /// What counts as a checkpoint.
+    #[must_use]
+    pub fn kinds(&self) -> &Kinds {
+        &self.kinds
     }
 
     /// Meets everything below `root`; symbolic links to directories are not followed, so a loop of them ends.
@@ -95,9 +102,9 @@ impl Search {
 
     fn walk_run(&mut self, run: &Path, depth: usize, meet: &mut dyn FnMut(Met)) -> Result<()> {
         meet(Met::Folder(run.to_owned(), run.to_owned()));
-        let listing = Listing::of(run).map_err(Error::io(run, "list"))?;
+        let listing = self.tree.list(run).map_err(Error::io(run, "list"))?;
         self.meet_files(run, &listing, meet);
-        let numbers: Vec<_> = listing.numbers().map(|(path, number)| (path.clone(), number)).collect();
+        let numbers = self.open_numbers(&listing);
         if !numbers.is_empty() {
             self.enter_numbers(run, &numbers, depth, meet);
         }
@@ -116,11 +123,21 @@ impl Search {
         Ok(())
     }
 
+    /// The folders named by bare numbers that may hold checkpoints.
+    fn open_numbers(&self, listing: &Listing) -> Vec<(PathBuf, u64)> {
+        let numbers = listing.numbers().filter(|(path, _)| !self.kinds.is_whole(path));
+        numbers.map(|(path, number)| (path.clone(), number)).collect()
+    }
+
     fn enter(&mut self, run: &Path, folder: &Path, depth: usize, meet: &mut dyn FnMut(Met)) {
+        if self.kinds.is_whole(folder) {
+            meet(Met::Folder(folder.to_owned(), run.to_owned()));
+            return meet_whole(run, folder, meet);
+        }
         match names::folder(folder) {
             Folder::Step(_) => {
                 meet(Met::Folder(folder.to_owned(), run.to_owned()));
-                self.meet_files(run, &Listing::of(folder).unwrap_or_default(), meet);
+                self.meet_files(run, &self.tree.list(folder).unwrap_or_default(), meet);
             }
             Folder::Other if self.recursive && depth > 0 => drop(self.walk_run(folder, depth - 1, meet)),
             Folder::Number(_) | Folder::Unfinished | Folder::Other => {}
@@ -132,8 +149,8 @@ impl Search {
         let (mut listings, mut held) = (Vec::new(), Vec::new());
         for (folder, number) in numbers {
             meet(Met::Folder(folder.clone(), run.to_owned()));
-            let listing = Listing::of(folder).unwrap_or_default();
-            held.push(listing.holds(*number, |path| self.is_checkpoint(path)));
+            let listing = self.tree.list(folder).unwrap_or_default();
+            held.push(listing.holds(*number, |path| self.kinds.matches(path)));
             listings.push(listing);
         }
         let before = self.numbered.get(run).copied().flatten();
@@ -167,14 +184,25 @@ impl Search {
         if is_hidden || !fs::symlink_metadata(folder).is_ok_and(|file| file.is_dir()) {
             return;
         }
+        if let Some(whole) = self.whole_above(run, folder) {
+            return meet_whole(run, whole, meet);
+        }
         match names::folder(folder) {
-            Folder::Number(number) => self.enter_number(run, folder, number, meet),
+            Folder::Number(number) if !self.kinds.is_whole(folder) => self.enter_number(run, folder, number, meet),
             _ => self.enter(run, folder, MAX_DEPTH, meet),
         }
     }
 
+    /// The checkpoint that a file or folder lies in, if one does.
+    fn whole_above<'a>(&self, run: &Path, path: &'a Path) -> Option<&'a Path> {
+        path.parent().filter(|folder| *folder != run && self.kinds.is_whole(folder))
+    }
+
     /// Meets a file that has just appeared or changed in a directory of `run`.
     pub fn meet_new(&mut self, run: &Path, path: PathBuf, meet: &mut dyn FnMut(Met)) {
+        if let Some(whole) = self.whole_above(run, &path) {
+            return meet_whole(run, whole, meet);
+        }
         let folder = path.parent().unwrap_or(Path::new(""));
         match (names::folder(folder), folder.parent().and_then(|above| Some((above, *self.numbered.get(above)?)))) {
             (Folder::Number(_), Some((_, Some(false)))) => {
@@ -193,8 +221,7 @@ impl Search {
         let is_known = self.numbered.get(run).is_some_and(Option::is_some);
         let mut numbers = vec![(folder.to_owned(), number)];
         if !is_known {
-            let listing = Listing::of(run).unwrap_or_default();
-            numbers = listing.numbers().map(|(path, number)| (path.clone(), number)).collect();
+            numbers = self.open_numbers(&self.tree.list(run).unwrap_or_default());
         }
         self.enter_numbers(run, &numbers, MAX_DEPTH, meet);
     }
@@ -203,21 +230,18 @@ impl Search {
         listing.files.iter().for_each(|path| self.meet_file(run, path.clone(), meet));
     }
 
-    fn is_checkpoint(&self, path: &Path) -> bool {
-        path.file_name().is_some_and(|name| self.pattern.is_match(Path::new(name)))
-    }
-
     /// What workers read of the weights of checkpoints; shared by clones.
     #[must_use]
     pub fn weights(&self) -> &Weights {
         &self.weights
     }
 
-    /// As [`version`], with what has become of the weights that workers read.
+    /// As [`version()`], with what has become of the weights that workers read.
     #[must_use]
     pub fn version(&self, checkpoint: &Path) -> Option<Version> {
-        let mut version = version(checkpoint)?;
-        version.fingerprint += &self.weights.changes(checkpoint);
+        let found = if self.kinds.are_files() { self.tree.version(checkpoint) } else { version(checkpoint) };
+        let mut version = found?;
+        version.fingerprint += &self.weights.changes(checkpoint, |file| self.tree.stamp(file));
         Some(version)
     }
 
@@ -226,8 +250,9 @@ impl Search {
         if path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b".")) {
             return;
         }
-        if self.is_checkpoint(&path) {
-            if let Some(version) = self.version(&path) {
+        if self.kinds.matches(&path) {
+            // A link to a folder is not followed.
+            if let Some(version) = self.version(&path).filter(|_| self.kinds.are_files() || path.is_file()) {
                 meet(Met::Checkpoint(Found { run: run.to_owned(), path, version }));
             }
             return;
@@ -235,7 +260,7 @@ impl Search {
         for owner in self.weights.owners(&path) {
             self.meet_file(run, owner, meet);
         }
-        if path.extension().and_then(|end| end.to_str()).is_some_and(|end| FOREIGN.contains(&end)) {
+        if self.kinds.is_foreign(&path) {
             meet(Met::Foreign(path));
         } else if let Some(owner) = owner_of_weights(&path) {
             let packed = owner.with_added_extension("gz");
@@ -243,6 +268,12 @@ impl Search {
                 self.meet_file(run, owner, meet);
             }
         }
+    }
+}
+
+fn meet_whole(run: &Path, folder: &Path, meet: &mut dyn FnMut(Met)) {
+    if let Some(version) = folder_version(folder) {
+        meet(Met::Checkpoint(Found { run: run.to_owned(), path: folder.to_owned(), version }));
     }
 }
 
@@ -256,19 +287,6 @@ fn owner_of_weights(path: &Path) -> Option<PathBuf> {
     let bytes = crate::path::to_bytes(path);
     let owner = ENDINGS.iter().find_map(|ending| bytes.strip_suffix(ending.as_bytes()))?;
     owner.ends_with(b".onnx").then(|| crate::path::from_bytes(owner.to_vec()))
-}
-
-/// The file's present version; `None` if it is gone or no regular file.
-#[must_use]
-pub fn version(path: &Path) -> Option<Version> {
-    let file = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-    let mut fingerprint = stamp(&file);
-    for weights in usual(path) {
-        if let Some(stamp) = stamp_of(&weights) {
-            fingerprint = format!("{fingerprint}+{stamp}");
-        }
-    }
-    Some(Version { fingerprint, written: file.modified().ok()? })
 }
 
 /// The checkpoints below `root` in training order, each with its run; `notice` is told what the user should know.
@@ -306,7 +324,7 @@ mod tests {
     }
 
     fn names(root: &Path, recursive: bool) -> Vec<(String, String)> {
-        let search = Search::new(recursive, "*.onnx").expect("a glob");
+        let search = Search::new(recursive, Kinds::new(None, false).expect("a glob"));
         let relative = |path: &Path| path.strip_prefix(root).expect("inside").to_string_lossy().into_owned();
         let found = checkpoints(&search, root, &mut |_| ()).expect("listed");
         found.iter().map(|found| (relative(&found.run), relative(&found.path))).collect()
@@ -344,10 +362,10 @@ mod tests {
         let alone = version(&model).expect("there");
         write(&weights, "y");
         assert_ne!(version(&model).expect("there").fingerprint, alone.fingerprint);
-        let search = Search::new(false, "*.onnx").expect("a glob");
+        let search = Search::new(false, Kinds::new(None, false).expect("a glob"));
         let mut met = Vec::new();
         search.meet_file(folder.path(), weights, &mut |one| met.push(one));
         assert!(matches!(&met[..], [Met::Checkpoint(found)] if found.path == model), "{met:?}");
-        assert!(Search::new(false, "[").is_err());
+        assert!(Kinds::new(Some("["), false).is_err());
     }
 }

@@ -6,11 +6,14 @@
 //! It never opens a checkpoint, never decides what is measured, and never keeps what it told: the journal does.
 
 pub mod directory;
+pub mod store;
 
 use std::path::Path;
 
-use super::scan::{Found, Version};
+use super::scan::Found;
+use super::version::Version;
 use super::weights::Part;
+use crate::store::address::Object;
 
 /// A source of checkpoints that is already telling; it ends when it is dropped.
 pub trait Source: Send {
@@ -19,6 +22,17 @@ pub trait Source: Send {
 
     /// The checkpoint's present version; `None` if it is gone.
     fn version(&self, checkpoint: &Path) -> Option<Version>;
+
+    /// A worker found the checkpoint changed.
+    fn changed(&self, _checkpoint: &Path) {}
+
+    /// What a worker must bring to read the checkpoint, where that does not lie in files.
+    fn objects(&self, _checkpoint: &Path) -> Vec<Object> {
+        Vec::new()
+    }
+
+    /// Tells what a file besides checkpoints is now from what it was; `None` if it is gone.
+    fn stamp(&self, file: &Path) -> Option<String>;
 
     /// A worker read the checkpoint, whose weights lie in these files: a change of them is another version.
     fn learn(&self, checkpoint: &Path, weights: Vec<Part>);

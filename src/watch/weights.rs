@@ -30,6 +30,18 @@ impl Part {
         files.into_iter().map(|file| Self { file: RawPath(file.clone()), stamp: stamp_of(file) }).collect()
     }
 
+    /// A file that lies elsewhere, with what it was there.
+    #[must_use]
+    pub fn at(file: PathBuf, stamp: String) -> Self {
+        Self { file: RawPath(file), stamp: Some(stamp) }
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file.0
+    }
+
     /// Whether it is still as it was.
     #[must_use]
     pub fn is_the_same(&self) -> bool {
@@ -71,12 +83,20 @@ impl Weights {
         }
     }
 
-    /// What of a checkpoint's weights is another than when a worker read it, for its version; empty for nothing.
+    /// What of a checkpoint's weights is another than when a worker read it, for its version; empty for nothing. `stamp` tells what a
+    /// file is now.
     #[must_use]
-    pub fn changes(&self, checkpoint: &Path) -> String {
+    pub fn changes(&self, checkpoint: &Path, stamp: impl Fn(&Path) -> Option<String>) -> String {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = all.get(checkpoint).into_iter().flatten().filter(|part| !part.is_the_same());
-        changed.map(|part| format!("~{}", stamp_of(&part.file.0).unwrap_or_default())).collect()
+        let parts = all.get(checkpoint).into_iter().flatten().map(|part| (stamp(&part.file.0), &part.stamp));
+        parts.filter(|(now, then)| now != *then).map(|(now, _)| format!("~{}", now.unwrap_or_default())).collect()
+    }
+
+    /// Files of a checkpoint's weights.
+    #[must_use]
+    pub fn files(&self, checkpoint: &Path) -> Vec<PathBuf> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(checkpoint).into_iter().flatten().map(|part| part.file.0.clone()).collect()
     }
 
     /// The checkpoints whose weights a file holds.
@@ -111,11 +131,11 @@ mod tests {
         fs::write(&file, [0; 8]).expect("written");
         let weights = Weights::default();
         weights.clone().learn(&network, Part::all([&file]));
-        assert!(weights.changes(&network).is_empty() && weights.owners(&file) == [network.clone()]);
+        assert!(weights.changes(&network, stamp_of).is_empty() && weights.owners(&file) == [network.clone()]);
         fs::write(&file, [1; 9]).expect("written");
-        assert!(!weights.changes(&network).is_empty());
+        assert!(!weights.changes(&network, stamp_of).is_empty());
         weights.learn(&network, Part::all([&file]));
-        assert!(weights.changes(&network).is_empty());
+        assert!(weights.changes(&network, stamp_of).is_empty());
         weights.learn(&network, Vec::new());
         assert!(weights.owners(&file).is_empty());
         let names = ["w.bin", "w.data", "net.onnx.data", "net.onnx_data"].map(|name| folder.path().join(name));

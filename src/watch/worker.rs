@@ -2,7 +2,8 @@
 //! answers one request at a time.
 //!
 //! It speaks JSON lines over its standard input and output, and ends when its input does. What a file does to the process, it does to
-//! this one only. Between batches it rests, so that it computes its share of the time.
+//! this one only. Between batches it rests, so that it computes its share of the time. It leads a process group of its own, which a
+//! command that exports a checkpoint belongs to: both end together.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
@@ -15,14 +16,17 @@ use std::time::Duration;
 
 use super::pace::Pace;
 use super::protocol::{Hello, Measure, Picture, Planned, Reply, Request, RunOf, Said, Unplanned};
-use super::scan::version;
-use super::weights::{Part, stamp, stamp_of};
+use super::remote::{Remote, addressed};
+use super::version::{Version, version};
+use super::weights::Part;
+use crate::backend::{self, Model};
 use crate::config::RunPlan;
 use crate::error::{Error, Reach, Result};
 use crate::event::REASON;
-use crate::path::RawPath;
-use crate::plan::{Resolved, Setup};
+use crate::plan::{Plan, Resolved, Setup};
 use crate::process;
+use crate::store::address::{Object, is_address};
+use crate::store::cache::Fetched;
 use crate::text::cut;
 
 /// A plan may take this much, bytes: it is sent with each checkpoint.
@@ -40,8 +44,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// `Io` if the daemon cannot be heard or answered.
 pub fn run(duty: f64, memory: Option<u64>, draw: Draw) -> Result<()> {
     let fail = |source| Error::Io { path: "the daemon".into(), action: "talk to", source };
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    // One that leads a group already is none the worse.
+    let _ = rustix::process::setpgid(None, None);
+    die_with_daemon(true);
     let requests = File::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(fail)?);
     let answer = File::from(std::io::stdout().as_fd().try_clone_to_owned().map_err(fail)?);
     // Native libraries print to standard output as well: where the daemon hears answers, that would be nonsense.
@@ -51,20 +56,23 @@ pub fn run(duty: f64, memory: Option<u64>, draw: Draw) -> Result<()> {
     }
     let is_busy = Arc::new(AtomicBool::new(false));
     let requests = listen(requests, Arc::clone(&is_busy)).map_err(fail)?;
-    let mut worker = Worker { answer, loaded: None, pace: Pace::new(duty) };
+    let mut worker = Worker { answer, remote: Remote::default(), loaded: None, brought: None, pace: Pace::new(duty) };
     worker.say(Reply::Hello(Hello::own()), Duration::ZERO).map_err(fail)?;
     for line in requests {
         let request: Request = serde_json::from_str(&line).map_err(|error| fail(error.into()))?;
         worker.pace = Pace::new(duty);
         worker.say(Reply::Taken, Duration::ZERO).map_err(fail)?;
         let reply = match request {
-            Request::Plan(run) => plan(&run),
+            Request::Plan(run) => worker.plan(&run),
             Request::Measure(measure) => worker.measure(*measure).map_err(fail)?,
-            Request::Draw { run, model } => picture(&run, &model.0, draw),
+            Request::Draw { run, model } => worker.picture(&run, &model.0, draw),
         };
         let rest = worker.pace.left();
         is_busy.store(false, Ordering::SeqCst);
         worker.say(reply, rest).map_err(fail)?;
+        if let Some(brought) = worker.brought.take() {
+            brought.remove();
+        }
     }
     Ok(())
 }
@@ -91,7 +99,7 @@ fn listen(input: impl Read + Send + 'static, is_busy: Arc<AtomicBool>) -> std::i
 fn stay_below(limit: u64) -> std::io::Result<()> {
     let own = std::process::id();
     let look = move || {
-        while process::resident(own).is_none_or(|size| size <= limit) {
+        while process::resident_with_children(own).is_none_or(|size| size <= limit) {
             std::thread::sleep(LOOK);
         }
         eprintln!("it needs more than {} (--memory-limit)", bytesize::ByteSize(limit));
@@ -100,95 +108,207 @@ fn stay_below(limit: u64) -> std::io::Result<()> {
     std::thread::Builder::new().name("memory".to_owned()).spawn(look).map(drop)
 }
 
-/// Ends the process at once: a network cannot be asked to stop, nor may exit handlers run beside it.
+/// Ends the process at once, with what exports a checkpoint for it: a network cannot be asked to stop, nor may exit handlers run beside
+/// it.
 fn die() {
-    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    use rustix::process::{Signal, getpgrp, getpid, kill_process, kill_process_group};
+    let own = getpid();
+    if getpgrp() == own {
+        let _ = kill_process_group(own, Signal::KILL);
+    }
+    let _ = kill_process(own, Signal::KILL);
 }
 
-/// A run's plan by its files as they are.
-fn plan(RunOf { flags, run, root }: &RunOf) -> Reply {
-    let fail =
-        |error: &Error, file| Reply::Unplanned(Unplanned { reason: reason(error), code: error.exit_code(), file });
-    let (config, folder) = match flags.config_of(&run.0, &root.0) {
-        Ok(found) => found,
-        Err(error) => return fail(&error, None),
-    };
-    match flags.run_plan_by(&config, &folder) {
-        Ok(plan) => {
-            let size = serde_json::to_vec(&plan).map_or(0, |text| text.len());
-            if size > LONGEST_PLAN {
-                let expected =
-                    format!("settings of at most {LONGEST_PLAN} bytes, with the law and what the preset says");
-                return fail(&Error::setting("relstab.toml", expected, format!("{size}")), None);
-            }
-            let key = stamp_of(&plan.plan.probe.0).map(|stamp| plan.plan.key(&stamp));
-            Reply::Planned(Box::new(Planned { plan, key }))
-        }
-        Err(error) => fail(&error, config.preprocess.file(&folder).map(RawPath)),
-    }
-}
-
-fn picture(RunOf { flags, run, root }: &RunOf, model: &Path, draw: Draw) -> Reply {
-    let drawn = flags.run_plan(&run.0, &root.0).and_then(|RunPlan { plan, .. }| draw(&plan.load()?, model));
-    match drawn {
-        Ok(picture) => Reply::Drawn(picture),
-        Err(error) => Reply::Unusable { reason: reason(&error) },
-    }
+/// Whether the system ends this process when the daemon ends. It would not end an export: while one runs, this process hears of the
+/// daemon's end, and ends both.
+#[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "other systems have no such thing"))]
+fn die_with_daemon(does: bool) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_parent_process_death_signal(does.then_some(rustix::process::Signal::KILL));
 }
 
 struct Worker {
     answer: File,
+    remote: Remote,
     /// What was loaded last, and what of.
-    loaded: Option<(String, Setup)>,
+    loaded: Option<(String, Loaded)>,
+    /// What was brought for the request in hand.
+    brought: Option<Fetched>,
     pace: Pace,
 }
 
+/// What a run is measured on, and the copies that it lies in, if it was brought.
+struct Loaded {
+    setup: Setup,
+    brought: Option<Fetched>,
+}
+
 impl Worker {
-    fn say(&mut self, reply: Reply, rest: Duration) -> std::io::Result<()> {
-        let mut text = serde_json::to_vec(&Said { reply, rest })?;
-        text.push(b'\n');
-        self.answer.write_all(&text)
+    /// Says something, with addresses in place of the copies of what lies there.
+    fn say(&self, reply: Reply, rest: Duration) -> std::io::Result<()> {
+        let mut text = serde_json::to_string(&Said { reply, rest })?;
+        for place in self.loaded.iter().filter_map(|(_, loaded)| loaded.brought.as_ref()).chain(&self.brought) {
+            text = place.named(&text);
+        }
+        text.push('\n');
+        (&self.answer).write_all(text.as_bytes())
+    }
+
+    /// A run's plan by its files as they are.
+    fn plan(&mut self, of: &RunOf) -> Reply {
+        let (brought, planned, file) = self.remote.run_plan(of);
+        self.brought = brought;
+        let fail =
+            |error: &Error, file| Reply::Unplanned(Unplanned { reason: reason(error), code: error.exit_code(), file });
+        let plan = match planned {
+            Ok(plan) => plan,
+            Err(error) => return fail(&error, file),
+        };
+        let size = serde_json::to_vec(&plan).map_or(0, |text| text.len());
+        if size > LONGEST_PLAN {
+            let expected = format!("settings of at most {LONGEST_PLAN} bytes, with the law and what the preset says");
+            return fail(&Error::setting("relstab.toml", expected, format!("{size}")), None);
+        }
+        match self.remote.probe(&plan.plan.probe.0) {
+            Ok(probe) => {
+                let key = probe.map(|(stamp, _)| plan.plan.key(&stamp));
+                Reply::Planned(Box::new(Planned { plan, key }))
+            }
+            Err(error) => fail(&error, None),
+        }
+    }
+
+    fn picture(&mut self, run: &RunOf, model: &Path, draw: Draw) -> Reply {
+        self.drawn(run, model, draw).map_or_else(|error| Reply::Unusable { reason: reason(&error) }, Reply::Drawn)
+    }
+
+    fn drawn(&mut self, run: &RunOf, model: &Path, draw: Draw) -> Result<Picture> {
+        let RunPlan { mut plan, .. } = self.remote.run_plan(run).1?;
+        let _images = self.remote.bring_probe(&mut plan)?;
+        if !is_address(model) {
+            return draw(&plan.load()?, model);
+        }
+        let network = self.remote.bring_network(model)?;
+        draw(&plan.load()?, &network.local(model))
     }
 
     /// Loads the plan's probe images unless they are loaded, then measures.
     fn measure(&mut self, request: Measure) -> std::io::Result<Reply> {
-        let Measure { path, plan, known, resolved } = request;
-        let probe = match std::fs::metadata(&plan.probe.0).map_err(Error::io(&plan.probe.0, "open")) {
-            Ok(file) => stamp(&file),
-            Err(error) => return Ok(Reply::Unusable { reason: reason(&error) }),
-        };
-        let identity = serde_json::to_string(&plan).unwrap_or_default() + &probe;
-        if self.loaded.as_ref().is_none_or(|(held, _)| *held != identity) {
-            self.loaded = None;
-            match plan.load() {
-                Ok(setup) => {
-                    // Image files are decoded now: what they take is not the doing of the first network. What is wrong with them
-                    // is said with it, for it may say how they are to be resized.
-                    let _ = setup.probe(&|_, _| self.pace.rest());
-                    self.loaded = Some((identity, setup));
-                }
-                Err(error) => return Ok(Reply::Unusable { reason: reason(&error) }),
-            }
+        let Measure { path, plan, known, resolved, objects, room } = request;
+        if let Err(error) = self.load(plan) {
+            return Ok(Reply::Unusable { reason: reason(&error) });
         }
         self.say(Reply::Loaded, Duration::ZERO)?;
-        let Some((_, setup)) = &self.loaded else { return Ok(Reply::Changed) };
-        Ok(measure(setup, &path.0, &known, resolved, &self.pace))
+        let Some((_, Loaded { setup, .. })) = &self.loaded else { return Ok(Reply::Changed) };
+        let pace = &self.pace;
+        if objects.is_empty() {
+            let Some(before) = version(&path.0) else { return Ok(Reply::Changed) };
+            return Ok(match self.read(setup, &path.0, &known, &room.0)? {
+                Ok(model) => measure(setup, (&path.0, &before), model, &known, resolved, pace),
+                Err(_) if version(&path.0).as_ref() != Some(&before) => Reply::Changed,
+                Err(reply) => reply,
+            });
+        }
+        let mut measured = |path: &Path| match (version(path), setup.read(path)) {
+            (None, _) => Reply::Changed,
+            (Some(before), Ok(model)) => measure(setup, (path, &before), model, &known, resolved, pace),
+            (Some(_), Err(error)) => refusal(&error, None, Vec::new()),
+        };
+        let reply = measure_remote(&mut self.remote, &mut self.brought, &path.0, objects, &mut measured);
+        Ok(reply.unwrap_or_else(|error| match error {
+            // Whatever else keeps objects from being brought is none of their doing.
+            Error::Unfinished { .. } => refusal(&error, None, Vec::new()),
+            error => Reply::Unusable { reason: reason(&error) },
+        }))
     }
+
+    /// Reads the network at `path`, which a command may have to export into `room`; gives the reply where there is nothing to measure.
+    fn read(
+        &self,
+        setup: &Setup,
+        path: &Path,
+        known: &[(String, String)],
+        room: &Path,
+    ) -> std::io::Result<Result<Model, Reply>> {
+        let refused = |error: &Error| refusal(error, None, Vec::new());
+        let native = match backend::native(path, setup.backend()) {
+            Ok(Some(native)) => native,
+            Ok(None) => return Ok(setup.read(path).map_err(|error| refused(&error))),
+            Err(error) => return Ok(Err(refused(&error))),
+        };
+        let content = (native.sha256.clone(), setup.key().to_owned());
+        if known.contains(&content) {
+            return Ok(Err(Reply::Known { content: content.0, settings: content.1, weights: Vec::new() }));
+        }
+        self.say(Reply::Exporting, Duration::ZERO)?;
+        die_with_daemon(false);
+        let model = backend::export(native, setup.backend(), Some(room));
+        die_with_daemon(true);
+        self.say(Reply::Loaded, Duration::ZERO)?;
+        Ok(model.map_err(|error| refusal(&error, Some(content), Vec::new())))
+    }
+
+    fn load(&mut self, mut plan: Plan) -> Result<()> {
+        let probe = plan.probe.0.clone();
+        let Some((stamp, _)) = self.remote.probe(&probe)? else {
+            let missing = std::fs::metadata(&probe).err().unwrap_or_else(|| std::io::ErrorKind::NotFound.into());
+            return Err(Error::io(&probe, "open")(missing));
+        };
+        let identity = serde_json::to_string(&plan).unwrap_or_default() + &stamp;
+        if self.loaded.as_ref().is_some_and(|(held, _)| *held == identity) {
+            return Ok(());
+        }
+        self.loaded = None;
+        let brought = self.remote.bring_probe(&mut plan)?;
+        let setup = match plan.load() {
+            Ok(setup) => setup,
+            Err(error) => {
+                self.brought = brought;
+                return Err(error);
+            }
+        };
+        // Image files are decoded now: what they take is not the doing of the first network. What is wrong with them
+        // is said with it, for it may say how they are to be resized.
+        let _ = setup.probe(&|_, _| self.pace.rest());
+        self.loaded = Some((identity, Loaded { setup, brought }));
+        Ok(())
+    }
+}
+
+/// Brings a checkpoint's objects, and measures the copy.
+fn measure_remote(
+    remote: &mut Remote,
+    brought: &mut Option<Fetched>,
+    checkpoint: &Path,
+    mut objects: Vec<Object>,
+    measured: &mut impl FnMut(&Path) -> Reply,
+) -> Result<Reply> {
+    let Some(fetched) = remote.fetch(&objects)? else { return Ok(Reply::Changed) };
+    let mut fetched = brought.insert(fetched);
+    let mut reply = measured(&fetched.local(checkpoint));
+    if matches!(reply, Reply::Unfinished { .. }) {
+        let more = remote.weights(fetched, checkpoint)?;
+        if !more.is_empty() {
+            objects.extend(more);
+            let Some(all) = remote.fetch(&objects)? else { return Ok(Reply::Changed) };
+            fetched = brought.insert(all);
+            reply = measured(&fetched.local(checkpoint));
+        }
+    }
+    if let Reply::Measured { weights, .. } | Reply::Known { weights, .. } | Reply::Failed { weights, .. } = &mut reply {
+        *weights = addressed(weights, fetched, &objects);
+    }
+    Ok(reply)
 }
 
 fn measure(
     setup: &Setup,
-    path: &Path,
+    (path, before): (&Path, &Version),
+    model: Model,
     known: &[(String, String)],
     mut resolved: Option<Resolved>,
     pace: &Pace,
 ) -> Reply {
-    let Some(before) = version(path) else { return Reply::Changed };
-    let model = match setup.read(path) {
-        Ok(model) => model,
-        Err(_) if version(path).as_ref() != Some(&before) => return Reply::Changed,
-        Err(error) => return refusal(&error, None, Vec::new()),
-    };
     let parts = Part::all(model.external_data());
     let weights = Part::told(path, &parts);
     let content = (model.sha256().to_owned(), setup.key().to_owned());
@@ -196,7 +316,7 @@ fn measure(
         return Reply::Known { content: content.0, settings: content.1, weights };
     }
     let outcome = setup.measure(model, &mut resolved, &|_, _| pace.rest());
-    if version(path).as_ref() != Some(&before) || !parts.iter().all(Part::is_the_same) {
+    if version(path).as_ref() != Some(before) || !parts.iter().all(Part::is_the_same) {
         return Reply::Changed;
     }
     match outcome {

@@ -20,6 +20,27 @@ fn history(place: &Place, run: &Path) -> Value {
 }
 
 #[test]
+fn a_directory_inside_a_watched_one_is_watched_already() {
+    let place = Place::new();
+    let (inner, outer) = (place.run(), place.path().to_owned());
+    let refused = |arguments: &[&str], watching: &Daemon| {
+        let socket = place.path().join("another");
+        let socket = ["--socket", socket.to_str().expect("UTF-8")];
+        let refused = relstab(&place, &[&["watch"], arguments, &socket[..]].concat());
+        let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(12), "{complaint}");
+        assert!(complaint.contains(&watching.child.id().to_string()), "{complaint}");
+    };
+    let (inner, outer) = (inner.to_str().expect("UTF-8"), outer.to_str().expect("UTF-8"));
+    let daemon = Daemon::start_after(&place, "true", &[inner.into()], &[]);
+    refused(&[outer, "--recursive"], &daemon);
+    assert_eq!(daemon.end(), Some(0));
+    let daemon = Daemon::start_after(&place, "true", &[outer.into()], &["--recursive"]);
+    refused(&[inner], &daemon);
+    assert_eq!(daemon.end(), Some(0));
+}
+
+#[test]
 fn a_run_is_known_whatever_it_is_watched_with_and_by_one_daemon() {
     let place = Place::new();
     let (first, second) = (place.run(), place.add_run("second"));

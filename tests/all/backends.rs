@@ -16,6 +16,7 @@ use relstab::event::Measurement;
 use relstab::measure::{Settings, measure};
 use relstab::perturb::{Deformation, Draws, Interpolation, Perturber, Size};
 use relstab::probe::{self, Layout, ProbeSet};
+use relstab::watch::kinds::Kinds;
 use relstab::watch::scan::{Found, Search, checkpoints};
 
 /// Rounding in the engines differs by 1e-6 of an output; `R_f` is a ratio of squared differences of outputs, some ten
@@ -63,7 +64,7 @@ fn engines_agree_on_the_bundled_run() {
     let probe =
         ProbeSet::open(&project("models/fashion-mnist-cnn/probe.npz"), &probe::Options::default()).expect("images");
     let run = project("models/fashion-mnist-cnn");
-    let search = Search::new(false, "*.onnx").expect("a glob");
+    let search = Search::new(false, Kinds::new(None, false).expect("a glob"));
     for Found { path, .. } in checkpoints(&search, &run, &mut |_| ()).expect("the bundled run") {
         let values = ENGINES.map(|engine| {
             let options = Options { engine, ..Options::default() };

@@ -123,6 +123,22 @@ fn broken_networks_are_caught_without_labels() {
     assert_eq!(check(&project(FLOAT), &[&probe[..], &["--max-error-rise", "1%"]].concat()).0, Some(8));
 }
 
+#[test]
+fn a_clear_verdict_takes_half_of_the_images_at_most() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let passes = |report: &Value| report["models"][0]["measurement"]["timing"]["passes"].as_u64().expect("a count");
+    let agreement = |model: &Path| check(model, &["--probe", PROBE, "--min-agreement", "97%"]);
+    let (code, clear) = agreement(&project(FLOAT));
+    assert_eq!((code, &clear["verdict"]), (Some(0), &Value::from("holds")), "{clear}");
+    assert_eq!(clear["models"][0]["ended"], serde_json::json!({"images": 250, "of": 500}));
+    let (code, damaged) = agreement(&reversed(folder.path()));
+    assert_eq!((code, &damaged["verdict"]), (Some(1), &Value::from("falls_short")), "{damaged}");
+    assert_eq!(damaged["models"][0]["ended"]["images"], 125);
+    let (_, undecided) = check(&fixture("fashion_int8_qdq.onnx"), &["--probe", PROBE, "--max-error-rise", "0.5%"]);
+    assert!(undecided["models"][0]["ended"].is_null(), "{undecided}");
+    assert_eq!((2 * passes(&clear), passes(&undecided)), (passes(&undecided), 1_500));
+}
+
 /// The images of the bundled probe set, without their labels.
 fn images() -> Vec<u8> {
     let mut archive = npyz::npz::NpzArchive::open(project(PROBE)).expect("the bundled probe set");

@@ -238,6 +238,17 @@ fn cuda_that_is_not_there_is_an_error_and_never_a_silent_fallback() {
 }
 
 #[test]
+fn a_library_for_the_cpu_that_is_not_there_is_an_error_and_never_a_silent_fallback() {
+    for library in ["openvino", "dnnl", "xnnpack"] {
+        let fixed = ["measure", "plain.onnx", "--probe", "images.npz", "--provider", library];
+        for engine in ["tract", "onnxruntime"] {
+            // As PyPI has it, ONNX Runtime has none of them.
+            assert_refused(&relstab(&[&fixed[..], &["--backend", engine]].concat()), 6, &[library, "--onnxruntime"]);
+        }
+    }
+}
+
+#[test]
 fn settings_of_a_gpu_that_nothing_would_use_are_refused() {
     for (flags, words) in [
         (["--device", "1", "--provider", "cpu"], ["--device", "--provider cpu"]),

@@ -146,6 +146,16 @@ fn copies_constant_images_and_another_law_are_told() {
     assert!(codes(&record, "wrong").contains(&"identical_images"), "{}", record["findings"]);
     let record = measured(&["--images", "100", "--law", "cifar10", "--force-law"]);
     assert!(codes(&record, "doubt").contains(&"other_data_set"), "{}", record["findings"]);
+    // Nothing but the preset says which data set it is.
+    let mut record: Measurement = serde_json::from_value(record).expect("a record");
+    record.metadata.other.clear();
+    "images.npz".clone_into(&mut record.probe.source);
+    let told =
+        |record: &Measurement| of_record(record, None).into_iter().find(|found| found.code == Code::OtherDataSet);
+    let text = told(&record).expect("told").text;
+    assert!(text.contains("the preprocessing says fashionmnist"), "{text}");
+    record.probe.mean = Some(vec![0.3]);
+    assert_eq!(told(&record), None);
 }
 
 #[test]

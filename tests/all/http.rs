@@ -38,10 +38,24 @@ fn runs_measurements_and_metrics_are_told_and_errors_are_kept() {
     assert!(entries[0]["measurement"]["r_f"]["value"].as_f64().is_some_and(|r_f| r_f > 0.0), "{entries}");
     assert_eq!(json_of(&address, &format!("/api/runs/{id}/measurements?offset=1")), json!([]));
 
+    let overview = json_of(&address, "/api/overview");
+    let (line, latest) = (&overview["runs"][0], &overview["runs"][0]["latest"]);
+    assert_eq!((&overview["folders"], &overview["may_retry"]), (&json!([place.run_name()]), &json!(false)));
+    assert_eq!((&line["measured"], &line["failure"], &latest["val_error"]), (&json!(1), &json!(null), &json!(0.25)));
+    assert_eq!((&latest["file"], &latest["r_f"]), (&json!("step_1.onnx"), &entries[0]["measurement"]["r_f"]));
+    let checkpoint = json_of(&address, &format!("/api/runs/{id}/checkpoints/{}", latest["checkpoint"]));
+    assert_eq!(checkpoint, entries[0]);
+    let events = json_of(&address, &format!("/api/runs/{id}/events?limit=2"));
+    assert_eq!((&events[0]["type"], &events[1]["type"]), (&json!("annotated"), &json!("measured")));
+    assert!(events[1]["path"].as_str().is_some_and(|path| path.ends_with("/step_1.onnx")), "{events}");
+    assert_eq!(post(&address, &format!("/api/runs/{id}/retry"), "").0, 403);
+
     let metrics = String::from_utf8(get(&address, "/metrics", "").1).expect("UTF-8");
     for line in [
-        format!("relstab_val_error{{run=\"{}\"}} 0.25", place.run_name()),
-        format!("relstab_checkpoints{{run=\"{}\",state=\"measured\"}} 1", place.run_name()),
+        format!("relstab_run_info{{run=\"run-{id}\",path=\"{}\"}} 1", place.run_name()),
+        format!("relstab_val_error{{run=\"run-{id}\"}} 0.25"),
+        format!("relstab_checkpoints{{run=\"run-{id}\",state=\"measured\"}} 1"),
+        "relstab_measurement_duration_seconds_count 1".to_owned(),
         "relstab_journal_writable 1".to_owned(),
     ] {
         assert!(metrics.contains(&line), "{line} in {metrics}");
@@ -55,12 +69,28 @@ fn runs_measurements_and_metrics_are_told_and_errors_are_kept() {
         (422, post(&address, &annotations, r#"{"step": 1}"#)),
         (400, post(&address, &annotations, "{")),
         (400, get(&address, "/api/runs/x/measurements", "")),
+        (404, get(&address, &format!("/api/runs/{id}/checkpoints/99"), "")),
         (404, get(&address, "/api/runs/99/measurements", "")),
         (400, get(&address, &format!("/api/runs/{id}/measurements?limit=0"), "")),
     ] {
         let body = String::from_utf8_lossy(&body);
         assert!(found == status && body.contains("\"error\""), "{status}: {found} {body}");
     }
+}
+
+#[test]
+fn metrics_tell_nothing_of_runs_that_ended_long_ago() {
+    let place = Place::new();
+    place.rename_in("step_1.onnx", "one");
+    let (daemon, address) = start(&place, &[]);
+    Client::subscribed(&daemon, 0).next_of("measured");
+    let told = || String::from_utf8(get(&address, "/metrics", "").1).expect("UTF-8");
+    assert!(told().contains("relstab_rf{"));
+    let journal = rusqlite::Connection::open(place.journal()).expect("a journal");
+    let age = "UPDATE events SET body = json_set(body, '$.time', '2020-01-01T00:00:00Z')";
+    journal.execute(age, []).expect("written");
+    let metrics = told();
+    assert!(!metrics.contains("relstab_rf{") && metrics.contains("relstab_uptime_seconds"), "{metrics}");
 }
 
 #[test]
@@ -130,6 +160,12 @@ fn a_token_opens_and_nothing_else_does() {
     assert_eq!(get(&address, "/metrics", "Authorization: Bearer 0123456789abcdef0123456789abcdeX\r\n").0, 401);
     assert_eq!(get(&address, "/metrics", "Authorization: Bearer 0123456789abcdef0123456789abcdef\r\n").0, 200);
     assert_eq!(get(&address, "/healthz", "").0, 200);
+    let retry = |run: &str| {
+        let head = format!("POST /api/runs/{run}/retry HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+        let shown = "Authorization: Bearer 0123456789abcdef0123456789abcdef\r\nContent-Length: 0\r\n\r\n";
+        exchange(&address, &(head + shown)).0
+    };
+    assert_eq!(retry("99"), 404);
 }
 
 #[test]
@@ -142,8 +178,8 @@ fn slow_and_endless_clients_cost_nothing() {
     }
     // One who asks for tens of megabytes and takes none of them.
     let mut deaf = TcpStream::connect(&address).expect("connected");
-    let file = format!("GET /plotly.js HTTP/1.1\r\nHost: {address}\r\n\r\n");
-    deaf.write_all(file.repeat(20).as_bytes()).expect("sent");
+    let file = format!("GET /uplot.js HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    deaf.write_all(file.repeat(1200).as_bytes()).expect("sent");
     // A body without an end is refused by its announced length, and by what comes of it.
     let head =
         format!("POST /api/runs/1/annotations HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n");

@@ -88,7 +88,7 @@ fn images_that_lie_in_the_run_are_taken_there() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     let (config, toml) = written(&run);
     assert_eq!(config.probe, Some("held out.npz".into()));
-    assert!(toml.contains("# images = 500"), "{toml}");
+    assert!(toml.contains("\nimages = 500"), "{toml}");
     assert!(!Path::new(&run).join("probe.npz").exists());
 }
 

@@ -65,7 +65,7 @@ fn dot(a: &[f32], b: &[f64]) -> f64 {
 
 fn settings(images: usize, draws: u32, estimator: Estimator) -> Settings {
     let deformation = Deformation { cutoff: CUTOFF, size: Size::Delta(DELTA), ..Deformation::default() };
-    Settings { images, draws, deformation, estimator, ..Settings::default() }
+    Settings { images, deformation, estimator, ..Settings::default() }.with_draws(draws)
 }
 
 fn pair_mean(probe: &ProbeSet, weights: &[f32]) -> f64 {

@@ -4,6 +4,7 @@
 mod common;
 
 mod adoption;
+mod alerts;
 mod backends;
 mod calibrate;
 mod chaos;
@@ -16,6 +17,7 @@ mod directories;
 mod elsewhere;
 mod estimate;
 mod estimate_coverage;
+mod exports;
 mod files;
 mod findings;
 mod gallery;
@@ -40,8 +42,10 @@ mod scaling;
 mod scaling_study;
 mod settings;
 mod shards;
+mod signals;
 mod sockets;
 mod status;
+mod stores;
 mod streams;
 mod survival;
 mod sweep;

@@ -4,7 +4,7 @@
 use crate::common::project;
 use relstab::backend::{self, Engine, NoticeCode as Code, Options};
 use relstab::error::Error;
-use relstab::event::Measurement;
+use relstab::event::{self, Measurement};
 use relstab::measure::{Settings, measure};
 use relstab::plan::Plan;
 use relstab::preprocess::Preprocess;
@@ -74,6 +74,15 @@ fn a_softmax_is_found_wherever_it_hides() {
         "softmax_double",
         "softmax_twice",
         "softmax_reciprocal",
+        "softmax_if_one",
+        "softmax_if_scaled",
+        "softmax_if_nested",
+        "softmax_split",
+        "softmax_power",
+        "softmax_sharpened",
+        "softmax_where",
+        "softmax_weighted",
+        "softmax_masked",
         "sigmoid",
         "sigmoid_tanh",
         "sigmoid_reciprocal",
@@ -90,9 +99,17 @@ fn a_branch_that_only_changes_shapes_hides_no_softmax() {
 }
 
 #[test]
+fn classes_are_those_of_the_exported_output_where_something_weighs_them() {
+    let error = |name| measured(name, Engine::Tract).0.probe_error;
+    assert_eq!(error("softmax_split"), error("base"), "both ways turn the classes alike");
+    assert_ne!(error("softmax_weighted"), error("base"));
+    assert_eq!(error("softmax_where"), error("base"));
+}
+
+#[test]
 fn a_final_relu_or_clip_is_measured_before_and_answers_behind_it() {
     assert_all_like_base(
-        &[("relu_end", Some(Code::MeasuredBefore)), ("clip_end", Some(Code::MeasuredBefore))],
+        &["relu_end", "clip_end", "relu_bytes"].map(|name| (name, Some(Code::MeasuredBefore))),
         TOLERANCE,
     );
     for engine in ENGINES {
@@ -104,9 +121,9 @@ fn a_final_relu_or_clip_is_measured_before_and_answers_behind_it() {
 
 #[test]
 fn probabilities_whose_softmax_is_not_found_compare_with_none_measured_before() {
-    for (name, engine) in ["ensemble", "softmax_if_one"].into_iter().zip(ENGINES) {
-        let (found, _) = measured(name, engine);
-        assert!(found.model.probabilities, "{name}: {:?}", found.warnings);
+    for engine in ENGINES {
+        let (found, _) = measured("ensemble", engine);
+        assert!(found.model.probabilities, "{:?}", found.warnings);
         let base = measured("base", engine).0;
         assert!(!base.model.probabilities);
         let refused = relstab::check::paired(&found, &base, 0.95).expect_err("not comparable").to_string();
@@ -152,9 +169,11 @@ fn what_an_image_gives_is_its_own() {
 
 #[test]
 fn a_batch_that_is_free_in_name_only_is_kept_to() {
-    assert_all_like_base(&[("baked_1", Some(Code::BakedBatch)), ("baked_4", Some(Code::BakedBatch))], TOLERANCE);
-    assert_eq!(measured("baked_4", Engine::Onnxruntime).0.timing.batch, 4);
-    assert_eq!(measured("baked_1", Engine::Onnxruntime).0.timing.batch, 1);
+    let sizes = [("baked_1", 1), ("baked_4", 4), ("baked_function", 3), ("baked_constant", 5)];
+    assert_all_like_base(&sizes.map(|(name, _)| (name, Some(Code::BakedBatch))), TOLERANCE);
+    for (name, size) in sizes {
+        assert_eq!(measured(name, Engine::Onnxruntime).0.timing.batch, size, "{name}");
+    }
 }
 
 #[test]
@@ -183,6 +202,31 @@ fn a_network_of_bytes_is_what_its_float_twin_is() {
 }
 
 #[test]
+fn a_recurrent_network_begins_anew_with_each_image() {
+    let [one, other] = ENGINES.map(|engine| {
+        let found = measured("recurrent", engine).0;
+        assert!(
+            found.findings.iter().all(|finding| finding.code != event::Code::UnsteadyAnswers),
+            "{:?}",
+            found.warnings
+        );
+        r_f(&found)
+    });
+    assert!((one / other - 1.0).abs() < TOLERANCE, "{one} {other}");
+}
+
+#[test]
+fn a_network_whose_weights_alone_are_bytes_is_measured_one_image_at_a_time() {
+    let [one, other] = ENGINES.map(|engine| {
+        let (found, codes) = measured("dynamic_range", engine);
+        assert_eq!(codes, [Code::MeasuredBefore, Code::DynamicScale], "{engine}");
+        r_f(&found)
+    });
+    assert!((one / other - 1.0).abs() < TOLERANCE, "{one} {other}");
+    assert!((one / r_f(&measured("base", Engine::Tract).0) - 1.0).abs() < 0.1, "{one}");
+}
+
+#[test]
 fn inputs_of_odd_shapes_take_the_same_images() {
     let names = ["column", "no_batch", "symbolic_last", "padded_last", "undeclared", "default_input"];
     assert_all_like_base(&names.map(|name| (name, (name == "column").then_some(Code::PixelOrder))), TOLERANCE);
@@ -202,6 +246,7 @@ fn what_engines_do_not_know_is_named_with_what_to_do() {
     let bound = try_with("for_one_machine", Engine::Onnxruntime, Options::default()).map(|_| ());
     let bound = bound.expect_err("blocks of another machine").one_line();
     assert!(bound.contains("the machine that wrote it") && bound.contains("made from"), "{bound}");
+    assert_refused("tflite_op", &["TFL_READ_VARIABLE", "tf2onnx", "SavedModel"]);
     assert_refused("unknown_op", &["NoSuchOperator", "pip install"]);
     for name in ["too_new_ir", "too_new_opset"] {
         let refused = try_with(name, Engine::Onnxruntime, Options::default()).map(|_| ());

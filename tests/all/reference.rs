@@ -50,7 +50,7 @@ fn the_complete_relstab_toml_of_the_docs_parses() {
     let folder = Folder::new();
     folder.file("relstab.toml", shown());
     let config = Config::read(folder.0.path()).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(config.stop.len(), 2);
+    assert_eq!((config.stop.len(), config.alert.len()), (4, 2));
     assert!(config.preprocess.resize.is_some() && config.perturbation.delta == Some(1.0));
     let said = format!("{}\nnothing = 1\n", shown());
     folder.file("relstab.toml", said);
@@ -64,7 +64,9 @@ fn the_complete_relstab_toml_of_the_docs_names_every_key() {
         of["properties"].as_object().unwrap_or_else(|| panic!("no keys in {of}")).keys().cloned().collect()
     };
     let definition = |name: &str| keys(&schema["$defs"][name]);
-    let all = [keys(&schema), definition("Preprocess"), definition("Perturbation"), definition("Rule")].concat();
+    let all =
+        [keys(&schema), definition("Preprocess"), definition("Perturbation"), definition("Rule"), definition("Alert")]
+            .concat();
     assert!(all.len() > 30, "{all:?}");
     // A key that excludes another one stands there as a comment.
     let names = |line: &str| line.trim_start_matches(['#', ' ', '[']).split([' ', '=', ']']).next().map(str::to_owned);

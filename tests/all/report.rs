@@ -5,7 +5,7 @@ use std::process::Output;
 
 use crate::common::daemon::{Daemon, Place, bundled};
 use assert_cmd::Command;
-use relstab::report::script::PLOTLY;
+use relstab::report::script::UPLOT;
 use serde_json::Value;
 
 /// A name that is markup in HTML, in Markdown and in its tables.
@@ -141,10 +141,10 @@ fn names_are_text_and_a_page_stands_alone() {
     assert_eq!(failed[0][0], r"`line\nbreak \u{202e}gnp.x step_97.onnx`");
     assert_eq!(failed[0].len(), 4, "{failed:?}");
 
-    let own = html.replace(PLOTLY.as_str(), "");
-    assert!(own.len() < 100_000 && !own.contains("://") && !own.contains("@import"), "{own}");
+    let own = html.replace(UPLOT, "");
+    assert!(html.len() < 300_000 && !own.contains("://") && !own.contains("@import"), "{own}");
     assert!(own.contains("default-src 'none'; script-src 'unsafe-inline'"));
-    assert_eq!((own.matches("<script").count(), own.matches("</script>").count()), (4, 4));
+    assert_eq!((own.matches("<script").count(), own.matches("</script>").count()), (7, 7));
     let (_, data) = own.split_once(r#"id="series">"#).expect("data");
     let data = data.split("</script>").next().expect("data");
     let series: Value = serde_json::from_str(data).expect("JSON");

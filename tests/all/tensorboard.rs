@@ -14,7 +14,7 @@ fn all(board: &Path) -> Option<(Vec<Record>, PathBuf)> {
     let folder = fs::read_dir(board).ok()?.next()?.ok()?.path();
     let path = fs::read_dir(folder).ok()?.next()?.ok()?.path();
     let bytes = fs::read(&path).ok()?;
-    Some((records(&bytes).map(|(record, _)| record).skip(1).collect(), path))
+    Some((records(&bytes[..]).map(|(record, _)| record).skip(1).collect(), path))
 }
 
 /// The same without the gallery.
@@ -185,7 +185,7 @@ fn a_full_disk_is_outlived_with_nothing_lost() {
     let folder = seen_from_here.join("run");
     let all_told = || {
         let path = fs::read_dir(&folder).ok()?.next()?.ok()?.path();
-        Some(records(&fs::read(path).ok()?).filter(|(record, _)| record.seq.is_some()).count() as u64)
+        Some(records(&fs::read(path).ok()?[..]).filter(|(record, _)| record.seq.is_some()).count() as u64)
     };
     eventually("all told", || all_told() == Some(step));
     let journal = Journal::read(&place.journal()).expect("a journal");

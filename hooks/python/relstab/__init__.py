@@ -7,6 +7,7 @@ from .exporter import Exporter
 from .files import exports
 from .measure import check, measure, perturb
 from .monitor import Monitor
+from .native import export_script
 from .records import Check, CheckReport, Estimate, Finding, Measurement, Perturbed, Prediction
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Prediction",
     "RelstabError",
     "check",
+    "export_script",
     "measure",
     "perturb",
     "start",

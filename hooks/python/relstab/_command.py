@@ -22,6 +22,9 @@ class RelstabError(RuntimeError):
         super().__init__(message)
         self.code = code
 
+    def __reduce__(self) -> tuple[type[RelstabError], tuple[str, int]]:
+        return type(self), (str(self), self.code)
+
 
 def find() -> str:
     """The command that this package was installed with, else the one on the search path."""

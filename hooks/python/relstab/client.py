@@ -63,6 +63,15 @@ class Client:
         """Tells the known error, a fraction, of the checkpoint of `step`, which may come later."""
         return self._ask({"type": "annotate", "run": _canonical(run_dir), "step": step, "val_error": val_error})
 
+    def declare(self, run_dir: str | os.PathLike[str], *, step: int, began: float) -> Event:
+        """Tells that a training begins at `step`, and began at `began`, seconds since 1970: another attempt, where that step or a later
+        one was there before."""
+        return self._ask({"type": "declare", "run": _canonical(run_dir), "step": step, "began": began})
+
+    def resume(self, run_dir: str | os.PathLike[str]) -> Event:
+        """Overrules the stop of a run: it goes on, and its patience begins anew."""
+        return self._ask({"type": "resume", "run": _canonical(run_dir)})
+
     def events(
         self,
         runs: Sequence[str | os.PathLike[str]] = (),

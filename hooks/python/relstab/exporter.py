@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: Outputs of an exported network may differ from the framework's by this share of the largest output: TF32 does.
 _TOLERANCE = 1e-2
 #: Images that a file is tried on.
-_TRIED = 4
+TRIED = 4
 #: Networks known not to export; a program has few, unless each step makes another.
 _REMEMBERED = 8
 
@@ -41,8 +41,8 @@ def examples(images: object) -> NDArray[Any]:
     if images is None:
         raise ValueError("expected example images for the export, found none: give example= or probe=")
     if isinstance(images, (str, os.PathLike)):
-        return perturb(images, images=_TRIED, draws=1).images
-    first = as_array(images[:_TRIED])  # type: ignore[index]
+        return perturb(images, images=TRIED, draws=1).images
+    first = as_array(images[:TRIED])  # type: ignore[index]
     return (first if first.dtype.kind == "f" else first / 255).astype(numpy.float32)
 
 

@@ -5,6 +5,7 @@ relstab.start("runs/today")
 ...
     monitor.checkpoint(weights, step=step, val_error=error)
     if monitor.should_stop(): break
+monitor.close()
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -27,6 +29,7 @@ from numpy.typing import NDArray
 from . import exporter, monitor
 from .exporter import Failures, examples, forward_of, hold_to, random_numbers_kept
 from .images import images_of
+from .native import matched, orbax_tree, place_of
 
 _log = logging.getLogger("relstab")
 
@@ -61,6 +64,40 @@ class Monitor(monitor.Monitor):
         if jax.process_count() == 1:
             return stops
         return bool(multihost_utils.broadcast_one_to_all(numpy.int32(stops)))
+
+
+def restored(network: Any, checkpoint: Path, images: object) -> tuple[Exporter, Any, dict[str, object]]:
+    """A `flax.nnx.Module`, or a pair of weights and `forward`, with the weights of a checkpoint of Orbax, Flax or safetensors; how it is
+    exported; the step that the checkpoint tells."""
+    tree = _read(checkpoint)
+    if isinstance(network, tuple):
+        weights, forward = network
+        return Exporter(images, forward), _refilled(weights, tree, checkpoint), place_of(tree)
+    from flax import nnx
+
+    state = nnx.to_pure_dict(nnx.state(network, nnx.Not(nnx.RngState)))
+    nnx.update(network, _refilled(state, tree, checkpoint))
+    return Exporter(images), network, place_of(tree)
+
+
+def _refilled(weights: Any, tree: Any, checkpoint: Path) -> Any:
+    """The same pytree with the values that a checkpoint has."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(weights)
+    shapes = {jax.tree_util.keystr(path, simple=True, separator="."): numpy.shape(leaf) for path, leaf in leaves}
+    found = matched(shapes, tree, checkpoint)
+    return jax.tree.unflatten(structure, [found[name] for name in shapes])
+
+
+def _read(checkpoint: Path) -> Any:
+    if checkpoint.is_dir():
+        return orbax_tree(checkpoint)
+    if checkpoint.suffix == ".safetensors":
+        from safetensors.numpy import load_file
+
+        return load_file(checkpoint)
+    from flax.serialization import msgpack_restore
+
+    return msgpack_restore(checkpoint.read_bytes())
 
 
 class Exporter:

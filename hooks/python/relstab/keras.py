@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,6 +18,7 @@ import keras
 from .callback import Settings
 from .exporter import Exporter
 from .monitor import Monitor
+from .native import orbax_tree
 
 
 class Callback(Settings, keras.callbacks.Callback):  # type: ignore[misc] # Keras is untyped
@@ -59,18 +61,42 @@ class Callback(Settings, keras.callbacks.Callback):  # type: ignore[misc] # Kera
         self._latest |= {name: known[name] for name in self._latest if name in known}
 
 
+def restored(model: Any, checkpoint: Path, images: object) -> tuple[Exporter, Any, dict[str, object]]:
+    """A model with the weights of a checkpoint of Keras or of Orbax, how it is exported, and the step that the checkpoint tells."""
+    if checkpoint.is_dir():
+        state = orbax_tree(checkpoint)["pytree"]
+        model.set_state_tree(
+            {name: state[name] for name in ("trainable_variables", "non_trainable_variables") if name in state}
+        )
+    else:
+        model.load_weights(checkpoint)
+    return _exporter(model, images), model, {}
+
+
 def _monitor(model: Any, run_dir: Any, *, example: object, **settings: Any) -> Monitor:
     """The monitor of Keras's backend: of several processes the one that exports is that backend's."""
+    exporter = _exporter(model, example)
+    if keras.backend.backend() == "jax":
+        from . import jax
+
+        return jax.Monitor(run_dir, exporter=exporter, **settings)
+    from . import torch
+
+    return torch.Monitor(run_dir, exporter=exporter, **settings)
+
+
+def _exporter(model: Any, images: object) -> Exporter:
+    """That of Keras's backend."""
     if keras.backend.backend() == "jax":
         from . import jax
 
         def forward(weights: Any, images: Any) -> Any:
             return model.stateless_call(*weights, images, training=False)[0]
 
-        return jax.Monitor(run_dir, exporter=_Exporter(jax.Exporter(example, forward), _weights), **settings)
+        return _Exporter(jax.Exporter(images, forward), _weights)
     from . import torch
 
-    return torch.Monitor(run_dir, exporter=_Exporter(torch.Exporter(example, layout=None), _module), **settings)
+    return _Exporter(torch.Exporter(images, layout=None), _module)
 
 
 class _Exporter:

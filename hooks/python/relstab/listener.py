@@ -6,6 +6,7 @@ import logging
 import queue
 import threading
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ class Heard:
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
+        #: What was said before this training began may be of another attempt.
+        self.began = time.time()
+        self._began = datetime.fromtimestamp(self.began, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         self.latest: Measurement | None = None
         self.stop: dict[str, Any] | None = None
         #: Files written by this program that have no outcome yet.
@@ -55,7 +59,10 @@ class Heard:
         with self.changed:
             kind = event["type"]
             if kind == "stop":
-                self.stop = event
+                if event.get("time", self._began) >= self._began:
+                    self.stop = event
+            elif kind in ("attempt", "resumed"):
+                self.stop = None
             elif kind == "measured":
                 measurement = Measurement.of(event["measurement"])
                 self.latest = measurement
@@ -116,6 +123,15 @@ class Listener:
         except (OSError, ValueError, KeyError, RuntimeError):
             # Heard of as an event, where a daemon comes back.
             return
+
+    def declare(self, step: int) -> None:
+        """Before the first checkpoint is written: a training that begins at an earlier step than others did is another attempt."""
+        try:
+            self._client().declare(self._run_dir, step=int(step), began=self._state.began)
+        except (OSError, ValueError, RuntimeError):
+            # Where no daemon is there, or it knows no checkpoint yet; files that are written again tell it too.
+            return
+        self.hear_decision()
 
     def annotate(self, step: int, val_error: float) -> None:
         if self._closing is not None:

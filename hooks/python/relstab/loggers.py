@@ -1,4 +1,4 @@
-"""Where results go: TensorBoard, Weights & Biases, MLflow, Lightning's loggers, Flax's, or a function."""
+"""Where results go: TensorBoard, Weights & Biases, MLflow, Aim, Lightning's loggers, Flax's, or a function."""
 
 from __future__ import annotations
 
@@ -28,8 +28,15 @@ def sink(logger: Any) -> Sink:
         return lambda values, step: logger.log({**values, "relstab/step": step})
     if hasattr(logger, "log_metrics"):  # the mlflow module, a Lightning logger
         return lambda values, step: logger.log_metrics(values, step=step)
+    if hasattr(logger, "track"):  # an aim run
+
+        def track(values: dict[str, float], step: int) -> None:
+            for name, value in values.items():
+                logger.track(value, name=name, step=step)
+
+        return track
     if callable(logger):
         return lambda values, step: logger(values, step)
     raise TypeError(
-        f"expected a TensorBoard, W&B, MLflow, Lightning or Flax logger or a function, found {type(logger)}"
+        f"expected a TensorBoard, W&B, MLflow, Aim, Lightning or Flax logger or a function, found {type(logger)}"
     )

@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,7 @@ class Monitor:
         self._calls = 0
         self._sink: Sink | None = sink(logger) if logger is not None else None
         self._findings: dict[str, float] = {}
+        self._has_declared = False
         self._state = Heard()
         self._writer: _Writer | None = None
         self._listener: Listener | None = None
@@ -97,6 +99,8 @@ class Monitor:
             if self._writer is None:
                 return None
             make = self.exporter.snapshot(model) if self.exporter else lambda: onnx_bytes(model)
+            if self._listener and not self._has_declared:
+                self._has_declared, make = True, _after(partial(self._listener.declare, number), make)
             self._writer.write(path, make, {name: value for name, value in known.items() if value is not None})
         except Exception as error:  # noqa: BLE001 - whatever a framework's exporter throws
             self._state.warn(f"no export of step {number}: {short(error)}")
@@ -206,6 +210,16 @@ class Monitor:
             except Exception as error:  # noqa: BLE001 - whatever a logger throws
                 self._sink = None
                 self._state.warn(f"the logger refused a result: {short(error)}")
+
+
+def _after(first: Callable[[], None], make: Callable[[], bytes]) -> Callable[[], bytes]:
+    """What `make` makes, once `first` was done."""
+
+    def both() -> bytes:
+        first()
+        return make()
+
+    return both
 
 
 class _Writer:

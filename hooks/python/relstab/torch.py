@@ -5,6 +5,7 @@ relstab.start("runs/today")
 ...
     monitor.checkpoint(network, step=step, val_error=error)
     if monitor.should_stop(): break
+monitor.close()
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,20 +24,25 @@ from torch import Tensor, nn
 from . import exporter, monitor
 from ._command import RelstabError, is_first_rank
 from .exporter import Failures, examples, forward_of, hold_to, random_numbers_kept
+from .gather import gathered, tensors_of, unwrapped
 from .images import images_of
+from .native import file_in, matched, place_in, place_of
 
 if TYPE_CHECKING:
     import onnx
 
 _log = logging.getLogger("relstab")
 
+#: Files of weights in a checkpoint's folder, the first that is there.
+_FILES = ("model.safetensors", "pytorch_model.bin", "model.pt", "model.pth", "model.ckpt")
+
 
 class Monitor(monitor.Monitor):
     """A [`relstab.Monitor`] whose `checkpoint` takes a `torch.nn.Module`, wrapped, compiled or distributed.
 
     `example`: a few input images, [image, channel, y, x], to trace the network with; by default the first of `probe`. With `torch.distributed`, rank 0
-    exports, every rank must call `checkpoint` and `should_stop`, and all hear the same. Sharded weights (FSDP, DTensor) are gathered
-    on the CPU.
+    exports, every rank must call `checkpoint` and `should_stop`, and all hear the same. Weights that FSDP or tensor
+    parallelism spreads over the ranks are gathered on the CPU.
     """
 
     def __init__(
@@ -63,6 +71,34 @@ class Monitor(monitor.Monitor):
         return bool(told.item())
 
 
+def restored(network: nn.Module, checkpoint: Path, images: object) -> tuple[Exporter, nn.Module, dict[str, object]]:
+    """A network with the weights of a checkpoint: a file of PyTorch, Lightning or safetensors, or a folder with one, or a sharded one;
+    how it is exported; step and epoch that the checkpoint tells."""
+    tree = _read(checkpoint)
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    network.load_state_dict(matched(shapes, tree, checkpoint))
+    place = place_in(checkpoint) if checkpoint.is_dir() else {}
+    return Exporter(images), network, place or place_of(tree)
+
+
+def _read(checkpoint: Path) -> Any:
+    if (checkpoint / ".metadata").is_file():
+        from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+        with tempfile.TemporaryDirectory(prefix="relstab-") as folder:
+            whole = Path(folder) / "whole.pt"
+            dcp_to_torch_save(checkpoint, whole)
+            return _read(whole)
+    if checkpoint.is_dir():
+        return _read(file_in(checkpoint, _FILES))
+    if checkpoint.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(checkpoint)
+    # Objects of other classes are code: torch.serialization.add_safe_globals, where build() is, admits them.
+    return torch.load(checkpoint, map_location="cpu", weights_only=True)
+
+
 class Exporter:
     """Traces a network once; later snapshots are its weights, put into that graph by name.
 
@@ -77,9 +113,9 @@ class Exporter:
 
     def snapshot(self, model: nn.Module) -> Callable[[], bytes]:
         module = unwrapped(model)
-        described = (repr(module), _kinds(_tensors(module)))
+        described = (repr(module), _kinds(tensors_of(module)))
         with self._failures.trying(described), _evaluated(module):
-            weights = {name: _copied(tensor) for name, tensor in _tensors(module).items()}
+            weights = {name: _copied(tensor) for name, tensor in tensors_of(module).items()}
             trace = self._trace
             if trace is None or not trace.fits(module, weights):
                 trace = self._trace = _Trace(module, weights, self._example(module), self._layout)
@@ -195,7 +231,9 @@ def _evaluated(module: nn.Module) -> Iterator[None]:
         return
     # Such as LoRA's, which go into the weights they adapt: taken out again they leave rounding errors.
     is_plain = all(getattr(part.train, "__func__", None) is nn.Module.train for part in modes)
-    kept = {} if is_plain else {name: tensor.detach().to("cpu", copy=True) for name, tensor in _tensors(module).items()}
+    kept = (
+        {} if is_plain else {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors_of(module).items()}
+    )
     try:
         module.eval()
         yield
@@ -215,7 +253,7 @@ def _evaluated(module: nn.Module) -> Iterator[None]:
 
 def _restore(module: nn.Module, kept: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
-        for name, tensor in _tensors(module).items():
+        for name, tensor in tensors_of(module).items():
             before = kept.get(name)
             if before is not None and before.shape == tensor.shape and not torch.equal(before, tensor.detach().cpu()):
                 tensor.copy_(before)
@@ -230,71 +268,6 @@ def _undisturbed() -> Iterator[None]:
         for kind in ("cpu", "cuda") if has_cuda else ("cpu",):
             stack.enter_context(torch.autocast(kind, enabled=False))
         yield
-
-
-def gathered(model: nn.Module) -> nn.Module:
-    """The network itself, or, where its weights are sharded over processes, a copy on the CPU that has all of them and none of
-    the hooks that shard; each process calls this."""
-    from torch.distributed.fsdp import FullyShardedDataParallel
-    from torch.distributed.tensor import DTensor
-
-    module = unwrapped(model)
-    if any(isinstance(part, FullyShardedDataParallel) for part in module.modules()):
-        raise TypeError(
-            "expected weights sharded by fully_shard, found FullyShardedDataParallel, which is not gathered"
-        )
-    return (
-        _plain(module, {}, {}) if any(isinstance(tensor, DTensor) for tensor in _tensors(module).values()) else module
-    )
-
-
-def _plain(module: nn.Module, parts: dict[nn.Module, nn.Module], tensors: dict[Tensor, Tensor]) -> nn.Module:
-    """`parts` and `tensors`: what was copied already, for what is there twice."""
-    from torch.distributed.fsdp import FSDPModule
-
-    if module in parts:
-        return parts[module]
-    # `fully_shard` puts a class of its own before that of the module.
-    kind: Any = next(kind for kind in type(module).__mro__ if not issubclass(kind, FSDPModule))
-    plain: nn.Module = kind.__new__(kind)
-    parts[module] = plain
-    plain.__dict__.update(module.__dict__)
-    for name in ("_forward_hooks", "_forward_pre_hooks"):
-        hooks = getattr(module, name)
-        plain.__dict__[name] = type(hooks)((key, hook) for key, hook in hooks.items() if not _shards(hook))
-
-    def whole(tensor: Tensor) -> Tensor:
-        if tensor not in tensors:
-            full = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-            tensors[tensor] = full.detach().to("cpu", copy=True)
-        return tensors[tensor]
-
-    parameters, buffers = module._parameters.items(), module._buffers.items()
-    plain._parameters = {name: None if value is None else nn.Parameter(whole(value)) for name, value in parameters}
-    plain._buffers = {name: None if value is None else whole(value) for name, value in buffers}
-    children = module._modules.items()
-    plain._modules = {name: None if part is None else _plain(part, parts, tensors) for name, part in children}
-    return plain
-
-
-def _shards(hook: Any) -> bool:
-    return str(getattr(getattr(hook, "func", hook), "__module__", "")).startswith("torch.distributed")
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The network inside `torch.compile` and (distributed) data-parallel wrappers."""
-    while True:
-        if isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
-            model = inner
-        elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            model = model.module
-        else:
-            return model
-
-
-def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    parameters = dict(module.named_parameters(remove_duplicate=False))
-    return {**parameters, **dict(module.named_buffers(remove_duplicate=False))}
 
 
 def _kinds(weights: Mapping[str, Tensor]) -> list[tuple[str, torch.Size, torch.dtype]]:

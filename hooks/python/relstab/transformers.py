@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from . import exporter, torch
 from .callback import Settings
-from .torch import Exporter, Monitor, unwrapped
+from .gather import unwrapped
+from .native import place_in
+from .torch import Exporter, Monitor
 
 
 class Callback(Settings, TrainerCallback):
@@ -48,7 +52,12 @@ class Callback(Settings, TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **event: Any
     ) -> TrainerControl:
-        return self._checkpoint(event["model"], state, control, {}) if args.eval_strategy == "no" else control
+        if args.eval_strategy == "no":
+            return self._checkpoint(event["model"], state, control, {})
+        if self.monitor is not None and self._ends(state, control):
+            # The last evaluation may have been before the last step.
+            self.monitor.finish()
+        return control
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         # The last time that the trainer's reporters listen is before the end of the training.
@@ -73,10 +82,13 @@ class Callback(Settings, TrainerCallback):
             # Evaluated on a second data set.
             self.monitor.annotate(step=step, val_error=error)
         control.should_training_stop = self.monitor.should_stop() or control.should_training_stop
-        if control.should_training_stop or state.global_step >= state.max_steps:
+        if self._ends(state, control):
             # The trainer's reporters hear nothing after the training.
             self.monitor.finish()
         return control
+
+    def _ends(self, state: TrainerState, control: TrainerControl) -> bool:
+        return self._is_training and (control.should_training_stop or state.global_step >= state.max_steps)
 
     def _log(self, values: dict[str, float], step: int) -> None:
         """As `Trainer.log`, at the step of the checkpoint."""
@@ -86,6 +98,17 @@ class Callback(Settings, TrainerCallback):
         state.global_step = step
         trainer.state.log_history.append({**values, "step": step})
         trainer.callback_handler.on_log(trainer.args, state, TrainerControl(), dict(values))
+
+
+def restored(
+    network: nn.Module, checkpoint: Path, images: object
+) -> tuple[exporter.Exporter, nn.Module, dict[str, object]]:
+    """As [`torch.restored`]; a folder that has the network's configuration is read by Transformers itself."""
+    if not (checkpoint / "config.json").is_file():
+        _, network, place = torch.restored(network, checkpoint, images)
+        return _Exporter(images), network, place
+    kind: Any = type(network)
+    return _Exporter(images), kind.from_pretrained(checkpoint), place_in(checkpoint)
 
 
 class _Exporter(Exporter):

@@ -73,7 +73,7 @@ fn whole_batches_are_halved_until_every_session_holds_one() {
     };
     for (whole, expected) in [(false, 4), (true, 2)] {
         let lanes = Lanes { count: 2, batch: 4, whole };
-        let place = Place { cuda: None, sessions: 2, threads_per_session: 1, lanes };
+        let place = Place { cuda: None, library: Provider::Cpu, sessions: 2, threads_per_session: 1, lanes };
         let network = OnnxRuntime::tried(&source, place).expect("a network");
         assert_eq!(network.lanes(), Lanes { batch: expected, ..lanes });
         let mut outputs = vec![1.0; 4 * SHAPE.len()];

@@ -1,16 +1,21 @@
 //! Measures networks, and their baseline beside them, until every limit is decided.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::limits::MAX_RISE;
-use crate::check::{Against, Bound, Check, Checked, Limit, Quantity, Verdict, check, look_level, looks, regression};
+use crate::check::{
+    Against, Bound, Check, Checked, Ended, Limit, Look, Quantity, Verdict, check, look_level, looks, regression,
+};
 use crate::cli::terminal::with_progress;
 use crate::error::{Error, ExitCode, Reach, Result};
 use crate::event::{Answers, Code, Measurement, Saved};
+use crate::measure::Kept;
 use crate::path;
-use crate::plan::{Resolved, Setup};
+use crate::plan::{Opened, Resolved, Setup};
 
 /// What networks are compared with.
 pub(super) struct Baseline {
@@ -43,16 +48,6 @@ impl Source {
         let damaged = |error: serde_json::Error| Error::setting("--baseline", expected, error);
         serde_json::from_slice(&text).map(Self::Saved).map_err(damaged)
     }
-
-    fn saved(&self, measure: impl FnOnce(&Path) -> Result<Measured>) -> Result<Saved> {
-        match self {
-            Self::Saved(saved) => Ok((**saved).clone()),
-            Self::Network(path) => {
-                let (measurement, answers) = measure(path)?;
-                Ok(Saved { measurement, answers: Some(answers) })
-            }
-        }
-    }
 }
 
 impl Baseline {
@@ -68,15 +63,21 @@ impl Baseline {
         Some(bound)
     }
 
-    /// The comparison of outputs, and what its limits say.
-    fn outputs(&self, network: &Measured, baseline: &Saved) -> Result<(Against, Vec<Result<Check>>)> {
-        let level = look_level(self.confidence_each(), 1);
+    /// The comparison at a look that may spend `share` of the error, and what its limits say.
+    fn compared(&self, network: &Measured, baseline: &Saved, share: f64) -> Result<(Against, Vec<Result<Check>>)> {
+        let confidence = self.confidence_each();
+        let level = look_level(confidence, share);
         let max_rise = self.limit(Quantity::ErrorRise).unwrap_or(MAX_RISE);
         let (measurement, answers) = network;
         let base = (&baseline.measurement, baseline.answers.as_ref());
         let against = Against::new((measurement, answers), base, level, max_rise)?;
-        let held = self.limits.iter().filter(|limit| limit.quantity != Quantity::Regression);
-        let mut checks: Vec<_> = held.map(|limit| against.check(*limit, &measurement.model.path)).collect();
+        let held = |limit: &Limit| match limit {
+            Limit { quantity: Quantity::Regression, bound: Bound::Max(max) | Bound::Min(max) } => {
+                regression(measurement, &baseline.measurement, *max, (confidence, share))
+            }
+            limit => against.check(*limit, &measurement.model.path),
+        };
+        let mut checks: Vec<_> = self.limits.iter().map(held).collect();
         checks.extend(against.clear_rise(MAX_RISE).filter(|_| self.is_guarded).map(Ok));
         Ok((against, checks))
     }
@@ -84,38 +85,44 @@ impl Baseline {
 
 type Measured = (Measurement, Answers);
 
-/// The measuring at each look, fewest draws first.
-struct Look {
-    setup: Setup,
-    baseline: Option<Saved>,
-    /// Images and draws that a precision came to: pairs need the same.
-    resolved: Option<Resolved>,
+/// The baseline's network, as far as it is measured.
+#[derive(Default)]
+struct Reference {
+    opened: Option<Opened>,
+    kept: Kept,
+    /// By how many images were looked at.
+    at: BTreeMap<usize, Saved>,
 }
 
 pub(super) struct Gate {
+    setup: Setup,
     baseline: Option<Baseline>,
-    looks: Vec<Look>,
+    reference: Reference,
+    /// Images and draws that a precision came to: pairs need the same.
+    resolved: Option<Resolved>,
     limits: Vec<Limit>,
     /// Codes of findings that do not fail a network.
     allowed: Vec<Code>,
+    /// Whether a network may be decided by a part of the images.
+    ends_early: bool,
 }
 
 impl Gate {
-    pub fn new(setup: Setup, limits: Vec<Limit>, baseline: Option<Baseline>, allowed: Vec<Code>) -> Self {
-        let looks = match &baseline {
-            Some(Baseline { source: Source::Saved(saved), .. }) => {
-                let Measurement { probe, settings, .. } = &saved.measurement;
-                let resolved = Resolved { images: probe.images, draws: settings.draws };
-                vec![Look { setup, baseline: None, resolved: Some(resolved) }]
-            }
-            // Outputs do not depend on draws: more looks are for R_f.
-            Some(network) if network.limit(Quantity::Regression).is_some() => {
-                let look = |draws| Look { setup: setup.with_draws(draws), baseline: None, resolved: None };
-                looks(setup.draws()).into_iter().map(look).collect()
-            }
-            _ => vec![Look { setup, baseline: None, resolved: None }],
-        };
-        Self { baseline, looks, limits, allowed }
+    pub fn new(
+        setup: Setup,
+        limits: Vec<Limit>,
+        baseline: Option<Baseline>,
+        allowed: Vec<Code>,
+        ends_early: bool,
+    ) -> Self {
+        let (mut resolved, mut ends_early) = (None, ends_early && !setup.has_precision());
+        if let Some(baseline @ Baseline { source: Source::Saved(saved), .. }) = &baseline {
+            let Measurement { probe, settings, .. } = &saved.measurement;
+            resolved = Some(Resolved { images: probe.images, draws: settings.draws });
+            // Of a part of its images nothing is saved but the outputs.
+            ends_early &= baseline.limit(Quantity::Regression).is_none();
+        }
+        Self { setup, baseline, reference: Reference::default(), resolved, limits, allowed, ends_early }
     }
 
     /// A network that cannot be measured costs only itself; its answers are for --save-baseline.
@@ -126,6 +133,7 @@ impl Gate {
             path: path::text(model),
             verdict: None,
             checks: Vec::new(),
+            ended: found.ended,
             against: found.against,
             allowed: self.allowed.clone(),
             error: None,
@@ -152,48 +160,49 @@ impl Gate {
         Ok((checked, answers))
     }
 
-    /// Measures with more draws until everything is decided, the comparison of `R_f` for good; the limits count at the last of
-    /// them.
+    /// Measures more images until the verdict is clear. What a look decides stands.
     fn results(&mut self, model: &Path, found: &mut Found) -> Result<Vec<Result<Check>>> {
-        let count = self.looks.len();
+        if self.baseline.is_none() {
+            self.resolved = None;
+        }
+        let opened = match open(&self.setup, model) {
+            Ok(opened) => opened,
+            Err(error) => return Ok(vec![Err(error)]),
+        };
+        let all = opened.images();
+        let looks = if self.ends_early { looks(all) } else { vec![Look { images: all, share: 1.0 }] };
+        let (mut kept, mut decided) = (Kept::default(), Vec::<Check>::new());
         let mut results = Vec::new();
-        let mut decided = None;
-        for Look { setup, baseline: reference, resolved } in &mut self.looks {
-            if self.baseline.is_none() {
-                *resolved = None;
-            }
-            let mut measure = |path: &Path| {
-                with_progress(|progress| {
-                    setup.open(setup.read(path)?, progress)?.measure_with_answers(resolved, progress)
-                })
-            };
-            let measured = match measure(model) {
+        for Look { images, share } in looks {
+            let is_last = images == all;
+            let measured = match measured(&opened, images, &mut kept, &mut self.resolved) {
                 Ok(measured) => measured,
                 Err(error) => return Ok(vec![Err(error)]),
             };
-            results = self.limits.iter().map(|limit| check(&measured.0, *limit)).collect();
-            let reference = match (&self.baseline, &mut *reference) {
-                (None, _) => None,
-                (Some(baseline), Some(reference)) => Some((baseline, &*reference)),
-                (Some(baseline), none) => Some((baseline, &*none.insert(baseline.source.saved(measure)?))),
-            };
-            if let Some((baseline, reference)) = reference
-                && let Some(max) = baseline.limit(Quantity::Regression)
-            {
-                let confidence = baseline.confidence_each();
-                let compare = || regression(&measured.0, &reference.measurement, max, (confidence, count));
-                let result = decided.take().map_or_else(compare, Ok);
-                decided = result.as_ref().ok().filter(|check| check.verdict != Verdict::Inconclusive).cloned();
-                results.push(result);
-            }
-            let is_open = results.iter().any(is_open);
-            if let Some((baseline, reference)) = reference {
-                let (against, checks) = baseline.outputs(&measured, reference)?;
+            // The record's own intervals count where all images are looked at.
+            let share_of_limits = if is_last { 1.0 } else { share };
+            results = self.limits.iter().map(|limit| check(&measured.0, *limit, share_of_limits)).collect();
+            let mut may_end = !is_last;
+            if let Some(baseline) = &self.baseline {
+                let saved =
+                    self.reference.saved(&baseline.source, &self.setup, (images, is_last), &mut self.resolved)?;
+                let (against, checks) = baseline.compared(&measured, saved, share)?;
+                // What a clear rise would fail is not passed while there is any.
+                let has_risen = against.error.as_ref().is_some_and(|error| error.rise > 0.0);
+                may_end &= !(baseline.is_guarded && has_risen) || checks.iter().any(falls_short);
                 found.against = Some(against);
                 results.extend(checks);
             }
+            for check in results.iter_mut().flatten() {
+                match decided.iter().find(|earlier| earlier.limit == check.limit) {
+                    Some(earlier) => check.clone_from(earlier),
+                    None if check.verdict != Verdict::Inconclusive => decided.push(check.clone()),
+                    None => {}
+                }
+            }
             found.measured = Some(measured);
-            if !is_open {
+            if may_end && is_clear(&results) {
+                found.ended = Some(Ended { images, of: all });
                 break;
             }
         }
@@ -201,13 +210,65 @@ impl Gate {
     }
 }
 
+impl Reference {
+    /// The baseline on the first `images`.
+    fn saved<'a>(
+        &'a mut self,
+        source: &'a Source,
+        setup: &Setup,
+        (images, is_last): (usize, bool),
+        resolved: &mut Option<Resolved>,
+    ) -> Result<&'a Saved> {
+        let path = match source {
+            Source::Saved(saved) => return Ok(saved),
+            Source::Network(path) => path,
+        };
+        let place = match self.at.entry(images) {
+            Entry::Occupied(found) => return Ok(found.into_mut()),
+            Entry::Vacant(place) => place,
+        };
+        let opened = match self.opened.take() {
+            Some(opened) => opened,
+            None => open(setup, path)?,
+        };
+        let (measurement, answers) = measured(&opened, images, &mut self.kept, resolved)?;
+        if is_last {
+            self.kept = Kept::default();
+        } else {
+            self.opened = Some(opened);
+        }
+        Ok(place.insert(Saved { measurement, answers: Some(answers) }))
+    }
+}
+
+fn open(setup: &Setup, path: &Path) -> Result<Opened> {
+    with_progress(|progress| setup.open(setup.read(path)?, progress))
+}
+
+fn measured(opened: &Opened, images: usize, kept: &mut Kept, resolved: &mut Option<Resolved>) -> Result<Measured> {
+    with_progress(|progress| {
+        if images == opened.images() {
+            opened.measure_kept(kept, resolved, progress)
+        } else {
+            opened.measure_first(images, kept, progress)
+        }
+    })
+}
+
 /// What the last look found.
 #[derive(Default)]
 struct Found {
     measured: Option<Measured>,
     against: Option<Against>,
+    ended: Option<Ended>,
 }
 
-fn is_open(result: &Result<Check>) -> bool {
-    matches!(result, Ok(check) if check.verdict == Verdict::Inconclusive)
+fn falls_short(result: &Result<Check>) -> bool {
+    matches!(result, Ok(check) if check.verdict == Verdict::FallsShort)
+}
+
+/// Whether more images can change no verdict: a network falls short by one limit, and holds by all.
+fn is_clear(results: &[Result<Check>]) -> bool {
+    let holds = |result: &Result<Check>| matches!(result, Ok(check) if check.verdict == Verdict::Holds);
+    results.iter().any(falls_short) || results.iter().all(holds)
 }

@@ -8,7 +8,9 @@ use crate::backend::{Engine, Options};
 use crate::cli::outlet::Log;
 use crate::measure::Settings;
 use crate::perturb::Size;
+use crate::stop::{Monitor, RuleKind};
 use crate::text::visible;
+use crate::watch::kinds::Kinds;
 use crate::watch::protocol::Planned;
 
 /// Everything that is said, one line each.
@@ -17,8 +19,8 @@ pub struct Hello<'a> {
     pub roots: &'a [PathBuf],
     /// Their plans; none where each sub-directory has its own.
     pub plans: &'a [Planned],
-    /// Names of checkpoints.
-    pub pattern: &'a str,
+    /// What counts as a checkpoint.
+    pub kinds: &'a Kinds,
     /// What runs the networks.
     pub backend: &'a Options,
     /// Where the page is.
@@ -39,7 +41,7 @@ impl Hello<'_> {
         let mut text = String::new();
         let mut row = |name: &str, value: String| text += &format!("{name:<9} {}\n", visible(&value));
         for (k, folder) in self.roots.iter().enumerate() {
-            row("watching", format!("{}, files that match {}", folder.display(), self.pattern));
+            row("watching", format!("{}, {}", folder.display(), self.kinds.words()));
             let Some(planned) = self.plans.get(k) else {
                 row("", "each sub-directory is a run by its own relstab.toml".to_owned());
                 continue;
@@ -48,10 +50,24 @@ impl Hello<'_> {
             let missing = if planned.key.is_none() { " (not there yet: checkpoints wait for it)" } else { "" };
             row("images", format!("{}{missing}", plan.probe.0.display()));
             row("", perturbation(&plan.settings));
+            if let Some(export) = &plan.backend.export {
+                row("export", export.to_string());
+            }
             let law = plan.settings.law.as_ref().map(|chosen| chosen.law.name.clone());
             row("law", law.unwrap_or_else(|| "none: no error is predicted (law = \"NAME\", or --law)".to_owned()));
             for rule in &planned.plan.rules {
-                row("stop", format!("{}, patience {}", rule.monitor, rule.patience));
+                let by = match rule.kind {
+                    RuleKind::Patience => format!("patience {}", rule.patience),
+                    RuleKind::Median => format!("beside the median of {} runs or more", rule.least_runs),
+                    RuleKind::Halving => {
+                        format!("one of {} runs goes on, from step {}", rule.reduction, rule.start_from)
+                    }
+                };
+                let monitor = match rule.monitor {
+                    Monitor::Auto => rule.monitor.in_words().to_owned(),
+                    named => named.to_string(),
+                };
+                row("stop", format!("{monitor}, {by}"));
             }
         }
         row("engine", engine(self.backend));
@@ -69,8 +85,12 @@ fn perturbation(settings: &Settings) -> String {
     };
     let precision =
         settings.precision.map_or(String::new(), |precision| format!(", or more for precision {precision}"));
-    let Settings { images, draws, deformation, .. } = settings;
-    format!("{images} images x {draws} draws{precision}, cutoff {}, {size}", deformation.cutoff)
+    let Settings { images, draws, passes, deformation, .. } = settings;
+    let taken = match passes {
+        None => format!("{images} images x {draws} draws"),
+        Some(passes) => format!("{images} images or all there are, {passes} passes"),
+    };
+    format!("{taken}{precision}, cutoff {}, {size}", deformation.cutoff)
 }
 
 fn engine(options: &Options) -> String {

@@ -3,15 +3,17 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use crate::alert::{Alert, Form, Webhook};
 use crate::cli::terminal::Format;
 use crate::error::{Error, Result};
 use crate::journal::Policy;
 use crate::stop::Rule;
+use crate::watch::daemon::{Ending, Receivers};
 use crate::watch::pool::Limits;
 use crate::watch::starter::{ByCommand, Local, Starter};
 
@@ -20,10 +22,13 @@ use crate::watch::starter::{ByCommand, Local, Starter};
 #[command(next_help_heading = "Daemon")]
 pub struct Service {
     /// A closed file must have been left alone for this long; one that is renamed into place need not
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::cli::flags::duration)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::text::duration)]
     pub settle: Duration,
+    /// How often addresses are listed: a request for each 1,000 objects below them
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = crate::text::duration)]
+    pub list_every: Duration,
     /// A file that is not a whole network for this long has failed
-    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = crate::cli::flags::duration)]
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = crate::text::duration)]
     pub give_up: Duration,
     /// Which checkpoints are measured: all, latest (older ones are skipped), every:N
     #[arg(long, value_name = "POLICY", default_value = "all")]
@@ -32,10 +37,10 @@ pub struct Service {
     #[arg(long, value_name = "N", value_parser = crate::cli::flags::one_or_more)]
     pub workers: Option<NonZeroUsize>,
     /// A worker without work ends after this long; with 0s it gives back the GPU, or memory, after each checkpoint
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = crate::cli::flags::duration)]
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = crate::text::duration)]
     pub worker_idle: Duration,
     /// One measurement may take this long, rests included
-    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = crate::cli::flags::duration)]
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = crate::text::duration)]
     pub timeout: Duration,
     /// A worker may grow to this size, such as 4GiB
     #[arg(long, value_name = "SIZE")]
@@ -70,12 +75,30 @@ pub struct Service {
     /// File whose first line HTTP clients must show; with it --http may be any address
     #[arg(long, value_name = "FILE", requires = "http")]
     pub http_token: Option<PathBuf>,
-    /// Early-stopping rule in place of relstab.toml's, such as monitor=r_f,patience=5,min_delta=0.01
+    /// Early-stopping rule in place of relstab.toml's, such as monitor=val_error,patience=5,min_delta=1%
     #[arg(long, value_name = "RULE")]
     pub stop: Vec<Rule>,
     /// Shell command for a run that should stop; RELSTAB_RUN, RELSTAB_BEST and RELSTAB_REASON tell about it
     #[arg(long, value_name = "CMD")]
     pub on_stop: Option<String>,
+    /// Alert in place of relstab.toml's, such as on=stall,after=30m or on=threshold,monitor=val_error,above=0.5,for=10m
+    #[arg(long, value_name = "ALERT")]
+    pub alert: Vec<Alert>,
+    /// Program with its arguments, up to a ";", that is run for alerts; {run}, {alert} and {text} are filled in
+    #[arg(long, value_name = "CMD", num_args = 1.., value_terminator = ";", allow_hyphen_values = true)]
+    pub alert_command: Vec<String>,
+    /// File whose first line is the address that alerts are posted to; env:NAME for a variable of the environment
+    #[arg(long, value_name = "FILE")]
+    pub alert_webhook: Option<Webhook>,
+    /// How they are written there
+    #[arg(long, value_enum, default_value_t = Form::Json, requires = "alert_webhook")]
+    pub alert_form: Form,
+    /// End once no checkpoint has come for this long and none waits; exit code 11 if some could not be measured
+    #[arg(long, value_name = "TIME", value_parser = crate::text::duration)]
+    pub until_idle: Option<Duration>,
+    /// End once a file of this name, such as DONE, lies in each run's directory and no checkpoint waits
+    #[arg(long, value_name = "FILE")]
+    pub until: Option<PathBuf>,
     /// End when standard input does, as for a program that starts the daemon and may die
     #[arg(long)]
     pub until_eof: bool,
@@ -102,6 +125,25 @@ impl Service {
             timeout: self.timeout,
             memory: self.memory_limit.map(|size| size.as_u64()),
         })
+    }
+
+    /// Who hears of alerts that name nobody themselves.
+    pub fn receivers(&self) -> Receivers {
+        let webhook = self.alert_webhook.clone().map(|webhook| Webhook { form: self.alert_form, ..webhook });
+        Receivers { command: self.alert_command.clone(), webhook }
+    }
+
+    /// When the daemon of the directories `roots` ends by itself.
+    pub fn ending(&self, roots: &[PathBuf]) -> Result<Ending> {
+        let is_inside = |marker: &PathBuf| marker.components().all(|part| matches!(part, Component::Normal(_)));
+        if let Some(outside) = self.until.as_ref().filter(|marker| !is_inside(marker)) {
+            return Err(Error::setting(
+                "--until",
+                "a name within each run's directory, such as DONE",
+                outside.display(),
+            ));
+        }
+        Ok(Ending { idle: self.until_idle, marker: self.until.clone(), roots: roots.to_vec() })
     }
 
     /// What starts the workers that measure, `local` unless a command does.

@@ -1,9 +1,9 @@
 //! The key of a panel: its title and what its curves are, in rows above it.
 
-use plotters::element::{PathElement, Text};
+use plotters::element::{PathElement, Rectangle, Text};
 use plotters::prelude::DrawingBackend;
-use plotters::style::IntoTextStyle as _;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::{Color as _, IntoTextStyle as _};
 
 use super::curve::{Curve, Look, MARK};
 use super::{Area, BESIDE, Drawn, FONT, INK, RIGHT, TEXT, WIDTH};
@@ -67,6 +67,11 @@ impl<'a> Key<'a> {
             if let Some(curve) = curve {
                 let width = sample(curve);
                 if curve.look.has_line() {
+                    if curve.points.iter().any(|point| point.band.is_some()) {
+                        // As the band itself: a line alone would say that this is a curve.
+                        let corners = [(left, middle - MARK), (left + width, middle + MARK)];
+                        area.draw(&Rectangle::new(corners, curve.colour.mix(0.2).filled()))?;
+                    }
                     area.draw(&PathElement::new([(left, middle), (left + width, middle)], curve.stroke()))?;
                 }
                 if curve.look != Look::Plain {

@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use image::RgbImage;
 use maud::{Markup, html};
 
-use super::{HEADINGS, Place, advice, deltas, how_shown, mesh, name, phase_space, told};
+use super::{HEADINGS, Place, advice, deltas, how_shown, mesh, name, phase_space, short, told};
 use crate::gallery::{Exhibit, Gallery, Setting, View};
 use crate::report::document::{Block, Table, Text, Tone, columns};
 use crate::report::figure::{png, svg};
@@ -16,8 +16,11 @@ use crate::text::visible;
 const STYLE: &str = include_str!("../page/gallery.css");
 /// Meshes have twice the pixels they are shown at, for fine screens.
 const FINE: usize = 2;
-/// Pixels that two pictures beside each other may take on a phone.
-const NARROW: usize = 168;
+/// Pixels that each of five pictures beside each other may take, and each of two on a phone.
+const WIDE: usize = 168;
+/// What is asked for, and what comes of it.
+const DISPLACEMENT: &str = "Delta is the displacement that is asked for: what is typical of all maps at this temperature. The measured \
+     one is the root mean square over the maps that were drawn; the fewer they are, the more the two may differ.";
 
 /// A gallery as an HTML document.
 ///
@@ -29,23 +32,25 @@ pub fn html(gallery: &Gallery) -> std::io::Result<String> {
     let space = phase_space(gallery).as_ref().map(svg).transpose()?;
     let exhibits = (0..gallery.images()).map(|index| exhibit(gallery, &gallery.exhibit(index)));
     let exhibits = exhibits.collect::<std::io::Result<Vec<_>>>()?;
-    let [width, _] = gallery.shown_size();
     let small = probe.shape().width;
-    let narrow = small * (NARROW / small).max(1);
+    let wide = small * (WIDE / small).max(1);
+    let styles = format!("{STYLE}{}", (0..gallery.settings().len()).map(shown_if_chosen).collect::<String>());
     let content = html! {
         p { (advice(gallery)) }
-        @if let Some(space) = space { figure.drawn {
-            img src=(data("svg+xml", space.as_bytes())) alt="Temperature T against cutoff c, with the natural range, lines of constant delta and the settings of the table below";
-        } }
-        (block(&Block::Table(settings(gallery))))
-        (block(&Block::Facts(facts(gallery))))
-        h2 { "Images" }
-        (block(&Block::List(how_shown(gallery).into_iter().map(|told| vec![told.into()]).collect())))
-        div.gallery.enlarged[gallery.enlarged() > 1] style={ "--wide:" (width) "px;--narrow:" (narrow) "px" } {
+        div.gallery.enlarged[gallery.enlarged() > 1] style={ "--wide:" (wide) "px" } {
+            (chooser(gallery))
             @for exhibit in &exhibits { (exhibit) }
         }
+        (block(&Block::List(how_shown(gallery).into_iter().map(|told| vec![told.into()]).collect())))
+        h2 { "Settings" }
+        (block(&Block::Paragraph(vec![DISPLACEMENT.into()])))
+        (block(&Block::Table(settings(gallery))))
+        @if let Some(space) = space { figure.drawn {
+            img src=(data("svg+xml", space.as_bytes())) alt="Temperature T against cutoff c, with the natural range, lines of constant delta and the settings of the table above";
+        } }
+        (block(&Block::Facts(facts(gallery))))
     };
-    Ok(page(&vec!["Deformations of ".into(), source], STYLE, &content))
+    Ok(page(&vec!["Deformations of ".into(), source], &styles, &content))
 }
 
 fn facts(gallery: &Gallery) -> Vec<(&'static str, Vec<Text>)> {
@@ -83,12 +88,45 @@ fn settings(gallery: &Gallery) -> Table {
             place,
         ]
     };
-    let names = ["setting", "temperature", "displacement, rms", "maps that fold", "natural delta", "natural range"];
+    let names = ["setting", "temperature", "displacement measured", "maps that fold", "natural delta", "natural range"];
     Table {
         caption: "Settings, with all maps that a measurement draws",
         columns: columns(&names, &names[1..5]),
         rows: gallery.settings().iter().enumerate().map(row).collect(),
     }
+}
+
+/// A grid of all settings, one of which is shown at a time, without a script.
+fn chooser(gallery: &Gallery) -> Markup {
+    let mut sorted: Vec<(usize, &Setting)> = gallery.settings().iter().enumerate().collect();
+    let cutoff = |setting: &Setting| setting.perturber.deformation().cutoff;
+    sorted
+        .sort_by(|(_, a), (_, b)| cutoff(a).cmp(&cutoff(b)).then(a.perturber.delta().total_cmp(&b.perturber.delta())));
+    html! {
+        fieldset.chooser {
+            legend { "Choose cutoff and delta" }
+            @for row in sorted.chunk_by(|(_, a), (_, b)| cutoff(a) == cutoff(b)) {
+                div {
+                    span { "cutoff " (cutoff(row[0].1)) }
+                    @for (index, setting) in row {
+                        @let is_inside = matches!(Place::of(&setting.perturber), Place::Inside { .. });
+                        label.outside[!is_inside] {
+                            input type="radio" name="setting" id=(format!("setting-{index}")) checked[*index == 0];
+                            span {
+                                (short(setting.perturber.delta())) " px"
+                                span.note { (percent(setting.folded_share)) " fold" @if !is_inside { ", outside the natural range" } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The style that shows the views of a setting while its button is chosen.
+fn shown_if_chosen(index: usize) -> String {
+    format!(".gallery:has(#setting-{index}:checked) .setting-{index} {{ display: contents; }}\n")
 }
 
 /// A setting's name, and whether it is the chosen one: the first.
@@ -106,7 +144,7 @@ fn exhibit(gallery: &Gallery, exhibit: &Exhibit) -> std::io::Result<Markup> {
         let pictures = [&view.deformed, &view.noisy, &view.difference, &mesh].into_iter().zip(&HEADINGS[1..]);
         let pictures = pictures.map(|(image, kind)| picture(image, kind, &format!("{name}, {kind}: {title}")));
         let pictures = pictures.collect::<std::io::Result<Vec<_>>>()?;
-        Ok(shown(&title, view, &pictures))
+        Ok(shown(index, &title, view, &pictures))
     });
     let views = views.collect::<std::io::Result<Vec<_>>>()?;
     let original = picture(&exhibit.original, HEADINGS[0], &format!("{name}, {}", HEADINGS[0]))?;
@@ -115,17 +153,18 @@ fn exhibit(gallery: &Gallery, exhibit: &Exhibit) -> std::io::Result<Markup> {
             h3 { (inline(&Text::name(&exhibit.name))) }
             div.exhibit {
                 (original)
-                div { @for view in &views { (view) } }
+                @for view in &views { (view) }
             }
         }
     })
 }
 
-fn shown(title: &str, view: &View, pictures: &[Markup]) -> Markup {
+fn shown(index: usize, title: &str, view: &View, pictures: &[Markup]) -> Markup {
     html! {
-        h4 { (title) }
-        p.note { (told(view)) }
-        div.pictures { @for picture in pictures { (picture) } }
+        div.view.(format!("setting-{index}")) {
+            @for picture in pictures { (picture) }
+            p.note { (title) ": " (told(view)) }
+        }
     }
 }
 

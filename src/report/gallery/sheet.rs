@@ -39,7 +39,7 @@ pub fn picture(gallery: &Gallery) -> std::io::Result<RgbImage> {
 /// As [`Setup::probe_for`] and [`Gallery::new`], and `Io` where it cannot be drawn.
 pub fn of_network(setup: &Setup, model: &Path) -> Result<RgbImage> {
     let probe = setup.probe_for(&setup.read(model)?, &|_, _| ())?;
-    let gallery = Gallery::new(&probe, setup.perturber(probe.shape())?, Vec::new(), SHOWN, setup.draws())?;
+    let gallery = Gallery::new(&probe, setup.perturber(probe.shape())?, Vec::new(), SHOWN, setup.draws(probe.len()))?;
     picture(&gallery).map_err(Error::io(model, "draw the images of"))
 }
 

@@ -1,143 +1,332 @@
-// The charts of runs, on the live dashboard and in reports: traces and a layout for Plotly from columns over checkpoints.
+// The charts of runs over their trainings, on the live dashboard and in reports: one view of all, with a table beside each chart.
 "use strict";
 
 const RelstabCharts = (() => {
-  // Told apart by colour-blind readers, 3:1 against the light and the dark page.
-  const COLOURS = ["#2f6fd0", "#d0641a", "#12906a", "#c23b82", "#7b5bd6", "#987516", "#1a8ea6", "#c0433a"];
+  const { isKnown, node, outside, short, percent, interval, place, visible } = RelstabWords;
+  const { KINDS, AXES, COLOURS, natural, tokens, colour } = RelstabKinds;
   // With more runs than this, intervals would hide each other.
   const MOST_BANDS = 8;
+  const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3]];
+  const MOST_ROWS = 200;
+  // After how long a chart that is out of sight is drawn, milliseconds.
+  const LATER = 300;
 
-  // The three panels, as shares of the height.
-  const TOPS = [1, 0.645, 0.29];
-  const PANEL = 0.29;
-
-  /** The colour of the run at a place in the list of all runs. */
-  const colour = (index) => COLOURS[index % COLOURS.length];
-
-  /** Text from outside: what would hide or reorder letters is spelled out, and Plotly's tags are none. */
-  const visible = (text) =>
-    text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (c) => `\\u${c.codePointAt(0).toString(16).padStart(4, "0")}`);
-  const escaped = (text) =>
-    visible(text).replace(/[&<>"']/g, (c) => `&#${c.codePointAt(0)};`);
-
-  const isKnown = (value) => value !== null && value !== undefined;
-
-  /** What all runs can be drawn against. */
-  function axis(series) {
-    const has = (column) => series.length > 0 && series.every((run) => run[column].every(isKnown));
-    if (has("step")) return { title: "step", of: (run) => run.step };
-    if (has("epoch")) return { title: "epoch", of: (run) => run.epoch };
-    return { title: "checkpoint", of: (run) => run.r_f.map((_, index) => index + 1) };
+  function check(label, isOn, change) {
+    const box = node("input", [], { type: "checkbox" });
+    box.checked = isOn;
+    box.addEventListener("change", () => change(box.checked));
+    return node("label", [box, label], { class: "check" });
   }
 
-  function band(x, low, high, common) {
-    const known = x.map((_, index) => index).filter((index) => isKnown(low[index]) && isKnown(high[index]));
-    const back = [...known].reverse();
-    return {
-      ...common,
-      x: [...known, ...back].map((index) => x[index]),
-      y: [...known.map((index) => high[index]), ...back.map((index) => low[index])],
-      mode: "lines",
-      line: { width: 0 },
-      fill: "toself",
-      fillcolor: `${common.line.color}33`,
-      hoverinfo: "skip",
-    };
-  }
-
-  /** One run's traces; `index` is its place among all runs. */
-  function traces(run, x, index, withBands) {
-    const color = colour(index);
-    const name = escaped(run.name ?? run.run);
-    const common = { type: "scatter", name, legendgroup: run.run, showlegend: false, line: { color } };
-    const few = x.length <= 60 ? "lines+markers" : "lines";
-    const trace = (yaxis, y, label, unit, look) => ({
-      ...common,
-      yaxis,
-      x,
-      y,
-      mode: few,
-      marker: { color, size: 5 },
-      hovertemplate: `${label} %{y:${unit}} at %{x}<extra>${name}</extra>`,
-      ...look,
+  /** Charts in an element. `open` is told of a checkpoint that is chosen; without it none can be. */
+  function make(element, { open = null } = {}) {
+    const state = { series: [], axis: "auto", isLogX: false, view: null, pointed: null, charts: [], isOld: true };
+    const heard = node("p", [], { class: "hidden", role: "status" });
+    const reset = node("button", "Show all", { type: "button", hidden: "" });
+    reset.addEventListener("click", () => zoom(null));
+    const choice = node(
+      "select",
+      [["auto", "automatic"], ["step", "step"], ["epoch", "epoch"], ["time", "time"], ["checkpoint", "checkpoint"]].map(
+        ([value, text]) => node("option", text, { value }),
+      ),
+    );
+    choice.addEventListener("change", () => {
+      state.axis = choice.value;
+      again();
     });
-    const line = (dash) => ({ line: { color, width: 2, dash } });
-    const all = [
-      { ...trace("y", run.r_f, "R_f", ".3~g", line("solid")), showlegend: true },
-      trace("y2", run.predicted_error, "predicted error", ".2%", line("solid")),
-      trace("y2", run.val_error, "known error", ".2%", { mode: "markers", marker: { color, size: 8, symbol: "x-thin-open" } }),
-      trace("y2", run.probe_error, "probe error", ".2%", { mode: "markers", marker: { color, size: 7, symbol: "circle-open" } }),
-      trace("y3", run.d_f, "D_f", ".3~g", line("solid")),
-      trace("y3", run.g_f, "G_f", ".3~g", line("dot")),
-    ];
-    if (withBands) {
-      all.unshift(
-        { ...band(x, run.r_f_low, run.r_f_high, common), yaxis: "y" },
-        { ...band(x, run.predicted_low, run.predicted_high, common), yaxis: "y2" },
-      );
+    const logX = check("logarithmic", false, (isOn) => {
+      state.isLogX = isOn;
+      again();
+    });
+    const legend = node("ul", [], { class: "legend", "aria-label": "Runs in the charts" });
+    const tools = node("div", [node("label", ["Along ", choice]), logX, reset], { class: "tools" });
+    const grid = node("div", [], { class: "charts" });
+    element.replaceChildren(tools, legend, grid, heard);
+    const parts = KINDS.map(part);
+    // A chart that is out of sight is drawn a little later, so that those in sight are quick.
+    const sight = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) parts.find(({ plot }) => plot === target).isSeen = isIntersecting;
+    });
+    parts.forEach(({ plot }) => sight.observe(plot));
+
+    function redraw(each) {
+      if (each.isSeen) {
+        each.chart.update();
+        return;
+      }
+      each.later ??= setTimeout(() => {
+        each.later = null;
+        each.chart.update();
+      }, LATER);
     }
-    return all.filter((each) => each.y.some(isKnown));
-  }
 
-  function layout(title, style) {
-    const grid = style.borderTopColor;
-    const y = (domain, more) => ({
-      domain,
-      gridcolor: grid,
-      linecolor: grid,
-      zeroline: false,
-      automargin: true,
-      ...more,
-    });
-    const log = { type: "log", tickformat: "~g", nticks: 5 };
-    const heading = (text, top) => ({
-      text: `<b>${text}</b>`,
-      x: 0,
-      xref: "paper",
-      y: top,
-      yref: "paper",
-      yanchor: "bottom",
-      showarrow: false,
-    });
+    function part(kind) {
+      const plot = node("div", [], { class: "plot", role: "application", tabindex: "0", "aria-describedby": `keys-${kind.id}` });
+      const tip = node("div", [], { class: "tip", hidden: "" });
+      const ring = node("div", [], { class: "ring", hidden: "" });
+      const rows = node("div");
+      const table = node("details", [node("summary", `${kind.title} as a table`), rows], { class: "data" });
+      const made = { kind, plot, tip, ring, rows, table, isLog: kind.isLog ?? false, chart: null };
+      table.addEventListener("toggle", () => tabulate(made));
+      const log = check("logarithmic", made.isLog, (isOn) => {
+        made.isLog = isOn;
+        again();
+      });
+      const keys = "Arrow keys go from checkpoint to checkpoint and from run to run, Enter opens one, plus and minus zoom, 0 shows all.";
+      const head = node("div", [node("h3", kind.title, { id: `chart-${kind.id}` }), log], { class: "head" });
+      const hint = node("p", keys, { class: "hidden", id: `keys-${kind.id}` });
+      const says = node("p", [kind.says, kind.key ? node("span", kind.key, { class: "key" }) : null], { class: "note" });
+      grid.append(node("figure", [head, says, plot, hint, table], { class: `chart ${kind.id}`, "aria-labelledby": `chart-${kind.id}` }));
+      plot.addEventListener("keydown", (event) => press(event, made));
+      plot.addEventListener("blur", () => point(null, made));
+      return made;
+    }
+
+    // ---- what is drawn ---------------------------------------------------------------------------------------------
+
+    function runs({ kind }, axis, colours) {
+      return state.series.map((run, index) => {
+        const place = run.place ?? index;
+        const x = axis.of(run).map((value) => (state.isLogX && !(value > 0) ? null : value));
+        const lines = kind.lines.map(({ column, low, high, ...look }) => ({
+          ...look,
+          y: run[column],
+          low: low && run[low],
+          high: low && run[high],
+        }));
+        const marks = kind.id === "error" || kind.id === "r_f" ? (run.marks ?? []) : [];
+        const dash = DASHES[Math.floor(place / COLOURS) % DASHES.length];
+        return { series: run, x, step: run.step, lines, marks, dash, colour: colours[place % COLOURS] };
+      });
+    }
+
+    function extent(all) {
+      let [low, high] = [Infinity, -Infinity];
+      for (const { x } of all) {
+        for (const value of x) {
+          if (!isKnown(value)) continue;
+          low = Math.min(low, value);
+          high = Math.max(high, value);
+        }
+      }
+      if (low > high) return state.isLogX ? [1, 10] : [0, 1];
+      if (state.isLogX) return [low / 1.05, Math.max(high, low * 1.1) * 1.05];
+      const room = Math.max((high - low) * 0.02, high === low ? 0.5 : 0);
+      return [low - room, high + room];
+    }
+
+    /** Brings what is drawn up to the series. */
+    function update() {
+      const axis = AXES[state.axis === "auto" ? natural(state.series) : state.axis];
+      if (element.dataset.axis !== axis.title) [state.isOld, state.view] = [true, null];
+      if (state.isOld) state.tokens = tokens(element);
+      for (const each of parts) {
+        const drawn = each.drawn ?? (each.drawn = {});
+        drawn.runs = runs(each, axis, state.tokens.runs);
+        state.whole = extent(drawn.runs);
+        Object.assign(drawn, {
+          view: state.view ?? state.whole,
+          tokens: state.tokens,
+          isLogX: state.isLogX,
+          isLogY: each.isLog,
+          hasBands: state.series.length <= MOST_BANDS,
+          tellX: axis.tell,
+          titleX: axis.title,
+          tellY: each.kind.tell === percent ? (value) => `${Number((100 * value).toPrecision(4))} %` : short,
+          zoom,
+          isZoomed: () => state.view !== null,
+          point: (found) => point(found, each),
+          isPointed: (found) => isPointed(found),
+          open: (found) => choose(found),
+        });
+        if (state.isOld) {
+          each.chart?.destroy();
+          each.chart = RelstabChart.make(each.plot, drawn);
+          each.plot.append(each.tip);
+          each.chart.u.over.append(each.ring);
+        } else {
+          redraw(each);
+        }
+        const names = state.series.map((run) => run.name).join(", ");
+        each.plot.setAttribute("aria-label", `${each.kind.title} over ${axis.title}: ${names || "no run"}`);
+        if (each.table.open) tabulate(each);
+      }
+      state.isOld = false;
+      Object.assign(element.dataset, { axis: axis.title, points: state.series.reduce((sum, run) => sum + run.r_f.length, 0) });
+      element.dataset.view = (state.view ?? state.whole).join(" ");
+      reset.hidden = state.view === null;
+      if (state.pointed) point(find(state.pointed), state.pointed.part);
+    }
+
+    /** The same with axes of another kind. */
+    function again() {
+      state.isOld = true;
+      state.view = null;
+      update();
+    }
+
+    function zoom(ends) {
+      if (ends) {
+        const [low, high] = state.whole;
+        const view = [Math.max(low, ends[0]), Math.min(high, ends[1])];
+        const isAll = view[0] <= low && view[1] >= high;
+        if (!(view[1] - view[0] > (high - low) * 1e-6)) return;
+        state.view = isAll ? null : view;
+      } else {
+        state.view = null;
+      }
+      element.dataset.view = (state.view ?? state.whole).join(" ");
+      for (const each of parts) {
+        each.drawn.view = state.view ?? state.whole;
+        redraw(each);
+      }
+      reset.hidden = state.view === null;
+      if (state.pointed) point(find(state.pointed), state.pointed.part);
+    }
+
+    // ---- what is pointed at ----------------------------------------------------------------------------------------
+
+    const find = ({ run, checkpoint, part }) => {
+      const found = part.drawn.runs.find((each) => each.series.run === run);
+      const index = found?.series.file.indexOf(checkpoint) ?? -1;
+      return index < 0 ? null : { run: found, index };
+    };
+    const isPointed = ({ run, index }) =>
+      state.pointed?.run === run.series.run && state.pointed.checkpoint === run.series.file[index];
+
+    function point(found, made, isTold = false) {
+      state.pointed = found && { run: found.run.series.run, checkpoint: found.run.series.file[found.index], part: made };
+      for (const each of parts) {
+        const other = found && each.drawn.runs.find((run) => run.series === found.run.series);
+        const spot = other && each.chart.place(other, found.index);
+        each.ring.hidden = !spot;
+        if (spot) Object.assign(each.ring.style, { left: `${spot.left}px`, top: `${spot.top}px`, borderColor: other.colour });
+        each.tip.hidden = !(spot && each === made);
+        if (!each.tip.hidden) show(each, found, spot);
+      }
+      if (isTold && found) heard.textContent = words(found).map(([name, value]) => `${name} ${value}`).join(", ");
+    }
+
+    /** Everything that is known of a checkpoint, in words. */
+    function words({ run: { series }, index }) {
+      const told = [["", `${series.name}: ${place({ step: series.step[index], epoch: series.epoch[index], file: series.file[index] })}`]];
+      for (const kind of KINDS) {
+        for (const { name, column, low, high } of kind.lines) {
+          if (!isKnown(series[column][index])) continue;
+          const between = low && interval(series[low][index], series[high][index], kind.tell);
+          told.push([name, kind.tell(series[column][index]) + (between ? ` (${between})` : "")]);
+        }
+      }
+      told.push(["file", visible(series.file[index])]);
+      return told;
+    }
+
+    function show({ tip, plot }, found, spot) {
+      const [[, title], ...facts] = words(found);
+      const list = node("dl", facts.flatMap(([name, value]) => [node("dt", name), node("dd", node("bdi", value))]));
+      tip.replaceChildren(node("strong", node("bdi", visible(title))), list);
+      const left = spot.left + 56 + 14;
+      const isRight = left + tip.offsetWidth > plot.clientWidth;
+      const over = Math.max(0, Math.min(plot.clientWidth - tip.offsetWidth, isRight ? left - 28 - tip.offsetWidth : left));
+      Object.assign(tip.style, { left: `${over}px`, top: `${Math.max(0, Math.min(plot.clientHeight - tip.offsetHeight, spot.top - 20))}px` });
+    }
+
+    function choose({ run: { series }, index }) {
+      if (open && series.checkpoint[index] !== null) open(series, series.checkpoint[index]);
+    }
+
+    function press(event, made) {
+      const { runs } = made.drawn;
+      const is = (run, index) => run.lines.some((line) => isKnown(line.y[index])) && isKnown(run.x[index]);
+      const step = (from, by) => {
+        for (let index = from.index + by; index >= 0 && index < from.run.x.length; index += by) {
+          if (is(from.run, index)) return { run: from.run, index };
+        }
+        return from;
+      };
+      const first = (run) => run && step({ run, index: run.x.length }, -1);
+      const now = (state.pointed && find({ ...state.pointed, part: made })) ?? null;
+      const go = (found) => point(found ?? null, made, true);
+      const turn = (by) => {
+        const at = now ? runs.indexOf(now.run) + by : 0;
+        const run = runs[(at + runs.length) % runs.length];
+        go(first(run));
+      };
+      const scale = (factor) => {
+        const [low, high] = made.drawn.view;
+        const middle = now ? now.run.x[now.index] : (low + high) / 2;
+        zoom([middle - (middle - low) * factor, middle + (high - middle) * factor]);
+      };
+      const keys = {
+        ArrowRight: () => go(now ? step(now, 1) : first(runs[0])),
+        ArrowLeft: () => go(now ? step(now, -1) : first(runs[0])),
+        Home: () => now && go(step({ run: now.run, index: -1 }, 1)),
+        End: () => now && go(first(now.run)),
+        ArrowDown: () => turn(1),
+        ArrowUp: () => turn(-1),
+        Enter: () => now && choose(now),
+        Escape: () => go(null),
+        "+": () => scale(0.5),
+        "=": () => scale(0.5),
+        "-": () => scale(2),
+        0: () => zoom(null),
+      };
+      if (event.ctrlKey || event.metaKey || event.altKey || !keys[event.key] || !runs.length) return;
+      event.preventDefault();
+      keys[event.key]();
+    }
+
+    // ---- the same in numbers ---------------------------------------------------------------------------------------
+
+    function tabulate({ kind, rows, table }) {
+      if (!table.open) return;
+      const names = kind.lines.flatMap(({ name, low }) => (low ? [name, `${name}, interval`] : [name]));
+      const header = node("tr", ["run", "step", "epoch", ...names].map((name, index) =>
+        node("th", name, { scope: "col", class: index ? "number" : null })));
+      const all = state.series.flatMap((series) => series.step.map((_, index) => ({ series, index })));
+      const stride = Math.max(1, Math.ceil(all.length / MOST_ROWS));
+      const shown = all.filter((_, index) => index % stride === 0 || index === all.length - 1);
+      const cell = (text) => node("td", text ?? "–", { class: "number" });
+      const body = shown.map(({ series, index }) =>
+        node("tr", [
+          node("th", outside(series.name), { scope: "row" }),
+          cell(isKnown(series.step[index]) ? String(series.step[index]) : null),
+          cell(isKnown(series.epoch[index]) ? short(series.epoch[index]) : null),
+          ...kind.lines.flatMap(({ column, low, high }) => {
+            const value = cell(kind.tell(series[column][index]));
+            return low ? [value, cell(interval(series[low][index], series[high][index], kind.tell))] : [value];
+          }),
+        ]),
+      );
+      const told = stride > 1 ? `One in ${stride} of ${all.length} checkpoints` : `${all.length} checkpoints`;
+      const made = node("table", [node("caption", told), node("thead", header), node("tbody", body)]);
+      rows.replaceChildren(node("div", made, { class: "scroll", role: "region", tabindex: "0", "aria-label": `${kind.title} as a table` }));
+    }
+
+    function name() {
+      const items = state.series.map((run, index) => {
+        const swatch = node("span", [], { class: "swatch", "aria-hidden": "true" });
+        swatch.style.background = colour(run.place ?? index);
+        return node("li", [swatch, outside(run.name)], { title: visible(run.run) });
+      });
+      legend.replaceChildren(...items);
+    }
+
     return {
-      uirevision: title,
-      height: 900,
-      margin: { l: 52, r: 12, t: 28, b: 48 },
-      paper_bgcolor: "rgba(0,0,0,0)",
-      plot_bgcolor: "rgba(0,0,0,0)",
-      font: { color: style.color, family: style.fontFamily, size: 13 },
-      hovermode: "closest",
-      hoverlabel: { namelength: -1 },
-      legend: { orientation: "h", y: -0.07, yanchor: "top", x: 0, groupclick: "togglegroup" },
-      annotations: [
-        heading("R_f", TOPS[0]),
-        heading("Error: — predicted, × known, ○ on the probe set", TOPS[1]),
-        heading("— D_f, ··· G_f", TOPS[2]),
-      ],
-      xaxis: { title: { text: title }, anchor: "y3", gridcolor: grid, linecolor: grid, zeroline: false, automargin: true },
-      yaxis: y([TOPS[0] - PANEL, TOPS[0]], log),
-      yaxis2: y([TOPS[1] - PANEL, TOPS[1]], { tickformat: ".0%", rangemode: "tozero" }),
-      yaxis3: y([TOPS[2] - PANEL, TOPS[2]], log),
+      /** Draws these series; zoom stays. */
+      show(series) {
+        const isOther = series.length !== state.series.length || series.some((run, index) => run.run !== state.series[index].run || run.name !== state.series[index].name);
+        state.series = series;
+        if (isOther) name();
+        update();
+      },
+      /** The theme may be another. */
+      repaint() {
+        state.isOld = true;
+        update();
+      },
     };
   }
 
-  const CONFIG = {
-    responsive: true,
-    displaylogo: false,
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
-    toImageButtonOptions: { format: "svg", filename: "relstab" },
-  };
-
-  /**
-   * Draws runs into an element, whose style gives text and grid their colours, again and again: zoom and hidden runs stay.
-   * `places` are the runs' places in the list of all runs, which give them their colours.
-   */
-  function draw(element, series, places = series.map((_, index) => index)) {
-    const { title, of } = axis(series);
-    const withBands = series.length <= MOST_BANDS;
-    const data = series.flatMap((run, index) => traces(run, of(run), places[index], withBands));
-    return Plotly.react(element, data, layout(title, getComputedStyle(element)), CONFIG);
-  }
-
-  return { draw, colour, visible };
+  return { make };
 })();

@@ -2,13 +2,16 @@
 //!
 //! Messages are as TensorFlow's `event.proto` and `summary.proto` have them, frames as its `record_writer.cc`.
 
+use std::io::Read;
+
 use prost::Message;
 
 /// What a file of this format says first.
 const VERSION: &str = "brain.Event:2";
 /// Bytes around a message: its length, the length's checksum, its own checksum.
-const HEAD: usize = 12;
-const TAIL: usize = 4;
+const FRAME: u64 = 8 + 4 + 4;
+/// Bytes of the longest message that is read: more than a picture of ours takes, and little for a daemon to hold.
+const LONGEST: u64 = 4 << 20;
 
 /// `tensorflow.Event`.
 #[derive(Clone, PartialEq, Message)]
@@ -85,23 +88,29 @@ impl Record {
     }
 }
 
-/// The records at the beginning of a file, each with its end, up to the first that is cut short or damaged.
-pub fn records(bytes: &[u8]) -> impl Iterator<Item = (Record, usize)> {
+/// The records at the beginning of a file, each with its end in bytes, up to the first that is cut short, damaged or longer than ours.
+pub fn records(mut file: impl Read) -> impl Iterator<Item = (Record, u64)> {
     let mut at = 0;
     std::iter::from_fn(move || {
-        let (record, size) = record(&bytes[at..])?;
+        let (record, size) = record(&mut file)?;
         at += size;
         Some((record, at))
     })
 }
 
-fn record(bytes: &[u8]) -> Option<(Record, usize)> {
-    let (head, rest) = bytes.split_at_checked(HEAD)?;
-    let (length, sum) = head.split_first_chunk()?;
-    let size = usize::try_from(u64::from_le_bytes(*length)).ok()?;
-    let (message, rest) = rest.split_at_checked(size)?;
-    let is_whole = *sum == checksum(length) && rest.get(..TAIL)? == checksum(message);
-    Some((Record::decode(message).ok().filter(|_| is_whole)?, HEAD + size + TAIL))
+fn record(file: &mut impl Read) -> Option<(Record, u64)> {
+    let (mut length, mut sum) = ([0; 8], [0; 4]);
+    file.read_exact(&mut length).ok()?;
+    file.read_exact(&mut sum).ok()?;
+    let size = u64::from_le_bytes(length);
+    if sum != checksum(&length) || size > LONGEST {
+        return None;
+    }
+    let mut message = vec![0; size as usize];
+    file.read_exact(&mut message).ok()?;
+    file.read_exact(&mut sum).ok()?;
+    let record = Record::decode(&message[..]).ok().filter(|_| sum == checksum(&message))?;
+    Some((record, FRAME + size))
 }
 
 /// CRC-32C, masked, since a checksum of data with checksums in it means little.
@@ -142,12 +151,19 @@ mod tests {
         let second_ends = frames[0].len() + frames[1].len();
         for length in second_ends..bytes.len() {
             let read = read(&bytes[..length]);
-            assert_eq!((read.len(), read[1].1), (2, second_ends), "cut at {length}");
+            assert_eq!((read.len(), read[1].1), (2, second_ends as u64), "cut at {length}");
         }
         for place in second_ends..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[place] ^= 0x10;
             assert_eq!(read(&damaged).len(), 2, "damaged at {place}");
         }
+    }
+
+    #[test]
+    fn a_record_that_claims_gigabytes_is_none_of_ours() {
+        let length = (8_u64 << 30).to_le_bytes();
+        let head = [&length[..], &checksum(&length)].concat();
+        assert_eq!(records(head.chain(std::io::repeat(0))).count(), 0);
     }
 }

@@ -42,6 +42,16 @@ pub fn refusal(reason: &str) -> Json<Value> {
 /// An error with the status that fits it.
 pub struct Refused(StatusCode, String);
 
+impl Refused {
+    pub fn not_found(reason: String) -> Self {
+        Self(StatusCode::NOT_FOUND, reason)
+    }
+
+    pub fn forbidden(reason: &str) -> Self {
+        Self(StatusCode::FORBIDDEN, reason.to_owned())
+    }
+}
+
 impl axum::response::IntoResponse for Refused {
     fn into_response(self) -> Response {
         (self.0, refusal(&self.1)).into_response()
@@ -71,7 +81,7 @@ macro_rules! from_rejections {
 }
 from_rejections!(JsonRejection, PathRejection, QueryRejection);
 
-type Answer<T> = std::result::Result<T, Refused>;
+pub type Answer<T> = std::result::Result<T, Refused>;
 
 /// The API's description, `OpenAPI` 3.1.
 pub async fn description() -> impl axum::response::IntoResponse {
@@ -91,18 +101,21 @@ pub async fn ready(State(hub): State<Arc<Hub>>) -> Response {
 pub async fn runs(State(hub): State<Arc<Hub>>) -> Answer<Json<Value>> {
     let status = hub.ask(Ask::Status).await?;
     let known = hub.read(Journal::runs).await?;
-    let watched = status["runs"].as_array().cloned().unwrap_or_default();
-    let runs = known.into_iter().map(|(id, path)| {
-        let mut run = json!({"id": id, "run": path, "watched": false});
-        if let Some(Value::Object(found)) = watched.iter().find(|found| found["run"] == path.as_str()) {
-            run["watched"] = true.into();
-            found.iter().for_each(|(key, value)| run[key] = value.clone());
-        }
-        run
-    });
+    let runs = known.into_iter().map(|(id, path)| merged(&status, id, &path));
     Ok(Json(
         json!({"seq": status["seq"], "journal_writable": status["journal_writable"], "runs": runs.collect::<Vec<_>>()}),
     ))
+}
+
+/// A run with what the daemon's `status` says of it, where it is watched.
+pub fn merged(status: &Value, id: i64, path: &str) -> Value {
+    let mut run = json!({"id": id, "run": path, "watched": false});
+    let mut watched = status["runs"].as_array().into_iter().flatten();
+    if let Some(Value::Object(found)) = watched.find(|found| found["run"] == path) {
+        run["watched"] = true.into();
+        found.iter().for_each(|(key, value)| run[key] = value.clone());
+    }
+    run
 }
 
 /// Which part of a history.
@@ -136,7 +149,7 @@ pub async fn measurements(
     Ok(Json(entries.await?))
 }
 
-fn within(name: &'static str, number: usize, most: usize) -> crate::error::Result<()> {
+pub fn within(name: &'static str, number: usize, most: usize) -> crate::error::Result<()> {
     if (1..=most).contains(&number) {
         return Ok(());
     }
@@ -220,7 +233,7 @@ pub async fn annotate(
     Ok(Json(hub.ask(Ask::annotate(run, path, step, val_error)?).await?))
 }
 
-fn known(journal: &Journal, id: i64) -> crate::error::Result<String> {
+pub fn known(journal: &Journal, id: i64) -> crate::error::Result<String> {
     let found = journal.runs()?.into_iter().find(|(known, _)| *known == id).map(|(_, run)| run);
     found.ok_or_else(|| Error::UnknownRun { run: format!("number {id}"), journal: journal.path().to_owned() })
 }

@@ -1,47 +1,45 @@
 //! The dashboard: one page that asks this server alone.
 
-use std::io::Write as _;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::get;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 
-use crate::report::script::PLOTLY;
+use crate::report::script;
 use crate::serve::Hub;
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// The page's files; all but the charting library are small and always those of this program's version.
-const FILES: [(&str, &str, &str); 5] = [
+/// The page's files, always those of this program's version.
+const FILES: [(&str, &str, &str); 15] = [
     ("/", HTML, include_str!("../page/index.html")),
-    ("/style.css", CSS, include_str!("../../report/page/style.css")),
+    ("/uplot.css", CSS, script::UPLOT_STYLE),
+    ("/style.css", CSS, script::STYLE),
+    ("/chart.css", CSS, script::CHART_STYLE),
     ("/dashboard.css", CSS, include_str!("../page/dashboard.css")),
-    ("/charts.js", SCRIPT, include_str!("../../report/page/charts.js")),
+    ("/uplot.js", SCRIPT, script::UPLOT),
+    ("/words.js", SCRIPT, script::WORDS),
+    ("/kinds.js", SCRIPT, script::KINDS),
+    ("/chart.js", SCRIPT, script::CHART),
+    ("/charts.js", SCRIPT, script::CHARTS),
+    ("/runs.js", SCRIPT, include_str!("../page/runs.js")),
+    ("/table.js", SCRIPT, include_str!("../page/table.js")),
+    ("/drawer.js", SCRIPT, include_str!("../page/drawer.js")),
+    ("/run.js", SCRIPT, include_str!("../page/run.js")),
     ("/dashboard.js", SCRIPT, include_str!("../page/dashboard.js")),
 ];
 
-/// Megabytes that are compressed once.
-static COMPRESSED_PLOTLY: LazyLock<Bytes> = LazyLock::new(|| {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    let compressed = encoder.write_all(PLOTLY.as_bytes()).and_then(|()| encoder.finish());
-    compressed.unwrap_or_default().into()
-});
-
-/// What a browser may do with what it gets from here: run our own scripts and styles, ask us, and nothing else. Plotly writes
-/// its styles into the page.
+/// What a browser may do with what it gets from here: run our own scripts and styles, ask us, and nothing else.
 const PROTECTION: [(HeaderName, &str); 4] = [
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; \
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
          connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -50,22 +48,10 @@ const PROTECTION: [(HeaderName, &str); 4] = [
 ];
 
 pub fn router() -> Router<Arc<Hub>> {
-    let router = Router::new().route("/plotly.js", get(plotly));
-    FILES.into_iter().fold(router, |router, (path, kind, text)| {
+    FILES.into_iter().fold(Router::new(), |router, (path, kind, text)| {
         router
             .route(path, get(async move || ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text)))
     })
-}
-
-async fn plotly(headers: HeaderMap) -> Response {
-    let head =
-        [(header::CONTENT_TYPE, SCRIPT), (header::CACHE_CONTROL, "max-age=86400"), (header::VARY, "accept-encoding")];
-    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !accepted.contains("gzip") {
-        return (head, PLOTLY.as_str()).into_response();
-    }
-    let compressed = tokio::task::spawn_blocking(|| COMPRESSED_PLOTLY.clone()).await.unwrap_or_default();
-    (head, [(header::CONTENT_ENCODING, "gzip")], compressed).into_response()
 }
 
 pub async fn protect(request: Request, next: Next) -> Response {

@@ -21,8 +21,23 @@ impl Daemon {
                 let lines = self.journal.annotate(id, &checkpoint, val_error, rules.as_deref())?;
                 self.send(lines);
                 self.tell_stops();
+                self.look_at_alerts(id);
                 self.doubt(id, &checkpoint, val_error)?;
                 Ok(json!({"type": "annotated", "run": run}))
+            }
+            Ask::Declare { run, step, began } => {
+                let id = self.known(&run)?;
+                let (attempt, lines) = self.journal.declare(id, step, began)?;
+                self.send(lines);
+                self.look_at_alerts(id);
+                Ok(json!({"type": "declared", "run": run, "attempt": attempt}))
+            }
+            Ask::Resume(run) => {
+                let id = self.known(&run)?;
+                let (was_stopped, lines) = self.journal.resume(id)?;
+                self.send(lines);
+                self.look_at_alerts(id);
+                Ok(json!({"type": "resumed", "run": run, "stops": u8::from(was_stopped)}))
             }
             Ask::Forget(run) => {
                 let id = self.known(&run)?;
@@ -66,6 +81,7 @@ impl Daemon {
             let count = |state: State| counts.get(&state).copied().unwrap_or(0);
             let measuring = self.pool.busy().filter(|(job, _)| job.run == *id);
             let (verdicts, stop) = self.journal.verdicts(*id)?;
+            let (attempt, attempt_from) = self.journal.attempt(*id)?;
             let first = Filter { state: Some(State::Pending), part: Some((0, NAMED)), ..Filter::default() };
             let waiting = self.journal.history(*id, first)?;
             runs.push(RunStatus {
@@ -83,6 +99,8 @@ impl Daemon {
                 unusable: run.blocked.as_ref().map(|blocked| blocked.reason.clone()),
                 rules: serde_json::to_value(verdicts).unwrap_or_default(),
                 stopped: stop.is_some(),
+                attempt,
+                attempt_from,
             });
         }
         runs.sort_by(|a, b| a.run.cmp(&b.run));
@@ -110,4 +128,8 @@ struct RunStatus {
     unusable: Option<String>,
     rules: Value,
     stopped: bool,
+    attempt: i64,
+    /// The step that it began at, of any but the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt_from: Option<i64>,
 }

@@ -33,7 +33,7 @@ impl Daemon {
             self.source.learn(&job.path, std::mem::take(weights));
         }
         match reply {
-            Reply::Hello(_) | Reply::Taken | Reply::Loaded => {}
+            Reply::Hello(_) | Reply::Taken | Reply::Loaded | Reply::Exporting => {}
             Reply::Planned(_) | Reply::Unplanned(_) | Reply::Drawn(_) => {
                 self.put_back(&job, Duration::ZERO);
             }
@@ -50,6 +50,7 @@ impl Daemon {
                 self.finish(job, Outcome::Failed { content, reason, is_finite });
             }
             Reply::Changed => {
+                self.source.changed(&job.path);
                 if let Some(version) = self.source.version(&job.path) {
                     job.fingerprint = version.fingerprint;
                 }
@@ -82,6 +83,8 @@ impl Daemon {
     /// worker to end.
     pub(super) fn died(&mut self, mut job: Job, Death { stage, reason, was_asked, is_overrun }: &Death) {
         let path = path::text(&job.path);
+        // What it exported went with it, but for the file.
+        let _ = std::fs::remove_dir_all(self.room(&job));
         if *was_asked || self.ends_by.is_some() {
             debug!(%path, "its worker was ended: {reason}");
             return self.put_back(&job, self.options.settle);
@@ -98,7 +101,7 @@ impl Daemon {
                 return self.put_back(&job, wait);
             }
             Stage::Loading => return self.died_loading(&job, reason, *is_overrun),
-            Stage::Measuring => {}
+            Stage::Measuring | Stage::Exporting => {}
         }
         job.failures += 1;
         warn!(%path, "could not be measured, attempt {}: {reason}", job.failures);
@@ -171,8 +174,10 @@ impl Daemon {
             Outcome::Skipped(reason) => debug!(path = %path::text(&job.path), %reason, "skipped"),
             Outcome::Unchanged { .. } => debug!(path = %path::text(&job.path), "measured before"),
         }
+        self.nearing.last_news = Instant::now();
         if is_content {
             self.tell_stops();
+            self.look_at_alerts(job.run);
         }
     }
 

@@ -1,5 +1,7 @@
 //! From files that are found to workers that have them.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, error};
@@ -58,7 +60,9 @@ impl Daemon {
         plan.backend.device = self.pool.device(slot).or(plan.backend.device);
         let resolved = self.journal.resolved(job.run, &run.key).unwrap_or_default();
         let known = self.journal.known_contents(&job).unwrap_or_default();
-        let request = Request::Measure(Box::new(Measure { path: RawPath(job.path.clone()), plan, known, resolved }));
+        let (path, room) = (RawPath(job.path.clone()), RawPath(self.room(&job)));
+        let objects = self.source.objects(&job.path);
+        let request = Request::Measure(Box::new(Measure { path, plan, known, resolved, objects, room }));
         debug!(path = %path::text(&job.path), "handing out");
         if let Err(error) = self.pool.assign(slot, job.clone(), &request) {
             error!("{}; trying again in {} s", error.one_line(), RETRY.as_secs());
@@ -67,6 +71,11 @@ impl Daemon {
             return false;
         }
         true
+    }
+
+    /// The folder for what is exported from a checkpoint in hand.
+    pub(super) fn room(&self, job: &Job) -> PathBuf {
+        self.options.exports.join(job.id.to_string())
     }
 
     /// Runs whose checkpoint in hand settles what their precision takes: all of a run are measured on as many images and draws.
@@ -112,9 +121,17 @@ impl Daemon {
             }
         }
         let sightings: Vec<_> = rows.iter().map(|(run, found, due, key)| sighting(*run, found, *due, key)).collect();
+        let runs: BTreeSet<_> = sightings.iter().map(|sighting| sighting.run).collect();
         let result = self.journal.see(&sightings);
+        let is_news = result.as_ref().is_ok_and(|lines| !lines.is_empty());
         if !self.journalled(result) {
             self.missed_news = true;
+        }
+        if is_news {
+            self.nearing.last_news = Instant::now();
+            for run in runs {
+                self.look_at_alerts(run);
+            }
         }
     }
 

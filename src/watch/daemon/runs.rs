@@ -14,8 +14,7 @@ use crate::path;
 use crate::watch::planner::{Answered, Outcome};
 use crate::watch::protocol::Planned;
 use crate::watch::scan::Found;
-use crate::watch::source::Rest;
-use crate::watch::weights::stamp;
+use crate::watch::source::{Rest, Source};
 
 /// How often the files of a run that cannot be measured are looked at.
 pub(super) const BLOCKED_LOOK: Duration = Duration::from_secs(5);
@@ -58,6 +57,11 @@ impl Run {
     /// Whether nothing of it may be taken now.
     pub fn is_waiting(&self) -> bool {
         self.blocked.is_some() || self.is_new()
+    }
+
+    /// Whether a plan of it is on its way.
+    pub fn is_planning(&self) -> bool {
+        self.planning != Planning::Done
     }
 
     fn is_new(&self) -> bool {
@@ -159,6 +163,7 @@ impl Daemon {
         let result = result.and_then(|()| self.journal.judge(id, rules.as_deref()));
         if self.journalled(result) {
             self.tell_stops();
+            self.look_at_alerts(id);
         }
         is_other
     }
@@ -169,7 +174,7 @@ impl Daemon {
             error!(run = %path::text(&run.path), "nothing of this run can be measured: {reason}");
             run.complaint = Some(reason.clone());
         }
-        let (now, stamps) = (Instant::now(), stamps(run, file.as_deref()));
+        let (now, stamps) = (Instant::now(), stamps(&*self.source, run, file.as_deref()));
         run.blocked = Some(Blocked { reason, file, stamps, look: now + BLOCKED_LOOK, retry: now + BLOCKED_RETRY });
         if let Err(error) = self.journal.set_blocked(id, true) {
             self.stalled(&error);
@@ -181,7 +186,8 @@ impl Daemon {
         let now = Instant::now();
         let is_ripe = |run: &Run| {
             let blocked = run.blocked.as_ref();
-            blocked.is_some_and(|it| it.retry <= now || it.look <= now && it.stamps != stamps(run, it.file.as_deref()))
+            let is_other = |it: &Blocked| it.stamps != stamps(&*self.source, run, it.file.as_deref());
+            blocked.is_some_and(|it| it.retry <= now || it.look <= now && is_other(it))
         };
         let ripe: Vec<_> = self.runs.iter().filter(|(_, run)| is_ripe(run)).map(|(id, _)| *id).collect();
         for blocked in self.runs.values_mut().filter_map(|run| run.blocked.as_mut()).filter(|it| it.look <= now) {
@@ -224,12 +230,8 @@ impl Daemon {
     }
 }
 
-fn stamps(run: &Run, file: Option<&Path>) -> Vec<Option<String>> {
+fn stamps(source: &dyn Source, run: &Run, file: Option<&Path>) -> Vec<Option<String>> {
     let configs = run.path.ancestors().map(|folder| folder.join(config::FILE_NAME));
     let probe = run.plan.as_ref().map(|plan| plan.plan.probe.0.clone());
-    configs.chain(probe).chain(file.map(Path::to_owned)).map(|file| file_stamp(&file)).collect()
-}
-
-fn file_stamp(path: &Path) -> Option<String> {
-    std::fs::metadata(path).ok().map(|file| stamp(&file))
+    configs.chain(probe).chain(file.map(Path::to_owned)).map(|file| source.stamp(&file)).collect()
 }

@@ -26,11 +26,11 @@ use std::time::{Duration, Instant};
 use watcher::Watcher;
 
 use super::{News, Rest, Source};
-use crate::checkpoint::signature::EXPORT;
 use crate::error::{Error, Result};
 use crate::file_system::shared;
-use crate::watch::scan::{Met, Search, Version};
-use crate::watch::weights::Part;
+use crate::watch::scan::{Met, Search};
+use crate::watch::version::Version;
+use crate::watch::weights::{Part, stamp_of};
 
 /// How often directories are looked at where nothing tells of changes, or where they are missing.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -63,6 +63,10 @@ impl Source for Directories {
             self.gone.lock().unwrap_or_else(PoisonError::into_inner).push(hash(checkpoint));
         }
         version
+    }
+
+    fn stamp(&self, file: &Path) -> Option<String> {
+        stamp_of(file)
     }
 
     fn learn(&self, checkpoint: &Path, weights: Vec<Part>) {
@@ -264,13 +268,7 @@ impl Watching {
                     (self.tell)(News::Found(found, rest));
                 }
             }
-            Met::Foreign(path) => {
-                let ending = path.extension().unwrap_or_default().to_string_lossy().into_owned();
-                let folder = path.parent().unwrap_or(Path::new("")).display();
-                self.notice(format!("{folder}: .{ending} files hold weights without the network: {EXPORT}"));
-            }
-            Met::Numbers(text) | Met::PassedOver(text) => self.notice(text),
-            Met::Folder(..) => {}
+            other => other.notice().into_iter().for_each(|text| self.notice(text)),
         }
     }
 

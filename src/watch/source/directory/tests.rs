@@ -2,6 +2,7 @@ use std::os::unix::fs::symlink;
 use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
+use crate::watch::kinds::Kinds;
 use crate::watch::scan::Found;
 
 const NEVER: Duration = Duration::from_hours(1);
@@ -25,7 +26,7 @@ impl Watched {
         fs::create_dir_all(&run).expect("created");
         prepare(&run);
         let (sender, news) = channel();
-        let search = Search::new(recursive, "*.onnx").expect("a glob");
+        let search = Search::new(recursive, Kinds::new(None, false).expect("a glob"));
         let tell = move |news| drop(sender.send(news));
         let directories = listen(vec![run], search, rescan, tell).expect("a thread");
         Self { folder, directories, news }

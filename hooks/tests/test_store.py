@@ -1,0 +1,198 @@
+"""A bucket of a real S3 server is watched as a directory is: one outcome for each content, whatever fails or dies meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from buckets import BUCKET, PART, SECRET, Bucket, Proxy
+from serving import BUNDLED, CHECKPOINTS, eventually
+
+RUN = f"s3://{BUCKET}/today"
+SETTINGS = ["--images", "60", "--draws", "1", "--backend", "tract"]
+
+
+@pytest.fixture
+def bucket() -> Iterator[Bucket]:
+    bucket = Bucket()
+    for name in ("relstab.toml", "probe.npz"):
+        bucket.put(f"today/{name}", (BUNDLED / name).read_bytes())
+    yield bucket
+    bucket.stop()
+
+
+@pytest.fixture
+def proxy(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    proxy = Proxy(bucket)
+    for name, value in proxy.environment().items():
+        monkeypatch.setenv(name, value)
+    yield proxy
+    proxy.stop()
+
+
+@contextmanager
+def watching(folder: Path, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [
+        "relstab",
+        "watch",
+        RUN,
+        "--journal",
+        str(folder / "journal.sqlite"),
+        "--list-every",
+        "200ms",
+        *SETTINGS,
+        *flags,
+    ]
+    with (folder / "log").open("ab") as log:
+        daemon = subprocess.Popen(
+            command, env=os.environ | {"RELSTAB_LOG": "debug"}, stdout=subprocess.DEVNULL, stderr=log
+        )
+    try:
+        yield daemon
+    finally:
+        daemon.kill()
+        daemon.wait()
+
+
+def ask(folder: Path, command: str, *more: str) -> str:
+    arguments = ["relstab", command, RUN, "--journal", str(folder / "journal.sqlite"), *more]
+    return subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    """What the journal holds of the run; nothing before there is one."""
+    try:
+        entries: list[dict[str, Any]] = json.loads(ask(folder, "history", "--format", "json"))
+    except subprocess.CalledProcessError:
+        return []
+    return entries
+
+
+def large(checkpoint: Path, to: Path) -> bytes:
+    """The same network, of more than one part."""
+    model = onnx.load(checkpoint)
+    model.metadata_props.add(key="padding", value="x" * PART)
+    onnx.save(model, to)
+    return to.read_bytes()
+
+
+def local_values(folder: Path, files: dict[str, bytes]) -> dict[str, float]:
+    """R_f of these files in a directory, by name."""
+    run = folder / "local"
+    run.mkdir()
+    for name in ("relstab.toml", "probe.npz"):
+        shutil.copy(BUNDLED / name, run)
+    for name, data in files.items():
+        (run / name).write_bytes(data)
+    command = ["relstab", "watch", str(run), "--once", "--format", "json", *SETTINGS]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    measurements = [json.loads(line)["measurement"] for line in lines]
+    return {Path(found["model"]["path"]).name: found["r_f"]["value"] for found in measurements}
+
+
+def test_the_server_honours_if_match_and_if_none_match(bucket: Bucket) -> None:
+    tag = bucket.ask("GET", "today/relstab.toml")[2]
+    assert bucket.ask("GET", "today/relstab.toml", If_Match=tag)[0] == 200
+    assert bucket.ask("GET", "today/relstab.toml", If_Match='"another"')[0] == 412
+    assert bucket.ask("GET", "today/relstab.toml", If_None_Match=tag)[0] == 304
+    assert bucket.ask("PUT", "today/relstab.toml", b"", If_None_Match="*")[0] == 412
+
+
+def test_nothing_is_lost_and_nothing_measured_twice(bucket: Bucket, proxy: Proxy, tmp_path: Path) -> None:
+    chance = random.Random(7)
+    contents = {checkpoint.name: checkpoint.read_bytes() for checkpoint in CHECKPOINTS}
+    names = list(contents)
+    overwritten, deleted, uploaded = names[2], names[5], names[7]
+    contents[uploaded] = large(CHECKPOINTS[7], tmp_path / "large.onnx")
+    # Its first content is another's, and is gone before it can be read.
+    first_content = contents[names[0]]
+    done: set[str] = set()
+    lists = 0
+
+    def before(method: str, path: str) -> int | None:
+        nonlocal lists
+        if not path:
+            lists += 1
+            if lists % 4 == 2:
+                return 503
+            if lists % 5 == 3:
+                time.sleep(0.5)
+        name = path.rsplit("/", 1)[-1]
+        if method == "GET" and name not in done and name in (overwritten, deleted):
+            done.add(name)
+            if name == overwritten:
+                bucket.put(path, contents[name])
+            else:
+                bucket.delete(path)
+        return None
+
+    proxy.before = before
+    with watching(tmp_path):
+        bucket.put(f"today/{overwritten}", first_content)
+        bucket.put(f"today/{deleted}", contents[deleted])
+        eventually(lambda: done == {overwritten, deleted}, (tmp_path / "log").read_text)
+    waiting = [name for name in names if name not in (overwritten, deleted)]
+    for at in range(0, len(waiting), 3):
+        with watching(tmp_path):
+            for name in waiting[at : at + 3]:
+                if name == uploaded:
+                    bucket.put_in_parts(f"today/{name}", contents[name], lambda: time.sleep(0.5))
+                else:
+                    bucket.put(f"today/{name}", contents[name])
+            time.sleep(chance.uniform(0.2, 2.0))
+    with watching(tmp_path):
+        expected = {name: "skipped" if name == deleted else "measured" for name in names}
+
+        def states() -> dict[str, str]:
+            return {entry["path"].rsplit("/", 1)[-1]: entry["state"] for entry in history(tmp_path)}
+
+        eventually(lambda: states() == expected, lambda: f"{states()}\n{(tmp_path / 'log').read_text()}")
+    entries = [entry for entry in history(tmp_path) if entry["state"] == "measured"]
+    counts = Counter(entry["path"] for entry in entries)
+    assert set(counts.values()) == {1}, counts
+    assert all(
+        entry["path"] == entry["measurement"]["model"]["path"] == f"{RUN}/{Path(entry['path']).name}"
+        for entry in entries
+    )
+    measured = {Path(entry["path"]).name: entry["measurement"]["r_f"]["value"] for entry in entries}
+    del contents[deleted]
+    assert measured == pytest.approx(local_values(tmp_path, contents), rel=1e-6)
+
+    # Who reads the bucket is told to nobody.
+    written = [*tmp_path.rglob("*.sqlite*"), tmp_path / "log"]
+    assert len(written) > 1
+    for file in written:
+        assert SECRET.encode() not in file.read_bytes(), file
+    ask(tmp_path, "best", "--link", str(tmp_path / "best.onnx"))
+    assert (tmp_path / "best.onnx").read_bytes() in contents.values()
+    assert ask(tmp_path, "report") and ask(tmp_path, "best").startswith(RUN)
+
+
+def test_an_outage_is_said_once_and_outlived(bucket: Bucket, proxy: Proxy, tmp_path: Path) -> None:
+    with watching(tmp_path):
+        bucket.put("today/step_1.onnx", CHECKPOINTS[3].read_bytes())
+        eventually(
+            lambda: [entry["state"] for entry in history(tmp_path)] == ["measured"], (tmp_path / "log").read_text
+        )
+        proxy.before = lambda _method, _path: 403
+        eventually(lambda: "could not list it" in (tmp_path / "log").read_text(), (tmp_path / "log").read_text)
+        time.sleep(2)
+        bucket.put("today/step_2.onnx", CHECKPOINTS[4].read_bytes())
+        proxy.before = lambda _method, _path: None
+        eventually(lambda: len(history(tmp_path)) == 2, (tmp_path / "log").read_text)
+        eventually(
+            lambda: {entry["state"] for entry in history(tmp_path)} == {"measured"}, (tmp_path / "log").read_text
+        )
+    log = (tmp_path / "log").read_text()
+    assert log.count("could not list it") == 1 and log.count("is listed again") == 1, log

@@ -1,0 +1,147 @@
+//! Alerts of a run: since when each holds, what was raised, and what was told.
+
+use rusqlite::{OptionalExtension as _, Row, params};
+
+use super::history::State;
+use super::series::latest_findings;
+use super::verdict::points;
+use super::{Journal, Line, Writer};
+use crate::alert::{Alert, Seen};
+use crate::error::Result;
+use crate::event::{Finding, Kind};
+
+/// What `told` is once everybody was told; below that, a bit for each way that was told.
+pub const ALL_TOLD: u8 = 128;
+
+/// An alert that was raised, and that somebody is to be told of.
+#[derive(Debug, Clone)]
+pub struct Untold {
+    /// The alert's key.
+    pub rule: String,
+    /// The event that it raised.
+    pub seq: i64,
+    /// The event, as it was sent.
+    pub event: String,
+    /// The ways that were told.
+    pub told: u8,
+    /// How often telling failed.
+    pub failures: u32,
+}
+
+/// What the journal holds of an alert; times are in milliseconds since 1970.
+#[derive(Debug, Default)]
+struct Known {
+    since: Option<i64>,
+    /// When it was raised last.
+    raised: Option<i64>,
+    is_told: bool,
+}
+
+impl Journal {
+    /// Looks at what is known of a run at `now`, milliseconds since 1970: `alerts` that have held for long enough are raised, each
+    /// once for each time that it holds. Gives when to look again.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read or written.
+    pub fn alert(&mut self, run: i64, alerts: &[Alert], now: i64) -> Result<(Option<i64>, Vec<Line>)> {
+        self.write("look at alerts in", |tx| {
+            let keys: Vec<_> = alerts.iter().map(Alert::key).collect();
+            let list = serde_json::to_string(&keys).unwrap_or_default();
+            tx.prepare_cached("DELETE FROM alerts WHERE run = ?1 AND rule NOT IN (SELECT value FROM json_each(?2))")?
+                .execute(params![run, list])?;
+            let seen = seen(tx, run, alerts)?;
+            let mut next: Option<i64> = None;
+            for (alert, key) in alerts.iter().zip(&keys) {
+                let due = look(tx, (run, key), alert, &seen, now)?;
+                next = [next, due].into_iter().flatten().min();
+            }
+            Ok(next)
+        })
+    }
+
+    /// Alerts of a run that somebody is to be told of.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn untold_alerts(&self, run: i64) -> Result<Vec<Untold>> {
+        let sql = "SELECT rule, raised, body, told, failures FROM alerts JOIN events ON events.seq = raised
+                   WHERE alerts.run = ?1 AND told < ?2";
+        self.reading(|db| {
+            let row = |row: &Row| {
+                let seq = row.get(1)?;
+                let event = super::line_text(seq, &row.get::<_, String>(2)?);
+                Ok(Untold { rule: row.get(0)?, seq, event, told: row.get(3)?, failures: row.get(4)? })
+            };
+            db.prepare_cached(sql)?.query_map(params![run, ALL_TOLD], row)?.collect()
+        })
+    }
+
+    /// Somebody was told of the alert that event `seq` raised, in these ways, or in vain.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be written.
+    pub fn set_alert_told(&mut self, run: i64, rule: &str, seq: i64, ways: Option<u8>) -> Result<()> {
+        let sql =
+            "UPDATE alerts SET told = told | ?4, failures = failures + ?5 WHERE run = ?1 AND rule = ?2 AND raised = ?3";
+        let values = params![run, rule, seq, ways.unwrap_or(0), u8::from(ways.is_none())];
+        self.write("note an alert in", |tx| tx.prepare_cached(sql)?.execute(values)).map(|_| ())
+    }
+}
+
+fn seen(tx: &Writer, run: i64, alerts: &[Alert]) -> rusqlite::Result<Seen> {
+    let monitors: Vec<_> = alerts.iter().map(|alert| alert.monitor).collect();
+    let last = "SELECT state, reason FROM checkpoints WHERE run = ?1 AND state IN (1, 3) ORDER BY current DESC LIMIT 1";
+    let row = |row: &Row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?));
+    let last = tx.prepare_cached(last)?.query_row([run], row).optional()?;
+    let stop = "SELECT json_extract(body, '$.reason') FROM runs JOIN events ON events.seq = stopped WHERE runs.id = ?1";
+    let written = "SELECT max(written) / 1000000 FROM checkpoints WHERE run = ?1";
+    let findings: Vec<Finding> = latest_findings(tx, run)?;
+    Ok(Seen {
+        points: points(tx, run, &monitors)?,
+        findings,
+        failure: last.filter(|(state, _)| *state == State::Failed as i64).map(|(_, reason)| reason.unwrap_or_default()),
+        written: tx.prepare_cached(written)?.query_row([run], |row| row.get(0))?,
+        stop: tx.prepare_cached(stop)?.query_row([run], |row| row.get(0)).optional()?.flatten(),
+    })
+}
+
+/// Keeps since when an alert holds, and raises it if that is long enough ago; gives when to look again.
+fn look(tx: &Writer, of: (i64, &str), alert: &Alert, seen: &Seen, now: i64) -> rusqlite::Result<Option<i64>> {
+    let known = known(tx, of)?;
+    let (since, cause) = match (alert.stalls_at(seen), alert.cause(seen)) {
+        // A run that was silent before it was first looked at has not stalled: it ended long ago.
+        (Some(due), cause) => (if due > now { Some(due) } else { known.since.filter(|since| *since <= due) }, cause),
+        (None, Some(cause)) if alert.after.is_none() => (Some(known.since.unwrap_or(now)), Some(cause)),
+        (None, _) => (None, None),
+    };
+    if since != known.since {
+        let sql = "INSERT INTO alerts (run, rule, since, told) VALUES (?1, ?2, ?3, ?4)
+                   ON CONFLICT DO UPDATE SET since = excluded.since";
+        tx.prepare_cached(sql)?.execute(params![of.0, of.1, since, ALL_TOLD])?;
+    }
+    let (Some(since), Some(cause)) = (since, cause) else { return Ok(None) };
+    // Raised since it holds; and who was not told of the last time yet is told of that first.
+    if known.raised.is_some_and(|raised| raised >= since || !known.is_told) {
+        return Ok(None);
+    }
+    let cool = known.raised.map_or(i64::MIN, |raised| raised.saturating_add(alert.cooldown.milliseconds()));
+    let due = since.saturating_add(alert.lasting.milliseconds()).max(cool);
+    if due > now {
+        return Ok(Some(due));
+    }
+    let seq = tx.append(of.0, &Kind::Alert { alert: alert.title(), text: cause.text, at: cause.at })?;
+    tx.prepare_cached("UPDATE alerts SET raised = ?3, told = 0, failures = 0 WHERE run = ?1 AND rule = ?2")?
+        .execute(params![of.0, of.1, seq])?;
+    Ok(None)
+}
+
+fn known(tx: &Writer, (run, rule): (i64, &str)) -> rusqlite::Result<Known> {
+    let sql = "SELECT since, told, json_extract(body, '$.time') FROM alerts LEFT JOIN events ON events.seq = raised
+               WHERE alerts.run = ?1 AND rule = ?2";
+    let row = |row: &Row| {
+        let time: Option<String> = row.get(2)?;
+        let raised = time.and_then(|time| time.parse::<jiff::Timestamp>().ok()).map(jiff::Timestamp::as_millisecond);
+        Ok(Known { since: row.get(0)?, raised, is_told: row.get::<_, u8>(1)? >= ALL_TOLD })
+    };
+    Ok(tx.prepare_cached(sql)?.query_row(params![run, rule], row).optional()?.unwrap_or_default())
+}

@@ -1,0 +1,100 @@
+// What charts show: quantities, what checkpoints are placed by, and colours.
+"use strict";
+
+const RelstabKinds = (() => {
+  const { isKnown, node, number, short, percent, duration } = RelstabWords;
+  const COLOURS = 8;
+
+  const KINDS = [
+    {
+      id: "error",
+      title: "Error",
+      tell: percent,
+      lines: [
+        { name: "predicted error", column: "predicted_error", low: "predicted_low", high: "predicted_high", isLine: true },
+        { name: "known error", column: "val_error", sign: "cross" },
+        { name: "error on the probe images", column: "probe_error", sign: "ring" },
+      ],
+      key: "— predicted   × known   ○ on the probe images",
+      says: "The share of images that the network gets wrong.",
+    },
+    {
+      id: "invariance",
+      title: "Effective invariance (EI)",
+      tell: number,
+      lines: [{ name: "EI", column: "invariance", low: "invariance_low", high: "invariance_high", isLine: true }],
+      key: "",
+      says: "1: the network keeps its answer on deformed images, and is sure of it. 0: it changes every answer.",
+    },
+    {
+      id: "r_f",
+      title: "Relative stability (R_f)",
+      tell: number,
+      isLog: true,
+      lines: [{ name: "R_f", column: "r_f", low: "r_f_low", high: "r_f_high", isLine: true }],
+      key: "",
+      says: "How much the output moves when an image is deformed, over how much it moves under noise of the same size.",
+    },
+    {
+      id: "d_f",
+      title: "D_f and G_f",
+      tell: number,
+      isLog: true,
+      lines: [
+        { name: "D_f", column: "d_f", isLine: true },
+        { name: "G_f", column: "g_f", isLine: true, dash: [2, 3] },
+      ],
+      key: "— D_f   ··· G_f",
+      says: "How much the output moves under deformation (D_f) and under noise (G_f). Their ratio is R_f.",
+    },
+  ];
+
+  /** What checkpoints are placed by; `of` gives a run's places. */
+  const AXES = {
+    step: { title: "step", of: (run) => run.step, tell: (value) => value.toLocaleString("en-GB").replaceAll(",", "\u202f") },
+    epoch: { title: "epoch", of: (run) => run.epoch, tell: short },
+    time: {
+      title: "time since the run's first checkpoint",
+      of: (run) => {
+        const begin = Math.min(...run.time);
+        return run.time.map((time) => time - begin);
+      },
+      tell: (value) => (value === 0 ? "0" : duration(value)),
+    },
+    checkpoint: { title: "checkpoint", of: (run) => run.step.map((_, index) => index + 1), tell: short },
+  };
+
+  /** Steps where all runs have them and take as many to an epoch; else epochs, where all have those. */
+  function natural(series) {
+    const has = (column) => series.every((run) => run[column].every(isKnown));
+    const paces = series.map((run) => run.step.at(-1) / run.epoch.at(-1)).filter((pace) => pace > 0 && isKnown(pace));
+    const isOnePace = Math.max(...paces) <= 1.01 * Math.min(...paces);
+    if (has("epoch") && series.length > 1 && paces.length === series.length && !isOnePace) return "epoch";
+    if (has("step")) return "step";
+    return has("epoch") ? "epoch" : "checkpoint";
+  }
+
+  function tokens(element) {
+    const style = getComputedStyle(element);
+    const of = (name) => style.getPropertyValue(`--${name}`).trim();
+    const names = Array.from({ length: COLOURS }, (_, index) => `run-${index + 1}`);
+    // What light-dark() comes to is known of a property that is used, not of a variable.
+    const probe = element.appendChild(node("span", [], { hidden: "" }));
+    const colour = (name) => {
+      probe.style.color = `var(--${name})`;
+      return getComputedStyle(probe).color;
+    };
+    const found = {
+      font: of("font"),
+      ...Object.fromEntries(["ink", "quiet", "line", "paper", "stop"].map((name) => [name, colour(name)])),
+      runs: names.map(colour),
+    };
+    probe.remove();
+    return found;
+  }
+
+  /** The token of the colour of the run at a place in the list of all runs. */
+  const colour = (index) => `var(--run-${1 + (index % COLOURS)})`;
+
+  return { KINDS, AXES, COLOURS, natural, tokens, colour };
+})();

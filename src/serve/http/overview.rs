@@ -1,0 +1,105 @@
+//! What the page asks for beyond what programs ask: runs in one line each, one checkpoint, a run's latest events.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::{Extension, Json};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::api::{Answer, Refused, known, merged, within};
+use crate::journal::{Entry, Filter, Journal};
+use crate::serve::Hub;
+use crate::watch::daemon::Ask;
+
+/// Events in one answer, where nothing else is asked for, and at most.
+const EVENTS: usize = 50;
+const MOST_EVENTS: usize = 1000;
+
+/// What of the daemon the journal does not know.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The watched directories.
+    pub folders: Arc<[String]>,
+    /// Whether clients have shown a token: only then may they have checkpoints measured again.
+    pub has_token: bool,
+}
+
+/// Every run with what a line of the page shows.
+pub async fn overview(State(hub): State<Arc<Hub>>, Extension(place): Extension<Place>) -> Answer<Json<Value>> {
+    let status = hub.ask(Ask::Status).await?;
+    let runs = hub.read(|journal| {
+        let runs = journal.runs()?.into_iter();
+        runs.map(|(id, run)| Ok((id, run, journal.glance(id)?))).collect::<crate::error::Result<Vec<_>>>()
+    });
+    let runs = runs.await?.into_iter().map(|(id, path, glance)| {
+        let mut run = merged(&status, id, &path);
+        if let Ok(Value::Object(glance)) = serde_json::to_value(glance) {
+            glance.into_iter().for_each(|(key, value)| run[key] = value);
+        }
+        run
+    });
+    Ok(Json(json!({
+        "seq": status["seq"],
+        "journal_writable": status["journal_writable"],
+        "folders": *place.folders,
+        "may_retry": place.has_token,
+        "runs": runs.collect::<Vec<_>>(),
+    })))
+}
+
+/// One checkpoint, as `relstab history --format json` prints it.
+pub async fn checkpoint(
+    State(hub): State<Arc<Hub>>,
+    ids: std::result::Result<Path<(i64, i64)>, PathRejection>,
+) -> Answer<Json<Entry>> {
+    let Path((id, checkpoint)) = ids?;
+    let found = hub.read(move |journal: &Journal| {
+        known(journal, id)?;
+        journal.history(id, Filter { id: Some(checkpoint), ..Filter::default() })
+    });
+    let unknown = || Refused::not_found(format!("run {id} has no checkpoint {checkpoint}"));
+    found.await?.pop().map(Json).ok_or_else(unknown)
+}
+
+/// How many events.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Latest {
+    #[serde(default = "usual_events")]
+    limit: usize,
+}
+
+fn usual_events() -> usize {
+    EVENTS
+}
+
+/// A run's latest events, newest first, without their records.
+pub async fn latest_events(
+    State(hub): State<Arc<Hub>>,
+    id: std::result::Result<Path<i64>, PathRejection>,
+    latest: std::result::Result<Query<Latest>, QueryRejection>,
+) -> Answer<Json<Vec<Value>>> {
+    let (Path(id), Query(Latest { limit })) = (id?, latest?);
+    within("limit", limit, MOST_EVENTS)?;
+    let events = hub.read(move |journal: &Journal| {
+        known(journal, id)?;
+        journal.latest_events(id, limit)
+    });
+    Ok(Json(events.await?))
+}
+
+/// Has a run's failed checkpoints measured again, for who has shown the token.
+pub async fn retry(
+    State(hub): State<Arc<Hub>>,
+    Extension(place): Extension<Place>,
+    id: std::result::Result<Path<i64>, PathRejection>,
+) -> Answer<Json<Value>> {
+    let Path(id) = id?;
+    if !place.has_token {
+        return Err(Refused::forbidden("start the daemon with --http-token, or use relstab retry"));
+    }
+    let run = hub.read(move |journal: &Journal| known(journal, id)).await?;
+    Ok(Json(hub.ask(Ask::Retry(run)).await?))
+}

@@ -1,0 +1,72 @@
+//! Rules that look at one run: patience, as Keras and Lightning have it.
+
+use super::monitor::{Mode, Monitor};
+use super::point::{Mark, Point, Stop, Verdict};
+use super::rule::Rule;
+use crate::estimate::Comparison;
+
+/// Compares two checkpoints by their ids at a level, where the replicates of both are kept: first less second, log `R_f`.
+pub type Compare<'a> = &'a dyn Fn(i64, i64, f64) -> Option<Comparison>;
+
+/// What `rule` says of `history`, in training order; nothing behind the checkpoint that decides a stop is looked at.
+#[must_use]
+pub fn judge(rule: &Rule, history: &[Point], compare: Compare) -> Verdict {
+    let rule = &rule.on(history);
+    let mut verdict = Verdict { monitor: rule.monitor, best: None, wait: 0, patience_left: rule.patience, stop: None };
+    let mut best: Option<(i64, f64)> = None;
+    let mut cooldown = 0;
+    for point in history {
+        if point.step.is_some_and(|step| step < rule.start_from) {
+            continue;
+        }
+        let Some(value) = rule.value(point) else { continue };
+        if let Some(reason) = rule.at_once(value).filter(|_| !point.is_overruled) {
+            verdict.stop = Some(Stop { reason, at: Mark::new(point, value), compared: Vec::new() });
+            return verdict;
+        }
+        if !value.is_finite() {
+            continue;
+        }
+        let is_improvement = best.is_none_or(|(id, than)| {
+            rule.is_better(value, than)
+                && rule.confidence.and_then(|level| compare(point.id, id, level)).is_none_or(|paired| {
+                    match (rule.monitor, rule.mode) {
+                        // A law may fall with R_f: what it says is surely another where R_f surely is.
+                        (Monitor::PredictedError, _) => paired.is_different(),
+                        (_, Mode::Min | Mode::Auto) => paired.high < 0.0,
+                        (_, Mode::Max) => paired.low > 0.0,
+                    }
+                })
+        });
+        if is_improvement {
+            best = Some((point.id, value));
+            verdict.best = Some(Mark::new(point, value));
+        }
+        if is_improvement && rule.baseline.is_none_or(|baseline| rule.is_better(value, baseline)) {
+            verdict.wait = 0;
+            cooldown = rule.cooldown;
+        } else if point.is_overruled {
+            verdict.wait = 0;
+        } else if cooldown > 0 {
+            cooldown -= 1;
+        } else {
+            verdict.wait += 1;
+        }
+        verdict.patience_left = rule.patience.saturating_sub(verdict.wait);
+        if verdict.patience_left == 0 {
+            let than = verdict.best.as_ref().and_then(|best| best.value).unwrap_or(value);
+            let reason = format!("{} did not improve on {than:.4} in {} checkpoints", rule.monitor, verdict.wait);
+            verdict.stop = Some(Stop { reason, at: Mark::new(point, value), compared: Vec::new() });
+            return verdict;
+        }
+    }
+    verdict
+}
+
+/// The best checkpoint of a run that no rule judges, and what it is best by.
+#[must_use]
+pub fn best(history: &[Point]) -> Option<(Monitor, Mark)> {
+    let rule = Rule { check_finite: false, patience: u32::MAX, ..Rule::default() };
+    let verdict = judge(&rule, history, &|_, _, _| None);
+    verdict.best.map(|best| (verdict.monitor, best))
+}

@@ -1,0 +1,227 @@
+//! Copies of objects on this machine: each set of objects lies in a folder of its own, which is there once it is whole.
+//!
+//! The folders are the machine's: its workers share them. One that is held is not removed; the others go, oldest use first, when room is needed.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
+use walkdir::WalkDir;
+
+use super::address::{Object, scheme};
+use super::bucket::Stores;
+use crate::error::{Error, Result};
+use crate::path::user_folder;
+
+/// What copies that nobody holds may take together with a new one, bytes.
+const ROOM: u64 = 4 << 30;
+
+/// Brings objects from stores and keeps copies for a while.
+pub struct Cache {
+    folder: PathBuf,
+    stores: Stores,
+}
+
+impl Cache {
+    /// Copies below the user's state folder.
+    ///
+    /// # Errors
+    /// `Setting` where there is no home directory, and as [`Cache::below`].
+    pub fn open() -> Result<Self> {
+        Self::below(&user_folder("XDG_STATE_HOME", ".local/state", "XDG_STATE_HOME")?.join("fetched"))
+    }
+
+    /// Copies below `folder`.
+    ///
+    /// # Errors
+    /// `Io` if the folder cannot be made.
+    pub fn below(folder: &Path) -> Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(Error::io(folder, "create"))?;
+        Ok(Self { folder: folder.canonicalize().map_err(Error::io(folder, "open"))?, stores: Stores::default() })
+    }
+
+    /// What lies at `address`; `None` if nothing does.
+    ///
+    /// # Errors
+    /// As [`Stores::find`].
+    pub fn find(&mut self, address: &Path) -> Result<Option<Object>> {
+        self.stores.find(address)
+    }
+
+    /// The object at `address`, or all that lies below it.
+    ///
+    /// # Errors
+    /// As [`Stores::find`] and [`Stores::list`].
+    pub fn find_all(&mut self, address: &Path) -> Result<Vec<Object>> {
+        match self.stores.find(address)? {
+            Some(object) => Ok(vec![object]),
+            None => self.stores.list(address),
+        }
+    }
+
+    /// These objects on this machine; `None` if one of them is not what it was any more.
+    ///
+    /// # Errors
+    /// As [`Stores::get`], and `Io` if copies cannot be written.
+    pub fn fetch(&mut self, objects: &[Object]) -> Result<Option<Fetched>> {
+        let mut hash = Sha256::new();
+        objects.iter().for_each(|object| hash.update(format!("{}\n{}\n", object.address, object.version())));
+        let name = hex::encode(&hash.finalize()[..12]);
+        let folder = self.folder.join(&name);
+        if let Some(fetched) = Fetched::hold(&folder) {
+            return Ok(Some(fetched));
+        }
+        make_room(&self.folder, objects.iter().map(|object| object.size).sum());
+        let part = self.folder.join(format!("{name}.{}", std::process::id()));
+        let _ = fs::remove_dir_all(&part);
+        let made = self.fill(&part, objects);
+        if !matches!(made, Ok(Some(_))) {
+            let _ = fs::remove_dir_all(&part);
+        }
+        let Some(held) = made? else { return Ok(None) };
+        match fs::rename(&part, &folder) {
+            Ok(()) => Ok(Some(Fetched { folder, held })),
+            // Another worker was faster.
+            Err(error) => {
+                let _ = fs::remove_dir_all(&part);
+                Fetched::hold(&folder).map(Some).ok_or_else(|| Error::io(&folder, "write")(error))
+            }
+        }
+    }
+
+    /// Writes copies below `part`, which is held from the beginning.
+    fn fill(&mut self, part: &Path, objects: &[Object]) -> Result<Option<File>> {
+        fs::create_dir(part).map_err(Error::io(part, "create"))?;
+        let held = File::open(part).map_err(Error::io(part, "open"))?;
+        held.lock_shared().map_err(Error::io(part, "lock"))?;
+        for object in objects {
+            let path = part.join(local(object.path()));
+            let above = path.parent().unwrap_or(part);
+            fs::create_dir_all(above).map_err(Error::io(above, "create"))?;
+            let mut file = File::create(&path).map_err(Error::io(&path, "create"))?;
+            if !self.stores.get(object, &mut file)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(held))
+    }
+}
+
+/// Copies that stay as long as this is held.
+#[derive(Debug)]
+pub struct Fetched {
+    folder: PathBuf,
+    held: File,
+}
+
+impl Fetched {
+    /// Takes hold of copies that are there and whole.
+    fn hold(folder: &Path) -> Option<Self> {
+        let held = File::open(folder).ok()?;
+        held.lock_shared().ok()?;
+        // They may have been removed before they were held.
+        let is_there = fs::metadata(folder).ok()?.ino() == held.metadata().ok()?.ino();
+        let _ = held.set_modified(SystemTime::now());
+        is_there.then(|| Self { folder: folder.to_owned(), held })
+    }
+
+    /// Where the copy of what lies at `address` lies, if it was brought.
+    #[must_use]
+    pub fn local(&self, address: &Path) -> PathBuf {
+        self.folder.join(local(address))
+    }
+
+    /// The address whose copy lies at `path`.
+    #[must_use]
+    pub fn address(&self, path: &Path) -> Option<PathBuf> {
+        let inside = path.strip_prefix(&self.folder).ok()?.to_str()?;
+        let (scheme, rest) = inside.split_once('/').unwrap_or((inside, ""));
+        Some(format!("{scheme}://{}", rest.strip_prefix(NO_BUCKET).unwrap_or(rest)).into())
+    }
+
+    /// The text with addresses in place of copies.
+    #[must_use]
+    pub fn named(&self, text: &str) -> String {
+        let folder = format!("{}/", crate::path::text(&self.folder));
+        let mut parts = text.split(&folder);
+        let mut named = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let (scheme, rest) = part.split_once('/').unwrap_or(("", part));
+            named += &format!("{scheme}://{}", rest.strip_prefix(NO_BUCKET).unwrap_or(rest));
+        }
+        named
+    }
+
+    /// Removes the copies, unless someone else holds them.
+    pub fn remove(self) {
+        let _ = self.held.unlock();
+        remove(&self.folder);
+    }
+}
+
+/// Stands for the bucket of an address without one.
+const NO_BUCKET: &str = "-";
+
+/// An address as a path below a folder: `s3/bucket/key`, `file/-/key`.
+fn local(address: &Path) -> PathBuf {
+    let text = address.to_str().unwrap_or_default();
+    let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+    let bucket = if rest.starts_with('/') { NO_BUCKET } else { "" };
+    format!("{}/{bucket}{rest}", scheme(address).unwrap_or_default()).into()
+}
+
+/// Removes copies that nobody holds; false if somebody does.
+fn remove(folder: &Path) -> bool {
+    let Ok(held) = File::open(folder) else { return false };
+    held.try_lock().is_ok() && fs::remove_dir_all(folder).is_ok()
+}
+
+/// Removes copies until another `needed` bytes have room, the least recently used first.
+fn make_room(cache: &Path, needed: u64) {
+    let entries = fs::read_dir(cache).into_iter().flatten().flatten();
+    let size = |folder: &Path| {
+        let files = WalkDir::new(folder).into_iter().flatten();
+        files.filter_map(|file| file.metadata().ok()).filter(fs::Metadata::is_file).map(|file| file.len()).sum::<u64>()
+    };
+    let mut all: Vec<_> = entries
+        .map(|entry| (entry.metadata().and_then(|file| file.modified()).ok(), size(&entry.path()), entry.path()))
+        .collect();
+    all.sort();
+    let mut taken: u64 = all.iter().map(|(_, size, _)| size).sum();
+    for (_, size, folder) in all {
+        if taken.saturating_add(needed) <= ROOM {
+            return;
+        }
+        if remove(&folder) {
+            taken -= size;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_lie_under_their_addresses_and_go_when_nobody_holds_them() {
+        let cache = tempfile::tempdir().expect("a temporary folder");
+        let folder = cache.path().join("set");
+        fs::create_dir(&folder).expect("made");
+        let fetched = Fetched::hold(&folder).expect("held");
+        for address in ["s3://bucket/a/step_1.onnx", "file:///tmp/step_1.onnx"].map(Path::new) {
+            let copy = fetched.local(address);
+            assert!(copy.starts_with(&folder));
+            assert_eq!(fetched.address(&copy).as_deref(), Some(address));
+            let text = format!("model {}: unfinished, and {0} again", copy.display());
+            assert_eq!(fetched.named(&text), format!("model {}: unfinished, and {0} again", address.display()));
+        }
+        assert_eq!(fetched.named("s3://bucket/a: gone"), "s3://bucket/a: gone");
+        make_room(cache.path(), ROOM + 1);
+        assert!(folder.exists());
+        drop(fetched);
+        make_room(cache.path(), ROOM + 1);
+        assert!(!folder.exists());
+    }
+}

@@ -1,0 +1,146 @@
+//! S3, Google Cloud Storage and Azure, asked by the credentials of the environment.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::path::Path as Key;
+use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, RetryConfig};
+use tokio::runtime::{Builder, Runtime};
+
+use super::address::{Object, without_secrets};
+use crate::error::{Error, Result};
+use crate::text::cut;
+
+/// A request that fails is sent again this often, within this time.
+const RETRIES: usize = 3;
+const PATIENCE: Duration = Duration::from_secs(20);
+/// What a store says may be this long, bytes.
+const LONGEST: usize = 300;
+
+/// Open stores, one for each bucket.
+pub(super) struct Clouds {
+    runtime: Runtime,
+    open: HashMap<String, Arc<dyn ObjectStore>>,
+}
+
+impl Clouds {
+    pub(super) fn new() -> Result<Self> {
+        // Another part of the process may have chosen one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let fail = |source| Error::Io { path: "object stores".into(), action: "set up", source };
+        Ok(Self { runtime: Builder::new_current_thread().enable_all().build().map_err(fail)?, open: HashMap::new() })
+    }
+
+    pub(super) fn list(&mut self, folder: &Path) -> Result<Vec<Object>> {
+        let (store, root, key) = self.store(folder, "list")?;
+        let fail = failed(folder, "list");
+        self.runtime.block_on(async {
+            let mut objects = Vec::new();
+            let mut list = store.list(Some(&key));
+            while let Some(meta) = list.next().await {
+                objects.push(object(&root, meta.map_err(&fail)?));
+            }
+            Ok(objects)
+        })
+    }
+
+    pub(super) fn find(&mut self, address: &Path) -> Result<Option<Object>> {
+        let (store, root, key) = self.store(address, "look at")?;
+        match self.runtime.block_on(store.head(&key)) {
+            Ok(meta) => Ok(Some(object(&root, meta))),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failed(address, "look at")(error)),
+        }
+    }
+
+    pub(super) fn get(&mut self, object: &Object, file: &mut File) -> Result<bool> {
+        let (store, _, key) = self.store(object.path(), "fetch")?;
+        let fail = failed(object.path(), "fetch");
+        self.runtime.block_on(async {
+            let options = GetOptions { if_match: object.tag.clone(), ..GetOptions::default() };
+            let answer = match store.get_opts(&key, options).await {
+                Ok(answer) => answer,
+                Err(object_store::Error::Precondition { .. } | object_store::Error::NotFound { .. }) => {
+                    return Ok(false);
+                }
+                Err(error @ object_store::Error::PermissionDenied { .. }) => {
+                    let (path, found) = (object.path().to_owned(), said(&error));
+                    return Err(Error::Unfinished { path, expected: "an object that may be read".to_owned(), found });
+                }
+                Err(error) => return Err(fail(error)),
+            };
+            // Some stores take If-Match and pay no heed.
+            if self::object("", answer.meta.clone()).stamp() != object.stamp() {
+                return Ok(false);
+            }
+            let mut parts = answer.into_stream();
+            while let Some(part) = parts.next().await {
+                let part = part.map_err(&fail)?;
+                file.write_all(&part).map_err(Error::io(object.path(), "write a copy of"))?;
+            }
+            Ok(true)
+        })
+    }
+
+    /// The store of an address, what addresses in it begin with, and the key in it.
+    fn store(&mut self, address: &Path, action: &'static str) -> Result<(Arc<dyn ObjectStore>, String, Key)> {
+        let fail = failed(address, action);
+        let text = address.to_str().unwrap_or_default();
+        let (scheme, rest) = text.split_once("://").unwrap_or_default();
+        let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+        let root = format!("{scheme}://{bucket}");
+        let key = Key::parse(key).map_err(|error| fail(error.into()))?;
+        let store = match self.open.get(&root) {
+            Some(store) => Arc::clone(store),
+            None => {
+                let store = open(scheme, bucket).map_err(fail)?;
+                self.open.insert(root.clone(), Arc::clone(&store));
+                store
+            }
+        };
+        Ok((store, root, key))
+    }
+}
+
+fn open(scheme: &str, bucket: &str) -> object_store::Result<Arc<dyn ObjectStore>> {
+    let retry = RetryConfig { max_retries: RETRIES, retry_timeout: PATIENCE, ..RetryConfig::default() };
+    Ok(match scheme {
+        "s3" => Arc::new(AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry).build()?),
+        "gs" => Arc::new(GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_retry(retry).build()?),
+        _ => Arc::new(MicrosoftAzureBuilder::from_env().with_container_name(bucket).with_retry(retry).build()?),
+    })
+}
+
+fn object(root: &str, meta: ObjectMeta) -> Object {
+    Object {
+        address: format!("{root}/{}", meta.location),
+        size: meta.size,
+        tag: meta.e_tag,
+        modified: u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0),
+    }
+}
+
+fn failed(address: &Path, action: &'static str) -> impl Fn(object_store::Error) -> Error {
+    let address = address.to_owned();
+    move |error| Error::Store { address: address.clone(), action, reason: said(&error) }
+}
+
+/// What went wrong in the store's own words, without what may be credentials.
+fn said(error: &object_store::Error) -> String {
+    let text = error.to_string();
+    let within = |tag: &str| Some(text.split_once(&format!("<{tag}>"))?.1.split_once('<')?.0.to_owned());
+    // An answer in XML may repeat what was signed.
+    let plain = text.split(['<', '\n']).next().unwrap_or_default().trim().trim_end_matches(':').to_owned();
+    let words = [Some(plain), within("Code"), within("Message")];
+    let mut said = without_secrets(&words.into_iter().flatten().collect::<Vec<_>>().join(": "));
+    cut(&mut said, LONGEST);
+    said
+}

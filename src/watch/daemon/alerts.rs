@@ -1,0 +1,181 @@
+//! Alerts: looked at when something happens to a run and when their time comes, told by the messenger until it was done.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use tracing::{debug, warn};
+
+use super::Daemon;
+use crate::alert::{Alert, Webhook};
+use crate::journal::{ALL_TOLD, Untold};
+use crate::watch::messenger::{Delivered, Errand, Messenger, Receiver};
+
+/// The wait after the first telling that failed; it doubles.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The longest such wait.
+const LONGEST_WAIT: Duration = Duration::from_mins(10);
+
+/// Who hears of alerts that name nobody themselves.
+#[derive(Debug, Clone, Default)]
+pub struct Receivers {
+    /// A program and its arguments.
+    pub command: Vec<String>,
+    /// An address.
+    pub webhook: Option<Webhook>,
+}
+
+/// What the daemon knows of alerts besides the journal.
+pub(super) struct Alarms {
+    messenger: Messenger,
+    /// When a run's alerts are looked at next, milliseconds since 1970.
+    due: HashMap<i64, i64>,
+    /// Errands on their way: run, alert's key, way.
+    out: HashSet<(i64, String, u8)>,
+    /// The ways in which events were told that the journal could not be told of yet, by their numbers.
+    unnoted: HashMap<i64, u8>,
+    /// When somebody is told again who could not be.
+    retry: HashMap<(i64, String), Instant>,
+}
+
+impl Alarms {
+    pub fn new(messenger: Messenger) -> Self {
+        Self { messenger, due: HashMap::new(), out: HashSet::new(), unnoted: HashMap::new(), retry: HashMap::new() }
+    }
+
+    /// Whether nobody is being told.
+    pub fn are_quiet(&self) -> bool {
+        self.out.is_empty()
+    }
+}
+
+fn now() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+impl Daemon {
+    /// Looks at a run's alerts, and tells of those that are raised.
+    pub(super) fn look_at_alerts(&mut self, id: i64) {
+        let alerts = self.alerts_of(id);
+        if alerts.is_empty() && !self.alarms.due.contains_key(&id) {
+            return;
+        }
+        match self.journal.alert(id, &alerts, now()) {
+            Ok((next, lines)) => {
+                match next {
+                    Some(next) => self.alarms.due.insert(id, next),
+                    None => self.alarms.due.remove(&id),
+                };
+                self.send(lines);
+            }
+            Err(error) => {
+                self.alarms.due.insert(id, now() + FIRST_WAIT.as_millis() as i64);
+                return self.stalled(&error);
+            }
+        }
+        self.tell_alerts(id, &alerts);
+    }
+
+    fn alerts_of(&self, id: i64) -> Vec<Alert> {
+        self.runs.get(&id).and_then(|run| run.plan.as_ref()).map(|plan| plan.alerts.clone()).unwrap_or_default()
+    }
+
+    /// Sends errands for what nobody was told of yet.
+    fn tell_alerts(&mut self, id: i64, alerts: &[Alert]) {
+        let Ok(untold) = self.journal.untold_alerts(id) else { return };
+        for untold in untold {
+            let Some(alert) = alerts.iter().find(|alert| alert.key() == untold.rule) else { continue };
+            let told = untold.told | self.alarms.unnoted.get(&untold.seq).copied().unwrap_or(0);
+            let left: Vec<_> = self.receivers(alert).into_iter().filter(|to| told & to.way() == 0).collect();
+            if left.is_empty() {
+                match self.journal.set_alert_told(id, &untold.rule, untold.seq, Some(ALL_TOLD)) {
+                    Ok(()) => {
+                        self.alarms.unnoted.remove(&untold.seq);
+                    }
+                    Err(error) => self.stalled(&error),
+                }
+                // It may hold again since.
+                self.alarms.due.insert(id, now());
+                continue;
+            }
+            if untold.told == 0 && untold.failures == 0 {
+                let event: serde_json::Value = serde_json::from_str(&untold.event).unwrap_or_default();
+                let word = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
+                warn!(run = %word("run"), "alert {}: {}", word("alert"), word("text"));
+            }
+            self.send_errands(id, &untold, left);
+        }
+    }
+
+    fn send_errands(&mut self, id: i64, untold: &Untold, to: Vec<Receiver>) {
+        let Untold { rule, seq, event, .. } = untold;
+        if self.alarms.retry.get(&(id, rule.clone())).is_some_and(|at| *at > Instant::now()) {
+            return;
+        }
+        for to in to {
+            let name = (id, rule.clone(), to.way());
+            let errand = Errand { run: id, rule: rule.clone(), seq: *seq, event: event.clone(), to };
+            if !self.alarms.out.contains(&name) && self.alarms.messenger.send(errand) {
+                self.alarms.out.insert(name);
+            }
+        }
+    }
+
+    /// Whom an alert tells: whom it names, else whom the flags name.
+    fn receivers(&self, alert: &Alert) -> Vec<Receiver> {
+        let names_nobody = alert.command.is_empty() && alert.webhook.is_none();
+        let (command, webhook) = if names_nobody {
+            (&self.options.receivers.command, &self.options.receivers.webhook)
+        } else {
+            (&alert.command, &alert.webhook)
+        };
+        let command = Some(command).filter(|command| !command.is_empty()).cloned().map(Receiver::Command);
+        command.into_iter().chain(webhook.clone().map(Receiver::Webhook)).collect()
+    }
+
+    /// Notes what became of an errand.
+    pub(super) fn delivered(&mut self, Delivered { run, rule, seq, way, result }: Delivered) {
+        self.alarms.out.remove(&(run, rule.clone(), way));
+        let place = (run, rule.clone());
+        let told = if let Err(reason) = result {
+            let failures = self.journal.untold_alerts(run).unwrap_or_default().into_iter();
+            let failures =
+                failures.filter(|untold| untold.seq == seq).map(|untold| untold.failures).next().unwrap_or(0);
+            let what = if way == 1 { "command" } else { "webhook" };
+            if failures == 0 {
+                warn!("the {what} of an alert failed: {reason}; trying again (said once)");
+            } else {
+                debug!("the {what} of an alert failed again: {reason}");
+            }
+            let wait = FIRST_WAIT.saturating_mul(2u32.saturating_pow(failures)).min(LONGEST_WAIT);
+            self.alarms.retry.insert(place, Instant::now() + wait);
+            None
+        } else {
+            self.alarms.retry.remove(&place);
+            *self.alarms.unnoted.entry(seq).or_default() |= way;
+            Some(way)
+        };
+        if let Err(error) = self.journal.set_alert_told(run, &rule, seq, told) {
+            self.stalled(&error);
+        }
+        self.tell_alerts(run, &self.alerts_of(run));
+    }
+
+    /// Looks at the alerts whose time has come; gives when that is next.
+    pub(super) fn work_on_alerts(&mut self) -> Option<Instant> {
+        let present = now();
+        let due: Vec<_> = self.alarms.due.iter().filter(|(_, due)| **due <= present).map(|(id, _)| *id).collect();
+        for id in due {
+            self.alarms.due.remove(&id);
+            self.look_at_alerts(id);
+        }
+        let ripe = |(_, at): &(&(i64, String), &Instant)| **at <= Instant::now();
+        let again: HashSet<_> = self.alarms.retry.iter().filter(ripe).map(|((id, _), _)| *id).collect();
+        self.alarms.retry.retain(|(id, _), _| !again.contains(id));
+        for id in again {
+            self.tell_alerts(id, &self.alerts_of(id));
+        }
+        let wait = |due: i64| Instant::now() + Duration::from_millis((due - now()).max(0) as u64);
+        let next = self.alarms.due.values().min().map(|due| wait(*due));
+        next.into_iter().chain(self.alarms.retry.values().min().copied()).min()
+    }
+}

@@ -1,0 +1,115 @@
+//! The end of a daemon by itself: once nothing new has come for so long, or the trainings say that they are done.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tracing::info;
+
+use super::Daemon;
+use crate::error::Result;
+
+/// How often is looked whether that is so.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// When a daemon ends by itself; with an empty queue only.
+#[derive(Debug, Clone, Default)]
+pub struct Ending {
+    /// Once no checkpoint has come for so long.
+    pub idle: Option<Duration>,
+    /// Once a file of this name lies in each run's directory, or above it.
+    pub marker: Option<PathBuf>,
+    /// The watched directories.
+    pub roots: Vec<PathBuf>,
+}
+
+/// How a daemon ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was told to.
+    Told,
+    /// By itself; whether all was measured.
+    Over {
+        /// No file failed, and none waits for its run to be measurable.
+        is_whole: bool,
+    },
+}
+
+/// How near the end is.
+pub(super) struct Nearing {
+    /// When something new came last.
+    pub last_news: Instant,
+    /// Whether all that was there has been told since the beginning, or since the source was asked.
+    pub has_caught: bool,
+    /// Whether the source was asked again, for what the marked runs wrote last.
+    has_asked: bool,
+    next_look: Instant,
+    pub end: End,
+}
+
+impl Nearing {
+    pub fn new() -> Self {
+        let now = Instant::now();
+        Self { last_news: now, has_caught: false, has_asked: false, next_look: now, end: End::Told }
+    }
+}
+
+impl Daemon {
+    /// Ends the daemon if it is time; gives when to look again.
+    pub(super) fn look_for_end(&mut self) -> Result<Option<Instant>> {
+        let now = Instant::now();
+        let Ending { idle, marker, .. } = &self.options.ending;
+        if (idle.is_none() && marker.is_none()) || self.ends_by.is_some() {
+            return Ok(None);
+        }
+        if self.nearing.next_look > now {
+            return Ok(Some(self.nearing.next_look));
+        }
+        self.nearing.next_look = now + LOOK;
+        let is_idle = idle.is_some_and(|idle| now.duration_since(self.nearing.last_news) >= idle);
+        let is_marked = marker.as_ref().is_some_and(|marker| self.are_marked(marker));
+        if is_marked && !self.nearing.has_asked {
+            // What was written just before the marker may not have been told yet.
+            (self.nearing.has_asked, self.nearing.has_caught) = (true, false);
+            self.source.rescan();
+        }
+        self.nearing.has_asked &= is_marked;
+        if (is_idle || is_marked) && self.nearing.has_caught && self.is_at_rest()? {
+            let mut is_whole = self.runs.values().all(|run| run.blocked.is_none());
+            for id in self.runs.keys() {
+                is_whole &= self.journal.failed_files(*id)? == 0;
+            }
+            info!("{}: ending", if is_marked { "the trainings are done" } else { "nothing new has come" });
+            self.nearing.end = End::Over { is_whole };
+            self.ends_by = Some(now + super::GRACE);
+        }
+        Ok(Some(self.nearing.next_look))
+    }
+
+    /// Whether nothing is left to measure, but of runs that cannot be.
+    fn is_at_rest(&self) -> Result<bool> {
+        let is_busy = self.pool.busy().next().is_some() || !self.unwritten.is_empty() || self.stall.is_some();
+        if is_busy || self.runs.values().any(super::Run::is_planning) {
+            return Ok(false);
+        }
+        for (id, run) in &self.runs {
+            if run.blocked.is_none()
+                && self.journal.counts(*id)?.get(&crate::journal::State::Pending).is_some_and(|count| *count > 0)
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether the marker lies at every run, and at every watched directory that has none yet.
+    fn are_marked(&self, marker: &Path) -> bool {
+        let roots = &self.options.ending.roots;
+        let is_marked = |folder: &Path| {
+            let within = folder.ancestors().take_while(|above| roots.iter().any(|root| above.starts_with(root)));
+            within.into_iter().any(|above| above.join(marker).exists())
+        };
+        let runs: Vec<_> = self.runs.values().map(|run| run.path.as_path()).collect();
+        let empty = roots.iter().filter(|root| runs.iter().all(|run| !run.starts_with(root)));
+        runs.iter().copied().chain(empty.map(PathBuf::as_path)).all(is_marked)
+    }
+}

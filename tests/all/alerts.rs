@@ -1,0 +1,167 @@
+//! Alerts: a webhook's real receiver, under kills of the daemon.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::common::daemon::{Client, Daemon, Place, eventually};
+use serde_json::{Value, json};
+
+/// What no record, log or page may show.
+const SECRET: &str = "T0PSECRET";
+
+/// An HTTP server that keeps what is posted to it.
+struct Hook {
+    address: String,
+    /// What it answers.
+    status: Arc<AtomicU16>,
+    /// Bodies, each with the status that it was answered with.
+    heard: Arc<Mutex<Vec<(u16, Value)>>>,
+}
+
+impl Hook {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = format!("http://{}/hooks/{SECRET}", listener.local_addr().expect("an address"));
+        let (status, heard) = (Arc::new(AtomicU16::new(500)), Arc::<Mutex<Vec<_>>>::default());
+        let (answers, keeps) = (Arc::clone(&status), Arc::clone(&heard));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let mut reader = BufReader::new(stream);
+                let (mut length, mut line) = (0, String::new());
+                while reader.read_line(&mut line).is_ok_and(|count| count > 2) {
+                    if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                        length = value.trim().parse().expect("a number");
+                    }
+                    line.clear();
+                }
+                let mut body = vec![0; length];
+                // A daemon that is killed sends half.
+                if reader.read_exact(&mut body).is_err() {
+                    continue;
+                }
+                let code = answers.load(Ordering::SeqCst);
+                keeps.lock().expect("kept").push((code, serde_json::from_slice(&body).expect("JSON")));
+                let _ = write!(reader.get_mut(), "HTTP/1.1 {code} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            }
+        });
+        Self { address, status, heard }
+    }
+
+    /// How often each alert was heard and answered with `status`, by its event's number.
+    fn heard(&self, status: u16, alert: &str) -> BTreeMap<i64, usize> {
+        let mut counts = BTreeMap::new();
+        for (_, event) in
+            self.heard.lock().expect("kept").iter().filter(|(code, said)| *code == status && said["alert"] == alert)
+        {
+            *counts.entry(event["seq"].as_i64().expect("a number")).or_default() += 1;
+        }
+        counts
+    }
+}
+
+fn annotate(place: &Place, daemon: &Daemon, step: u64, val_error: f64) {
+    let request = json!({"type": "annotate", "run": place.run_name(), "step": step, "val_error": val_error});
+    assert_eq!(daemon.client().ask(&request)["type"], "annotated");
+}
+
+#[test]
+fn each_alert_is_heard_over_kills_and_none_of_what_did_not_last() {
+    let place = Place::new();
+    let hook = Hook::start();
+    let secret = place.path().join("webhook");
+    fs::write(&secret, format!("{}\n", hook.address)).expect("written");
+    let secret = secret.to_str().expect("UTF-8");
+    let (failure, high) = ("on=failure,name=failure", "on=threshold,name=high,monitor=val_error,above=0.5,for=4s");
+    let flags = ["--alert", failure, "--alert", high, "--alert-webhook", secret, "--give-up", "300ms"];
+    let daemon = Daemon::start(&place, &flags);
+    place.put("step_1.onnx", b"no network");
+    eventually("it is tried in vain", || {
+        !hook.heard(500, "failure").is_empty() && place.log().contains("answered with status 500")
+    });
+    daemon.kill();
+
+    hook.status.store(200, Ordering::SeqCst);
+    let daemon = Daemon::start(&place, &flags);
+    eventually("the killed daemon's alert is heard", || !hook.heard(200, "failure").is_empty());
+    place.rename_in("step_2.onnx", "two");
+    Client::subscribed(&daemon, 0).next_of("measured");
+    annotate(&place, &daemon, 2, 0.9);
+    annotate(&place, &daemon, 2, 0.1);
+    std::thread::sleep(Duration::from_secs(5));
+    assert!(hook.heard(200, "high").is_empty(), "it did not last");
+
+    // It begins under one daemon and lasts into the next.
+    annotate(&place, &daemon, 2, 0.9);
+    daemon.kill();
+    let daemon = Daemon::start(&place, &flags);
+    eventually("it has lasted", || !hook.heard(200, "high").is_empty());
+    place.put("step_3.onnx", b"neither");
+    eventually("another failure is another alert", || hook.heard(200, "failure").len() == 2);
+    daemon.kill();
+    let raised = place.events();
+    let raised: Vec<_> = raised.iter().filter(|event| event["type"] == "alert").collect();
+    assert_eq!(raised.len(), 3, "{raised:?}");
+    for event in raised {
+        let heard = hook.heard(200, event["alert"].as_str().expect("a name"));
+        assert!(heard.contains_key(&event["seq"].as_i64().expect("a number")), "{event}: {heard:?}");
+    }
+
+    for entry in fs::read_dir(place.path().join("state")).expect("a folder").flatten() {
+        let bytes = fs::read(entry.path()).expect("read");
+        assert!(!bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()), "{:?}", entry.path());
+    }
+    assert!(!place.log().contains(SECRET), "{}", place.log());
+}
+
+#[test]
+fn a_program_is_run_for_a_stop_and_a_stall_and_a_message_is_slacks() {
+    let place = Place::new();
+    let hook = Hook::start();
+    hook.status.store(200, Ordering::SeqCst);
+    let (told, config) = (place.path().join("told"), place.path().join("alerts.toml"));
+    let own = fs::read_to_string(place.run().join("relstab.toml")).expect("read");
+    let own = own.replace("probe.npz", place.run().join("probe.npz").to_str().expect("UTF-8"));
+    let script = "cat >> \"$1\"; echo \"$2\" >> \"$1\"";
+    let alerts = format!(
+        "[[stop]]\nmonitor = 'val_error'\npatience = 1\n[[alert]]\non = 'stall'\nafter = '1s'\nwebhook = {{ env = 'HOOK', form = 'slack' }}\n\
+         [[alert]]\non = 'stop'\ncommand = ['sh', '-c', '{script}', 'sh', '{}', '{{text}} in {{run}}']\n",
+        told.display()
+    );
+    fs::write(&config, format!("{own}\n{alerts}")).expect("written");
+    let mut place = place;
+    place.environment.push(("HOOK", hook.address.clone()));
+    let daemon = Daemon::start(&place, &["--config", config.to_str().expect("UTF-8")]);
+    place.rename_in("step_1.onnx", "one");
+    eventually("a stall is told", || !hook.heard.lock().expect("kept").is_empty());
+    let message = hook.heard.lock().expect("kept")[0].1["text"].as_str().unwrap_or_default().to_owned();
+    assert!(message.contains("stall: no checkpoint came for 1 s"), "{message}");
+
+    annotate(&place, &daemon, 2, 0.99);
+    place.rename_in("step_2.onnx", "two");
+    eventually("the program ran", || fs::read_to_string(&told).is_ok_and(|text| text.lines().count() == 2));
+    let text = fs::read_to_string(&told).expect("told");
+    let event: Value = serde_json::from_str(text.lines().next().expect("a line")).expect("JSON");
+    assert_eq!((&event["type"], &event["alert"]), (&json!("alert"), &json!("stop")));
+    assert!(
+        text.lines().nth(1).is_some_and(|line| line.contains("did not improve") && line.contains(&place.run_name())),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_runs_own_file_runs_nothing_and_tells_nobody() {
+    let place = Place::new();
+    let own = fs::read_to_string(place.run().join("relstab.toml")).expect("read");
+    for more in ["command = ['touch', 'x']", "webhook = { env = 'HOME' }"] {
+        fs::write(place.run().join("relstab.toml"), format!("{own}\n[[alert]]\non = 'stop'\n{more}\n"))
+            .expect("written");
+        let refused = place.ask("watch", &[]);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(2) && told.contains("--config"), "{told}");
+    }
+}
