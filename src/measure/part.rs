@@ -263,8 +263,8 @@ impl Arrays {
         let kinds = self.take("kinds", &[images, 2], |value: &u8| *value < 2)?;
         let labels = text.has_labels.then(|| self.take("labels", &[images], |_: &u32| true)).transpose()?;
         let counts = counts.as_chunks::<3>().0;
-        if let Some(found) = counts.iter().find(|[class, ..]| *class as usize >= outputs) {
-            return Err(Fault { expected: format!("classes below {outputs}"), found: format!("{}", found[0]) });
+        if let Some([found, ..]) = counts.iter().find(|[class, ..]| *class as usize >= outputs) {
+            return Err(Fault { expected: format!("classes below {outputs}"), found: found.to_string() });
         }
         let rows = counts.iter().zip(sums.as_chunks::<5>().0.as_chunks::<2>().0).zip(kinds.as_chunks::<2>().0);
         let tallies =

@@ -201,8 +201,8 @@ fn common(text: &Text) -> Value {
 /// The first value in which two differ, by its name, with both; by more than processors of two kinds round apart.
 fn difference(name: &str, one: &Value, other: &Value) -> Option<(String, String, String)> {
     if let (Value::Object(fields), Value::Object(others)) = (one, other) {
-        let names = fields.keys().chain(others.keys());
-        return names.into_iter().find_map(|field| {
+        let mut names = fields.keys().chain(others.keys());
+        return names.find_map(|field| {
             let name = if name.is_empty() { field.clone() } else { format!("{name}.{field}") };
             difference(&name, fields.get(field).unwrap_or(&Value::Null), others.get(field).unwrap_or(&Value::Null))
         });
