@@ -165,15 +165,6 @@ def test_the_word_on_the_last_checkpoint_is_heard_before_the_end(digits: Digits,
     assert [line["step"] for line in training.state.log_history if "relstab/r_f" in line][-1] == 120
 
 
-def test_the_word_on_an_evaluation_before_the_last_step_is_logged(digits: Digits, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    training = trainer(digits, tmp_path, eval_strategy="steps", eval_steps=9, max_steps=10)
-    training.add_callback(Callback(training, run, probe=digits.probe))
-    with relstab.start(run, **SETTINGS):
-        training.train()
-    assert [line["step"] for line in training.state.log_history if "relstab/r_f" in line] == [9]
-
-
 def test_killing_the_daemon_changes_no_loss(digits: Digits, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     undisturbed = trainer(digits, tmp_path)
     undisturbed.train()

@@ -52,12 +52,7 @@ class Callback(Settings, TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **event: Any
     ) -> TrainerControl:
-        if args.eval_strategy == "no":
-            return self._checkpoint(event["model"], state, control, {})
-        if self.monitor is not None and self._ends(state, control):
-            # The last evaluation may have been before the last step.
-            self.monitor.finish()
-        return control
+        return self._checkpoint(event["model"], state, control, {}) if args.eval_strategy == "no" else control
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         # The last time that the trainer's reporters listen is before the end of the training.
@@ -82,13 +77,10 @@ class Callback(Settings, TrainerCallback):
             # Evaluated on a second data set.
             self.monitor.annotate(step=step, val_error=error)
         control.should_training_stop = self.monitor.should_stop() or control.should_training_stop
-        if self._ends(state, control):
+        if control.should_training_stop or state.global_step >= state.max_steps:
             # The trainer's reporters hear nothing after the training.
             self.monitor.finish()
         return control
-
-    def _ends(self, state: TrainerState, control: TrainerControl) -> bool:
-        return self._is_training and (control.should_training_stop or state.global_step >= state.max_steps)
 
     def _log(self, values: dict[str, float], step: int) -> None:
         """As `Trainer.log`, at the step of the checkpoint."""
