@@ -163,11 +163,12 @@ def test_two_fingers_zoom(chromium: Browser, daemon: Daemon) -> None:
     plot.scroll_into_view_if_needed()
     box = plot.bounding_box()
     assert box is not None
+    left, top, wide = box["x"], box["y"] + 80, box["width"]
     before = view(page)
     fingers = context.new_cdp_session(page.page)
 
     def touch(kind: str, *shares: float) -> None:
-        places = [{"x": box["x"] + box["width"] * share, "y": box["y"] + 80, "id": k} for k, share in enumerate(shares)]
+        places = [{"x": left + wide * share, "y": top, "id": finger} for finger, share in enumerate(shares)]
         fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
 
     touch("touchStart", 0.4, 0.6)

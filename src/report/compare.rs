@@ -10,6 +10,9 @@ use crate::path;
 use crate::rank::{Pair, Ranked, Ranking};
 use crate::text::visible;
 
+/// One of the values of a measurement.
+type Value = fn(&Measurement) -> Option<f64>;
+
 /// For people on a terminal.
 #[must_use]
 pub fn text(ranking: &Ranking) -> String {
@@ -84,12 +87,12 @@ fn verdict(ranking: &Ranking) -> Vec<Line> {
         1 => " has the least R_f; one other cannot be told apart from it.".to_owned(),
         more => format!(" has the least R_f; {more} others cannot be told apart from it."),
     };
-    let least = |value: fn(&Measurement) -> Option<f64>| {
+    let least = |value: Value| {
         let known = ranking.models.iter().filter_map(|model| Some((value(&model.measurement)?, model)));
         known.min_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(error, model)| (error, &model.measurement.model.path))
     };
     let mut lines = vec![vec![name, told.into()]];
-    let errors: [(&str, fn(&Measurement) -> Option<f64>); 2] = [
+    let errors: [(&str, Value); 2] = [
         ("Least predicted error: ", |m| m.prediction.as_ref().map(|prediction| prediction.error)),
         ("Least known error: ", |m| m.metadata.val_error.or(m.probe_error)),
     ];

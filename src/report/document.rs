@@ -52,13 +52,19 @@ pub enum Block {
     },
 }
 
+/// A name, and a value with the ends of its interval.
+pub type Range = (Text, f64, Option<(f64, f64)>);
+
+/// Values where they are known, and whether each is marked.
+pub type Cells = Vec<(Option<f64>, bool)>;
+
 /// Values on one axis, each in a row of its own.
 #[derive(Debug, Clone)]
 pub struct Ranges {
     /// What is drawn.
     pub caption: &'static str,
     /// Names, and values with the ends of their intervals, where they have any.
-    pub rows: Vec<(Text, f64, Option<(f64, f64)>)>,
+    pub rows: Vec<Range>,
     /// A value that all are seen against.
     pub reference: Option<f64>,
     /// Whether equal ratios are equally far apart.
@@ -75,7 +81,7 @@ pub struct Heat {
     /// Settings of the columns.
     pub columns: Vec<String>,
     /// A setting, and a cell for each column: its value where it is known, and whether it is marked.
-    pub rows: Vec<(String, Vec<(Option<f64>, bool)>)>,
+    pub rows: Vec<(String, Cells)>,
     /// What the marks say.
     pub mark: &'static str,
 }
