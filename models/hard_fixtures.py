@@ -173,9 +173,7 @@ def ends() -> None:
     save("softmax_if_scaled", [*plain(), *asked, soft, branch], probs, [none, tensor("half", 0.5)])
     within = helper.make_node("If", ["go"], ["inner"], then_branch=direct, else_branch=indirect)
     nested = helper.make_graph([within, node("Identity", "inner", "n")], "nested", [], [value("n", FLOAT, LOGITS)])
-    called = helper.make_graph(
-        [node("Head", "logits", "h", domain="own")], "called", [], [value("h", FLOAT, LOGITS)]
-    )
+    called = helper.make_graph([node("Head", "logits", "h", domain="own")], "called", [], [value("h", FLOAT, LOGITS)])
     branch = helper.make_node("If", ["go"], ["probs"], then_branch=nested, else_branch=called)
     save(
         "softmax_if_nested",
@@ -196,7 +194,9 @@ def ends() -> None:
         *(node("Sqrt", "soft", "root"), node("ReduceSum", "root one", "sum")),
         *(node("Add", "sum least", "divisor"), node("Div", "root divisor", "probs")),
     ]
-    save("softmax_sharpened", [*plain(), soft, *sharpened], probs, [tensor("one", [1], np.int64), tensor("least", 1e-9)])
+    save(
+        "softmax_sharpened", [*plain(), soft, *sharpened], probs, [tensor("one", [1], np.int64), tensor("least", 1e-9)]
+    )
     floored = [node("Less", "soft least", "small"), node("Where", "small nothing soft", "probs")]
     save("softmax_where", [*plain(), soft, *floored], probs, [tensor("least", 1e-3), tensor("nothing", 0)])
     priors = tensor("priors", np.linspace(0.1, 3, 10))
@@ -276,6 +276,7 @@ def training() -> None:
     save("baked_function", [*added, *half], logits, [tensor("half", 0.5)], functions=[function], domains={"own": 1})
     beside = [*body(), node("MatMul", "features matrix", "raw"), node("Add", "raw zeros", "logits")]
     save("baked_constant", beside, logits, [tensor("zeros", np.zeros((5, 10)))])
+
 
 def inputs() -> None:
     """Bytes, flat images, sizes that nobody declares, further inputs."""
@@ -360,7 +361,10 @@ def special() -> None:
     save("too_new_opset", plain(), logits, opset=99)
     cells = [tensor("cells", drawn("cells of it", 1, 40, 10)), tensor("back", drawn("back", 1, 40, 10))]
     recurs = [
-        *(node("Unsqueeze", "raw first", "row"), helper.make_node("LSTM", ["row", "cells", "back"], ["", "h"], hidden_size=10)),
+        *(
+            node("Unsqueeze", "raw first", "row"),
+            helper.make_node("LSTM", ["row", "cells", "back"], ["", "h"], hidden_size=10),
+        ),
         node("Squeeze", "h first", "logits"),
     ]
     raw = node("MatMul", "features matrix", "raw")

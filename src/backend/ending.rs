@@ -145,7 +145,7 @@ impl Search<'_> {
         }
         if made.op_type.starts_with("QLinear") {
             let [scale, zero] = [1, 2].map(|place| made.input.get(place).cloned().unwrap_or_default());
-            let name = self.named(format!("{} dequantized", found.before));
+            let name = self.named(&format!("{} dequantized", found.before));
             self.add(made, node("DequantizeLinear", &[&found.before, &scale, &zero], &name, Vec::new()));
             found.before = name;
         }
@@ -160,7 +160,7 @@ impl Search<'_> {
         }
         let whole = Ending::of_all(parts);
         for output in &mut copy.output {
-            *output = self.named(format!("{output} before its {}", whole.op));
+            *output = self.named(&format!("{output} before its {}", whole.op));
         }
         let before = copy.output[index].clone();
         copy.name.clone_from(&before);
@@ -177,8 +177,8 @@ impl Search<'_> {
     }
 
     /// A name that no tensor has that was added before.
-    fn named(&mut self, name: String) -> String {
-        let mut free = name.clone();
+    fn named(&mut self, name: &str) -> String {
+        let mut free = name.to_owned();
         for number in 2.. {
             if self.names.insert(free.clone()) {
                 break;
@@ -204,15 +204,17 @@ impl Search<'_> {
         // What one branch cuts off says nothing of the other.
         let is_squashed = endings.iter().flat_map(|(_, found)| found).any(|found| found.squashes);
         if is_squashed {
-            endings.iter_mut().for_each(|(_, found)| *found = found.take().filter(|found| found.squashes));
+            for (_, found) in &mut endings {
+                *found = found.take().filter(|found| found.squashes);
+            }
         } else if endings.iter().any(|(_, found)| found.is_none()) {
             return None;
         }
         let whole = Ending::of_all(endings.iter().filter_map(|(_, found)| found.clone()).collect());
-        let before = self.named(format!("{output} before its {}", whole.op));
+        let before = self.named(&format!("{output} before its {}", whole.op));
         for (body, (own, found)) in bodies_mut(&mut made).zip(&endings) {
             let from = found.as_ref().map_or(own, |found| &found.before);
-            let name = self.named(format!("{from} of {}", body.name));
+            let name = self.named(&format!("{from} of {}", body.name));
             body.node.push(node("Identity", &[from], &name, Vec::new()));
             body.output.push(ValueInfoProto { name, ..ValueInfoProto::default() });
         }

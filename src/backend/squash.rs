@@ -214,7 +214,8 @@ fn sigmoid(scopes: &Scopes, divisor: &str) -> Option<String> {
     }
 }
 
-/// The tensor of which a node blots some numbers out, as attention does: a softmax gives these no share, and infinities have no R_f.
+/// The tensor of which a node blots some numbers out, as attention does: a softmax gives these no share, and infinities have no
+/// `R_f`.
 pub(super) fn unmasked(scopes: &Scopes, name: &str) -> Option<String> {
     const ENDLESS: f64 = -1e18;
     let node = scopes.node(name)?;
