@@ -1,5 +1,7 @@
 //! What a run is measured on and how: settled before anything is loaded, sent to workers, and hashed into a key.
 
+mod opened;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::backend::{self, Backend, Model, Notice, Selection};
+pub use opened::{Opened, Resolved};
+
+use crate::backend::{self, Model, Notice, Selection};
 use crate::error::{Error, Result};
-use crate::event::{Answers, Finding, Measurement};
-use crate::measure::layers::{Layers, affordable, layers};
-use crate::measure::shards::{Part, Shard, part};
-use crate::measure::sweep::{Grid, Sweep, sweep};
-use crate::measure::{ChosenLaw, Kept, Preview, Progress, Settings, diagnose, logits, measure_more, preview, wrong};
+use crate::event::Measurement;
+use crate::measure::layers::affordable;
+use crate::measure::{ChosenLaw, Progress, Settings};
 use crate::path::RawPath;
 use crate::perturb::{Generator, Perturber};
 use crate::preprocess::{Color, Geometry, Preprocess};
@@ -38,15 +40,6 @@ pub struct Plan {
     pub settings: Settings,
     /// What runs the networks.
     pub backend: backend::Options,
-}
-
-/// The number of images and draws that a precision came to; the run's first measurement settles it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Resolved {
-    /// Images.
-    pub images: usize,
-    /// Draws of each image.
-    pub draws: u32,
 }
 
 impl Plan {
@@ -285,132 +278,5 @@ impl Setup {
     #[must_use]
     pub fn draws(&self, images: usize) -> u32 {
         self.plan.settings.draws_of(images.min(self.plan.settings.images))
-    }
-}
-
-/// A network in its engine, and the images it is measured on.
-pub struct Opened {
-    backend: Box<dyn Backend>,
-    probe: ProbeSet,
-    /// Names the images as they lie in their files.
-    source: String,
-    /// What the plan says; a caller with less time may ask for less.
-    pub settings: Settings,
-}
-
-impl Opened {
-    /// Measures; `resolved` is what an earlier network of the run settled and is settled here if there was none.
-    ///
-    /// # Errors
-    /// As [`crate::measure::measure`].
-    pub fn measure(&self, resolved: &mut Option<Resolved>, progress: Progress) -> Result<Measurement> {
-        Ok(self.measure_kept(&mut Kept::default(), resolved, progress)?.0)
-    }
-
-    /// As [`Opened::measure`], with what the network answered; images whose passes are kept do not go through again.
-    ///
-    /// # Errors
-    /// As [`measure_more()`].
-    pub fn measure_kept(
-        &self,
-        kept: &mut Kept,
-        resolved: &mut Option<Resolved>,
-        progress: Progress,
-    ) -> Result<(Measurement, Answers)> {
-        let mut settings = self.settings.clone();
-        if let (Some(resolved), Some(_)) = (*resolved, settings.precision) {
-            settings = Settings { images: resolved.images, precision: None, ..settings }.with_draws(resolved.draws);
-        }
-        let (measurement, answers) = measure_more(&*self.backend, &self.probe, &settings, kept, progress)?;
-        // What an undefined R_f came to says nothing of the others.
-        if settings.precision.is_some() && measurement.r_f.is_some() {
-            *resolved = Some(Resolved { images: measurement.probe.images, draws: measurement.settings.draws });
-        }
-        Ok((measurement, Answers { source: self.source.clone(), ..answers }))
-    }
-
-    /// Measures one shard of the images.
-    ///
-    /// # Errors
-    /// As [`part()`].
-    pub fn part(&self, shard: Shard, progress: Progress) -> Result<Part> {
-        part(&*self.backend, &self.probe, &self.settings, shard, progress)
-    }
-
-    /// Measures the first `images` alone, with as many draws of each as if all were measured.
-    ///
-    /// # Errors
-    /// As [`measure_more()`].
-    pub fn measure_first(&self, images: usize, kept: &mut Kept, progress: Progress) -> Result<(Measurement, Answers)> {
-        let draws = self.settings.draws_of(self.images());
-        let settings = Settings { images, ..self.settings.clone() }.with_draws(draws);
-        let (measurement, answers) = measure_more(&*self.backend, &self.probe, &settings, kept, progress)?;
-        Ok((measurement, Answers { source: self.source.clone(), ..answers }))
-    }
-
-    /// Images that are measured unless a precision takes more.
-    #[must_use]
-    pub fn images(&self) -> usize {
-        self.settings.images.min(self.probe.len())
-    }
-
-    /// Measures at every point of a grid of deformations, in place of the plan's.
-    ///
-    /// # Errors
-    /// As [`sweep()`].
-    pub fn sweep(&self, grid: &Grid, progress: Progress) -> Result<Sweep> {
-        sweep(&*self.backend, &self.probe, &self.settings, grid, progress)
-    }
-
-    /// Measures the layers that it was opened with too.
-    ///
-    /// # Errors
-    /// As [`layers()`].
-    pub fn layers(&self, progress: Progress) -> Result<Layers> {
-        layers(&*self.backend, &self.probe, &self.settings, progress)
-    }
-
-    /// What the network makes of the first images, and what measuring it would take.
-    ///
-    /// # Errors
-    /// As [`preview()`].
-    pub fn preview(&self, progress: Progress) -> Result<Preview> {
-        preview(&*self.backend, &self.probe, &self.settings, progress)
-    }
-
-    /// What findings say of the network before it is measured.
-    ///
-    /// # Errors
-    /// As [`diagnose()`].
-    pub fn diagnose(&self, progress: Progress) -> Result<Vec<Finding>> {
-        diagnose(&*self.backend, &self.probe, &self.settings, progress)
-    }
-
-    /// The network's outputs on the probe images, `[image, output]`, and how many outputs there are.
-    ///
-    /// # Errors
-    /// As [`logits()`].
-    pub fn logits(&self, progress: Progress) -> Result<(Vec<f32>, usize)> {
-        Ok((logits(&*self.backend, &self.probe, progress)?, self.backend.network().outputs()))
-    }
-
-    /// As [`wrong()`], of images that may be preprocessed in another way.
-    ///
-    /// # Errors
-    /// As [`wrong()`].
-    pub fn wrong(&self, probe: &ProbeSet, progress: Progress) -> Result<Option<Vec<bool>>> {
-        wrong(&*self.backend, probe, progress)
-    }
-
-    /// How many outputs the network has.
-    #[must_use]
-    pub fn outputs(&self) -> usize {
-        self.backend.network().outputs()
-    }
-
-    /// The images, as the network sees them.
-    #[must_use]
-    pub fn probe(&self) -> &ProbeSet {
-        &self.probe
     }
 }

@@ -390,9 +390,8 @@ impl Images {
         let mut hash = Sha256::new();
         let Shape { channels, height, width } = self.shape;
         hash.update(format!("{} {len} {channels} {height} {width}\n", self.pixels.type_name()));
-        let mut bytes = Vec::new();
         for index in 0..len {
-            bytes.clear();
+            let mut bytes = Vec::new();
             self.pixels.channel_first_bytes(index, self.shape, self.layout, &mut bytes);
             hash.update(&bytes);
         }

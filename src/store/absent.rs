@@ -16,7 +16,7 @@ impl Clouds {
         Err(Error::Unavailable {
             what: "object stores".to_owned(),
             reason: "this relstab was built without them".to_owned(),
-            help: "install the wheel (pip install relstab), or build with cargo install relstab --features stores",
+            help: "build it with them: cargo install relstab --features stores",
         })
     }
 

@@ -1,4 +1,4 @@
-//! Addresses in place of directories. `file:///folder` goes the way that buckets go, up to the store itself: hooks/tests/test_store.py asks one.
+//! Addresses in place of directories. `file:///folder` goes the way that buckets go, up to the store itself.
 
 use std::collections::BTreeMap;
 use std::fs;

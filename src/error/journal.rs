@@ -1,0 +1,25 @@
+//! Which errors of the journal pass by themselves, and which do not.
+
+use super::Error;
+
+impl Error {
+    /// Whether trying again later may help: a full disk, a failing device, another writer.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        use rusqlite::ErrorCode::{CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, SystemIoFailure};
+        let Self::Journal { source, .. } = self else { return false };
+        let code = source.sqlite_error_code();
+        matches!(code, Some(DiskFull | SystemIoFailure | DatabaseBusy | DatabaseLocked | CannotOpen))
+    }
+
+    /// Whether the journal will never take what was to be written, though it takes other things: it is too big, or breaks a rule.
+    #[must_use]
+    pub fn is_of_record(&self) -> bool {
+        use rusqlite::ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
+        let Self::Journal { source, .. } = self else { return false };
+        match source.sqlite_error_code() {
+            Some(code) => matches!(code, ConstraintViolation | TooBig | TypeMismatch),
+            None => true,
+        }
+    }
+}
