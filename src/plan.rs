@@ -63,6 +63,8 @@ impl Plan {
     /// # Errors
     /// As [`Source::open`], and for images that are of another kind than the plan says.
     pub fn load(self) -> Result<Setup> {
+        // The threads that compute statistics begin while there is memory for them: a network may take all that there is.
+        let _ = rayon::current_num_threads();
         let options = probe::Options {
             // A precision may come to need every image there is.
             images: self.settings.precision.is_none().then_some(self.settings.images),

@@ -127,9 +127,9 @@ mod tests {
     fn images_come_first_and_draws_where_they_spread_much() {
         // Draws as wide as images: one of each is best, once the pilot is paid for.
         assert_eq!(taken(4.0, 4.0, 0.05, 10_000), ((3_521, 1), 1_000 + 3 * 3_521));
-        let ((images, draws), _) = taken(1.0, 16.0, 0.05, 10_000);
-        assert_eq!(draws, 3);
-        assert!(width(1.0, 16.0, (images, draws)) <= 0.05);
+        let ((images, draws), _) = taken(1.0, 64.0, 0.05, 10_000);
+        assert_eq!(draws, 4);
+        assert!(width(1.0, 64.0, (images, draws)) <= 0.05);
         // What the pilot reaches costs no more.
         assert_eq!(taken(1.0, 1.0, 0.1, 10_000), ((200, 2), 1_000));
     }

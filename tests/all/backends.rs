@@ -103,7 +103,7 @@ fn inputs_and_outputs_are_told_apart() {
         assert!(likelier.warnings.iter().any(|warning| warning.contains("features")), "{:?}", likelier.warnings);
         // A final ReLU, flattened, is measured before.
         let chosen = measured("embedding_and_logits.onnx", engine, Some("features"));
-        assert_eq!(chosen.model.output, "conv as features");
+        assert_eq!(chosen.model.output, "features before its Relu");
     }
 }
 
