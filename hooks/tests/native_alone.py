@@ -99,7 +99,7 @@ def save_torch(run: Path, images: Any, labels: Any) -> bytes:
     import torch as framework
     from relstab.torch import Exporter
     from safetensors.torch import save_file
-    from torch.distributed.checkpoint import save
+    from torch.distributed.checkpoint.state_dict_saver import save
 
     network = torch()
     optimiser = framework.optim.Adam(network.parameters(), lr=2e-3)
@@ -138,7 +138,7 @@ def save_transformers(run: Path, images: Any, labels: Any) -> bytes:
     data = [{"pixel_values": image, "labels": label} for image, label in zip(images, labels, strict=True)]
     common: dict[str, Any] = {"report_to": [], "disable_tqdm": True, "learning_rate": 2e-3}
     arguments = TrainingArguments(output_dir=str(run), use_cpu=True, max_steps=20, save_steps=20, **common)
-    trainer = Trainer(transformers(), arguments, train_dataset=data)  # type: ignore[arg-type]
+    trainer = Trainer(transformers(), arguments, train_dataset=data)
     trainer.train()
     network = trainer.model
     return Exporter(images).snapshot(network)()  # type: ignore[arg-type]

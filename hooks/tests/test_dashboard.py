@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, HttpCredentials, expect
 from serving import CHECKPOINTS, PICTURES, Daemon, Page, bundled_run, eventually, serving
 
 
@@ -193,7 +193,7 @@ def test_only_a_token_has_failed_checkpoints_measured_again(chromium: Browser, t
         folder = bundled_run(tmp_path / name / "run")
         with serving(folder, "--draws", "1", "--images", "20", *flags) as daemon:
             (folder / "bad step=9.onnx").write_bytes(b"no network")
-            credentials = {"username": "any", "password": token.read_text().strip()}
+            credentials: HttpCredentials = {"username": "any", "password": token.read_text().strip()}
             page = Page(chromium.new_context(http_credentials=credentials), daemon.url)
             expect(page.page.locator("#runs")).to_contain_text("failed")
             page.page.get_by_role("link", name="run").click()

@@ -87,4 +87,4 @@ def test_the_function_is_one_that_a_script_can_import(tmp_path: Path, monkeypatc
             relstab.export_script(build, (1, 8, 8), script)
     with pytest.raises(TypeError, match="Digits"):
         main("training:Digits", (1, 8, 8), ["checkpoint", "onnx"])
-    assert Digits
+    assert Digits.__name__ == "Digits"

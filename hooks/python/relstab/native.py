@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -165,7 +165,7 @@ def _plain(path: tuple[str, ...]) -> tuple[str, ...]:
     return path[:-1] if path[-1:] == ("value",) else path
 
 
-def _some(names: Any) -> str:
+def _some(names: Iterable[str]) -> str:
     first, *rest = sorted(names) or ["none"]
     return first + (f" and {len(rest)} more" if rest else "")
 
