@@ -13,13 +13,13 @@ PACKAGE = Path(__file__).parents[1] / "python/relstab"
 #: Modules of one line import nothing of each other. A framework's module is imported only by those of what is built on that
 #: framework, and by the package's front door, which gives each kind of network its exporter.
 ORDER = """files records _command loggers
-images client
-config measure
+images client relay
+config measure trials
 daemon exporter listener
-monitor
+monitor native gather
 callback
 torch jax
-lightning transformers keras optuna
+lightning transformers keras optuna tune
 __init__
 __main__"""
 PLACES = {name: place for place, line in enumerate(ORDER.split("\n")) for name in line.split()}

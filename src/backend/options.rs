@@ -38,7 +38,7 @@ pub enum Provider {
     Cuda,
     /// The CPU.
     Cpu,
-    /// The CPU, by Intel's OpenVINO.
+    /// The CPU, by Intel's `OpenVINO`.
     Openvino,
     /// The CPU, by oneDNN.
     Dnnl,

@@ -141,7 +141,7 @@ pub fn best(args: &Best) -> Result<ExitCode> {
     complain("note", &format!("best by {monitor}, {}{value}", monitor.in_words()));
     if let Some(link) = &args.link {
         if is_address(&file) {
-            link_copy(&file, &best_record(&journal, id, &path)?, link)?;
+            link_copy(&file, best_record(&journal, id, &path)?.as_ref(), link)?;
         } else {
             replace_link(&file, link)?;
         }
@@ -166,11 +166,11 @@ fn best_record(journal: &Journal, id: i64, path: &str) -> Result<Option<Entry>> 
 }
 
 /// Brings the network at `address` into the folder `LINK.files`, and links to it there; copies of other networks go.
-fn link_copy(address: &Path, entry: &Option<Entry>, link: &Path) -> Result<()> {
+fn link_copy(address: &Path, entry: Option<&Entry>, link: &Path) -> Result<()> {
     let folder = std::path::absolute(link.with_added_extension("files")).map_err(Error::io(link, "find"))?;
     let fetched = Remote::below(&folder)?.bring_network(address)?;
     let copy = fetched.local(address);
-    let measured = entry.as_ref().and_then(Entry::record).map(|record| record.model.sha256);
+    let measured = entry.and_then(Entry::record).map(|record| record.model.sha256);
     let found = backend::read(&copy, None).map(|model| model.sha256().to_owned()).ok();
     if found != measured {
         fetched.remove();

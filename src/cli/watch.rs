@@ -106,7 +106,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 /// What is watched, by the names that runs have: directories, or addresses.
 fn roots(args: &Args) -> Result<Vec<PathBuf>> {
     if !args.folders.iter().any(|folder| address::scheme(folder).is_some()) {
-        return args.folders.iter().map(directory).collect();
+        return args.folders.iter().map(|folder| directory(folder)).collect();
     }
     if args.once || args.dry_run {
         let expected = "directories; addresses are watched by a daemon";
@@ -120,7 +120,7 @@ fn roots(args: &Args) -> Result<Vec<PathBuf>> {
     args.folders.iter().map(root).collect()
 }
 
-fn directory(folder: &PathBuf) -> Result<PathBuf> {
+fn directory(folder: &Path) -> Result<PathBuf> {
     if !folder.is_dir() {
         let found = if folder.exists() { "a file" } else { "no such directory" };
         let found = format!("{found} ({})", folder.display());
@@ -157,13 +157,7 @@ fn watch(args: &Args, said: &Flags, devices: Vec<u16>, roots: Vec<PathBuf>, sear
     };
 
     let journal_path = flags.journal.clone().map_or_else(|| state::journal_of(&roots), Ok)?;
-    if let Some(name) = file_system::shared(&journal_path) {
-        warn!(
-            "journal {}: {name} may be shared with other machines, or go with a container: SQLite is not safe there; keep the \
-             journal on a local disk with --journal PATH",
-            journal_path.display()
-        );
-    }
+    doubt(&journal_path);
     let socket = flags.socket.clone().unwrap_or_else(|| state::socket_of(&journal_path));
     let _locks = locks(args, &roots, &journal_path, &socket)?;
     if let Some(folder) = journal_path.parent().filter(|_| flags.journal.is_none()) {
@@ -208,12 +202,7 @@ fn watch(args: &Args, said: &Flags, devices: Vec<u16>, roots: Vec<PathBuf>, sear
     let printer = runtime.spawn(print_events(hub, args.shared.format, ends.clone()));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
-    let messages = channels.messages.clone();
-    let source: Box<dyn Source> = if roots.iter().any(|root| address::is_address(root)) {
-        Box::new(store::spawn(roots, search, flags.list_every, messages, Message::News)?)
-    } else {
-        Box::new(directory::spawn(roots, search, messages, Message::News)?)
-    };
+    let source = source(roots, search, flags.list_every, &channels)?;
     let planner = planner.spawn(channels.messages.clone(), Message::Planned)?;
     let seams = Seams { source, starter: flags.starter(starter), planner };
     let options = Options {
@@ -243,6 +232,26 @@ fn watch(args: &Args, said: &Flags, devices: Vec<u16>, roots: Vec<PathBuf>, sear
     runtime.shutdown_timeout(LAST_WORDS);
     log.finish(LAST_WORDS);
     result.map(code_of)
+}
+
+/// Says if a journal lies where SQLite is not safe.
+fn doubt(journal: &Path) {
+    if let Some(name) = file_system::shared(journal) {
+        warn!(
+            "journal {}: {name} may be shared with other machines, or go with a container: SQLite is not safe there; keep the \
+             journal on a local disk with --journal PATH",
+            journal.display()
+        );
+    }
+}
+
+fn source(roots: Vec<PathBuf>, search: Search, every: Duration, channels: &Channels) -> Result<Box<dyn Source>> {
+    let messages = channels.messages.clone();
+    Ok(if roots.iter().any(|root| address::is_address(root)) {
+        Box::new(store::spawn(roots, search, every, messages, Message::News)?)
+    } else {
+        Box::new(directory::spawn(roots, search, messages, Message::News)?)
+    })
 }
 
 fn code_of(end: End) -> ExitCode {

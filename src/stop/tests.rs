@@ -86,10 +86,10 @@ fn a_rule_that_names_no_monitor_goes_by_the_best_evidence_and_says_so() {
                 as fn(&mut Point, f64),
         ),
         (Monitor::ProbeError, 1, |point, value| {
-            (point.probe_error, point.predicted_error) = (Some(value), Some(1.0 - value))
+            (point.probe_error, point.predicted_error) = (Some(value), Some(1.0 - value));
         }),
         (Monitor::PredictedError, 1, |point, value| {
-            (point.predicted_error, point.r_f) = (Some(value), Some(1.0 - value))
+            (point.predicted_error, point.r_f) = (Some(value), Some(1.0 - value));
         }),
         (Monitor::Invariance, 2, |point, value| point.scores.invariance = Some(value)),
         (Monitor::RF, 1, |_, _| {}),

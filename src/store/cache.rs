@@ -67,7 +67,9 @@ impl Cache {
     /// As [`Stores::get`], and `Io` if copies cannot be written.
     pub fn fetch(&mut self, objects: &[Object]) -> Result<Option<Fetched>> {
         let mut hash = Sha256::new();
-        objects.iter().for_each(|object| hash.update(format!("{}\n{}\n", object.address, object.version())));
+        for object in objects {
+            hash.update(format!("{}\n{}\n", object.address, object.version()));
+        }
         let name = hex::encode(&hash.finalize()[..12]);
         let folder = self.folder.join(&name);
         if let Some(fetched) = Fetched::hold(&folder) {

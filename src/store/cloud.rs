@@ -98,13 +98,12 @@ impl Clouds {
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
         let root = format!("{scheme}://{bucket}");
         let key = Key::parse(key).map_err(|error| fail(error.into()))?;
-        let store = match self.open.get(&root) {
-            Some(store) => Arc::clone(store),
-            None => {
-                let store = open(scheme, bucket).map_err(fail)?;
-                self.open.insert(root.clone(), Arc::clone(&store));
-                store
-            }
+        let store = if let Some(store) = self.open.get(&root) {
+            Arc::clone(store)
+        } else {
+            let store = open(scheme, bucket).map_err(fail)?;
+            self.open.insert(root.clone(), Arc::clone(&store));
+            store
         };
         Ok((store, root, key))
     }

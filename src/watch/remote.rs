@@ -120,7 +120,9 @@ impl Remote {
         }
         let objects = images(self.cache()?, probe)?;
         let mut hash = Sha256::new();
-        objects.iter().for_each(|object| hash.update(format!("{}\n{}\n", object.address, object.stamp())));
+        for object in &objects {
+            hash.update(format!("{}\n{}\n", object.address, object.stamp()));
+        }
         Ok((!objects.is_empty()).then(|| (hex::encode(&hash.finalize()[..16]), objects)))
     }
 

@@ -133,7 +133,8 @@ fn a_clear_verdict_takes_half_of_the_images_at_most() {
     assert_eq!(clear["models"][0]["ended"], serde_json::json!({"images": 250, "of": 500}));
     let (code, damaged) = agreement(&reversed(folder.path()));
     assert_eq!((code, &damaged["verdict"]), (Some(1), &Value::from("falls_short")), "{damaged}");
-    assert_eq!(damaged["models"][0]["ended"]["images"], 125);
+    // A quarter of the images may not name what is wrong.
+    assert_eq!(damaged["models"][0]["ended"]["images"], 250);
     let (_, undecided) = check(&fixture("fashion_int8_qdq.onnx"), &["--probe", PROBE, "--max-error-rise", "0.5%"]);
     assert!(undecided["models"][0]["ended"].is_null(), "{undecided}");
     assert_eq!((2 * passes(&clear), passes(&undecided)), (passes(&undecided), 1_500));
