@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from moto.server import ThreadedMotoServer
 
@@ -29,6 +29,8 @@ class Bucket:
         self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         self._server.start()
         self.host = "{}:{}".format(*self._server.get_host_and_port())
+        # All servers of a process share their buckets.
+        urllib.request.urlopen(f"http://{self.host}/moto-api/reset", b"", timeout=30).close()
         self.ask("PUT", "")
 
     def stop(self) -> None:
@@ -85,7 +87,8 @@ class Proxy:
             def answer(self) -> None:
                 came = time.time()
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                refused = proxy.before(self.command, urlsplit(self.path).path.removeprefix(f"/{BUCKET}").lstrip("/"))
+                path = unquote(urlsplit(self.path).path)
+                refused = proxy.before(self.command, path.removeprefix(f"/{BUCKET}").lstrip("/"))
                 if refused is None:
                     self.pass_on(body)
                 else:

@@ -37,7 +37,7 @@ def view(page: Page) -> tuple[float, float]:
 
 def test_a_checkpoint_is_seen_as_it_lands_and_after_a_restart(chromium: Browser, daemon: Daemon) -> None:
     page = Page(chromium.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light"), daemon.url)
-    connection = page.page.get_by_role("status")
+    connection = page.page.locator("#connection")
     expect(connection).to_have_text("live", timeout=20_000)
     eventually(lambda: points(page) == 4)
     daemon.land(CHECKPOINTS[4])

@@ -150,7 +150,7 @@ fn exhibit(gallery: &Gallery, exhibit: &Exhibit) -> std::io::Result<Markup> {
     let original = picture(&exhibit.original, HEADINGS[0], &format!("{name}, {}", HEADINGS[0]))?;
     Ok(html! {
         section {
-            h3 { (inline(&Text::name(&exhibit.name))) }
+            h2 { (inline(&Text::name(&exhibit.name))) }
             div.exhibit {
                 (original)
                 @for view in &views { (view) }
