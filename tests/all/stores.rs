@@ -56,7 +56,7 @@ fn killed_at_any_moment_it_measures_each_object_once_and_as_in_a_directory() {
     let place = Place::new();
     let mut step = 0;
     for round in 0..5 {
-        let daemon = watch(&place, &[]);
+        let daemon = watch(&place, &["--attempts", "100"]);
         for _ in 0..3 {
             step += 1;
             place.rename_in(format!("step_{step}.onnx"), &step.to_string());
@@ -68,7 +68,7 @@ fn killed_at_any_moment_it_measures_each_object_once_and_as_in_a_directory() {
         std::thread::sleep(Duration::from_millis(61 * round));
         daemon.kill();
     }
-    let daemon = watch(&place, &[]);
+    let daemon = watch(&place, &["--attempts", "100"]);
     eventually("all measured", || place.outcomes("measured").len() == step);
     assert_eq!(daemon.end(), Some(0));
     for kind in ["measured", "checkpoint_seen"] {
