@@ -55,7 +55,7 @@ def test_a_checkpoint_is_seen_as_it_lands_and_after_a_restart(chromium: Browser,
     page.page.screenshot(path=PICTURES / "dashboard-light.png", full_page=True)
     page.page.get_by_role("link", name="today").click()
     expect(page.page.locator("#rules")).to_contain_text(
-        re.compile("R_f.*Best 1.* at step 316.*patience left 3", re.DOTALL)
+        re.compile("val error.*Best 13.* at step 316.*patience left 3", re.DOTALL)
     )
     expect(page.page.get_by_role("dialog")).to_contain_text("measured step=000316.onnx")
     page.page.screenshot(path=PICTURES / "dashboard-run.png")
