@@ -19,17 +19,19 @@ import json
 import os
 import shlex
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import weightwatcher
 from measure import PROBES, read
 
-Floats = npt.NDArray[np.float64]
+sys.path.append(str(Path(__file__).parents[1] / "reproduction"))
+from atc import Floats, Labels, atc
+
 LEAST = 1e-4  # of a quantity whose logarithm is taken: less than one image in 500 changes
 QUANTITIES = {"nuclear_norm": "1 - nuclear norm", "atc": "ATC, with labels", "alpha": "WeightWatcher's alpha"}
 
@@ -47,14 +49,11 @@ def nuclear_norm(found: Floats) -> float:
     return float(1 - np.linalg.norm(found, "nuc") / largest)
 
 
-def atc(found: Floats, labels: npt.NDArray[np.int64]) -> float:
-    confidence, is_wrong = found.max(1), found.argmax(1) != labels
+def halved_atc(outputs: Floats, labels: Labels) -> float:
+    """Of either half of the images by the labels of the other."""
     halves = np.arange(len(labels)) % 2 == 0
-    predicted = []
-    for labelled in (halves, ~halves):
-        threshold = np.quantile(confidence[labelled], is_wrong[labelled].mean())
-        predicted.append(np.mean(confidence[~labelled] < threshold))
-    return float(np.mean(predicted))
+    both = [atc(outputs[own], labels[own], outputs[~own]) for own in (halves, ~halves)]
+    return float(np.mean(both))
 
 
 def alpha(model: Path) -> float | None:
@@ -84,7 +83,11 @@ def quantities(relstab: str, folder: Path, about: dict[str, Any], probe: Path) -
         found = probabilities(np.load(to).astype(np.float64))
     with np.load(probe) as arrays:
         labels = arrays["labels"].astype(np.int64)
-    return {"nuclear_norm": nuclear_norm(found), "atc": atc(found, labels), "alpha": alpha(model)}
+    return {
+        "nuclear_norm": nuclear_norm(found),
+        "atc": halved_atc(np.log(np.maximum(found, np.finfo(float).tiny)), labels),
+        "alpha": alpha(model),
+    }
 
 
 def judged(relstab: str, rows: list[dict[str, Any]], quantity: str) -> list[dict[str, Any]]:

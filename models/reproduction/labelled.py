@@ -10,9 +10,8 @@ import numpy.typing as npt
 import onnxruntime  # type: ignore[import-untyped]
 
 import data as datasets
+from atc import Floats, atc, error
 
-Floats = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
 SOURCE = 500  # labelled images that ATC takes its threshold from
 VALIDATION = 2_000  # the zoo's `error` is that of the first 2,000 test images
 UNSEEN = 4_000  # test images that neither monitor nor probe set knows
@@ -31,26 +30,6 @@ class Network:
         batches = np.split(images, range(250, len(images), 250))
         normalised = ((batch.astype(np.float32) / 255 - self.mean) / self.std for batch in batches)
         return np.concatenate([self.session.run(None, {"images": batch})[0] for batch in normalised])
-
-
-def confidence(logits: Floats) -> Floats:
-    """Largest softmax probability of each image."""
-    shifted = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray(shifted.max(1) / shifted.sum(1))
-
-
-def error(logits: Floats, labels: Labels) -> float:
-    return float((logits.argmax(1) != labels).mean())
-
-
-def atc(source: Floats, labels: Labels, target: Floats) -> float:
-    """Error predicted by average thresholded confidence (Garg et al. 2022, arXiv:2201.04234, maximum confidence).
-
-    The share of target images that are less confident than a threshold, below which lies as large a share of the source as
-    is misclassified there.
-    """
-    threshold = np.quantile(confidence(source), error(source, labels))
-    return float((confidence(target) < threshold).mean())
 
 
 def off_probe(data: datasets.DataSet, start: int = 0) -> npt.NDArray[np.int64]:
