@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import subprocess
 import time
 from collections import Counter
@@ -17,7 +16,7 @@ from typing import Any
 import onnx
 import pytest
 from buckets import BUCKET, PART, SECRET, Bucket, Proxy
-from serving import BUNDLED, CHECKPOINTS, eventually
+from serving import BUNDLED, CHECKPOINTS, bundled_run, eventually
 
 RUN = f"s3://{BUCKET}/today"
 SETTINGS = ["--images", "60", "--draws", "1", "--backend", "tract"]
@@ -89,10 +88,7 @@ def large(checkpoint: Path, to: Path) -> bytes:
 
 def local_values(folder: Path, files: dict[str, bytes]) -> dict[str, float]:
     """R_f of these files in a directory, by name."""
-    run = folder / "local"
-    run.mkdir()
-    for name in ("relstab.toml", "probe.npz"):
-        shutil.copy(BUNDLED / name, run)
+    run = bundled_run(folder / "local")
     for name, data in files.items():
         (run / name).write_bytes(data)
     command = ["relstab", "watch", str(run), "--once", "--format", "json", *SETTINGS]

@@ -24,16 +24,15 @@ def main() -> None:
     parser.add_argument("--images", default="500")
     parser.add_argument("--draws", default="4")
     arguments = parser.parse_intermixed_args()
-    probes = dict(probe.split("=", 1) for probe in PROBES)
     worst = {"floats": 0.0, "8 bits": 0.0}
     count = dict.fromkeys(worst, 0)
     for about in read(arguments.folder / "networks.csv"):
         name = about["name"]
         if arguments.networks and name not in arguments.networks:
             continue
-        model, probe = arguments.folder / name / "model.onnx", arguments.folder / probes[about["data_set"]]
-        flags = [*shlex.split(about["options"]), "--images", arguments.images, "--draws", arguments.draws]
-        found = [measured(arguments.relstab, model, probe, [*flags, "--backend", engine]) for engine in ENGINES]
+        model, probe = arguments.folder / name / "model.onnx", arguments.folder / PROBES[about["data_set"]]
+        flags, size = shlex.split(about["options"]), (arguments.images, arguments.draws)
+        found = [measured(arguments.relstab, model, probe, [*flags, "--backend", engine], *size) for engine in ENGINES]
         refused = [str(each["refused"]) for each in found if each.get("refused")]
         if refused:
             print(f"{name}: {'; '.join(refused)}", flush=True)

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure import PROBES
 from numpy.typing import NDArray
 
 # Bytes, channels last.
-PROBES = {"cifar10": "cifar10_orig_probe.npz", "mnist": "mnist_probe.npz", "fashionmnist": "fashion_probe.npz"}
 UNITS = ["--mean", "0", "--std", "1"]
 IMAGENET = ["--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225"]
 GREY = ["--mean", "0.1307", "--std", "0.3081"]

@@ -28,7 +28,7 @@ MEASURED = (
     *("invariance_deformed", "invariance_deformed_low", "invariance_deformed_high", "invariance_noisy"),
     *("classes_answered", "probe_error", "refused"),
 )
-PROBES = ("cifar10=cifar10_orig_probe.npz", "mnist=mnist_probe.npz", "fashionmnist=fashion_probe.npz")
+PROBES = {"cifar10": "cifar10_orig_probe.npz", "mnist": "mnist_probe.npz", "fashionmnist": "fashion_probe.npz"}
 UNDEFINED = 8  # the exit code: R_f is undefined, the record is there
 
 
@@ -58,9 +58,11 @@ def row(record: dict[str, Any]) -> dict[str, object]:
     }
 
 
-def measured(relstab: str, model: Path, probe: Path, flags: list[str]) -> dict[str, object]:
+def measured(
+    relstab: str, model: Path, probe: Path, flags: list[str], images: str = "500", draws: str = "4"
+) -> dict[str, object]:
     """The measured columns of one network."""
-    common = ["--images", "500", "--draws", "4", "--format", "json", "--law", "none"]
+    common = ["--images", images, "--draws", draws, "--format", "json", "--law", "none"]
     command = [relstab, "measure", str(model), "--probe", str(probe), *common, *flags]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode not in (0, UNDEFINED):
@@ -91,14 +93,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--relstab", default="relstab", help="the command")
     parser.add_argument("--out", type=Path, default=HERE / "networks.csv", help="the table")
-    parser.add_argument("--probe", action="append", metavar="DATA_SET=FILE", help=f"default: {' '.join(PROBES)}")
+    parser.add_argument(
+        "--probe", action="append", metavar="DATA_SET=FILE", help=f"default: {' '.join(map('='.join, PROBES.items()))}"
+    )
     parser.add_argument(
         "--pixels", default="original", help="of the probe images: original, or jpeg where they are copies"
     )
     parser.add_argument("--again", action="store_true", help="measure what the table holds already, too")
     parser.add_argument("flags", nargs="*", help="flags of relstab measure, after --")
     arguments = parser.parse_args()
-    probes = dict(probe.split("=", 1) for probe in arguments.probe or PROBES)
+    probes = dict(probe.split("=", 1) for probe in arguments.probe) if arguments.probe else PROBES
     known = {} if arguments.again or not arguments.out.exists() else {row["name"]: row for row in read(arguments.out)}
     rows: list[dict[str, object]] = []
     for about in read(arguments.folder / "networks.csv"):

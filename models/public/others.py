@@ -116,11 +116,10 @@ def main() -> None:
     parser.add_argument("--relstab", default="relstab", help="the command")
     parser.add_argument("--out", type=Path, help="a table of the quantities")
     arguments = parser.parse_args()
-    probes = dict(probe.split("=", 1) for probe in PROBES)
     rows: list[dict[str, Any]] = []
     for about in read(arguments.folder / "networks.csv"):
         try:
-            found = quantities(arguments.relstab, arguments.folder, about, arguments.folder / probes[about["data_set"]])
+            found = quantities(arguments.relstab, arguments.folder, about, arguments.folder / PROBES[about["data_set"]])
         except subprocess.CalledProcessError as error:
             print(f"{about['name']} is left out: {error.stderr.decode().splitlines()[0]}", flush=True)
             continue

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+from measure import PROBES, read
 
 Floats = npt.NDArray[np.float64]
-PROBES = {"cifar10": "cifar10_orig_probe.npz", "mnist": "mnist_probe.npz", "fashionmnist": "fashion_probe.npz"}
 CUTOFF, DELTA, DRAWS, BATCH = 3, 1.0, 16, 100
 SPLITS = ((500, 4), (500, 2), (1000, 1))
 RESAMPLES = 200
@@ -259,8 +259,7 @@ def main() -> None:
         "--keep", type=Path, help="a folder for the rows of each network, read again where they are there"
     )
     args = parser.parse_args()
-    with open(args.folder / "networks.csv", newline="") as file:
-        networks = {row["name"]: row for row in csv.DictReader(file)}
+    networks = {row["name"]: row for row in read(args.folder / "networks.csv")}
     results = []
     for name in args.names or networks:
         rng = np.random.default_rng(0)

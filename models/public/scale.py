@@ -64,12 +64,11 @@ def main() -> None:
     parser.add_argument("names", nargs="+", metavar="NAME")
     parser.add_argument("--relstab", default="relstab", help="the command")
     arguments = parser.parse_args()
-    probes = dict(probe.split("=", 1) for probe in PROBES)
     print("| network | error | logits times | R_f | confidence | 1 - EI |\n|---|---|---|---|---|---|")
     for about in read(arguments.folder / "networks.csv"):
         if about["name"] not in arguments.names:
             continue
-        probe, flags = arguments.folder / probes[about["data_set"]], shlex.split(about["options"])
+        probe, flags = arguments.folder / PROBES[about["data_set"]], shlex.split(about["options"])
         model = arguments.folder / about["name"] / "model.onnx"
         with np.load(probe) as arrays:
             images, labels = arrays["images"].astype(np.float32), arrays["labels"].astype(np.int64)
