@@ -191,11 +191,8 @@ impl Config {
     /// `Io` for a file that cannot be read, `Setting` for one that does not parse.
     pub fn read_file(path: &Path) -> Result<Self> {
         let mut config = Self::parse(path, &small_file::read(path, LONGEST).map_err(Error::io(path, "read"))?)?;
-        for library in &mut config.custom_ops {
-            let beside = path.parent().unwrap_or(Path::new("")).join(&*library);
-            *library = std::path::absolute(&beside).unwrap_or(beside);
-        }
-        for file in config.alert.iter_mut().filter_map(|alert| alert.webhook.as_mut()?.file.as_mut()) {
+        let addresses = config.alert.iter_mut().filter_map(|alert| alert.webhook.as_mut()?.file.as_mut());
+        for file in config.custom_ops.iter_mut().chain(addresses) {
             let beside = path.parent().unwrap_or(Path::new("")).join(&*file);
             *file = std::path::absolute(&beside).unwrap_or(beside);
         }
@@ -258,7 +255,7 @@ impl Config {
             [("relstab.toml: [[stop]]", config.stop.len()), ("relstab.toml: [[alert]]", config.alert.len())]
         {
             if count > MOST_RULES {
-                return Err(Error::setting(name, format!("at most {MOST_RULES}"), format!("{count} {}", place())));
+                return Err(Error::setting(name, format!("at most {MOST_RULES} rules"), format!("{count} {}", place())));
             }
         }
         config.stop = config.stop.into_iter().map(Rule::validated).collect::<Result<_>>()?;
