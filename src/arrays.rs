@@ -23,7 +23,8 @@ pub struct Fault {
 }
 
 impl Fault {
-    fn new(expected: impl Into<String>, found: impl Into<String>) -> Self {
+    /// What was expected, and found.
+    pub fn new(expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self { expected: expected.into(), found: found.into() }
     }
 }

@@ -58,7 +58,7 @@ impl Metadata {
                 metadata.set(key, value, &mut warnings);
             }
         }
-        let sidecar = file::unpacked_name(path).with_added_extension("json");
+        let sidecar = file::sidecar(path);
         if metadata == Self::default() && sidecar.exists() {
             let values = small_file::read(&sidecar, LONGEST).map_err(|error| error.to_string()).and_then(|text| {
                 let values = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text);

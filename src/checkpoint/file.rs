@@ -47,6 +47,12 @@ pub fn unpacked_name(path: &Path) -> PathBuf {
     if is_packed(path) { path.with_extension("") } else { path.to_owned() }
 }
 
+/// Where a checkpoint says of itself what its own file does not.
+#[must_use]
+pub fn sidecar(path: &Path) -> PathBuf {
+    unpacked_name(path).with_added_extension("json")
+}
+
 fn beginning(file: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut start = Vec::with_capacity(ENOUGH);
     file.take(ENOUGH as u64).read_to_end(&mut start)?;

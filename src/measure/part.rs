@@ -155,16 +155,15 @@ impl Text {
     }
 
     fn parse(bytes: &[u8]) -> std::result::Result<Self, Fault> {
-        let fault = |expected: &str, found: String| Fault { expected: expected.to_owned(), found };
-        let nonsense = |error: serde_json::Error| fault("what relstab measure --shard writes", error.to_string());
+        let nonsense = |error: serde_json::Error| Fault::new("what relstab measure --shard writes", error.to_string());
         if bytes.len() > LONGEST_TEXT {
             let expected = format!("a text of at most {LONGEST_TEXT} bytes");
-            return Err(Fault { expected, found: bytes.len().to_string() });
+            return Err(Fault::new(expected, bytes.len().to_string()));
         }
         let text: Self = match (serde_json::from_slice(bytes), serde_json::from_slice(bytes)) {
             (_, Ok(Kind { schema, version })) if schema != SCHEMA => {
                 let found = format!("{schema} of relstab {version}");
-                return Err(fault(&format!("{SCHEMA} of relstab {VERSION}"), found));
+                return Err(Fault::new(format!("{SCHEMA} of relstab {VERSION}"), found));
             }
             (text, _) => text.map_err(nonsense)?,
         };
@@ -179,7 +178,7 @@ impl Text {
             return Ok(text);
         }
         let sizes = format!("{} images, {} draws, {} outputs", probe.images, settings.draws, reading.outputs);
-        Err(fault("two images or more, with draws and outputs", sizes))
+        Err(Fault::new("two images or more, with draws and outputs", sizes))
     }
 }
 
@@ -248,8 +247,7 @@ impl Arrays {
     fn part(mut self, path: &Path, text: Text) -> std::result::Result<Part, Fault> {
         let Subject { reading, settings, probe, .. } = &text.subject;
         let share = text.shard.images(probe.images, text.batch);
-        let share =
-            share.map_err(|error| Fault { expected: "a shard of its images".into(), found: error.to_string() })?;
+        let share = share.map_err(|error| Fault::new("a shard of its images", error.to_string()))?;
         let (images, draws, outputs) = (share.len(), settings.draws as usize, reading.outputs);
         let is_change = |value: &f32| (0.0..=f32::MAX).contains(value);
         let is_square = |value: &f64| (0.0..=f64::from(f32::MAX)).contains(value);
@@ -264,7 +262,7 @@ impl Arrays {
         let labels = text.has_labels.then(|| self.take("labels", &[images], |_: &u32| true)).transpose()?;
         let counts = counts.as_chunks::<3>().0;
         if let Some([found, ..]) = counts.iter().find(|[class, ..]| *class as usize >= outputs) {
-            return Err(Fault { expected: format!("classes below {outputs}"), found: found.to_string() });
+            return Err(Fault::new(format!("classes below {outputs}"), found.to_string()));
         }
         let rows = counts.iter().zip(sums.as_chunks::<5>().0.as_chunks::<2>().0).zip(kinds.as_chunks::<2>().0);
         let tallies =
@@ -274,7 +272,7 @@ impl Arrays {
         let count = images as u64 * (1 + 2 * draws as u64);
         let are_times = [total_s, perturb_s, inference_s, findings_s].iter().all(|time| (0.0..CENTURY).contains(time));
         if passes != count || perturbed_on_provider > count || !are_times {
-            return Err(Fault { expected: format!("times of {count} passes"), found: format!("{:?}", text.timing) });
+            return Err(Fault::new(format!("times of {count} passes"), format!("{:?}", text.timing)));
         }
         let duration = Duration::from_secs_f64;
         let passes = Passes {
@@ -306,10 +304,10 @@ impl Arrays {
     ) -> std::result::Result<Vec<T>, Fault> {
         let (values, found) = self.0.array(name)?;
         if found != dims {
-            return Err(Fault { expected: format!("{name} of shape {dims:?}"), found: format!("{found:?}") });
+            return Err(Fault::new(format!("{name} of shape {dims:?}"), format!("{found:?}")));
         }
         match values.iter().find(|value| !is_sound(value)) {
-            Some(value) => Err(Fault { expected: format!("{name} that passes leave"), found: value.to_string() }),
+            Some(value) => Err(Fault::new(format!("{name} that passes leave"), value.to_string())),
             None => Ok(values),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use super::Progress;
 use super::job::Job;
@@ -11,6 +12,7 @@ use super::way::{Shared, Times};
 use super::work::Work;
 use crate::backend::{Backend, Lanes, Network, Output};
 use crate::error::{Error, Result};
+use crate::event::Timing;
 use crate::perturb::{Displacement, Perturber};
 use crate::probe::ProbeSet;
 
@@ -38,6 +40,19 @@ impl Passes {
     /// Images that went through.
     pub fn images(&self) -> usize {
         self.tallies.len()
+    }
+
+    /// What they took, since `started` altogether.
+    pub fn timing(&self, started: Instant, findings_s: f64) -> Timing {
+        Timing {
+            total_s: started.elapsed().as_secs_f64(),
+            perturb_s: self.times.perturb.as_secs_f64(),
+            inference_s: self.times.inference.as_secs_f64(),
+            findings_s,
+            passes: self.count,
+            perturbed_on_provider: self.times.on_provider,
+            batch: self.batch,
+        }
     }
 
     /// Adds those of images that follow.

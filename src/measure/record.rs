@@ -13,8 +13,7 @@ use super::subject::Subject;
 use crate::error::{Error, Result};
 use crate::estimate::{self, Bootstrap, Estimate, Estimator, Resampling, Responses, Stabilities, Stability};
 use crate::event::{
-    Answers, Code, Finding, MEASUREMENT_SCHEMA, Measurement, Probe, Reading, Readings, Settings, Severity, Timing,
-    Undefined,
+    Answers, Code, Finding, MEASUREMENT_SCHEMA, Measurement, Probe, Reading, Readings, Settings, Severity, Undefined,
 };
 use crate::findings;
 use crate::predict::terms::{Measured, Term, known};
@@ -253,15 +252,7 @@ impl Told<'_> {
             displacement_rms_px: mean_square.sqrt(),
             folded_share: folds as f64 / displacements.len() as f64,
             metadata,
-            timing: Timing {
-                total_s: started.elapsed().as_secs_f64(),
-                perturb_s: passes.times.perturb.as_secs_f64(),
-                inference_s: passes.times.inference.as_secs_f64(),
-                findings_s,
-                passes: passes.count,
-                perturbed_on_provider: passes.times.on_provider,
-                batch: passes.batch,
-            },
+            timing: passes.timing(started, findings_s),
             warnings: findings.iter().map(|finding| finding.text.clone()).collect(),
             findings,
         };

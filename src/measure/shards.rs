@@ -19,7 +19,7 @@ use super::subject::Subject;
 use super::{Prepared, Progress, prepare};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::event::{Finding, Measurement, Timing};
+use crate::event::{Finding, Measurement};
 use crate::findings::Images;
 use crate::path;
 use crate::probe::ProbeSet;
@@ -52,15 +52,7 @@ pub fn part(
     let beside = || Ok(Beside { look: present.look()?, tried: present.tried_unless_good(&subject.images)? });
     let beside = (images.start == 0).then(beside).transpose()?;
     let labels = set.labels().map(|labels| labels[images].to_vec());
-    let timing = Timing {
-        total_s: started.elapsed().as_secs_f64(),
-        perturb_s: passes.times.perturb.as_secs_f64(),
-        inference_s: passes.times.inference.as_secs_f64(),
-        findings_s: looking.elapsed().as_secs_f64(),
-        passes: passes.count,
-        perturbed_on_provider: passes.times.on_provider,
-        batch: passes.batch,
-    };
+    let timing = passes.timing(started, looking.elapsed().as_secs_f64());
     let text = Text {
         law: used.law,
         notes,
@@ -102,11 +94,10 @@ impl Whole {
     /// `Part` for one of another measurement, or a shard that is there twice; `Setting` for shards that are missing.
     pub fn of(parts: Vec<Part>) -> Result<Self> {
         let mut shards = BTreeMap::new();
-        let (of, told) = match parts.first() {
-            Some(first) => (first.text.shard.of, common(&first.text)),
-            None => return Err(Error::setting("PART", "the parts of a measurement", "none")),
+        let Some(first) = parts.first() else {
+            return Err(Error::setting("PART", "the parts of a measurement", "none"));
         };
-        let first = path::text(&parts[0].path);
+        let (of, told, first) = (first.text.shard.of, common(&first.text), path::text(&first.path));
         for part in parts {
             if part.text.version != VERSION {
                 let found = format!("one of relstab {}", part.text.version);

@@ -53,12 +53,12 @@ impl Opened {
         if let (Some(resolved), Some(_)) = (*resolved, settings.precision) {
             settings = Settings { images: resolved.images, precision: None, ..settings }.with_draws(resolved.draws);
         }
-        let (measurement, answers) = measure_more(&*self.backend, &self.probe, &settings, kept, progress)?;
+        let (measurement, answers) = self.measure_as(&settings, kept, progress)?;
         // What an undefined R_f came to says nothing of the others.
         if settings.precision.is_some() && measurement.r_f.is_some() {
             *resolved = Some(Resolved { images: measurement.probe.images, draws: measurement.settings.draws });
         }
-        Ok((measurement, Answers { source: self.source.clone(), ..answers }))
+        Ok((measurement, answers))
     }
 
     /// Measures one shard of the images.
@@ -76,7 +76,11 @@ impl Opened {
     pub fn measure_first(&self, images: usize, kept: &mut Kept, progress: Progress) -> Result<(Measurement, Answers)> {
         let draws = self.settings.draws_of(self.images());
         let settings = Settings { images, ..self.settings.clone() }.with_draws(draws);
-        let (measurement, answers) = measure_more(&*self.backend, &self.probe, &settings, kept, progress)?;
+        self.measure_as(&settings, kept, progress)
+    }
+
+    fn measure_as(&self, settings: &Settings, kept: &mut Kept, progress: Progress) -> Result<(Measurement, Answers)> {
+        let (measurement, answers) = measure_more(&*self.backend, &self.probe, settings, kept, progress)?;
         Ok((measurement, Answers { source: self.source.clone(), ..answers }))
     }
 

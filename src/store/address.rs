@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
 
@@ -60,6 +61,16 @@ pub struct Object {
     pub tag: Option<String>,
     /// The last write, milliseconds since 1970.
     pub modified: u64,
+}
+
+/// Names these objects as they are, as `tells` tells what one is.
+#[must_use]
+pub fn digest(objects: &[Object], tells: fn(&Object) -> String) -> String {
+    let mut hash = Sha256::new();
+    for object in objects {
+        hash.update(format!("{}\n{}\n", object.address, tells(object)));
+    }
+    hex::encode(&hash.finalize()[..16])
 }
 
 impl Object {

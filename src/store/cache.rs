@@ -7,10 +7,9 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
-use super::address::{Object, scheme};
+use super::address::{Object, digest, scheme};
 use super::bucket::Stores;
 use crate::error::{Error, Result};
 use crate::path::user_folder;
@@ -61,16 +60,12 @@ impl Cache {
         }
     }
 
-    /// These objects on this machine; `None` if one of them is not what it was any more.
+    /// These objects on this machine; `None` if one of them is not what it was any more. What `have` holds of them is not brought again.
     ///
     /// # Errors
     /// As [`Stores::get`], and `Io` if copies cannot be written.
-    pub fn fetch(&mut self, objects: &[Object]) -> Result<Option<Fetched>> {
-        let mut hash = Sha256::new();
-        for object in objects {
-            hash.update(format!("{}\n{}\n", object.address, object.version()));
-        }
-        let name = hex::encode(&hash.finalize()[..12]);
+    pub fn fetch(&mut self, objects: &[Object], have: Option<&Fetched>) -> Result<Option<Fetched>> {
+        let name = digest(objects, Object::version);
         let folder = self.folder.join(&name);
         if let Some(fetched) = Fetched::hold(&folder) {
             return Ok(Some(fetched));
@@ -78,7 +73,7 @@ impl Cache {
         make_room(&self.folder, objects.iter().map(|object| object.size).sum());
         let part = self.folder.join(format!("{name}.{}", std::process::id()));
         let _ = fs::remove_dir_all(&part);
-        let made = self.fill(&part, objects);
+        let made = self.fill(&part, objects, have);
         if !matches!(made, Ok(Some(_))) {
             let _ = fs::remove_dir_all(&part);
         }
@@ -94,7 +89,7 @@ impl Cache {
     }
 
     /// Writes copies below `part`, which is held from the beginning.
-    fn fill(&mut self, part: &Path, objects: &[Object]) -> Result<Option<File>> {
+    fn fill(&mut self, part: &Path, objects: &[Object], have: Option<&Fetched>) -> Result<Option<File>> {
         fs::create_dir(part).map_err(Error::io(part, "create"))?;
         let held = File::open(part).map_err(Error::io(part, "open"))?;
         held.lock_shared().map_err(Error::io(part, "lock"))?;
@@ -102,6 +97,9 @@ impl Cache {
             let path = part.join(local(object.path()));
             let above = path.parent().unwrap_or(part);
             fs::create_dir_all(above).map_err(Error::io(above, "create"))?;
+            if have.is_some_and(|have| fs::hard_link(have.local(object.path()), &path).is_ok()) {
+                continue;
+            }
             let mut file = File::create(&path).map_err(Error::io(&path, "create"))?;
             if !self.stores.get(object, &mut file)? {
                 return Ok(None);
@@ -139,8 +137,7 @@ impl Fetched {
     #[must_use]
     pub fn address(&self, path: &Path) -> Option<PathBuf> {
         let inside = path.strip_prefix(&self.folder).ok()?.to_str()?;
-        let (scheme, rest) = inside.split_once('/').unwrap_or((inside, ""));
-        Some(format!("{scheme}://{}", rest.strip_prefix(NO_BUCKET).unwrap_or(rest)).into())
+        Some(address_of(inside).into())
     }
 
     /// The text with addresses in place of copies.
@@ -150,8 +147,7 @@ impl Fetched {
         let mut parts = text.split(&folder);
         let mut named = parts.next().unwrap_or_default().to_owned();
         for part in parts {
-            let (scheme, rest) = part.split_once('/').unwrap_or(("", part));
-            named += &format!("{scheme}://{}", rest.strip_prefix(NO_BUCKET).unwrap_or(rest));
+            named += &address_of(part);
         }
         named
     }
@@ -172,6 +168,12 @@ fn local(address: &Path) -> PathBuf {
     let rest = text.split_once("://").map_or("", |(_, rest)| rest);
     let bucket = if rest.starts_with('/') { NO_BUCKET } else { "" };
     format!("{}/{bucket}{rest}", scheme(address).unwrap_or_default()).into()
+}
+
+/// The other way round.
+fn address_of(inside: &str) -> String {
+    let (scheme, rest) = inside.split_once('/').unwrap_or((inside, ""));
+    format!("{scheme}://{}", rest.strip_prefix(NO_BUCKET).unwrap_or(rest))
 }
 
 /// Removes copies that nobody holds; false if somebody does.

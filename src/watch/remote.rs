@@ -2,18 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::protocol::RunOf;
-use super::weights::{Part, stamp_of, usual};
+use super::weights::{Part, beside, stamp_of};
 use crate::backend::weights_beside;
-use crate::checkpoint::file::unpacked_name;
 use crate::config::{FILE_NAME, RunPlan};
 use crate::error::{Error, Result};
 use crate::path::RawPath;
 use crate::plan::Plan;
 use crate::probe;
-use crate::store::address::{Object, is_address};
+use crate::store::address::{Object, digest, is_address};
 use crate::store::cache::{Cache, Fetched};
 
 /// How often what changes while it is fetched is fetched again.
@@ -41,12 +38,12 @@ impl Remote {
         }
     }
 
-    /// Copies of these objects; `None` if one of them is not what it was any more.
+    /// Copies of these objects; `None` if one of them is not what it was any more. What `have` holds of them is not brought again.
     ///
     /// # Errors
     /// As [`Cache::fetch`].
-    pub fn fetch(&mut self, objects: &[Object]) -> Result<Option<Fetched>> {
-        self.cache()?.fetch(objects)
+    pub fn fetch(&mut self, objects: &[Object], have: Option<&Fetched>) -> Result<Option<Fetched>> {
+        self.cache()?.fetch(objects, have)
     }
 
     /// Copies of what is there now, as `find` tells.
@@ -58,12 +55,11 @@ impl Remote {
         let cache = self.cache()?;
         for _ in 0..ATTEMPTS {
             let objects = find(cache)?;
-            if let Some(fetched) = cache.fetch(&objects)? {
+            if let Some(fetched) = cache.fetch(&objects, None)? {
                 return Ok((fetched, objects));
             }
         }
-        let reason = "it changes again and again".to_owned();
-        Err(Error::Store { address: address.to_owned(), action: "fetch", reason })
+        Err(changing(address))
     }
 
     /// The plan of a run by its settings as they are, and what was brought for it. What lies in a store is named by its address.
@@ -110,20 +106,16 @@ impl Remote {
         Ok(self.fetch_present(&of.run.0, with_preset)?.0)
     }
 
-    /// What a plan's probe images are now, and the objects they lie in, if any; `None` where there are none.
+    /// What a plan's probe images are now; `None` where there are none.
     ///
     /// # Errors
     /// `Store` if a store does not tell.
-    pub fn probe(&mut self, probe: &Path) -> Result<Option<(String, Vec<Object>)>> {
+    pub fn probe(&mut self, probe: &Path) -> Result<Option<String>> {
         if !is_address(probe) {
-            return Ok(stamp_of(probe).map(|stamp| (stamp, Vec::new())));
+            return Ok(stamp_of(probe));
         }
         let objects = images(self.cache()?, probe)?;
-        let mut hash = Sha256::new();
-        for object in &objects {
-            hash.update(format!("{}\n{}\n", object.address, object.stamp()));
-        }
-        Ok((!objects.is_empty()).then(|| (hex::encode(&hash.finalize()[..16]), objects)))
+        Ok((!objects.is_empty()).then(|| digest(&objects, Object::stamp)))
     }
 
     /// Brings what a plan's probe images lie in, and has the plan name the copies.
@@ -145,8 +137,7 @@ impl Remote {
     /// # Errors
     /// As [`Cache::fetch`].
     pub fn bring_network(&mut self, address: &Path) -> Result<Fetched> {
-        let beside = usual(address).into_iter().chain([unpacked_name(address).with_added_extension("json")]);
-        let names: Vec<PathBuf> = std::iter::once(address.to_owned()).chain(beside).collect();
+        let names: Vec<PathBuf> = std::iter::once(address.to_owned()).chain(beside(address)).collect();
         let set = |cache: &mut Cache| {
             names.iter().filter_map(|name| cache.find(name).transpose()).collect::<Result<Vec<_>>>()
         };
@@ -156,7 +147,7 @@ impl Remote {
             return Ok(fetched);
         }
         let all = [objects, more].concat();
-        Ok(self.fetch_present(address, |_| Ok(all.clone()))?.0)
+        self.fetch(&all, Some(&fetched))?.ok_or_else(|| changing(address))
     }
 
     /// The objects that hold weights of the network at `address` under names that only the network tells, and that were not brought.
@@ -171,6 +162,10 @@ impl Remote {
         let cache = self.cache()?;
         missing.iter().filter_map(|address| cache.find(address).transpose()).collect()
     }
+}
+
+fn changing(address: &Path) -> Error {
+    Error::Store { address: address.to_owned(), action: "fetch", reason: "it changes again and again".to_owned() }
 }
 
 /// The objects that probe images lie in, with labels beside them.

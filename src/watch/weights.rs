@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::file::unpacked_name;
+use crate::checkpoint::file::{sidecar, unpacked_name};
 use crate::path::RawPath;
 
 /// Endings of files in which exporters keep weights beside `NAME.onnx`.
@@ -66,6 +66,11 @@ pub fn usual(checkpoint: &Path) -> [PathBuf; 2] {
         file.push(ending);
         file.into()
     })
+}
+
+/// What is read with the network at `checkpoint` where it lies beside it: weights, and what it says of itself.
+pub fn beside(checkpoint: &Path) -> impl Iterator<Item = PathBuf> {
+    usual(checkpoint).into_iter().chain([sidecar(checkpoint)])
 }
 
 /// What workers read of the networks that they measured; clones share it.

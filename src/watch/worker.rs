@@ -56,7 +56,8 @@ pub fn run(duty: f64, memory: Option<u64>, draw: Draw) -> Result<()> {
     }
     let is_busy = Arc::new(AtomicBool::new(false));
     let requests = listen(requests, Arc::clone(&is_busy)).map_err(fail)?;
-    let mut worker = Worker { answer, remote: Remote::default(), loaded: None, brought: None, pace: Pace::new(duty) };
+    let mut worker =
+        Worker { answer, remote: Remote::default(), loaded: None, brought: Vec::new(), pace: Pace::new(duty) };
     worker.say(Reply::Hello(Hello::own()), Duration::ZERO).map_err(fail)?;
     for line in requests {
         let request: Request = serde_json::from_str(&line).map_err(|error| fail(error.into()))?;
@@ -70,9 +71,7 @@ pub fn run(duty: f64, memory: Option<u64>, draw: Draw) -> Result<()> {
         let rest = worker.pace.left();
         is_busy.store(false, Ordering::SeqCst);
         worker.say(reply, rest).map_err(fail)?;
-        if let Some(brought) = worker.brought.take() {
-            brought.remove();
-        }
+        worker.brought.drain(..).for_each(Fetched::remove);
     }
     Ok(())
 }
@@ -133,7 +132,7 @@ struct Worker {
     /// What was loaded last, and what of.
     loaded: Option<(String, Loaded)>,
     /// What was brought for the request in hand.
-    brought: Option<Fetched>,
+    brought: Vec<Fetched>,
     pace: Pace,
 }
 
@@ -157,7 +156,7 @@ impl Worker {
     /// A run's plan by its files as they are.
     fn plan(&mut self, of: &RunOf) -> Reply {
         let (brought, planned, file) = self.remote.run_plan(of);
-        self.brought = brought;
+        self.brought.extend(brought);
         let fail =
             |error: &Error, file| Reply::Unplanned(Unplanned { reason: reason(error), code: error.exit_code(), file });
         let plan = match planned {
@@ -171,7 +170,7 @@ impl Worker {
         }
         match self.remote.probe(&plan.plan.probe.0) {
             Ok(probe) => {
-                let key = probe.map(|(stamp, _)| plan.plan.key(&stamp));
+                let key = probe.map(|stamp| plan.plan.key(&stamp));
                 Reply::Planned(Box::new(Planned { plan, key }))
             }
             Err(error) => fail(&error, None),
@@ -183,13 +182,17 @@ impl Worker {
     }
 
     fn drawn(&mut self, run: &RunOf, model: &Path, draw: Draw) -> Result<Picture> {
-        let RunPlan { mut plan, .. } = self.remote.run_plan(run).1?;
-        let _images = self.remote.bring_probe(&mut plan)?;
+        let (brought, planned, _) = self.remote.run_plan(run);
+        self.brought.extend(brought);
+        let RunPlan { mut plan, .. } = planned?;
+        self.brought.extend(self.remote.bring_probe(&mut plan)?);
         if !is_address(model) {
             return draw(&plan.load()?, model);
         }
         let network = self.remote.bring_network(model)?;
-        draw(&plan.load()?, &network.local(model))
+        let local = network.local(model);
+        self.brought.push(network);
+        draw(&plan.load()?, &local)
     }
 
     /// Loads the plan's probe images unless they are loaded, then measures.
@@ -250,7 +253,7 @@ impl Worker {
 
     fn load(&mut self, mut plan: Plan) -> Result<()> {
         let probe = plan.probe.0.clone();
-        let Some((stamp, _)) = self.remote.probe(&probe)? else {
+        let Some(stamp) = self.remote.probe(&probe)? else {
             let missing = std::fs::metadata(&probe).err().unwrap_or_else(|| std::io::ErrorKind::NotFound.into());
             return Err(Error::io(&probe, "open")(missing));
         };
@@ -263,7 +266,7 @@ impl Worker {
         let setup = match plan.load() {
             Ok(setup) => setup,
             Err(error) => {
-                self.brought = brought;
+                self.brought.extend(brought);
                 return Err(error);
             }
         };
@@ -278,20 +281,21 @@ impl Worker {
 /// Brings a checkpoint's objects, and measures the copy.
 fn measure_remote(
     remote: &mut Remote,
-    brought: &mut Option<Fetched>,
+    brought: &mut Vec<Fetched>,
     checkpoint: &Path,
     mut objects: Vec<Object>,
     measured: &mut impl FnMut(&Path) -> Reply,
 ) -> Result<Reply> {
-    let Some(fetched) = remote.fetch(&objects)? else { return Ok(Reply::Changed) };
-    let mut fetched = brought.insert(fetched);
+    brought.extend(remote.fetch(&objects, None)?);
+    let Some(mut fetched) = brought.last() else { return Ok(Reply::Changed) };
     let mut reply = measured(&fetched.local(checkpoint));
     if matches!(reply, Reply::Unfinished { .. }) {
         let more = remote.weights(fetched, checkpoint)?;
         if !more.is_empty() {
             objects.extend(more);
-            let Some(all) = remote.fetch(&objects)? else { return Ok(Reply::Changed) };
-            fetched = brought.insert(all);
+            let Some(all) = remote.fetch(&objects, Some(fetched))? else { return Ok(Reply::Changed) };
+            brought.push(all);
+            fetched = &brought[brought.len() - 1];
             reply = measured(&fetched.local(checkpoint));
         }
     }

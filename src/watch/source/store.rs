@@ -12,7 +12,6 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use super::{News, Rest, Source};
-use crate::checkpoint::file::unpacked_name;
 use crate::checkpoint::folders::Listing;
 use crate::error::{Error, Result};
 use crate::store::address::{Object, is_address};
@@ -20,7 +19,7 @@ use crate::store::bucket::Stores;
 use crate::watch::scan::{Met, Search};
 use crate::watch::tree::Tree;
 use crate::watch::version::Version;
-use crate::watch::weights::{Part, stamp_of, usual};
+use crate::watch::weights::{Part, beside, stamp_of};
 
 /// The longest pause between two tries of a list that fails.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
@@ -91,8 +90,7 @@ impl Listed {
     /// A checkpoint and what lies beside it for it: weights, and what it says of itself.
     fn set(&self, checkpoint: &Path) -> Vec<Object> {
         let Some(own) = self.object(checkpoint) else { return Vec::new() };
-        let beside = usual(checkpoint).into_iter().chain([unpacked_name(checkpoint).with_added_extension("json")]);
-        std::iter::once(own).chain(beside.filter_map(|file| self.object(&file))).collect()
+        std::iter::once(own).chain(beside(checkpoint).filter_map(|file| self.object(&file))).collect()
     }
 
     /// Takes a whole list of what lies below `root`.
