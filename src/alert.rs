@@ -298,7 +298,7 @@ impl Alert {
             (None, Some(below)) => format!("{name} is {value:.4}{place}, below {below}"),
             (None, None) => return None,
         };
-        Some((text, Some(mark(latest, value))))
+        Some((text, Some(Mark::new(latest, value))))
     }
 
     fn worse(&self, points: &[Point]) -> Option<(String, Option<Mark>)> {
@@ -313,7 +313,7 @@ impl Alert {
         let is_worse = new.is_nan() || if rule.mode == Mode::Max { new < worst } else { new > worst };
         let text =
             || format!("{} went from {old:.4} to {new:.4}{}, worse by more than {by}", rule.monitor, place(latest));
-        is_worse.then(|| (text(), Some(mark(latest, new))))
+        is_worse.then(|| (text(), Some(Mark::new(latest, new))))
     }
 
     fn found(&self, findings: &[Finding]) -> Option<String> {
@@ -333,10 +333,6 @@ impl FromStr for Alert {
         let alert: Self = text::of_pairs("--alert", expected, text)?;
         alert.validated()
     }
-}
-
-fn mark(point: &Point, value: f64) -> Mark {
-    Mark { path: point.path.clone(), step: point.step, value: value.is_finite().then_some(value) }
 }
 
 fn place(point: &Point) -> String {

@@ -81,6 +81,12 @@ pub struct Measurement {
 }
 
 impl Measurement {
+    /// What the training knows of the error, else what the labelled probe images say.
+    #[must_use]
+    pub fn known_error(&self) -> Option<f64> {
+        self.metadata.val_error.or(self.probe_error)
+    }
+
     /// All that is to be told of it, the worst first: findings, and what else it and its law say.
     #[must_use]
     pub fn told(&self) -> Vec<Finding> {

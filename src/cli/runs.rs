@@ -131,27 +131,28 @@ fn record_of_law(entry: &Entry) -> Option<String> {
 /// The best checkpoint, as the journal has it.
 pub fn best(args: &Best) -> Result<ExitCode> {
     let Known { journal, id, run } = args.run.find()?;
-    let Some((monitor, Mark { path, step, value })) = journal.best(id)? else {
+    let Some((monitor, mark)) = journal.best(id)? else {
         complain("error", &format!("run {run}: nothing was measured yet"));
         return Ok(ExitCode::Undefined);
     };
-    let file = path::of_text(&path);
+    let Mark { path, step, value } = &mark;
+    let file = path::of_text(path);
     let step = step.map_or(String::new(), |step| format!(" at step {step}"));
     let value = value.map_or(String::new(), |value| format!(": {value:.4}{step}"));
     complain("note", &format!("best by {monitor}, {}{value}", monitor.in_words()));
     if let Some(link) = &args.link {
         if is_address(&file) {
-            link_copy(&file, best_record(&journal, id, &path)?.as_ref(), link)?;
+            link_copy(&file, best_record(&journal, id, &mark)?.as_ref(), link)?;
         } else {
             replace_link(&file, link)?;
         }
     }
     match args.format {
         // A shell takes it as it is; a terminal would obey it.
-        Format::Text if std::io::stdout().is_terminal() => print(&format!("{}\n", visible(&path)))?,
+        Format::Text if std::io::stdout().is_terminal() => print(&format!("{}\n", visible(path)))?,
         Format::Text => print(&[path::to_bytes(&file), b"\n".to_vec()].concat())?,
         Format::Json => {
-            let mut found = json!(best_record(&journal, id, &path)?);
+            let mut found = json!(best_record(&journal, id, &mark)?);
             found["best_by"] = json!(monitor);
             print_json(&found)?;
         }
@@ -159,10 +160,10 @@ pub fn best(args: &Best) -> Result<ExitCode> {
     Ok(ExitCode::Success)
 }
 
-/// What was measured at `path`.
-fn best_record(journal: &Journal, id: i64, path: &str) -> Result<Option<Entry>> {
-    let entries = journal.history(id, Filter { state: Some(State::Measured), ..Filter::default() })?;
-    Ok(entries.into_iter().find(|entry| entry.path == path))
+/// What was measured of the checkpoint.
+fn best_record(journal: &Journal, id: i64, best: &Mark) -> Result<Option<Entry>> {
+    let filter = Filter { state: Some(State::Measured), step: best.step, ..Filter::default() };
+    Ok(journal.history(id, filter)?.into_iter().find(|entry| entry.path == best.path))
 }
 
 /// Brings the network at `address` into the folder `LINK.files`, and links to it there; copies of other networks go.

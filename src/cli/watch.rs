@@ -89,8 +89,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let devices = args.shared.running.devices()?;
     let shared = if args.once { args.shared.clone() } else { on_first(args, &devices) };
     let (roots, said) = (roots(args)?, flags(args, &shared)?);
-    let search = Search::new(args.recursive, Kinds::new(args.pattern.as_deref(), said.has_export()?)?);
-    if said.has_export()? && roots.iter().any(|root| address::is_address(root)) {
+    let has_export = said.has_export()?;
+    let search = Search::new(args.recursive, Kinds::new(args.pattern.as_deref(), has_export)?);
+    if has_export && roots.iter().any(|root| address::is_address(root)) {
         return Err(Error::setting("--export", "directories; checkpoints at addresses are ONNX files", "an address"));
     }
     if args.once {

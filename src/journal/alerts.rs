@@ -6,9 +6,9 @@ use super::history::State;
 use super::series::latest_findings;
 use super::verdict::points;
 use super::{Journal, Line, Writer};
-use crate::alert::{Alert, Seen};
+use crate::alert::{Alert, On, Seen};
 use crate::error::Result;
-use crate::event::{Finding, Kind};
+use crate::event::Kind;
 
 /// What `told` is once everybody was told; below that, a bit for each way that was told.
 pub const ALL_TOLD: u8 = 128;
@@ -95,10 +95,10 @@ fn seen(tx: &Writer, run: i64, alerts: &[Alert]) -> rusqlite::Result<Seen> {
     let last = tx.prepare_cached(last)?.query_row([run], row).optional()?;
     let stop = "SELECT json_extract(body, '$.reason') FROM runs JOIN events ON events.seq = stopped WHERE runs.id = ?1";
     let written = "SELECT max(written) / 1000000 FROM checkpoints WHERE run = ?1";
-    let findings: Vec<Finding> = latest_findings(tx, run)?;
+    let is_asked = |kinds: &[On]| alerts.iter().any(|alert| kinds.contains(&alert.on));
     Ok(Seen {
-        points: points(tx, run, &monitors)?,
-        findings,
+        points: if is_asked(&[On::Threshold, On::Change]) { points(tx, run, &monitors)? } else { Vec::new() },
+        findings: if is_asked(&[On::Finding]) { latest_findings(tx, run)? } else { Vec::new() },
         failure: last.filter(|(state, _)| *state == State::Failed as i64).map(|(_, reason)| reason.unwrap_or_default()),
         written: tx.prepare_cached(written)?.query_row([run], |row| row.get(0))?,
         stop: tx.prepare_cached(stop)?.query_row([run], |row| row.get(0)).optional()?.flatten(),

@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension as _, Row};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::history::{Counts, Filter};
+use super::history::Filter;
 use super::series::within;
 use super::{Journal, State};
 use crate::error::Result;
@@ -92,7 +92,7 @@ impl Journal {
             Some((id, written)) => self.latest(run, &series.run, *id, *written)?,
             None => None,
         };
-        let count = |state: State| counts_of(&counts, state);
+        let count = |state: State| counts.get(&state).copied().unwrap_or(0);
         Ok(Glance {
             pending: count(State::Pending),
             measured: count(State::Measured),
@@ -169,8 +169,4 @@ impl Journal {
         };
         self.reading(|db| db.prepare_cached(sql)?.query_row([run], mark).optional())
     }
-}
-
-fn counts_of(counts: &Counts, state: State) -> u64 {
-    counts.get(&state).copied().unwrap_or(0)
 }

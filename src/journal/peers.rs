@@ -34,9 +34,6 @@ pub(super) fn peers(db: &Connection, run: i64, monitor: Monitor) -> rusqlite::Re
 
 /// The column that holds it.
 fn column(monitor: Monitor) -> Option<&'static str> {
-    match monitor {
-        Monitor::Auto | Monitor::Confidence | Monitor::Agreement => None,
-        // Columns have the monitors' names.
-        held => Some(held.into()),
-    }
+    // Columns have the monitors' names.
+    (monitor != Monitor::Auto && !monitor.is_in_record_only()).then(|| monitor.into())
 }

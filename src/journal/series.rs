@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 use serde::Serialize;
 
-use super::history::LAST_STEP;
+use super::history::{LAST_STEP, PRESENT};
 use super::{Journal, Writer};
 use crate::error::Result;
 use crate::event::{Finding, Severity};
@@ -92,9 +92,11 @@ impl Journal {
 
 /// What was found about a run's latest checkpoint.
 pub(super) fn latest_findings(db: &Connection, run: i64) -> rusqlite::Result<Vec<Finding>> {
-    let sql = "SELECT json_extract(body, '$.measurement.findings') FROM checkpoints AS c JOIN events ON events.seq = c.outcome
-               WHERE c.run = ?1 AND stride IS NOT NULL ORDER BY step DESC, outcome DESC LIMIT 1";
-    let text: Option<Option<String>> = db.prepare_cached(sql)?.query_row([run], |row| row.get(0)).optional()?;
+    let sql = format!(
+        "SELECT json_extract(body, '$.measurement.findings') FROM checkpoints AS c JOIN events ON events.seq = c.outcome
+         WHERE c.run = ?1 AND stride IS NOT NULL AND {PRESENT} ORDER BY step DESC, outcome DESC LIMIT 1"
+    );
+    let text: Option<Option<String>> = db.prepare_cached(&sql)?.query_row([run], |row| row.get(0)).optional()?;
     Ok(text.flatten().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
 }
 

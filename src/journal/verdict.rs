@@ -143,8 +143,7 @@ const SCORES: &str =
 
 /// Those of the latest attempt. What of `monitors` no column holds is read from the records.
 pub(super) fn points(db: &Connection, run: i64, monitors: &[Monitor]) -> rusqlite::Result<Vec<Point>> {
-    let is_read = |monitor: &Monitor| matches!(monitor, Monitor::Confidence | Monitor::Agreement);
-    let scores = if monitors.iter().any(is_read) { SCORES } else { "NULL, NULL" };
+    let scores = if monitors.iter().any(|monitor| monitor.is_in_record_only()) { SCORES } else { "NULL, NULL" };
     let sql = format!(
         "SELECT id, path, step, r_f, d_f, g_f, predicted_error, probe_error, val_error, is_finite, state, invariance,
          outcome <= (SELECT resumed FROM runs WHERE id = ?1), {scores}

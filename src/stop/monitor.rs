@@ -49,9 +49,14 @@ impl Monitor {
     }
 
     /// Whether it is one of a classifier's scores.
-    #[must_use]
-    pub fn is_score(self) -> bool {
+    fn is_score(self) -> bool {
         matches!(self, Self::Invariance | Self::Confidence | Self::Agreement)
+    }
+
+    /// Whether only a checkpoint's record holds it, no column of the journal.
+    #[must_use]
+    pub fn is_in_record_only(self) -> bool {
+        matches!(self, Self::Confidence | Self::Agreement)
     }
 
     /// What it is, for people.

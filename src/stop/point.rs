@@ -81,7 +81,9 @@ pub struct Mark {
 }
 
 impl Mark {
-    pub(super) fn new(point: &Point, value: f64) -> Self {
+    /// Of this value at a point.
+    #[must_use]
+    pub fn new(point: &Point, value: f64) -> Self {
         Self { path: point.path.clone(), step: point.step, value: value.is_finite().then_some(value) }
     }
 }

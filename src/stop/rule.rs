@@ -140,7 +140,7 @@ impl Rule {
                 "another",
             ));
         }
-        if matches!(self.monitor, Monitor::Confidence | Monitor::Agreement) {
+        if self.monitor.is_in_record_only() {
             return Err(Error::setting(
                 "stop: monitor across runs",
                 "an error, r_f, d_f, g_f or invariance",

@@ -20,8 +20,7 @@ impl Daemon {
                 let rules = self.rules(id);
                 let lines = self.journal.annotate(id, &checkpoint, val_error, rules.as_deref())?;
                 self.send(lines);
-                self.tell_stops();
-                self.look_at_alerts(id);
+                self.tell_judgement(id);
                 self.doubt(id, &checkpoint, val_error)?;
                 Ok(json!({"type": "annotated", "run": run}))
             }
@@ -29,7 +28,7 @@ impl Daemon {
                 let id = self.known(&run)?;
                 let (attempt, lines) = self.journal.declare(id, step, began)?;
                 self.send(lines);
-                self.look_at_alerts(id);
+                self.tell_judgement(id);
                 Ok(json!({"type": "declared", "run": run, "attempt": attempt}))
             }
             Ask::Resume(run) => {

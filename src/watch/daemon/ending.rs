@@ -106,7 +106,7 @@ impl Daemon {
         let roots = &self.options.ending.roots;
         let is_marked = |folder: &Path| {
             let within = folder.ancestors().take_while(|above| roots.iter().any(|root| above.starts_with(root)));
-            within.into_iter().any(|above| above.join(marker).exists())
+            within.into_iter().any(|above| self.source.stamp(&above.join(marker)).is_some())
         };
         let runs: Vec<_> = self.runs.values().map(|run| run.path.as_path()).collect();
         let empty = roots.iter().filter(|root| runs.iter().all(|run| !run.starts_with(root)));

@@ -176,9 +176,14 @@ impl Daemon {
         }
         self.nearing.last_news = Instant::now();
         if is_content {
-            self.tell_stops();
-            self.look_at_alerts(job.run);
+            self.tell_judgement(job.run);
         }
+    }
+
+    /// Tells of what a judgement of a run may have brought.
+    pub(super) fn tell_judgement(&mut self, id: i64) {
+        self.tell_stops();
+        self.look_at_alerts(id);
     }
 
     /// Tries the journal again with what it could not take.

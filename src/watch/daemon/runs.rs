@@ -162,8 +162,7 @@ impl Daemon {
         let result = result.and_then(|()| self.journal.set_law(id, law.as_ref(), refit));
         let result = result.and_then(|()| self.journal.judge(id, rules.as_deref()));
         if self.journalled(result) {
-            self.tell_stops();
-            self.look_at_alerts(id);
+            self.tell_judgement(id);
         }
         is_other
     }
