@@ -94,7 +94,7 @@ fn verdict(ranking: &Ranking) -> Vec<Line> {
     let mut lines = vec![vec![name, told.into()]];
     let errors: [(&str, Value); 2] = [
         ("Least predicted error: ", |m| m.prediction.as_ref().map(|prediction| prediction.error)),
-        ("Least known error: ", |m| m.metadata.val_error.or(m.probe_error)),
+        ("Least known error: ", Measurement::known_error),
     ];
     for (words, value) in errors {
         if let Some((error, network)) = least(value) {

@@ -23,7 +23,7 @@ pub fn document(measurement: &Measurement) -> Document {
 
 /// The predicted error, how far it is from the known one, and how much is wrong or doubtful.
 fn verdict(m: &Measurement) -> Vec<Line> {
-    let known = m.metadata.val_error.or(m.probe_error);
+    let known = m.known_error();
     let mut lines: Vec<Line> = vec![match &m.prediction {
         Some(prediction) => vec![format!("Predicted error: {}.", predicted(prediction)).into()],
         None => vec!["No law predicted an error; the warnings say why.".into()],

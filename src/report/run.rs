@@ -110,8 +110,7 @@ fn exactness(run: &Run) -> Option<Line> {
     let mut off = Vec::new();
     let mut inside = 0;
     for (_, record) in &run.records {
-        let known = record.metadata.val_error.or(record.probe_error);
-        let Some((known, prediction)) = known.zip(record.prediction.as_ref()) else { continue };
+        let Some((known, prediction)) = record.known_error().zip(record.prediction.as_ref()) else { continue };
         off.push((prediction.error - known).abs());
         let ends = prediction.low.zip(prediction.high);
         inside += usize::from(ends.is_some_and(|(low, high)| (low..=high).contains(&known)));

@@ -347,5 +347,5 @@ const RelstabChart = (() => {
     };
   }
 
-  return { make, ticks, fit };
+  return { make };
 })();

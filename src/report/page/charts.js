@@ -20,7 +20,7 @@ const RelstabCharts = (() => {
 
   /** Charts in an element. `open` is told of a checkpoint that is chosen; without it none can be. */
   function make(element, { open = null } = {}) {
-    const state = { series: [], axis: "auto", isLogX: false, view: null, pointed: null, charts: [], isOld: true };
+    const state = { series: [], axis: "auto", isLogX: false, view: null, pointed: null, isOld: true };
     const heard = node("p", [], { class: "hidden", role: "status" });
     const reset = node("button", "Show all", { type: "button", hidden: "" });
     reset.addEventListener("click", () => zoom(null));
@@ -153,6 +153,11 @@ const RelstabCharts = (() => {
       }
       state.isOld = false;
       Object.assign(element.dataset, { axis: axis.title, points: state.series.reduce((sum, run) => sum + run.r_f.length, 0) });
+      settle();
+    }
+
+    /** Brings what stands beside the charts up to the view. */
+    function settle() {
       element.dataset.view = (state.view ?? state.whole).join(" ");
       reset.hidden = state.view === null;
       if (state.pointed) point(find(state.pointed), state.pointed.part);
@@ -175,13 +180,11 @@ const RelstabCharts = (() => {
       } else {
         state.view = null;
       }
-      element.dataset.view = (state.view ?? state.whole).join(" ");
       for (const each of parts) {
         each.drawn.view = state.view ?? state.whole;
         redraw(each);
       }
-      reset.hidden = state.view === null;
-      if (state.pointed) point(find(state.pointed), state.pointed.part);
+      settle();
     }
 
     // ---- what is pointed at ----------------------------------------------------------------------------------------
@@ -224,7 +227,7 @@ const RelstabCharts = (() => {
     function show({ tip, plot }, found, spot) {
       const [[, title], ...facts] = words(found);
       const list = node("dl", facts.flatMap(([name, value]) => [node("dt", name), node("dd", node("bdi", value))]));
-      tip.replaceChildren(node("strong", node("bdi", visible(title))), list);
+      tip.replaceChildren(node("strong", outside(title)), list);
       const left = spot.left + 56 + 14;
       const isRight = left + tip.offsetWidth > plot.clientWidth;
       const over = Math.max(0, Math.min(plot.clientWidth - tip.offsetWidth, isRight ? left - 28 - tip.offsetWidth : left));
@@ -281,26 +284,20 @@ const RelstabCharts = (() => {
     function tabulate({ kind, rows, table }) {
       if (!table.open) return;
       const names = kind.lines.flatMap(({ name, low }) => (low ? [name, `${name}, interval`] : [name]));
-      const header = node("tr", ["run", "step", "epoch", ...names].map((name, index) =>
-        node("th", name, { scope: "col", class: index ? "number" : null })));
       const all = state.series.flatMap((series) => series.step.map((_, index) => ({ series, index })));
       const stride = Math.max(1, Math.ceil(all.length / MOST_ROWS));
       const shown = all.filter((_, index) => index % stride === 0 || index === all.length - 1);
-      const cell = (text) => node("td", text ?? "–", { class: "number" });
-      const body = shown.map(({ series, index }) =>
-        node("tr", [
-          node("th", outside(series.name), { scope: "row" }),
-          cell(isKnown(series.step[index]) ? String(series.step[index]) : null),
-          cell(isKnown(series.epoch[index]) ? short(series.epoch[index]) : null),
-          ...kind.lines.flatMap(({ column, low, high }) => {
-            const value = cell(kind.tell(series[column][index]));
-            return low ? [value, cell(interval(series[low][index], series[high][index], kind.tell))] : [value];
-          }),
-        ]),
-      );
+      const body = shown.map(({ series, index }) => [
+        outside(series.name),
+        isKnown(series.step[index]) ? String(series.step[index]) : "–",
+        isKnown(series.epoch[index]) ? short(series.epoch[index]) : "–",
+        ...kind.lines.flatMap(({ column, low, high }) => {
+          const value = kind.tell(series[column][index]);
+          return low ? [value, interval(series[low][index], series[high][index], kind.tell) ?? "–"] : [value];
+        }),
+      ]);
       const told = stride > 1 ? `One in ${stride} of ${all.length} checkpoints` : `${all.length} checkpoints`;
-      const made = node("table", [node("caption", told), node("thead", header), node("tbody", body)]);
-      rows.replaceChildren(node("div", made, { class: "scroll", role: "region", tabindex: "0", "aria-label": `${kind.title} as a table` }));
+      rows.replaceChildren(RelstabWords.table(told, ["run", "step", "epoch", ...names], body, `${kind.title} as a table`));
     }
 
     function name() {

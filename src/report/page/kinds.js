@@ -2,7 +2,7 @@
 "use strict";
 
 const RelstabKinds = (() => {
-  const { isKnown, node, number, short, percent, duration } = RelstabWords;
+  const { isKnown, node, number, short, percent, whole, duration } = RelstabWords;
   const COLOURS = 8;
 
   const KINDS = [
@@ -51,7 +51,7 @@ const RelstabKinds = (() => {
 
   /** What checkpoints are placed by; `of` gives a run's places. */
   const AXES = {
-    step: { title: "step", of: (run) => run.step, tell: (value) => value.toLocaleString("en-GB").replaceAll(",", "\u202f") },
+    step: { title: "step", of: (run) => run.step, tell: whole },
     epoch: { title: "epoch", of: (run) => run.epoch, tell: short },
     time: {
       title: "time since the run's first checkpoint",

@@ -60,5 +60,16 @@ const RelstabWords = (() => {
     return parts.join(", ") || visible(file ?? "");
   };
 
-  return { isKnown, visible, node, outside, number, short, percent, whole, interval, duration, ago, place };
+  /** A table that scrolls in its own box; the first cell of a row names it. */
+  function table(caption, heads, rows, label = caption) {
+    const cells = (row) => row.map((cell, index) => node(index ? "td" : "th", cell, index ? { class: "number" } : { scope: "row" }));
+    const head = node("tr", heads.map((text, index) => node("th", text, { scope: "col", class: index ? "number" : null })));
+    return node("div", node("table", [
+      node("caption", caption),
+      node("thead", head),
+      node("tbody", rows.map((row) => node("tr", cells(row)))),
+    ]), { class: "scroll", role: "region", tabindex: "0", "aria-label": label });
+  }
+
+  return { isKnown, visible, node, outside, table, number, short, percent, whole, interval, duration, ago, place };
 })();

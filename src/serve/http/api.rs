@@ -102,9 +102,12 @@ pub async fn runs(State(hub): State<Arc<Hub>>) -> Answer<Json<Value>> {
     let status = hub.ask(Ask::Status).await?;
     let known = hub.read(Journal::runs).await?;
     let runs = known.into_iter().map(|(id, path)| merged(&status, id, &path));
-    Ok(Json(
-        json!({"seq": status["seq"], "journal_writable": status["journal_writable"], "runs": runs.collect::<Vec<_>>()}),
-    ))
+    Ok(Json(of_all(&status, &runs.collect::<Vec<_>>())))
+}
+
+/// What an answer on all runs says.
+pub fn of_all(status: &Value, runs: &[Value]) -> Value {
+    json!({"seq": status["seq"], "journal_writable": status["journal_writable"], "runs": runs})
 }
 
 /// A run with what the daemon's `status` says of it, where it is watched.

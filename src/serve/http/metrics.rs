@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
@@ -67,6 +68,8 @@ const LATEST: [Metric; 9] = [
 
 /// A run of which nothing was heard for so long, and that is not measured now, is told of no more.
 const KEPT: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
+/// How long a journal that could not be read is left alone.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// What measurements took, seconds.
 #[derive(Clone)]
@@ -90,7 +93,16 @@ impl Durations {
 
     async fn follow(self, hub: Arc<Hub>) {
         let Ok(mut feed) = Feed::new(hub, Vec::new(), None).await else { return };
-        while let Ok(Some(lines)) = feed.next().await {
+        loop {
+            let lines = match feed.next().await {
+                Ok(Some(lines)) => lines,
+                Ok(None) => return,
+                // The journal, which cannot be read now.
+                Err(_) => {
+                    tokio::time::sleep(RETRY).await;
+                    continue;
+                }
+            };
             for line in lines {
                 let Ok(event) = serde_json::from_str::<Value>(&line.text) else { continue };
                 if let Some(seconds) = event["measurement"]["timing"]["total_s"].as_f64() {

@@ -8,7 +8,7 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::api::{Answer, Refused, known, merged, within};
+use super::api::{Answer, Refused, known, merged, of_all, within};
 use crate::journal::{Entry, Filter, Journal};
 use crate::serve::Hub;
 use crate::watch::daemon::Ask;
@@ -40,13 +40,10 @@ pub async fn overview(State(hub): State<Arc<Hub>>, Extension(place): Extension<P
         }
         run
     });
-    Ok(Json(json!({
-        "seq": status["seq"],
-        "journal_writable": status["journal_writable"],
-        "folders": *place.folders,
-        "may_retry": place.has_token,
-        "runs": runs.collect::<Vec<_>>(),
-    })))
+    let mut told = of_all(&status, &runs.collect::<Vec<_>>());
+    told["folders"] = json!(*place.folders);
+    told["may_retry"] = place.has_token.into();
+    Ok(Json(told))
 }
 
 /// One checkpoint, as `relstab history --format json` prints it.

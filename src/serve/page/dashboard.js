@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { visible, node } = RelstabWords;
+  const { visible, outside, node } = RelstabWords;
   const { within } = RelstabRuns;
   const element = (id) => document.getElementById(id);
   // Charts are drawn so often at most, milliseconds.
@@ -79,7 +79,7 @@
     const asking = id ? RelstabDrawer.checkpoint(run, Number(id), more) : RelstabRun.page(run, more);
     const found = await asking.catch((error) => ({ title: run.name, content: [node("p", visible(error.message))] }));
     if (mine !== asked) return;
-    element("drawer-title").replaceChildren(node("bdi", visible(found.title)));
+    element("drawer-title").replaceChildren(outside(found.title));
     element("drawer-content").replaceChildren(...found.content);
     const beside = id ? neighbours(run, Number(id)) : [null, null];
     ["earlier", "later"].forEach((name, index) => {

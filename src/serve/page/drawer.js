@@ -2,25 +2,15 @@
 "use strict";
 
 const RelstabDrawer = (() => {
-  const { isKnown, node, outside, visible, number, percent, interval, duration, place, whole } = RelstabWords;
+  const { isKnown, node, outside, table, number, percent, interval, duration, place, whole } = RelstabWords;
   const { ask, within } = RelstabRuns;
-  const { chip, icon } = RelstabTable;
+  const { SIGNS, chip, icon } = RelstabTable;
 
   const facts = (pairs) =>
     node("dl", pairs.filter(([, value]) => value !== null && value !== undefined && value !== "").flatMap(([name, value]) => [
       node("dt", name),
       node("dd", typeof value === "string" ? outside(value) : value),
     ]));
-
-  function table(caption, heads, rows) {
-    const cells = (row) => row.map((text, index) => node(index ? "td" : "th", text, index ? { class: "number" } : { scope: "row" }));
-    const head = node("tr", heads.map((text, index) => node("th", text, { scope: "col", class: index ? "number" : null })));
-    return node("div", node("table", [
-      node("caption", caption),
-      node("thead", head),
-      node("tbody", rows.map((row) => node("tr", cells(row)))),
-    ]), { class: "scroll", role: "region", tabindex: "0", "aria-label": caption });
-  }
 
   const level = (found) => `${Number((100 * found.level).toPrecision(3))} %`;
   const estimate = (name, found) => found && [name, number(found.value), interval(found.low, found.high) ?? "–", level(found)];
@@ -66,7 +56,7 @@ const RelstabDrawer = (() => {
     const order = { wrong: 0, doubt: 1, note: 2 };
     const items = [...found].sort((a, b) => order[a.severity] - order[b.severity]).map(({ severity, text, help }) =>
       node("li", [
-        node("span", [icon(severity === "wrong" ? "failed" : severity === "doubt" ? "waiting" : "unwatched"), severity], { class: `chip ${severity}` }),
+        node("span", [icon(SIGNS[severity]), severity], { class: `chip ${severity}` }),
         node("div", [outside(text), help ? node("p", outside(`What to do: ${help}`), { class: "note" }) : null]),
       ]));
     return [node("h3", "Findings"), node("ul", items, { class: "findings" })];
@@ -86,7 +76,7 @@ const RelstabDrawer = (() => {
       facts([
         ["verdict", node("div", verdict)],
         ["name", `${its.name}, version ${its.version}`],
-        ["goes by", its.terms.map((term) => String(term)).join(", ").replaceAll("_f", "_f")],
+        ["goes by", its.terms.join(", ")],
         ["error where its terms are 1", number(its.a)],
         ["exponent of the first", number(its.b)],
         ["spread of log error", isKnown(its.sd_log) ? number(its.sd_log) : "unknown"],
@@ -155,7 +145,7 @@ const RelstabDrawer = (() => {
     const m = entry.measurement;
     if (!m) {
       const state = { failed: ["failed", "failed"], skipped: ["unwatched", "skipped"] }[entry.state] ?? ["waiting", "waiting"];
-      return { title, content: [top, node("p", chip(...state)), node("p", outside(visible(entry.reason ?? "waits for its turn")))] };
+      return { title, content: [top, node("p", chip(...state)), node("p", outside(entry.reason ?? "waits for its turn"))] };
     }
     const undefinedBecause = m.undefined ? [node("p", outside(`R_f is undefined: ${m.undefined.reason}`))] : [];
     const content = [
@@ -172,5 +162,5 @@ const RelstabDrawer = (() => {
     return { title, content };
   }
 
-  return { checkpoint, facts, table };
+  return { checkpoint, facts };
 })();

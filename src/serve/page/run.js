@@ -2,7 +2,7 @@
 "use strict";
 
 const RelstabRun = (() => {
-  const { node, outside, visible, number, percent, isKnown, whole, place } = RelstabWords;
+  const { node, outside, number, percent, isKnown, whole, place } = RelstabWords;
   const { ask, within } = RelstabRuns;
   const { chip, standing } = RelstabTable;
   const { facts } = RelstabDrawer;
@@ -26,7 +26,7 @@ const RelstabRun = (() => {
       node("p", [node("strong", it.monitor.replaceAll("_", " ").replace("r f", "R_f").replace("d f", "D_f").replace("g f", "G_f")), " ", stop ? chip("stop", "should stop") : chip("fine", "go on")]),
       node("p", best ? ["Best ", worth(it.monitor, best.value), " at ", outside(at(best)), "."] : "No best yet."),
       node("p", [patience(it), ` ${it.wait} checkpoints without improvement, patience left ${it.patience_left}.`]),
-      stop ? node("p", ["Why: ", outside(visible(stop.reason)), " (", outside(at(stop.at)), ")"]) : null,
+      stop ? node("p", ["Why: ", outside(stop.reason), " (", outside(at(stop.at)), ")"]) : null,
     ]);
   }
 
@@ -80,7 +80,7 @@ const RelstabRun = (() => {
         ["state", node("div", [chip(state, word), why ? node("p", outside(why)) : null])],
         ["directory", node("code", outside(run.run))],
         ["checkpoints", counts.join(", ")],
-        ["best", run.best ? `${place({ ...run.best, file: within(run.run, run.best.path) })}` : null],
+        ["best", run.best ? place({ ...run.best, file: within(run.run, run.best.path) }) : null],
       ]),
       ...buttons(run, more),
       node("h3", "Stop rules"),

@@ -168,7 +168,7 @@ const RelstabRuns = (() => {
       });
     }
 
-    return { state, find, shown, choose, listen, attempt, refresh };
+    return { state, choose, listen, refresh };
   }
 
   /** What is known of the error of a run's latest checkpoint: what training knows, else what the labelled probe images say. */

@@ -22,10 +22,13 @@ const RelstabTable = (() => {
     made.setAttribute("viewBox", "0 0 16 16");
     made.setAttribute("class", "icon");
     made.setAttribute("aria-hidden", "true");
-    made.append(Object.assign(document.createElementNS(SVG, "path")));
+    made.append(document.createElementNS(SVG, "path"));
     made.firstChild.setAttribute("d", ICONS[name]);
     return made;
   }
+
+  /** The sign of a finding, by its severity. */
+  const SIGNS = { wrong: "failed", doubt: "waiting", note: "unwatched" };
 
   const chip = (state, text) => node("span", [icon(state), text], { class: `chip ${state}` });
 
@@ -85,7 +88,7 @@ const RelstabTable = (() => {
     const found = run.latest?.findings ?? [];
     if (!found.length) return run.latest ? [node("span", "none", { class: "below" })] : [];
     return found.map(({ code, severity, text }) =>
-      node("span", [icon(severity === "wrong" ? "failed" : "waiting"), `${severity}: ${visible(code.replaceAll("_", " "))}`], {
+      node("span", [icon(SIGNS[severity]), `${severity}: ${visible(code.replaceAll("_", " "))}`], {
         class: `chip ${severity}`,
         title: visible(text),
       }),
@@ -100,7 +103,7 @@ const RelstabTable = (() => {
       cell: (run) => {
         const [state, word, why] = standing(run);
         const failed = run.failed && state !== "failed" ? [chip("failed", `${run.failed} failed`)] : [];
-        return [chip(state, word), ...failed, why ? node("span", node("bdi", visible(why)), { class: "below" }) : null];
+        return [chip(state, word), ...failed, why ? node("span", outside(why), { class: "below" }) : null];
       },
     },
     { name: "Trend", key: null, class: "trend", cell: spark },
@@ -186,11 +189,12 @@ const RelstabTable = (() => {
       return node("tr", [head, text], { role: "row" });
     }
 
+    const isWanted = ({ run }) => run.toLowerCase().includes(element("filter").value.toLowerCase());
+
     function show(runs = state.runs, folders = state.folders, shown = state.shown) {
       Object.assign(state, { runs, folders, shown });
       const first = leader(runs);
-      const wanted = element("filter").value.toLowerCase();
-      const listed = sorted(runs.filter((run) => run.run.toLowerCase().includes(wanted)));
+      const listed = sorted(runs.filter(isWanted));
       const made = listed.map((run) => {
         const its = once(run.run, () => row(run));
         fill(its, run, runs.indexOf(run), first);
@@ -198,7 +202,7 @@ const RelstabTable = (() => {
       });
       const bare = folders.filter((folder) => !runs.some(({ run }) => run === folder || run.startsWith(`${folder}/`)));
       const trs = element("group").checked ? grouped(made) : made.map(([, tr]) => tr);
-      place([...trs, ...(wanted ? [] : bare.map((folder) => once(`none yet: ${folder}`, () => empty(folder))))]);
+      place([...trs, ...(element("filter").value ? [] : bare.map((folder) => once(`none yet: ${folder}`, () => empty(folder))))]);
       element("empty").hidden = listed.length + bare.length > 0;
       element("summary").replaceChildren(...summary(runs, bare, first));
     }
@@ -256,11 +260,11 @@ const RelstabTable = (() => {
     });
     element("filter").addEventListener("input", () => show());
     element("group").addEventListener("change", () => show());
-    const listed = () => state.runs.map(({ run }) => run).filter((run) => run.toLowerCase().includes(element("filter").value.toLowerCase()));
+    const listed = () => state.runs.filter(isWanted).map(({ run }) => run);
     element("all").addEventListener("click", () => choose(listed(), true));
     element("none").addEventListener("click", () => choose(listed(), false));
     return { show };
   }
 
-  return { make, chip, icon, standing };
+  return { SIGNS, make, chip, icon, standing };
 })();
