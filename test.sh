@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Passes all tests; installs what they need: ONNX Runtime, PyTorch and others from PyPI into .venv, a browser from Debian.
-# With --all first: also those that need giants (Ray, Aim), in hooks/tests/all. Other arguments are those of `cargo test`.
+# With --all first: also those that need giants (Ray, TensorFlow, Aim). Other arguments are those of `cargo test`.
 set -euo pipefail
 cd "$(dirname "$0")"
 all=

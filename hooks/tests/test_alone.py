@@ -1,5 +1,5 @@
-"""Keras with each backend, and JAX: each in a process of its own. Keras takes one backend for good; TensorFlow, which
-jax2onnx imports, and PyTorch end a process that loads them in the wrong order."""
+"""Keras with each backend, and JAX: each in a process of its own. Keras takes one backend for good; TensorFlow,
+which jax2onnx imports where it is installed, and PyTorch end a process that loads them in the wrong order."""
 
 from __future__ import annotations
 
