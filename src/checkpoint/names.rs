@@ -74,9 +74,7 @@ fn behind<'a>(name: &'a str, word: &str, is_unclear: bool) -> Option<Number<'a>>
     let numbers = name.match_indices(word).filter_map(|(at, _)| {
         let (before, behind) = (&name[..at], &name[at + word.len()..]);
         let rest = behind.trim_start_matches(SEPARATORS);
-        let is_negative =
-            behind[..behind.len() - rest.len()].strip_suffix('-').is_some_and(|before| !before.is_empty());
-        if is_negative || before.ends_with(|c: char| c.is_alphabetic()) {
+        if is_minus(behind, rest) || before.ends_with(|c: char| c.is_alphabetic()) {
             return None;
         }
         let qualifier = before.trim_end_matches(SEPARATORS).rsplit(|c: char| !c.is_alphabetic()).next();
@@ -90,6 +88,11 @@ fn behind<'a>(name: &'a str, word: &str, is_unclear: bool) -> Option<Number<'a>>
     let mut numbers = numbers.peekable();
     let first = *numbers.peek()?;
     numbers.all(|number| number == first).then_some(first)
+}
+
+/// Whether the separators between `behind` and its `rest` end in a sign: `step_-5`.
+fn is_minus(behind: &str, rest: &str) -> bool {
+    behind[..behind.len() - rest.len()].strip_suffix('-').is_some_and(|before| !before.is_empty())
 }
 
 /// What the folder at `path` is.
@@ -127,6 +130,9 @@ fn whole(name: &str) -> Option<Place> {
         let end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
         let (word, behind) = rest.split_at(end);
         let next = behind.trim_start_matches(SEPARATORS);
+        if is_minus(behind, next) {
+            return None;
+        }
         if let Some((number, behind)) = Number::at(next) {
             match word {
                 "checkpoint" | "ckpt" | "chkpt" if step.is_some() => return None,
@@ -289,6 +295,7 @@ mod tests {
             "resnet50",
             "step_5000_final",
             "step_1_step_2",
+            "step_-5",
             "v3",
             "tmp",
             "tmp-data",
@@ -312,6 +319,7 @@ mod tests {
         assert_eq!(place("run/1200/model.onnx", "run"), (Some(1200), None));
         assert_eq!(place("run/1200/model.onnx", "run/1200"), (None, None));
         assert_eq!(place("run/step_7.onnx.gz", "run"), (Some(7), None));
+        assert_eq!(place("run/step_-5.onnx", "run"), (None, None));
         // Folders that are checkpoints.
         assert_eq!(place("run/1200", "run"), (Some(1200), None));
         assert_eq!(place("run/epoch=1.5", "run"), (None, Some(1.5)));
