@@ -176,10 +176,12 @@ fn address_of(inside: &str) -> String {
     format!("{scheme}://{}", rest.strip_prefix(NO_BUCKET).unwrap_or(rest))
 }
 
-/// Removes copies that nobody holds; false if somebody does.
+/// Removes copies that nobody holds; false if somebody does. They lose their name first: whoever is killed here leaves no half of them.
 fn remove(folder: &Path) -> bool {
     let Ok(held) = File::open(folder) else { return false };
-    held.try_lock().is_ok() && fs::remove_dir_all(folder).is_ok()
+    let gone = folder.with_added_extension("gone");
+    let _ = fs::remove_dir_all(&gone);
+    held.try_lock().is_ok() && fs::rename(folder, &gone).is_ok() && fs::remove_dir_all(&gone).is_ok()
 }
 
 /// Removes copies until another `needed` bytes have room, the least recently used first.

@@ -286,8 +286,9 @@ fn measure_remote(
     mut objects: Vec<Object>,
     measured: &mut impl FnMut(&Path) -> Reply,
 ) -> Result<Reply> {
-    brought.extend(remote.fetch(&objects, None)?);
-    let Some(mut fetched) = brought.last() else { return Ok(Reply::Changed) };
+    let Some(fetched) = remote.fetch(&objects, None)? else { return Ok(Reply::Changed) };
+    brought.push(fetched);
+    let mut fetched = &brought[brought.len() - 1];
     let mut reply = measured(&fetched.local(checkpoint));
     if matches!(reply, Reply::Unfinished { .. }) {
         let more = remote.weights(fetched, checkpoint)?;
