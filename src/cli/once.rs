@@ -12,6 +12,7 @@ use crate::report::gallery::of_network;
 use crate::report::tensorboard::record::Record;
 use crate::report::tensorboard::{self, EventFile, scalars};
 use crate::report::{self, figure};
+use crate::text::visible;
 use crate::watch::scan::{Search, checkpoints};
 
 pub fn run(
@@ -34,6 +35,7 @@ pub fn run(
         }
         for run in found.chunk_by(|a, b| a.run == b.run) {
             let mut stream = Stream::new(flags, format, &run[0].run, folder)?;
+            stream.is_one_of_several = folders.len() > 1 || run.len() < found.len();
             stream.board = board.and_then(|board| forgiven(EventFile::open(board, &stream.run)));
             for checkpoint in run {
                 seq += 1;
@@ -63,6 +65,7 @@ struct Stream {
     board: Option<EventFile>,
     measured: i64,
     printed_header: bool,
+    is_one_of_several: bool,
     failed: bool,
 }
 
@@ -83,6 +86,7 @@ impl Stream {
             board: None,
             measured: 0,
             printed_header: false,
+            is_one_of_several: false,
             failed: false,
         })
     }
@@ -110,6 +114,9 @@ impl Stream {
             (Format::Text, Kind::Measured { measurement }) => {
                 if !self.printed_header {
                     self.printed_header = true;
+                    if self.is_one_of_several {
+                        print(&format!("{}\n", visible(&self.run)))?;
+                    }
                     print(&report::line_header(measurement, self.law.as_deref()))?;
                 }
                 is_read(&report::line(measurement))

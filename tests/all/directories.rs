@@ -71,6 +71,14 @@ fn settings_in_names_make_runs_that_keep_their_steps() {
     assert_eq!(runs_of(&measured), ["epoch50_lr0.01", "epoch50_lr0.1", "max_step_5000_seed0"].into());
     assert_eq!(measured.len(), 6);
     assert!(measured.chunks(2).all(|run| (run[0].2, run[1].2) == (Some(30), Some(6000))), "{measured:?}");
+
+    // In words, each table has its run above it.
+    let root = place.run().to_str().expect("UTF-8").to_owned();
+    let flags = ["--once", "--recursive", "--backend", "tract", "--images", "20", "--draws", "1"];
+    let tables = crate::common::relstab(&[&["watch", &root], &flags[..]].concat()).stdout;
+    let tables = String::from_utf8_lossy(&tables).into_owned();
+    let named: BTreeSet<_> = tables.lines().filter_map(|line| line.strip_prefix(&root)).collect();
+    assert_eq!(named, ["/epoch50_lr0.01", "/epoch50_lr0.1", "/max_step_5000_seed0"].into(), "{tables}");
 }
 
 #[test]
