@@ -255,7 +255,11 @@ impl Config {
             [("relstab.toml: [[stop]]", config.stop.len()), ("relstab.toml: [[alert]]", config.alert.len())]
         {
             if count > MOST_RULES {
-                return Err(Error::setting(name, format!("at most {MOST_RULES} rules"), format!("{count} {}", place())));
+                return Err(Error::setting(
+                    name,
+                    format!("at most {MOST_RULES} rules"),
+                    format!("{count} {}", place()),
+                ));
             }
         }
         config.stop = config.stop.into_iter().map(Rule::validated).collect::<Result<_>>()?;

@@ -355,7 +355,10 @@ fn of_bytes(kind: &str, exact: bool) -> Notice {
     let text = if exact {
         format!("the network takes {kind}: images keep their fractions and their range, the conversion was taken out")
     } else {
-        format!("the network computes with {kind}: perturbed images are rounded and cut off to what it takes")
+        format!(
+            "the network computes with {kind}: perturbed images are rounded and cut off to what it takes; where many pixels are \
+             black or white, noise loses more by this than a deformation does, and R_f is higher than with floats"
+        )
     };
     Notice::new(Code::IntegerInput, text)
 }
