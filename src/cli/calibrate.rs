@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::flags::Shared;
 use super::sources::Evidence;
-use super::terminal::{Format, complain, print, print_json};
+use super::terminal::{Format, complain, print, tell};
 use crate::error::{Error, ExitCode, Result};
 use crate::evidence::differences;
 use crate::path;
@@ -103,19 +103,17 @@ fn fit(args: &Fit) -> Result<ExitCode> {
     if args.save.is_some() {
         saved = Folder::of_user()?.save(saved)?;
     }
-    match args.shared.format {
-        Format::Json => print_json(&saved)?,
-        Format::Text => {
-            let left = (left_out > 0).then(|| {
-                format!("{} left out: no known error above 0, or not trained yet\n", counted(left_out, "network"))
-            });
-            print(&(report::law::text(&saved) + &left.unwrap_or_default()))?;
-        }
-    }
+    tell(&saved, || report::law::text(&saved) + &not_counted(left_out), args.shared.format)?;
     Ok(ExitCode::Success)
 }
 
-pub fn counted(count: usize, what: &str) -> String {
+/// Why networks were left out, if any were.
+pub fn not_counted(left_out: usize) -> String {
+    let told = || format!("{} left out: no known error above 0, or not trained yet\n", counted(left_out, "network"));
+    if left_out > 0 { told() } else { String::new() }
+}
+
+fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
@@ -162,16 +160,11 @@ fn list() -> Result<ExitCode> {
 
 fn show(name: &str, format: Format) -> Result<ExitCode> {
     let saved = if presets().iter().any(|law| law.name == name) { None } else { Folder::of_user()?.read(name)? };
-    match (saved, format) {
-        (Some(saved), Format::Json) => print_json(&saved)?,
-        (Some(saved), Format::Text) => print(&report::law::text(&saved))?,
-        (None, format) => {
-            let law = Law::named(name)?;
-            match format {
-                Format::Json => print_json(&json!({"schema": LAW_SCHEMA, "law": law}))?,
-                Format::Text => print(&report::law::heading(&law))?,
-            }
-        }
+    if let Some(saved) = saved {
+        tell(&saved, || report::law::text(&saved), format)?;
+    } else {
+        let law = Law::named(name)?;
+        tell(&json!({"schema": LAW_SCHEMA, "law": law}), || report::law::heading(&law), format)?;
     }
     Ok(ExitCode::Success)
 }

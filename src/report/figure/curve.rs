@@ -10,7 +10,7 @@ use super::{LINE, PALETTE};
 pub(super) const MARK: i32 = 8;
 
 /// Points that belong together.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Curve {
     pub(super) name: String,
     pub(super) look: Look,

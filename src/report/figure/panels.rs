@@ -19,7 +19,7 @@ const PANEL: u32 = 370;
 const BELOW: u32 = 96;
 
 /// Panels on one horizontal axis; values are on logarithmic axes of their own.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Panels {
     name: String,
     scale: Scale,
@@ -27,7 +27,7 @@ pub struct Panels {
 }
 
 /// Curves of one quantity.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Panel {
     title: String,
     unit: Unit,
