@@ -9,6 +9,7 @@ use super::graph::Graph;
 use super::network::{Given, Network};
 use super::notice::{Code, Notice};
 use super::proto::{bodies, held, is_op, numbers};
+use super::words::engine_error;
 use crate::error::{Error, Result};
 
 /// What the file says of how its answers may differ.
@@ -105,7 +106,7 @@ pub(super) fn settled(
             Err(error) => first_failure = first_failure.or(Some(error)),
         }
     }
-    Err(first_failure.unwrap_or_else(|| super::engine_error(&network.path, engine, "run", "no batch to try")))
+    Err(first_failure.unwrap_or_else(|| engine_error(&network.path, engine, "run", "no batch to try")))
 }
 
 fn baked(rows: usize) -> Notice {

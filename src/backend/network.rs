@@ -1,14 +1,15 @@
 //! What a loaded network takes and gives.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::Coordinates;
 use super::graph::Graph;
 use super::input::Input;
 use super::layers::Layers;
 use super::notice::{Code, Notice};
 use super::pixels::Pixels;
-use super::{Coordinates, engine_error};
+use super::words::engine_error;
 use crate::checkpoint::Metadata;
 use crate::error::{Error, Result};
 use crate::probe::{Layout, Shape};
@@ -200,4 +201,10 @@ pub(super) struct Given {
     pub sizes: Vec<usize>,
     /// Its numbers; of layers none.
     pub values: Vec<f32>,
+}
+
+/// An engine that gave another number of values than it said.
+pub(super) fn wrong_outputs(path: &Path, engine: &'static str, tensor: &Output, rows: usize, found: usize) -> Error {
+    let expected = rows * tensor.coordinates.total();
+    engine_error(path, engine, "run", format!("expected {expected} values of {}, found {found}", tensor.name))
 }

@@ -33,10 +33,8 @@ use crate::checkpoint::file::is_packed;
 use crate::error::{Error, Result};
 use crate::perturb::{Interpolation, Perturber};
 use crate::probe::Shape;
-use lane::{Lane, Sessions, trial};
+use lane::{Lane, NAME, Sessions, trial};
 use on_provider::OnProvider;
-
-const NAME: &str = "onnxruntime";
 
 /// A network in ONNX Runtime.
 pub(super) struct OnnxRuntime {
@@ -317,6 +315,15 @@ fn not_operators(library: &Path, error: &ort::Error<SessionBuilder>) -> Error {
     }
 }
 
+impl OnnxRuntime {
+    /// What perturbs images for it, where it computes.
+    fn on_provider(&self, perturber: &Perturber) -> Result<OnProvider> {
+        // Whatever the network takes, displacements and noises are 32-bit floats.
+        let builder = self.place.builder(&self.runtime, Element::Float32);
+        OnProvider::new(builder, (&self.network, self.element), (&self.sessions, self.place.sessions), perturber)
+    }
+}
+
 impl Backend for OnnxRuntime {
     fn network(&self) -> &Network {
         &self.network
@@ -349,7 +356,7 @@ impl Backend for OnnxRuntime {
 
     fn front(&self, perturber: &Perturber) -> Result<Box<dyn Front>> {
         match perturber.interpolation() {
-            Interpolation::Bilinear => Ok(Box::new(OnProvider::new(self, perturber)?)),
+            Interpolation::Bilinear => Ok(Box::new(self.on_provider(perturber)?)),
             Interpolation::Gaussian => Err(perturbs_elsewhere()),
         }
     }
