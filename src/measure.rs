@@ -16,7 +16,7 @@ mod settings;
 pub mod shards;
 mod subject;
 pub mod sweep;
-mod way;
+mod forward;
 mod work;
 
 pub use preview::{Answer, Cost, Preview, Range, preview, ranges};

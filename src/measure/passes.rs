@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::Progress;
+use super::forward::{Shared, Times};
 use super::job::Job;
 use super::outputs::{Fault, Outputs};
 use super::scores::Tally;
-use super::way::{Shared, Times};
 use super::work::Work;
 use crate::backend::{Backend, Lanes, Network, Output};
 use crate::error::{Error, Result};

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::forward::{Forward, OnCpu, OnProvider, Shared, Times};
 use super::job::Job;
-use super::way::{OnCpu, OnProvider, Shared, Times, Way};
 use crate::backend::{Front, Perturbing};
 use crate::error::{Error, Result};
 use crate::perturb::Displacement;
@@ -34,8 +34,8 @@ impl Work<'_> {
         match backend.perturbing(perturber.interpolation()) {
             Perturbing::Front if self.draws > 0 => {
                 let front = self.front()?;
-                let way = || OnProvider::new(self.shared, &*front, self.largest);
-                Ok((vec![self.run(jobs, front.lanes(), way, |_, error| Err(error))?], None))
+                let forward = || OnProvider::new(self.shared, &*front, self.largest);
+                Ok((vec![self.run(jobs, front.lanes(), forward, |_, error| Err(error))?], None))
             }
             Perturbing::Quicker(worth) if self.draws > 0 && jobs.len() >= self.lanes + ENOUGH_BLOCKS => {
                 self.by_the_quicker(jobs, worth)
@@ -108,19 +108,19 @@ impl Work<'_> {
     fn behind(&self, front: &dyn Front, jobs: Vec<Job>, failure: &Mutex<Option<Error>>) -> Result<Times> {
         let recover = |job: &mut Job, error| {
             *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            let mut way = OnCpu::new(self.shared, self.largest)?;
-            job.run(&mut way, self.shared.backend.network())?;
-            Ok(way.times())
+            let mut forward = OnCpu::new(self.shared, self.largest)?;
+            job.run(&mut forward, self.shared.backend.network())?;
+            Ok(forward.times())
         };
         self.run(jobs, front.lanes(), || OnProvider::new(self.shared, front, self.largest), recover)
     }
 
     /// Runs blocks on so many lanes; the times are averages over these. `recover` is for a block that failed.
-    fn run<W: Way>(
+    fn run<F: Forward>(
         &self,
         jobs: Vec<Job>,
         lanes: usize,
-        make: impl Fn() -> Result<W> + Sync,
+        make: impl Fn() -> Result<F> + Sync,
         recover: impl Fn(&mut Job, Error) -> Result<Times> + Sync,
     ) -> Result<Times> {
         let network = self.shared.backend.network();
@@ -128,18 +128,18 @@ impl Work<'_> {
         let (jobs, failed) = (Mutex::new(jobs.into_iter()), AtomicBool::new(false));
         let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
         let work = || -> Result<Times> {
-            let (mut way, mut times) = (None, Times::default());
+            let (mut forward, mut times) = (None, Times::default());
             while !failed.load(Ordering::Relaxed) {
                 let Some(mut job) = next() else { break };
-                let outcome = match &mut way {
-                    Some(way) => job.run(way, network),
-                    none => make().and_then(|way| job.run(none.insert(way), network)),
+                let outcome = match &mut forward {
+                    Some(forward) => job.run(forward, network),
+                    none => make().and_then(|forward| job.run(none.insert(forward), network)),
                 };
                 if let Err(error) = outcome {
                     times.add(&recover(&mut job, error)?, 1);
                 }
             }
-            times.add(&way.map_or_else(Times::default, |way| way.times()), 1);
+            times.add(&forward.map_or_else(Times::default, |forward| forward.times()), 1);
             Ok(times)
         };
         let work = || work().inspect_err(|_| failed.store(true, Ordering::Relaxed));

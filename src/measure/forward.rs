@@ -1,4 +1,4 @@
-//! A lane's way from probe images to what the network gives of them, clean and perturbed: perturbed by this process, or where the
+//! The forward passes of a lane: from probe images to what the network gives of them, clean and perturbed by this process or where the
 //! network computes.
 
 use std::ops::Range;
@@ -19,8 +19,8 @@ pub(super) struct Shared<'a> {
     pub report: &'a (dyn Fn(usize) + Sync),
 }
 
-/// Takes one block of consecutive images after the other; what it gives is `[row, numbers of all tensors]`.
-pub(super) trait Way {
+/// Forward passes over one block of consecutive images after the other; what they give is `[row, numbers of all tensors]`.
+pub(super) trait Forward {
     /// Runs the images of a block as they are.
     fn clean(&mut self, block: Range<usize>) -> Result<&[f32]>;
 
@@ -110,7 +110,7 @@ impl<'a> OnCpu<'a> {
     }
 }
 
-impl Way for OnCpu<'_> {
+impl Forward for OnCpu<'_> {
     fn clean(&mut self, block: Range<usize>) -> Result<&[f32]> {
         let started = Instant::now();
         let (rows, size) = (block.len(), self.shared.probe.shape().len());
@@ -185,7 +185,7 @@ impl<'a> OnProvider<'a> {
     }
 }
 
-impl Way for OnProvider<'_> {
+impl Forward for OnProvider<'_> {
     fn clean(&mut self, block: Range<usize>) -> Result<&[f32]> {
         let (started, rows) = (Instant::now(), block.len());
         self.buffers.load(self.shared.probe, block);
