@@ -17,7 +17,7 @@ pub mod shards;
 mod subject;
 pub mod sweep;
 mod forward;
-mod work;
+mod scheduler;
 
 pub use preview::{Answer, Cost, Preview, Range, preview, ranges};
 pub use record::{axes_text, conditions, is_trained, measured, predict, predict_anew};

@@ -1,4 +1,4 @@
-//! Who runs the blocks: lanes that perturb here, or lanes behind a graph that perturbs where the network computes.
+//! Who runs which blocks: lanes that perturb here, or lanes behind a graph that perturbs where the network computes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,8 +10,8 @@ use crate::backend::{Front, Perturbing};
 use crate::error::{Error, Result};
 use crate::perturb::Displacement;
 
-/// How blocks are run.
-pub(super) struct Work<'a> {
+/// Gives blocks to lanes.
+pub(super) struct Scheduler<'a> {
     pub shared: Shared<'a>,
     /// Images of the largest block.
     pub largest: usize,
@@ -27,9 +27,9 @@ const TIMED_BLOCKS: usize = 2;
 /// Blocks beyond those that time this process, at least, for a graph to be tried: one of two lanes is timed with half of them.
 const ENOUGH_BLOCKS: usize = 8;
 
-impl Work<'_> {
+impl Scheduler<'_> {
     /// Runs all blocks; gives the times, and what the reader should know.
-    pub fn done(&self, jobs: Vec<Job>) -> Result<(Vec<Times>, Option<String>)> {
+    pub fn run_all(&self, jobs: Vec<Job>) -> Result<(Vec<Times>, Option<String>)> {
         let Shared { backend, perturber, .. } = self.shared;
         match backend.perturbing(perturber.interpolation()) {
             Perturbing::Front if self.draws > 0 => {
