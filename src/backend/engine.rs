@@ -52,7 +52,7 @@ pub trait Backend: Send + Sync {
     ///
     /// # Errors
     /// `Engine` or `Unavailable` if the engine cannot prepare one.
-    fn front(&self, _perturber: &Perturber) -> Result<Box<dyn Front>> {
+    fn perturb_graph(&self, _perturber: &Perturber) -> Result<Box<dyn PerturbGraph>> {
         Err(perturbs_elsewhere())
     }
 }
@@ -62,14 +62,14 @@ pub trait Backend: Send + Sync {
 pub enum Perturbing {
     /// The caller of [`Session::run`].
     Caller,
-    /// A [`Front`], where that turns out to be quicker than the caller, and the caller needs so long that it is worth preparing.
+    /// A [`PerturbGraph`], where that turns out to be quicker than the caller, and the caller needs so long that it is worth preparing.
     Quicker(Duration),
-    /// A [`Front`].
-    Front,
+    /// A [`PerturbGraph`].
+    Graph,
 }
 
 /// A graph that perturbs images where the network computes.
-pub trait Front: Send + Sync {
+pub trait PerturbGraph: Send + Sync {
     /// How many lanes keep it busy.
     fn lanes(&self) -> usize;
 
@@ -77,11 +77,11 @@ pub trait Front: Send + Sync {
     ///
     /// # Errors
     /// `Engine` if the engine cannot prepare one.
-    fn session(&self, rows: usize) -> Result<Box<dyn FrontSession>>;
+    fn session(&self, rows: usize) -> Result<Box<dyn PerturbSession>>;
 }
 
-/// One lane's way through a [`Front`] into the network.
-pub trait FrontSession: Send {
+/// One lane's way through a [`PerturbGraph`] into the network.
+pub trait PerturbSession: Send {
     /// The images `[row, channel, y, x]` of the draws that follow.
     fn take(&mut self, images: &[f32]);
 

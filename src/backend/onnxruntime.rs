@@ -26,8 +26,8 @@ use super::input::{Element, Input};
 use super::notice::{Code, Notice};
 use super::pool::Pool;
 use super::{
-    Backend, Front, Identity, LIBRARY, Lanes, Network, Options, PerturbOn, Perturbing, Provider, Runtime, Session,
-    perturbs_elsewhere, saturation, words,
+    Backend, Identity, LIBRARY, Lanes, Network, Options, PerturbGraph, PerturbOn, Perturbing, Provider, Runtime,
+    Session, perturbs_elsewhere, saturation, words,
 };
 use crate::checkpoint::file::is_packed;
 use crate::error::{Error, Result};
@@ -348,13 +348,13 @@ impl Backend for OnnxRuntime {
             return Perturbing::Caller;
         }
         match self.perturb_on {
-            PerturbOn::Provider => Perturbing::Front,
+            PerturbOn::Provider => Perturbing::Graph,
             PerturbOn::Auto if is_bilinear && self.place.cuda.is_some() => Perturbing::Quicker(PREPARING),
             PerturbOn::Auto | PerturbOn::Cpu => Perturbing::Caller,
         }
     }
 
-    fn front(&self, perturber: &Perturber) -> Result<Box<dyn Front>> {
+    fn perturb_graph(&self, perturber: &Perturber) -> Result<Box<dyn PerturbGraph>> {
         match perturber.interpolation() {
             Interpolation::Bilinear => Ok(Box::new(self.on_provider(perturber)?)),
             Interpolation::Gaussian => Err(perturbs_elsewhere()),

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use crate::backend::{Backend, Front, FrontSession, Network, Session};
+use crate::backend::{Backend, Network, PerturbGraph, PerturbSession, Session};
 use crate::error::Result;
 use crate::perturb::{Displacement, Draws, Interpolation, Perturber, Scratch};
 use crate::probe::{Layout, ProbeSet};
@@ -160,7 +160,7 @@ impl Forward for OnCpu<'_> {
 pub(super) struct OnProvider<'a> {
     shared: Shared<'a>,
     runner: Runner<'a>,
-    session: Box<dyn FrontSession>,
+    session: Box<dyn PerturbSession>,
     scratch: Scratch,
     buffers: Buffers,
     draws: Draws,
@@ -171,11 +171,11 @@ pub(super) struct OnProvider<'a> {
 
 impl<'a> OnProvider<'a> {
     /// As [`OnCpu::new`].
-    pub fn new(shared: Shared<'a>, front: &dyn Front, rows: usize) -> Result<Self> {
+    pub fn new(shared: Shared<'a>, graph: &dyn PerturbGraph, rows: usize) -> Result<Self> {
         Ok(Self {
             shared,
             runner: Runner::new(shared.backend, rows)?,
-            session: front.session(rows)?,
+            session: graph.session(rows)?,
             scratch: shared.perturber.scratch(),
             buffers: Buffers::new(shared.backend.network(), rows),
             draws: Draws::default(),

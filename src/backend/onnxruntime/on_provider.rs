@@ -10,10 +10,10 @@ use ort::value::{DynValue, Tensor};
 
 use super::lane::{NAME, Runner, Sessions};
 use crate::backend::batches::halved;
-use crate::backend::front::{DEFORMED, IMAGES, KEYS, NOISY, SPECTRA, graph};
 use crate::backend::input::Element;
+use crate::backend::perturb_graph::{DEFORMED, IMAGES, KEYS, NOISY, SPECTRA, graph};
 use crate::backend::words::engine_error;
-use crate::backend::{Front, FrontSession, Network};
+use crate::backend::{Network, PerturbGraph, PerturbSession};
 use crate::error::Result;
 use crate::perturb::{Draws, Perturber};
 use crate::probe::Shape;
@@ -56,13 +56,13 @@ impl OnProvider {
     }
 }
 
-impl Front for OnProvider {
+impl PerturbGraph for OnProvider {
     fn lanes(&self) -> usize {
         self.lanes
     }
 
-    fn session(&self, rows: usize) -> Result<Box<dyn FrontSession>> {
-        Ok(Box::new(FrontLane {
+    fn session(&self, rows: usize) -> Result<Box<dyn PerturbSession>> {
+        Ok(Box::new(PerturbLane {
             graph: Arc::clone(&self.graph),
             runner: Runner::new(&self.sessions, &self.network)?,
             whole_batch: self.network.fixed_batch.or_else(|| self.sessions.whole_batch(rows)),
@@ -75,7 +75,7 @@ impl Front for OnProvider {
     }
 }
 
-struct FrontLane {
+struct PerturbLane {
     graph: Arc<Mutex<OrtSession>>,
     runner: Runner,
     /// The rows of all batches, where these have one size.
@@ -97,7 +97,7 @@ struct Batch {
     binding: IoBinding,
 }
 
-impl FrontLane {
+impl PerturbLane {
     /// Rows of a batch.
     fn rows(&self) -> usize {
         let Runner { network, sessions, .. } = &self.runner;
@@ -176,7 +176,7 @@ impl FrontLane {
     }
 }
 
-impl FrontSession for FrontLane {
+impl PerturbSession for PerturbLane {
     fn take(&mut self, images: &[f32]) {
         self.batches.clear();
         self.images.clear();
