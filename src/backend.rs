@@ -126,7 +126,7 @@ impl Model {
 
     /// The same with one more thing for the user to know.
     #[must_use]
-    pub fn noted(mut self, notice: Notice) -> Self {
+    pub fn with_notice(mut self, notice: Notice) -> Self {
         self.graph.notices.push(notice);
         self
     }

@@ -95,7 +95,7 @@ impl Network {
     }
 
     /// One more thing for the user to know.
-    pub(super) fn note(&mut self, notice: Notice) {
+    pub(super) fn add_notice(&mut self, notice: Notice) {
         self.notices.push(notice);
     }
 

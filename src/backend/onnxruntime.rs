@@ -101,7 +101,7 @@ impl OnnxRuntime {
         let on_cpu = || -> Result<Self> {
             let mut loaded = Self::tried(&source, Place { library, ..Place::cpu(threads, bytes, shape) })?;
             if saturates {
-                Arc::make_mut(&mut loaded.network).note(Notice::new(Code::Saturation, saturation::NOTE));
+                Arc::make_mut(&mut loaded.network).add_notice(Notice::new(Code::Saturation, saturation::NOTE));
             }
             Ok(loaded)
         };
@@ -124,7 +124,7 @@ impl OnnxRuntime {
                     return Err(Error::Unavailable { what: "provider cuda".to_owned(), reason, help });
                 }
                 let note = format!("CUDA could not be used, the CPU ran instead: {reason}");
-                Arc::make_mut(&mut loaded.network).note(Notice::new(Code::OtherEngine, note));
+                Arc::make_mut(&mut loaded.network).add_notice(Notice::new(Code::OtherEngine, note));
                 Ok(loaded)
             }
         }

@@ -249,8 +249,8 @@ pub enum Text {
     Name(String),
     /// Words that quote something from outside; see [`Text::words`].
     Words(String),
-    /// What a value is of, at the end of its line; see [`Text::note`].
-    Note(String),
+    /// What a value is of, at the end of its line; see [`Text::remark`].
+    Remark(String),
     /// A verdict.
     Verdict(Tone, String),
 }
@@ -282,15 +282,17 @@ impl Text {
 
     /// What a value is of.
     #[must_use]
-    pub fn note(text: &str) -> Self {
-        Self::Note(visible(text))
+    pub fn remark(text: &str) -> Self {
+        Self::Remark(visible(text))
     }
 
     /// As it stands, for forms without markup.
     #[must_use]
     pub fn plain(&self) -> &str {
         match self {
-            Self::Own(text) | Self::Name(text) | Self::Words(text) | Self::Note(text) | Self::Verdict(_, text) => text,
+            Self::Own(text) | Self::Name(text) | Self::Words(text) | Self::Remark(text) | Self::Verdict(_, text) => {
+                text
+            }
         }
     }
 

@@ -61,7 +61,7 @@ fn inline(text: &Text) -> String {
         Text::Own(text) | Text::Verdict(Tone::Good, text) => text.clone(),
         Text::Verdict(_, text) => format!("**{text}**"),
         Text::Words(words) => escaped(words),
-        Text::Note(note) => format!(" ({})", escaped(note)),
+        Text::Remark(note) => format!(" ({})", escaped(note)),
         Text::Name(name) => code(name),
     }
 }

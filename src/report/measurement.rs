@@ -46,7 +46,7 @@ fn verdict(m: &Measurement) -> Vec<Line> {
 
 /// Values with intervals and units, and what each is of.
 fn values(m: &Measurement) -> Vec<(&'static str, Line)> {
-    let fact = |name, value: String, note: String| (name, vec![Text::Own(value), Text::note(&note)]);
+    let fact = |name, value: String, note: String| (name, vec![Text::Own(value), Text::remark(&note)]);
     let on = format!("{} images x {} draws", m.probe.images, m.settings.draws);
     let level = |estimate: &Estimate| format!("{:.0}% interval, {on}", 100.0 * estimate.level);
     let reason = || m.undefined.as_ref().map_or(String::new(), |undefined| undefined.reason.clone());

@@ -186,7 +186,7 @@ pub(super) fn inline(text: &Text) -> Markup {
             Text::Own(text) => (text),
             Text::Name(name) => code { bdi { (name) } },
             Text::Words(words) => bdi { (words) },
-            Text::Note(note) => { " (" bdi { (note) } ")" },
+            Text::Remark(note) => { " (" bdi { (note) } ")" },
             Text::Verdict(Tone::Good, text) => span.good { (text) },
             Text::Verdict(Tone::Unsure, text) => strong.unsure { (text) },
             Text::Verdict(Tone::Bad, text) => strong.bad { (text) },

@@ -53,7 +53,7 @@ fn line(line: &Line) -> String {
 
 /// A name, its value, and what that is of.
 fn fact(name: &str, value: &Line) -> String {
-    let (note, value): (Vec<_>, Vec<_>) = value.iter().partition(|text| matches!(text, Text::Note(_)));
+    let (note, value): (Vec<_>, Vec<_>) = value.iter().partition(|text| matches!(text, Text::Remark(_)));
     let [value, note] = [value, note].map(|texts| texts.into_iter().map(Text::plain).collect::<String>());
     let line = format!("  {name:<16} {value:<26} {note}");
     line.trim_end().to_owned() + "\n"
