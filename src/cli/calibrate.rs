@@ -12,7 +12,9 @@ use crate::path;
 use crate::predict::calibrate::{Form, Known, calibrate};
 use crate::predict::saved::{Folder, LAW_SCHEMA, Saved, check_name};
 use crate::predict::{Law, presets};
-use crate::report;
+use crate::report::document::{Document, Text, columns, table};
+use crate::report::law;
+use crate::report::terminal::text;
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -103,7 +105,7 @@ fn fit(args: &Fit) -> Result<ExitCode> {
     if args.save.is_some() {
         saved = Folder::of_user()?.save(saved)?;
     }
-    tell(&saved, || report::law::text(&saved) + &not_counted(left_out), args.shared.format)?;
+    tell(&saved, || text(&law::saved(&saved)) + &not_counted(left_out), args.shared.format)?;
     Ok(ExitCode::Success)
 }
 
@@ -139,32 +141,31 @@ fn together(known: &[Known], prior: Option<&Law>, force: bool) -> Result<Option<
 
 fn list() -> Result<ExitCode> {
     let folder = Folder::of_user()?;
-    let mut text = format!("{:<28} {:>7}  {:<44} {:>8} {}\n", "law", "version", "", "networks", "verdict");
-    let mut row = |law: &Law, verdict: String| {
+    let row = |law: &Law, verdict: String| {
         let points = law.points.map_or_else(String::new, |points| points.to_string());
-        text += &format!("{:<28} {:>7}  {:<44} {points:>8} {verdict}\n", law.name, law.version, law.equation());
+        let [version, equation] = [law.version.to_string(), law.equation()].map(Text::from);
+        vec![Text::words(&law.name), version, equation, points.into(), verdict.into()]
     };
-    for law in presets() {
-        row(&law, "preset".to_owned());
-    }
+    let mut rows: Vec<_> = presets().iter().map(|law| row(law, "preset".to_owned())).collect();
     for name in folder.names()? {
         match folder.read(&name) {
-            Ok(Some(saved)) => row(&saved.law, report::law::verdict(&saved.calibration)),
-            Ok(None) => {}
+            Ok(saved) => rows.extend(saved.map(|saved| row(&saved.law, law::verdict(&saved.calibration)))),
             Err(error) => complain("error", &error.one_line()),
         }
     }
-    print(&text)?;
+    let columns = columns(&["law", "version", "equation", "networks", "verdict"], &["version", "networks"]);
+    let (title, blocks) = (vec!["Laws".into()], vec![table("Laws", columns, rows)]);
+    print(&text(&Document { title, heading: Vec::new(), blocks }))?;
     Ok(ExitCode::Success)
 }
 
 fn show(name: &str, format: Format) -> Result<ExitCode> {
     let saved = if presets().iter().any(|law| law.name == name) { None } else { Folder::of_user()?.read(name)? };
     if let Some(saved) = saved {
-        tell(&saved, || report::law::text(&saved), format)?;
+        tell(&saved, || text(&law::saved(&saved)), format)?;
     } else {
-        let law = Law::named(name)?;
-        tell(&json!({"schema": LAW_SCHEMA, "law": law}), || report::law::heading(&law), format)?;
+        let preset = Law::named(name)?;
+        tell(&json!({"schema": LAW_SCHEMA, "law": preset}), || text(&law::document(&preset)), format)?;
     }
     Ok(ExitCode::Success)
 }
