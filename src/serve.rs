@@ -1,7 +1,7 @@
 //! Who is listening: line sockets (protocol 1, docs/protocol.md) that replay the journal and then follow it live, HTTP, and
 //! files that TensorBoard reads.
 
-mod board;
+mod tensorboard;
 mod feed;
 mod http;
 mod hub;
@@ -18,11 +18,11 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tracing::{error, info};
 
-pub use board::{Board, Curator};
 pub use feed::Feed;
 pub use http::Http;
 pub use hub::Hub;
 pub use session::Request;
+pub use tensorboard::{DrawImages, TensorBoard};
 pub use token::Token;
 
 use crate::error::{Error, Result};
