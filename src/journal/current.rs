@@ -1,4 +1,4 @@
-//! Which of a file's measurements is the current one, which counts: one under the run's present settings before others, then the latest.
+//! Which of a file's measurements is current and counts: one under the run's present settings before others, then the latest.
 
 use std::path::Path;
 

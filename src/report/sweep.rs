@@ -74,22 +74,12 @@ fn heat(sweep: &Sweep) -> Option<Block> {
 }
 
 fn table(sweep: &Sweep) -> Block {
-    const NAMES: [&str; 10] = [
-        "cutoff",
-        "delta (px)",
-        "natural range",
-        "temperature",
-        "rms (px)",
-        "maps that fold",
-        "R_f",
-        "D_f",
-        "G_f",
-        "predicted error",
-    ];
+    const NAMES: [&str; 10] =
+        ["cutoff", "delta", "natural range", "temperature", "rms px", "folded", "R_f", "D_f", "G_f", "predicted error"];
     let mut columns = showing(columns(&NAMES, &NAMES), Shown::Nothing, &NAMES[2..3]);
     columns[2].is_number = false;
     let columns = showing(columns, Shown::Values, &["D_f", "G_f"]);
-    document::table("Each cutoff and delta", columns, sweep.points.iter().map(row))
+    document::table("Each cutoff and delta, in pixels", columns, sweep.points.iter().map(row))
 }
 
 /// What is known of a point.
