@@ -182,7 +182,7 @@ impl Network {
         match passed_over.join(", ") {
             none if none.is_empty() => {}
             found if layers.are_named => return Err(Error::model(&self.path, expected, found)),
-            found => self.note(Notice::new(Code::Layers, format!("layers are {expected}; passed over: {found}"))),
+            found => self.add_notice(Notice::new(Code::Layers, format!("layers are {expected}; passed over: {found}"))),
         }
         Ok(stay)
     }
