@@ -45,6 +45,7 @@ pub fn document(ranking: &Ranking) -> Document {
     ];
     let names = &names[..names.len() - usize::from(!is_marked)];
     let shown = showing(columns(names, &names[1..8]), Shown::Nothing, &names[4..8]);
+    let shown = showing(shown, Shown::Last, &names[..1]);
     let places = table("In order of R_f, the least first", shown, ranking.models.iter().map(row));
     let pair = |pair: &Pair| {
         let says = if pair.is_tie { "cannot be told apart" } else { "the first is better" };

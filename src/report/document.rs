@@ -234,6 +234,8 @@ pub struct Column {
 pub enum Shown {
     /// Everything.
     Whole,
+    /// Everything, behind all others: names that may be long.
+    Last,
     /// Values without their intervals.
     Values,
     /// Nothing.

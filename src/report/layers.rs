@@ -1,7 +1,7 @@
 //! What `relstab layers` found.
 
 use super::conditions::{common, heading, warnings};
-use super::document::{Block, Document, Ranges, Text, columns, table};
+use super::document::{Block, Document, Ranges, Shown, Text, columns, showing, table};
 use super::figure::layers::{ALT, panels};
 use super::interval;
 use crate::event::{Code, Measurement};
@@ -20,7 +20,8 @@ pub fn document(found: &Layers) -> Document {
     };
     let names = ["tensor", "layer", "R_f", "D_f", "G_f", "coordinates"];
     let rows = (1..).zip(&found.layers).map(row);
-    let table = table("Each layer, from the image on", columns(&names, &names[1..]), rows);
+    let columns = showing(columns(&names, &names[1..]), Shown::Last, &["tensor"]);
+    let table = table("Each layer, from the image on", columns, rows);
     let record = told(found);
     let figure = panels(found).map(|panels| Block::Figure { alt: ALT, panels });
     let mut blocks: Vec<Block> = [drawn(found)].into_iter().chain(figure).chain([table]).collect();

@@ -45,7 +45,7 @@ fn rows(scaling: &Scaling, source: &str) -> Vec<Vec<Text>> {
 
 fn row(Law { group, quantity, law, sd_over_images, .. }: &Law) -> Vec<Text> {
     vec![
-        Text::words(group),
+        Text::name(group),
         quantity.factor().into(),
         exponent(&law.beta).into(),
         significant(law.a).into(),
@@ -60,7 +60,7 @@ fn row(Law { group, quantity, law, sd_over_images, .. }: &Law) -> Vec<Text> {
 
 fn row_of_mean(mean: &Mean) -> Vec<Text> {
     let mut row = vec![Text::from(""); NAMES.len()];
-    row[0] = format!("mean of {} groups", mean.groups).into();
+    row[0] = Text::name(&format!("mean of {} groups", mean.groups));
     row[1] = mean.quantity.factor().into();
     row[2] = exponent(&mean.beta).into();
     row[7] = format!("{:.2}", mean.spread).into();

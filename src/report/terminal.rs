@@ -59,13 +59,11 @@ fn fact(name: &str, value: &Line) -> String {
     line.trim_end().to_owned() + "\n"
 }
 
-/// Columns as wide as what they hold; the name of each row stands last, if it comes from outside and may be long.
+/// Columns as wide as what they hold, numbers to the right, unless they have intervals.
 fn table(table: &Table) -> String {
     let mut shown: Vec<_> =
         table.columns.iter().enumerate().filter(|(_, column)| column.shown != Shown::Nothing).collect();
-    if table.rows.iter().any(|row| matches!(row.first(), Some(Text::Name(_)))) {
-        shown.rotate_left(1);
-    }
+    shown.sort_by_key(|(_, column)| column.shown == Shown::Last);
     let mut lines = vec![String::new(); table.rows.len() + 1];
     for (index, column) in shown {
         let cell = |row: &Vec<Text>| {
@@ -75,9 +73,10 @@ fn table(table: &Table) -> String {
         };
         let cells: Vec<_> = [column.name.clone()].into_iter().chain(table.rows.iter().map(cell)).collect();
         let width = cells.iter().map(|cell| cell.chars().count()).max().unwrap_or_default();
+        let has_intervals = cells.iter().any(|cell| cell.ends_with(']'));
         for (line, cell) in lines.iter_mut().zip(cells) {
             let gap = if line.is_empty() { "" } else { "  " };
-            let _ = if column.is_number {
+            let _ = if column.is_number && !has_intervals {
                 write!(line, "{gap}{cell:>width$}")
             } else {
                 write!(line, "{gap}{cell:<width$}")

@@ -261,6 +261,7 @@ fn what_cannot_be_told_says_so_and_what_was_there_stays() {
 fn a_terminal_gets_what_is_short_in_columns_with_long_names_last() {
     let columns = document::columns(&["network", "rank", "R_f", "EI"], &["rank", "R_f", "EI"]);
     let columns = showing(showing(columns, Shown::Nothing, &["EI"]), Shown::Values, &["R_f"]);
+    let columns = showing(columns, Shown::Last, &["network"]);
     let row = |name: &str, rank: &str, r_f: &str| vec![Text::name(name), rank.into(), r_f.into(), "1".into()];
     let rows = [row("a.onnx", "1", "0.5 [0.4, 0.6]"), row("b\u{202e}.onnx", "10", "0.25 [0.2, 0.3]")];
     let told = Document {
