@@ -10,10 +10,11 @@ mod cuda;
 mod discover;
 mod elf;
 mod ending;
+mod engine;
 mod external;
 mod first;
 mod flow;
-mod front;
+mod perturb_graph;
 mod graph;
 mod in_floats;
 mod inline;
@@ -39,14 +40,11 @@ mod words;
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 pub use coordinates::Coordinates;
 pub use cuda::{Driver, INSTALL, driver, lacks, visible_gpus};
 pub use discover::{Candidate, candidates};
+pub use engine::{Backend, Identity, Lanes, PerturbGraph, PerturbSession, Perturbing, Session};
 pub use graph::{read_metadata, weights_beside};
 pub use layers::Selection;
 pub use network::{Network, Output};
@@ -62,124 +60,9 @@ use crate::checkpoint::Metadata;
 use crate::checkpoint::native::{Native, is_native};
 use crate::error::{Error, Result};
 use crate::export::Exported;
-use crate::perturb::{Draws, Interpolation, Perturber};
 use crate::probe::Shape;
+use engine::{LIBRARY, perturbs_elsewhere};
 use graph::Graph;
-
-/// Which engine ran, for the record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Identity {
-    /// `onnxruntime` or `tract`.
-    pub name: String,
-    /// The engine's version.
-    pub version: String,
-    /// `cpu`, `cuda`, `openvino`, `dnnl` or `xnnpack`: what is used.
-    pub provider: String,
-    /// What was asked for.
-    pub provider_requested: Provider,
-    /// The machine of the worker that ran it, where it was another than the daemon's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-}
-
-/// A loaded network, shared by the lanes that run it.
-pub trait Backend: Send + Sync {
-    /// What the network takes and gives.
-    fn network(&self) -> &Network;
-
-    /// The engine, its version and where it computes.
-    fn identity(&self) -> &Identity;
-
-    /// How many lanes keep the engine busy, and the largest batch that serves each best.
-    fn lanes(&self) -> Lanes;
-
-    /// A session for one lane, which gives it `rows` images at once, or fewer.
-    ///
-    /// # Errors
-    /// `Engine` if the engine cannot prepare one.
-    fn session(&self, rows: usize) -> Result<Box<dyn Session>>;
-
-    /// Who perturbs its images by the rule of `interpolation`.
-    fn perturbing(&self, _interpolation: Interpolation) -> Perturbing {
-        Perturbing::Caller
-    }
-
-    /// The graph that perturbs them; only where [`Backend::perturbing`] says so.
-    ///
-    /// # Errors
-    /// `Engine` or `Unavailable` if the engine cannot prepare one.
-    fn front(&self, _perturber: &Perturber) -> Result<Box<dyn Front>> {
-        Err(perturbs_elsewhere())
-    }
-}
-
-/// Who perturbs the images of a network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Perturbing {
-    /// The caller of [`Session::run`].
-    Caller,
-    /// A [`Front`], where that turns out to be quicker than the caller, and the caller needs so long that it is worth preparing.
-    Quicker(Duration),
-    /// A [`Front`].
-    Front,
-}
-
-/// A graph that perturbs images where the network computes.
-pub trait Front: Send + Sync {
-    /// How many lanes keep it busy.
-    fn lanes(&self) -> usize;
-
-    /// As [`Backend::session`].
-    ///
-    /// # Errors
-    /// `Engine` if the engine cannot prepare one.
-    fn session(&self, rows: usize) -> Result<Box<dyn FrontSession>>;
-}
-
-/// One lane's way through a [`Front`] into the network.
-pub trait FrontSession: Send {
-    /// The images `[row, channel, y, x]` of the draws that follow.
-    fn take(&mut self, images: &[f32]);
-
-    /// Runs them deformed and noisy, by a draw for each, and writes `[row, number]` of both as [`Session::run`].
-    ///
-    /// # Errors
-    /// As [`Session::run`].
-    fn run(&mut self, draws: &Draws, deformed: &mut [f32], noisy: &mut [f32]) -> Result<()>;
-}
-
-/// What brings an ONNX Runtime with another library for the CPU.
-const LIBRARY: &str = "install an ONNX Runtime built with it (onnxruntime-openvino on PyPI), name its library with --onnxruntime, \
-                       or use --provider cpu";
-
-fn perturbs_elsewhere() -> Error {
-    Error::Unavailable {
-        what: "--perturb-on provider".to_owned(),
-        reason: "it needs ONNX Runtime and bilinear interpolation".to_owned(),
-        help: "install ONNX Runtime in the active Python environment, or let this process perturb (--perturb-on cpu)",
-    }
-}
-
-/// How work is best split for a backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lanes {
-    /// Lanes that work side by side.
-    pub count: usize,
-    /// Images in a batch, at most.
-    pub batch: usize,
-    /// Whether batches are best whole, all but the last: an engine may plan anew for each size that it meets.
-    pub whole: bool,
-}
-
-/// One lane's way into the network.
-pub trait Session: Send {
-    /// Runs `images`, `[row, axes of the network's layout]`, and writes `[row, number]`, in a row those of each tensor of
-    /// [`Network::columns`]; the caller owns both buffers.
-    ///
-    /// # Errors
-    /// `Engine` if the engine fails or gives another number of outputs than the trial run did.
-    fn run(&mut self, images: &[f32], outputs: &mut [f32]) -> Result<()>;
-}
 
 /// An ONNX file that was read, parsed and hashed, not yet loaded into an engine.
 #[derive(Debug)]
@@ -243,7 +126,7 @@ impl Model {
 
     /// The same with one more thing for the user to know.
     #[must_use]
-    pub fn noted(mut self, notice: Notice) -> Self {
+    pub fn with_notice(mut self, notice: Notice) -> Self {
         self.graph.notices.push(notice);
         self
     }
@@ -361,14 +244,4 @@ pub fn load(model: Model, shape: Shape, options: &Options) -> Result<Box<dyn Bac
         None if options.perturb_on == PerturbOn::Provider => Err(perturbs_elsewhere()),
         None => on_tract(graph, note),
     }
-}
-
-fn engine_error(path: &Path, engine: &'static str, action: &'static str, error: impl std::fmt::Display) -> Error {
-    let message = words::one_line(&format!("{error:#}"));
-    Error::Engine { path: path.to_owned(), engine, action, message }
-}
-
-fn wrong_outputs(path: &Path, engine: &'static str, tensor: &Output, rows: usize, found: usize) -> Error {
-    let expected = rows * tensor.coordinates.total();
-    engine_error(path, engine, "run", format!("expected {expected} values of {}, found {found}", tensor.name))
 }

@@ -16,7 +16,7 @@ mod outcome;
 mod peers;
 mod queue;
 mod series;
-mod standing;
+mod current;
 #[cfg(test)]
 mod tests;
 mod verdict;

@@ -16,8 +16,8 @@ mod settings;
 pub mod shards;
 mod subject;
 pub mod sweep;
-mod way;
-mod work;
+mod forward;
+mod scheduler;
 
 pub use preview::{Answer, Cost, Preview, Range, preview, ranges};
 pub use record::{axes_text, conditions, is_trained, measured, predict, predict_anew};

@@ -138,7 +138,7 @@ impl Setup {
         for file in model.external_data().clone() {
             let owner = owners.entry(file.clone()).or_insert_with(|| path.to_owned());
             if owner != path && owner.exists() {
-                model = model.noted(Notice::shared_weights(&file, owner));
+                model = model.with_notice(Notice::shared_weights(&file, owner));
             } else {
                 path.clone_into(owner);
             }
@@ -193,7 +193,7 @@ impl Setup {
             let found = if color == Color::Gray { Color::Rgb } else { Color::Gray };
             let note = format!("the images are {found}, the network takes {color}: converted");
             preprocess.color = Some(color);
-            set = self.set(&preprocess.geometry(), progress)?.noted(note);
+            set = self.set(&preprocess.geometry(), progress)?.with_note(note);
         }
         model.fits(set.shape()).map_err(|error| match error {
             Error::Mismatch { model, expected, found, .. } if preprocess.sizes() => Error::Mismatch {

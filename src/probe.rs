@@ -256,7 +256,7 @@ impl ProbeSet {
 
     /// The same with one more thing for the user to know.
     #[must_use]
-    pub fn noted(mut self, note: String) -> Self {
+    pub fn with_note(mut self, note: String) -> Self {
         self.notes.push(note);
         self
     }

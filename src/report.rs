@@ -10,6 +10,7 @@ pub mod evidence;
 pub mod figure;
 pub mod file;
 pub mod gallery;
+pub mod junit;
 pub mod law;
 pub mod layers;
 pub mod markdown;
@@ -21,86 +22,15 @@ pub mod scaling;
 pub mod script;
 pub mod sweep;
 pub mod tensorboard;
+pub mod terminal;
 
 use std::fmt::Write as _;
 
 use crate::estimate::Estimate;
-use crate::event::{Code, Finding, Measurement, Severity};
+use crate::event::{Code, Measurement, Severity};
 use crate::path;
 use crate::predict::Prediction;
 use crate::text::visible;
-
-/// A measurement at a glance: values with intervals and units, then what to know about them.
-#[must_use]
-pub fn text(measurement: &Measurement) -> String {
-    let m = measurement;
-    let mut text = format!(
-        "{}  ({} {}, {})\n",
-        visible(&path::text(&m.model.path)),
-        m.backend.name,
-        m.backend.version,
-        m.backend.provider
-    );
-    let mut row = |name: &str, value: String, note: String| {
-        let _ = writeln!(text, "  {name:<16} {value:<26} {note}");
-    };
-    let level = |estimate: &Estimate| format!("{:.0}% interval", 100.0 * estimate.level);
-    match (&m.r_f, &m.undefined) {
-        (Some(r_f), _) => {
-            row(
-                "R_f",
-                interval(r_f),
-                format!("{}, {} images x {} draws", level(r_f), m.probe.images, m.settings.draws),
-            );
-        }
-        (None, undefined) => {
-            row("R_f", "undefined".to_owned(), undefined.as_ref().map_or(String::new(), |u| u.reason.clone()));
-        }
-    }
-    for (name, estimate, note) in
-        [("D_f", &m.d_f, "under deformation"), ("G_f", &m.g_f, "under noise of the same norm")]
-    {
-        if let Some(estimate) = estimate {
-            row(name, interval(estimate), note.to_owned());
-        }
-    }
-    if let Some(invariance) = invariance(m) {
-        row("EI", interval(&invariance), "effective invariance under deformation".to_owned());
-    }
-    if let Some(prediction) = &m.prediction {
-        row(
-            "predicted error",
-            predicted_of(m).unwrap_or_default(),
-            visible(&format!("law {}: {}", prediction.law.name, prediction.law.source)),
-        );
-    }
-    if let Some(error) = m.metadata.val_error {
-        row("known error", percent(error), "from the checkpoint's metadata".to_owned());
-    }
-    if let Some(error) = m.probe_error {
-        row("probe error", percent(error), format!("on the {} probe images", m.probe.images));
-    }
-    let displacement = format!("{:.2} px rms", m.displacement_rms_px);
-    row("displacement", displacement, format!("{} of maps fold", percent(m.folded_share)));
-    let rate = 1e6 * m.timing.total_s / m.timing.passes as f64;
-    row("time", format!("{:.1} s", m.timing.total_s), format!("{} passes, {rate:.0} us each", m.timing.passes));
-    text += &findings(&m.told());
-    text
-}
-
-/// Findings, a line each, with what to do about those that are more than a note.
-#[must_use]
-pub fn findings(findings: &[Finding]) -> String {
-    let mut text = String::new();
-    for Finding { code, severity, text: what, help } in findings {
-        let _ = match severity {
-            Severity::Note => writeln!(text, "  note: {}", visible(what)),
-            _ if help.is_empty() => writeln!(text, "  {severity}: {} ({code})", visible(what)),
-            _ => writeln!(text, "  {severity}: {} ({code})\n    {}", visible(what), visible(help)),
-        };
-    }
-    text
-}
 
 /// Codes of what is wrong or doubtful, for the end of a line; empty where nothing is.
 fn marks(measurement: &Measurement) -> String {

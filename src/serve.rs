@@ -1,9 +1,10 @@
 //! Who is listening: line sockets (protocol 1, docs/protocol.md) that replay the journal and then follow it live, HTTP, and
 //! files that TensorBoard reads.
 
-mod board;
+mod tensorboard;
 mod feed;
 mod http;
+mod hub;
 mod session;
 mod token;
 
@@ -11,77 +12,21 @@ use std::fs::Permissions;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-pub use board::{Board, Curator};
 pub use feed::Feed;
 pub use http::Http;
+pub use hub::Hub;
 pub use session::Request;
+pub use tensorboard::{DrawImages, TensorBoard};
 pub use token::Token;
 
 use crate::error::{Error, Result};
-use crate::journal::Journal;
-use crate::watch::daemon::{Ask, Channels, Message};
-
-/// What every session shares.
-#[derive(Debug)]
-pub struct Hub {
-    channels: Channels,
-    journal: Mutex<Journal>,
-    /// Cancelled when the daemon ends.
-    ends: CancellationToken,
-}
-
-impl Hub {
-    /// `journal` is opened for reading; `ends` is cancelled when the daemon ends.
-    #[must_use]
-    pub fn new(channels: Channels, journal: Journal, ends: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { channels, journal: Mutex::new(journal), ends })
-    }
-
-    /// Reads the journal away from the threads that serve sockets.
-    async fn read<T: Send + 'static>(
-        self: &Arc<Self>,
-        read: impl FnOnce(&Journal) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let hub = Arc::clone(self);
-        let work = move || read(&hub.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::setting("read", "a result", error)))
-    }
-}
-
-impl Hub {
-    /// Asks the daemon itself.
-    async fn ask(&self, ask: Ask) -> Result<Value> {
-        let (answer, answered) = oneshot::channel();
-        let messages = self.channels.messages.clone();
-        let gone = || Error::setting("request", "a daemon that runs", "one that ends");
-        let sent = tokio::task::spawn_blocking(move || messages.send(Message::Ask(ask, answer))).await;
-        if !matches!(sent, Ok(Ok(()))) {
-            return Err(gone());
-        }
-        answered.await.unwrap_or_else(|_| Err(gone()))
-    }
-}
-
-/// Listens at the address that `flag` names.
-async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => Error::setting(
-            flag,
-            "a free port, such as 0 for any that is",
-            format!("{address}, where a program listens already"),
-        ),
-        _ => Error::io(address.to_string().as_ref(), "listen at")(error),
-    })
-}
+use hub::listen;
 
 /// Sockets that clients can connect to.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! The daemon: finds each checkpoint of each run, has it measured once in a worker process, judges the run, tells listeners.
 //!
 //! One direction: a [`source`] finds files and tells the [`daemon`], which queues them in the journal, hands them to the
-//! [`pool`] of workers (each the process in [`worker`], at its [`pace`], from a [`starter`]), journals what comes back and only then
-//! broadcasts it.
+//! [`pool`] of workers (each the process in [`worker`], slowed by a [`throttle`], from a [`starter`]), journals what comes back and
+//! only then broadcasts it.
 
 pub mod weights;
 pub mod version;
@@ -10,7 +10,7 @@ pub mod tree;
 pub mod kinds;
 pub mod scan;
 pub mod source;
-pub mod pace;
+pub mod throttle;
 pub mod protocol;
 pub mod remote;
 pub mod worker;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{TokenStream, TokenTree};
 
 /// Parents that work with their own children and define what these need.
-const BOTH_WAYS: [&str; 4] = ["backend", "backend/onnxruntime", "serve", "watch/daemon"];
+const BOTH_WAYS: [&str; 1] = ["watch/daemon"];
 /// Lines a file may have, the folders where that counts, and what counts there.
 const MOST_LINES: usize = 400;
 const FOLDERS: [&str; 3] = ["src", "hooks/python", "tests"];

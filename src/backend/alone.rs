@@ -9,6 +9,7 @@ use super::graph::Graph;
 use super::network::{Given, Network};
 use super::notice::{Code, Notice};
 use super::proto::{bodies, held, is_op, numbers};
+use super::words::engine_error;
 use crate::error::{Error, Result};
 
 /// What the file says of how its answers may differ.
@@ -97,7 +98,7 @@ pub(super) fn settled(
             Ok((stay, given)) => {
                 *network = tried;
                 if declared.is_none() && rows > 1 {
-                    network.note(baked(rows));
+                    network.add_notice(baked(rows));
                 }
                 check(network, traits, (&one, &other), &given, run)?;
                 return Ok(stay);
@@ -105,7 +106,7 @@ pub(super) fn settled(
             Err(error) => first_failure = first_failure.or(Some(error)),
         }
     }
-    Err(first_failure.unwrap_or_else(|| super::engine_error(&network.path, engine, "run", "no batch to try")))
+    Err(first_failure.unwrap_or_else(|| engine_error(&network.path, engine, "run", "no batch to try")))
 }
 
 fn baked(rows: usize) -> Notice {
@@ -128,7 +129,7 @@ fn check(
     if traits.scales_by_batch && rows > 1 {
         let count = *network.fixed_batch.get_or_insert(1);
         let text = format!("8-bit scales are taken from the whole batch: it is run in batches of {count}");
-        network.note(Notice::new(Code::DynamicScale, text));
+        network.add_notice(Notice::new(Code::DynamicScale, text));
         return Ok(());
     }
     if rows == 1 {
@@ -140,7 +141,7 @@ fn check(
         Ok(mixed) if mixed.last().is_some_and(|given| given.sizes.first() == Some(&rows)) => mixed,
         _ if is_free => {
             network.fixed_batch = Some(1);
-            network.note(baked(1));
+            network.add_notice(baked(1));
             return Ok(());
         }
         mixed => mixed?,

@@ -6,7 +6,7 @@ use tract_onnx::pb::{FunctionProto, GraphProto, NodeProto, ValueInfoProto};
 
 use super::inline::inline;
 use super::proto::{attribute, bodies_mut, called, is_op, node};
-use super::squash::{Scopes, Way, squashed, unmasked, way};
+use super::squash::{Effect, Scopes, effect, squashed, unmasked};
 
 /// The end of a network that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,20 +107,20 @@ impl Search<'_> {
         if let Some((input, op)) = squashed(&self.scopes, &made, !keeps_numbers) {
             return Some(self.before_squashing(&made, input, op, steps));
         }
-        let (through, from) = way(&self.scopes, &made)?;
+        let (through, from) = effect(&self.scopes, &made)?;
         let input = made.input.get(from)?;
         match through {
-            Way::Same => self.before(input, keeps_numbers, steps),
-            Way::Scaled { keeps_order } => self.before(input, false, steps).map(|found| found.kept(keeps_order)),
-            Way::Clamped => self.before(input, keeps_numbers, steps).or_else(|| {
+            Effect::Same => self.before(input, keeps_numbers, steps),
+            Effect::Scaled { keeps_order } => self.before(input, false, steps).map(|found| found.kept(keeps_order)),
+            Effect::Clamped => self.before(input, keeps_numbers, steps).or_else(|| {
                 let (before, op) = (input.clone(), made.op_type.clone());
                 keeps_numbers.then_some(Ending { before, op, squashes: false, keeps_classes: false })
             }),
-            Way::Moved { keeps_order } => {
+            Effect::Moved { keeps_order } => {
                 let found = self.before(input, keeps_numbers, steps)?.kept(keeps_order);
                 Some(self.moved(&made, index, vec![found]))
             }
-            Way::Joined => {
+            Effect::Joined => {
                 let parts: Option<Vec<Ending>> = made
                     .input
                     .iter()

@@ -1,14 +1,15 @@
 //! What a loaded network takes and gives.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::Coordinates;
 use super::graph::Graph;
 use super::input::Input;
 use super::layers::Layers;
 use super::notice::{Code, Notice};
 use super::pixels::Pixels;
-use super::{Coordinates, engine_error};
+use super::words::engine_error;
 use crate::checkpoint::Metadata;
 use crate::error::{Error, Result};
 use crate::probe::{Layout, Shape};
@@ -94,7 +95,7 @@ impl Network {
     }
 
     /// One more thing for the user to know.
-    pub(super) fn note(&mut self, notice: Notice) {
+    pub(super) fn add_notice(&mut self, notice: Notice) {
         self.notices.push(notice);
     }
 
@@ -181,7 +182,7 @@ impl Network {
         match passed_over.join(", ") {
             none if none.is_empty() => {}
             found if layers.are_named => return Err(Error::model(&self.path, expected, found)),
-            found => self.note(Notice::new(Code::Layers, format!("layers are {expected}; passed over: {found}"))),
+            found => self.add_notice(Notice::new(Code::Layers, format!("layers are {expected}; passed over: {found}"))),
         }
         Ok(stay)
     }
@@ -200,4 +201,10 @@ pub(super) struct Given {
     pub sizes: Vec<usize>,
     /// Its numbers; of layers none.
     pub values: Vec<f32>,
+}
+
+/// An engine that gave another number of values than it said.
+pub(super) fn wrong_outputs(path: &Path, engine: &'static str, tensor: &Output, rows: usize, found: usize) -> Error {
+    let expected = rows * tensor.coordinates.total();
+    engine_error(path, engine, "run", format!("expected {expected} values of {}, found {found}", tensor.name))
 }

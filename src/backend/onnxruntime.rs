@@ -26,17 +26,15 @@ use super::input::{Element, Input};
 use super::notice::{Code, Notice};
 use super::pool::Pool;
 use super::{
-    Backend, Front, Identity, LIBRARY, Lanes, Network, Options, PerturbOn, Perturbing, Provider, Runtime, Session,
-    perturbs_elsewhere, saturation, words,
+    Backend, Identity, LIBRARY, Lanes, Network, Options, PerturbGraph, PerturbOn, Perturbing, Provider, Runtime,
+    Session, perturbs_elsewhere, saturation, words,
 };
 use crate::checkpoint::file::is_packed;
 use crate::error::{Error, Result};
 use crate::perturb::{Interpolation, Perturber};
 use crate::probe::Shape;
-use lane::{Lane, Sessions, trial};
+use lane::{Lane, NAME, Sessions, trial};
 use on_provider::OnProvider;
-
-const NAME: &str = "onnxruntime";
 
 /// A network in ONNX Runtime.
 pub(super) struct OnnxRuntime {
@@ -103,7 +101,7 @@ impl OnnxRuntime {
         let on_cpu = || -> Result<Self> {
             let mut loaded = Self::tried(&source, Place { library, ..Place::cpu(threads, bytes, shape) })?;
             if saturates {
-                Arc::make_mut(&mut loaded.network).note(Notice::new(Code::Saturation, saturation::NOTE));
+                Arc::make_mut(&mut loaded.network).add_notice(Notice::new(Code::Saturation, saturation::NOTE));
             }
             Ok(loaded)
         };
@@ -126,7 +124,7 @@ impl OnnxRuntime {
                     return Err(Error::Unavailable { what: "provider cuda".to_owned(), reason, help });
                 }
                 let note = format!("CUDA could not be used, the CPU ran instead: {reason}");
-                Arc::make_mut(&mut loaded.network).note(Notice::new(Code::OtherEngine, note));
+                Arc::make_mut(&mut loaded.network).add_notice(Notice::new(Code::OtherEngine, note));
                 Ok(loaded)
             }
         }
@@ -317,6 +315,15 @@ fn not_operators(library: &Path, error: &ort::Error<SessionBuilder>) -> Error {
     }
 }
 
+impl OnnxRuntime {
+    /// What perturbs images for it, where it computes.
+    fn on_provider(&self, perturber: &Perturber) -> Result<OnProvider> {
+        // Whatever the network takes, displacements and noises are 32-bit floats.
+        let builder = self.place.builder(&self.runtime, Element::Float32);
+        OnProvider::new(builder, (&self.network, self.element), (&self.sessions, self.place.sessions), perturber)
+    }
+}
+
 impl Backend for OnnxRuntime {
     fn network(&self) -> &Network {
         &self.network
@@ -341,15 +348,15 @@ impl Backend for OnnxRuntime {
             return Perturbing::Caller;
         }
         match self.perturb_on {
-            PerturbOn::Provider => Perturbing::Front,
+            PerturbOn::Provider => Perturbing::Graph,
             PerturbOn::Auto if is_bilinear && self.place.cuda.is_some() => Perturbing::Quicker(PREPARING),
             PerturbOn::Auto | PerturbOn::Cpu => Perturbing::Caller,
         }
     }
 
-    fn front(&self, perturber: &Perturber) -> Result<Box<dyn Front>> {
+    fn perturb_graph(&self, perturber: &Perturber) -> Result<Box<dyn PerturbGraph>> {
         match perturber.interpolation() {
-            Interpolation::Bilinear => Ok(Box::new(OnProvider::new(self, perturber)?)),
+            Interpolation::Bilinear => Ok(Box::new(self.on_provider(perturber)?)),
             Interpolation::Gaussian => Err(perturbs_elsewhere()),
         }
     }

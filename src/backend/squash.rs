@@ -44,7 +44,7 @@ impl Scopes {
 
 /// How a node's output goes with one of its inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum Effect {
     /// The same numbers, in another kind.
     Same,
     /// Each number by itself, or all of an image together, larger or smaller; whether the largest stays the largest.
@@ -57,18 +57,18 @@ pub(super) enum Way {
     Joined,
 }
 
-/// The way through a node, and the place of the input that it leads to.
-pub(super) fn way(scopes: &Scopes, node: &NodeProto) -> Option<(Way, usize)> {
-    let scaled = |keeps_order| (Way::Scaled { keeps_order }, 0);
+/// The effect of a node, and the place of the input that it leads to.
+pub(super) fn effect(scopes: &Scopes, node: &NodeProto) -> Option<(Effect, usize)> {
+    let scaled = |keeps_order| (Effect::Scaled { keeps_order }, 0);
     Some(match node.op_type.as_str() {
-        "Identity" | "QuantizeLinear" | "DequantizeLinear" | "Dropout" | "CastLike" => (Way::Same, 0),
+        "Identity" | "QuantizeLinear" | "DequantizeLinear" | "Dropout" | "CastLike" => (Effect::Same, 0),
         "Cast" => {
             attribute(node, "to").filter(|to| Element::of(to.i as i32).is_some())?;
-            (Way::Same, 0)
+            (Effect::Same, 0)
         }
-        "Concat" | "Sum" | "Mean" | "Max" | "Min" if node.input.len() == 1 => (Way::Same, 0),
-        "Concat" => (Way::Joined, 0),
-        "Relu" | "Clip" => (Way::Clamped, 0),
+        "Concat" | "Sum" | "Mean" | "Max" | "Min" if node.input.len() == 1 => (Effect::Same, 0),
+        "Concat" => (Effect::Joined, 0),
+        "Relu" | "Clip" => (Effect::Clamped, 0),
         "Log" | "Exp" | "Sqrt" | "LpNormalization" => scaled(true),
         "Neg" => scaled(false),
         "Pow" => scaled(scopes.number(node.input.get(1)?)? > 0.0),
@@ -76,26 +76,26 @@ pub(super) fn way(scopes: &Scopes, node: &NodeProto) -> Option<(Way, usize)> {
         "Where" => {
             let is_constant = |place: usize| Some(scopes.constant(node.input.get(place)?).is_some());
             match (is_constant(1)?, is_constant(2)?) {
-                (true, false) => (Way::Scaled { keeps_order: false }, 2),
-                (false, true) => (Way::Scaled { keeps_order: false }, 1),
+                (true, false) => (Effect::Scaled { keeps_order: false }, 2),
+                (false, true) => (Effect::Scaled { keeps_order: false }, 1),
                 _ => return None,
             }
         }
         "Add" | "Sub" | "Mul" | "Div" | "Max" | "Min" => by_constant(scopes, node)?,
-        "Pad" => (Way::Moved { keeps_order: false }, 0),
+        "Pad" => (Effect::Moved { keeps_order: false }, 0),
         // The exported output tells what an axis of the batch became that another operator reads as one of classes.
         "Transpose" => {
             let perm = attribute(node, "perm").and_then(|perm| perm.ints.first().copied());
-            (Way::Moved { keeps_order: perm == Some(0) }, 0)
+            (Effect::Moved { keeps_order: perm == Some(0) }, 0)
         }
         "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Slice" | "Gather" | "GatherND" | "GatherElements"
-        | "Split" | "Expand" | "Tile" | "DepthToSpace" | "SpaceToDepth" => (Way::Moved { keeps_order: true }, 0),
+        | "Split" | "Expand" | "Tile" | "DepthToSpace" | "SpaceToDepth" => (Effect::Moved { keeps_order: true }, 0),
         _ => return None,
     })
 }
 
-/// The way through an operator of two inputs, one of which is constant.
-fn by_constant(scopes: &Scopes, node: &NodeProto) -> Option<(Way, usize)> {
+/// The effect of an operator of two inputs, one of which is constant.
+fn by_constant(scopes: &Scopes, node: &NodeProto) -> Option<(Effect, usize)> {
     let [first, second] = &node.input[..] else { return None };
     let (operand, input) = match (scopes.constant(first), scopes.constant(second)) {
         (None, Some(operand)) => (operand, 0),
@@ -103,15 +103,15 @@ fn by_constant(scopes: &Scopes, node: &NodeProto) -> Option<(Way, usize)> {
         _ => return None,
     };
     let is_one = size(&operand) == 1;
-    let way = match node.op_type.as_str() {
-        "Max" | "Min" if is_one => Way::Clamped,
-        "Add" | "Sub" => Way::Scaled { keeps_order: is_one && (input == 0 || node.op_type == "Add") },
+    let effect = match node.op_type.as_str() {
+        "Max" | "Min" if is_one => Effect::Clamped,
+        "Add" | "Sub" => Effect::Scaled { keeps_order: is_one && (input == 0 || node.op_type == "Add") },
         _ => {
             let is_positive = || numbers(&operand).is_some_and(|numbers| numbers.iter().all(|number| *number > 0.0));
-            Way::Scaled { keeps_order: is_one && is_positive() }
+            Effect::Scaled { keeps_order: is_one && is_positive() }
         }
     };
-    Some((way, input))
+    Some((effect, input))
 }
 
 /// The sum that a node divides its first input by, where it is that input's own.

@@ -17,8 +17,10 @@ use super::in_floats::in_floats;
 use super::inline::inline_all;
 use super::input::{Element, Input};
 use super::network::Given;
+use super::network::wrong_outputs;
 use super::notice::Notice;
-use super::{Backend, Identity, Lanes, Network, Provider, Session, batches, engine_error, words, wrong_outputs};
+use super::words::engine_error;
+use super::{Backend, Identity, Lanes, Network, Provider, Session, batches, words};
 use crate::error::Result;
 use crate::probe::Shape;
 

@@ -54,7 +54,7 @@ pub(super) fn of_onnxruntime(graph: &Graph, version: &str, words: &str) -> Error
         let next = "export it again; onnx.checker.check_model(FILE, full_check=True) says what is wrong with it";
         return unsupported(path, "a network that ONNX Runtime finds invalid".to_owned(), next, words);
     }
-    super::engine_error(path, "onnxruntime", "load", words)
+    engine_error(path, "onnxruntime", "load", words)
 }
 
 /// A trial run failed: of a file that another machine optimised for itself, that is why.
@@ -137,4 +137,15 @@ pub(super) fn foreign_to_tract(graph: &Graph) -> Option<Error> {
     );
     let next = "ONNX Runtime has its own operators, and takes others with --custom-ops: pip install onnxruntime, then --backend onnxruntime";
     Some(Error::Unsupported { path: graph.path.clone(), what, next: next.to_owned(), words: None })
+}
+
+/// An engine that failed, in one line.
+pub(super) fn engine_error(
+    path: &Path,
+    engine: &'static str,
+    action: &'static str,
+    error: impl std::fmt::Display,
+) -> Error {
+    let message = one_line(&format!("{error:#}"));
+    Error::Engine { path: path.to_owned(), engine, action, message }
 }

@@ -5,14 +5,16 @@ use serde_json::json;
 
 use super::flags::Shared;
 use super::sources::Evidence;
-use super::terminal::{Format, complain, print, print_json};
+use super::terminal::{Format, complain, print, tell};
 use crate::error::{Error, ExitCode, Result};
 use crate::evidence::differences;
 use crate::path;
 use crate::predict::calibrate::{Form, Known, calibrate};
 use crate::predict::saved::{Folder, LAW_SCHEMA, Saved, check_name};
 use crate::predict::{Law, presets};
-use crate::report;
+use crate::report::document::{Document, Text, columns, table};
+use crate::report::law;
+use crate::report::terminal::text;
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -103,19 +105,17 @@ fn fit(args: &Fit) -> Result<ExitCode> {
     if args.save.is_some() {
         saved = Folder::of_user()?.save(saved)?;
     }
-    match args.shared.format {
-        Format::Json => print_json(&saved)?,
-        Format::Text => {
-            let left = (left_out > 0).then(|| {
-                format!("{} left out: no known error above 0, or not trained yet\n", counted(left_out, "network"))
-            });
-            print(&(report::law::text(&saved) + &left.unwrap_or_default()))?;
-        }
-    }
+    tell(&saved, || text(&law::saved(&saved)) + &not_counted(left_out), args.shared.format)?;
     Ok(ExitCode::Success)
 }
 
-pub fn counted(count: usize, what: &str) -> String {
+/// Why networks were left out, if any were.
+pub fn not_counted(left_out: usize) -> String {
+    let told = || format!("{} left out: no known error above 0, or not trained yet\n", counted(left_out, "network"));
+    if left_out > 0 { told() } else { String::new() }
+}
+
+fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
@@ -141,37 +141,31 @@ fn together(known: &[Known], prior: Option<&Law>, force: bool) -> Result<Option<
 
 fn list() -> Result<ExitCode> {
     let folder = Folder::of_user()?;
-    let mut text = format!("{:<28} {:>7}  {:<44} {:>8} {}\n", "law", "version", "", "networks", "verdict");
-    let mut row = |law: &Law, verdict: String| {
+    let row = |law: &Law, verdict: String| {
         let points = law.points.map_or_else(String::new, |points| points.to_string());
-        text += &format!("{:<28} {:>7}  {:<44} {points:>8} {verdict}\n", law.name, law.version, law.equation());
+        let [version, equation] = [law.version.to_string(), law.equation()].map(Text::from);
+        vec![Text::words(&law.name), version, equation, points.into(), verdict.into()]
     };
-    for law in presets() {
-        row(&law, "preset".to_owned());
-    }
+    let mut rows: Vec<_> = presets().iter().map(|law| row(law, "preset".to_owned())).collect();
     for name in folder.names()? {
         match folder.read(&name) {
-            Ok(Some(saved)) => row(&saved.law, report::law::verdict(&saved.calibration)),
-            Ok(None) => {}
+            Ok(saved) => rows.extend(saved.map(|saved| row(&saved.law, law::verdict(&saved.calibration)))),
             Err(error) => complain("error", &error.one_line()),
         }
     }
-    print(&text)?;
+    let columns = columns(&["law", "version", "equation", "networks", "verdict"], &["version", "networks"]);
+    let (title, blocks) = (vec!["Laws".into()], vec![table("Laws", columns, rows)]);
+    print(&text(&Document { title, heading: Vec::new(), blocks }))?;
     Ok(ExitCode::Success)
 }
 
 fn show(name: &str, format: Format) -> Result<ExitCode> {
     let saved = if presets().iter().any(|law| law.name == name) { None } else { Folder::of_user()?.read(name)? };
-    match (saved, format) {
-        (Some(saved), Format::Json) => print_json(&saved)?,
-        (Some(saved), Format::Text) => print(&report::law::text(&saved))?,
-        (None, format) => {
-            let law = Law::named(name)?;
-            match format {
-                Format::Json => print_json(&json!({"schema": LAW_SCHEMA, "law": law}))?,
-                Format::Text => print(&report::law::heading(&law))?,
-            }
-        }
+    if let Some(saved) = saved {
+        tell(&saved, || text(&law::saved(&saved)), format)?;
+    } else {
+        let preset = Law::named(name)?;
+        tell(&json!({"schema": LAW_SCHEMA, "law": preset}), || text(&law::document(&preset)), format)?;
     }
     Ok(ExitCode::Success)
 }

@@ -10,13 +10,14 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::flags::Shared;
-use super::terminal::{Format, print, print_json};
+use super::terminal::{self as output, Format, print};
 use crate::check::{Checked, Quantity, Report, Verdict};
 use crate::error::{Error, ExitCode, Result};
 use crate::event::{Code, Saved};
 use crate::path;
 use crate::predict::Law;
-use crate::report::check::{annotations, junit, markdown, text};
+use crate::report::check::document;
+use crate::report::{junit, markdown, terminal};
 use gate::{Baseline, Gate, Source};
 use limits::{Comparison, Limits};
 
@@ -128,22 +129,23 @@ fn tell(args: &Args, report: &Report) -> Result<()> {
     if let Some(path) = &args.json {
         write(path, &(serde_json::to_string_pretty(report).unwrap_or_default() + "\n"))?;
     }
+    let document = document(report).short();
     if let Some(path) = &args.junit {
         let fail = |message: String| Error::io(path, "write")(std::io::Error::other(message));
-        write(path, &junit(report).map_err(fail)?)?;
+        write(path, &junit::xml(&document).map_err(fail)?)?;
     }
+    let markdown = || markdown::text(&document, 3, None);
     if let Some(path) = &args.markdown {
-        write(path, &markdown(report))?;
+        write(path, &markdown())?;
     }
     if let Some(path) = env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()).map(PathBuf::from) {
-        let append = || File::options().create(true).append(true).open(&path)?.write_all(markdown(report).as_bytes());
+        let append = || File::options().create(true).append(true).open(&path)?.write_all(markdown().as_bytes());
         append().map_err(Error::io(&path, "write"))?;
     }
     match args.shared.format {
         Format::Text if env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") => {
-            print(&(text(report) + &annotations(report)))
+            print(&(terminal::text(&document) + &junit::annotations(&document)))
         }
-        Format::Text => print(&text(report)),
-        Format::Json => print_json(report),
+        format => output::tell(report, || terminal::text(&document), format),
     }
 }

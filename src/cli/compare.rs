@@ -4,10 +4,11 @@
 use std::path::PathBuf;
 
 use super::flags::Shared;
-use super::terminal::{Format, measure_file, print, print_json};
+use super::terminal::{measure_file, tell};
 use crate::error::{ExitCode, Result};
 use crate::rank::Ranking;
-use crate::report;
+use crate::report::compare::document;
+use crate::report::terminal::text;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -28,9 +29,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let measure = |model: &PathBuf| measure_file(&setup, model, &mut resolved);
     let measurements = args.models.iter().map(measure).collect::<Result<Vec<_>>>()?;
     let ranking = Ranking::new(&measurements, args.level)?;
-    match args.shared.format {
-        Format::Text => print(&report::compare::text(&ranking))?,
-        Format::Json => print_json(&ranking)?,
-    }
+    tell(&ranking, || text(&document(&ranking)), args.shared.format)?;
     Ok(ExitCode::Success)
 }

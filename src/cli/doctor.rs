@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::flags::{NoLaw, One, Shared};
-use super::terminal::{Format, print, print_json, with_progress};
+use super::terminal::{tell, with_progress};
 use crate::doctor::{Diagnosis, inspect};
 use crate::error::{ExitCode, Result};
 use crate::report::doctor::text;
@@ -23,10 +23,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let setup = args.shared.plan_for(model)?.load()?;
         found.network = Some(with_progress(|progress| inspect(&setup, model, progress))?);
     }
-    match args.shared.format {
-        Format::Text => print(&text(&found))?,
-        Format::Json => print_json(&found)?,
-    }
+    tell(&found, || text(&found), args.shared.format)?;
     // A library that was named and cannot be used is an error; one that is merely absent is not.
     Ok(if args.shared.running.onnxruntime.is_some() && found.onnxruntime.is_none() {
         ExitCode::Unavailable

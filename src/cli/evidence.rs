@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::calibrate::counted;
+use super::calibrate::not_counted;
 use super::flags::Shared;
 use super::sources::Evidence;
-use super::terminal::{Format, print, print_json};
+use super::terminal::tell;
 use crate::error::{Error, ExitCode, Result};
 use crate::predict::calibrate::{Point, evidence};
-use crate::report;
+use crate::report::evidence::document;
+use crate::report::terminal;
 
 /// The version of what `--format json` prints.
 const SCHEMA: &str = "relstab.evidence/1";
@@ -33,22 +34,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         sets.entry(known.data_set.unwrap_or_default()).or_default().push(known.point);
     }
     let told: Vec<_> = sets.into_iter().map(|(data_set, points)| (data_set, evidence(&points))).collect();
-    match args.shared.format {
-        Format::Json => {
-            let sets: Vec<_> = told
-                .iter()
-                .map(|(data_set, quantities)| json!({"data_set": data_set, "quantities": quantities}))
-                .collect();
-            print_json(&json!({"schema": SCHEMA, "sets": sets, "left_out": left_out}))?;
-        }
-        Format::Text => {
-            let left = if left_out > 0 {
-                format!("{} left out: no known error above 0, or not trained yet\n", counted(left_out, "network"))
-            } else {
-                String::new()
-            };
-            print(&(told.iter().map(|(set, told)| report::evidence::text(set, told)).collect::<String>() + &left))?;
-        }
-    }
+    let set = |(data_set, quantities): &(String, Vec<_>)| json!({"data_set": data_set, "quantities": quantities});
+    let sets: Vec<_> = told.iter().map(set).collect();
+    let result = json!({"schema": SCHEMA, "sets": sets, "left_out": left_out});
+    let text = || {
+        let sets = told.iter().map(|(set, told)| terminal::text(&document(set, told)));
+        sets.chain([not_counted(left_out)]).collect()
+    };
+    tell(&result, text, args.shared.format)?;
     Ok(ExitCode::Success)
 }

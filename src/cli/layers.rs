@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use super::flags::Shared;
-use super::terminal::{self, complain, print, print_json, with_progress};
+use super::terminal::{complain, tell, with_progress};
 use crate::backend::Selection;
 use crate::error::{Error, ExitCode, Result};
-use crate::report::figure::layers::panels;
 use crate::report::figure::{self, Format};
-use crate::report::layers::text;
+use crate::report::layers::document;
+use crate::report::terminal::text;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -39,16 +39,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let model = setup.read(&args.model)?;
     let opened = with_progress(|progress| setup.open_layers(model, &selection, progress))?;
     let found = with_progress(|progress| opened.layers(progress))?;
-    match args.shared.format {
-        terminal::Format::Text => print(&text(&found))?,
-        terminal::Format::Json => print_json(&found)?,
-    }
+    let document = document(&found);
+    tell(&found, || text(&document), args.shared.format)?;
     let undefined =
         || found.measurement.undefined.as_ref().map(|undefined| undefined.reason.clone()).unwrap_or_default();
     if let Some((path, format)) = figure {
         let nothing =
             || Error::NoValue { path: args.model.clone(), quantity: "figure".to_owned(), reason: undefined() };
-        figure::write(path, format, &panels(&found).ok_or_else(nothing)?)?;
+        figure::write(path, format, &document.figure().ok_or_else(nothing)?)?;
     }
     if found.measurement.r_f.is_none() {
         complain("error", &format!("model {}: R_f of the output is undefined: {}", args.model.display(), undefined()));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::flags::{NoLaw, One, Shared};
-use super::terminal::{Format, print, print_json, with_progress};
+use super::terminal::{tell, with_progress};
 use crate::error::{ExitCode, Result};
 use crate::report::array::Array;
 
@@ -31,9 +31,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         array.extend(&logits[number * outputs..][..outputs])?;
     }
     array.finish()?;
-    match args.shared.format {
-        Format::Text => print(&format!("{outputs} outputs of {} images in {}\n", probe.len(), args.to.display()))?,
-        Format::Json => print_json(&serde_json::json!({"images": probe.len(), "outputs": outputs}))?,
-    }
+    let text = || format!("{outputs} outputs of {} images in {}\n", probe.len(), args.to.display());
+    tell(&serde_json::json!({"images": probe.len(), "outputs": outputs}), text, args.shared.format)?;
     Ok(ExitCode::Success)
 }

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::flags::Shared;
-use super::terminal::{Format, complain, print, print_json, with_progress};
+use super::terminal::{Format, complain, tell, with_progress};
 use crate::error::{ExitCode, Result};
 use crate::event::Measurement;
+use crate::measure::Settings;
 use crate::measure::shards::Shard;
-use crate::measure::{Preview, Settings};
+use crate::report::measurement::document;
+use crate::report::terminal::{findings, text};
 use crate::report::{self, file};
 
 #[derive(Debug, clap::Args)]
@@ -48,7 +50,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             opened.settings = settings.with_draws(preview.cost.draws);
         }
         if args.dry_run {
-            return print_preview(&preview, args.shared.format);
+            let text = || report::preview::text(&preview) + &findings(&preview.findings);
+            return tell(&preview, text, args.shared.format).map(|()| ExitCode::Success);
         }
     }
     if let (Some(shard), Some(file)) = (args.shard, &args.part) {
@@ -64,10 +67,7 @@ pub fn print_record(mut measurement: Measurement, replicates: bool, format: Form
     if !replicates {
         measurement.forget_replicates();
     }
-    match format {
-        Format::Text => print(&report::text(&measurement))?,
-        Format::Json => print_json(&measurement)?,
-    }
+    tell(&measurement, || text(&document(&measurement)), format)?;
     match &measurement.undefined {
         None => Ok(ExitCode::Success),
         Some(undefined) => {
@@ -76,13 +76,4 @@ pub fn print_record(mut measurement: Measurement, replicates: bool, format: Form
             Ok(ExitCode::Undefined)
         }
     }
-}
-
-/// What a network sees, in the format asked for.
-fn print_preview(preview: &Preview, format: Format) -> Result<ExitCode> {
-    match format {
-        Format::Text => print(&(report::preview::text(preview) + &report::findings(&preview.findings)))?,
-        Format::Json => print_json(preview)?,
-    }
-    Ok(ExitCode::Success)
 }

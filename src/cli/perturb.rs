@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::flags::{NoLaw, One, Shared};
-use super::terminal::{Format, print, print_json, with_progress};
+use super::terminal::{tell, with_progress};
 use crate::error::{Error, ExitCode, Result};
 use crate::path;
 use crate::plan::Setup;
@@ -28,16 +28,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let probe = with_progress(|progress| setup.probe(progress))?;
     write(&setup, &probe, &args.to)?;
     let (images, shape, draws) = (probe.len(), probe.shape(), setup.draws(probe.len()));
-    match args.shared.format {
-        Format::Text => print(&format!(
-            "{images} images of {shape}, {draws} deformed and {draws} noisy ones of each, in {}\n",
-            args.to.display()
-        ))?,
-        Format::Json => {
-            let shape = [shape.channels, shape.height, shape.width];
-            print_json(&json!({"images": images, "shape": shape, "draws": draws, "to": path::text(&args.to)}))?;
-        }
-    }
+    let to = args.to.display();
+    let text = || format!("{images} images of {shape}, {draws} deformed and {draws} noisy ones of each, in {to}\n");
+    let dims = [shape.channels, shape.height, shape.width];
+    let result = json!({"images": images, "shape": dims, "draws": draws, "to": path::text(&args.to)});
+    tell(&result, text, args.shared.format)?;
     Ok(ExitCode::Success)
 }
 

@@ -10,8 +10,8 @@ use super::terminal::print;
 use crate::error::{Error, ExitCode, Result};
 use crate::event::MEASUREMENT_SCHEMA;
 use crate::measure::{layers as layered, sweep as sweeps};
-use crate::report::document::{Block, Document};
-use crate::report::figure::{self, Figure, Format};
+use crate::report::document::Document;
+use crate::report::figure::{self, Format};
 use crate::report::run::Run;
 use crate::report::{check, compare, file, layers, markdown, measurement, page, run, scaling, sweep};
 use crate::scaling as scalings;
@@ -39,38 +39,28 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     let document = if args.source.is_file() { saved(args)? } else { of_run(args)? };
+    if let Some((path, format)) = Format::asked_for(args.figure.as_deref(), "--figure")? {
+        let expected =
+            "a run's directory, a saved sweep, saved power laws or saved layers as SOURCE, with something measured";
+        let nothing = || Error::setting("--figure", expected, args.source.display());
+        figure::write(path, format, &document.figure().ok_or_else(nothing)?)?;
+    }
     if let Some(path) = &args.html {
         file::write(path, page::html(&document).as_bytes())?;
     }
+    let markdown = || markdown::text(&document, 1, beside(args).as_deref());
     if let Some(path) = &args.markdown {
-        file::write(path, markdown::text(&document, 1).as_bytes())?;
+        file::write(path, markdown().as_bytes())?;
     }
     if args.html.is_none() && args.markdown.is_none() && args.figure.is_none() {
-        print(&markdown::text(&document, 1))?;
+        print(&markdown())?;
     }
     Ok(ExitCode::Success)
 }
 
-/// Draws the run's figure too, if one is asked for.
 fn of_run(args: &Args) -> Result<Document> {
     let known = find(&args.source, args.journal.as_deref())?;
-    let run = Run::read(&known.journal, known.id, known.run)?;
-    draw(args, figure::run::panels(run.series()).as_ref())?;
-    Ok(run::document(&run, beside(args)))
-}
-
-/// Draws what there is to draw into the file that was asked for.
-fn draw(args: &Args, figure: Option<&impl Figure>) -> Result<()> {
-    let Some((path, format)) = Format::asked_for(args.figure.as_deref(), "--figure")? else { return Ok(()) };
-    let nothing = || Error::setting("--figure", "a source with something measured", args.source.display());
-    figure::write(path, format, figure.ok_or_else(nothing)?)
-}
-
-/// A figure as a piece of the report; `alt` says what it shows.
-fn illustration(args: &Args, alt: &'static str, figure: Option<&impl Figure>) -> Result<Option<Block>> {
-    draw(args, figure)?;
-    let block = |figure| Ok(Block::Figure { alt, svg: figure::svg(figure)?, path: beside(args) });
-    figure.map(block).transpose().map_err(Error::io(&args.source, "draw"))
+    Ok(run::document(&Run::read(&known.journal, known.id, known.run)?))
 }
 
 /// The path of the figure as Markdown names it: short where both lie in one directory.
@@ -87,30 +77,13 @@ fn saved(args: &Args) -> Result<Document> {
     let path = &args.source;
     let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|error| no_result(path, &error.to_string()))?;
-    let is_drawn = [sweeps::SCHEMA, scalings::SCHEMA, layered::SCHEMA].iter().any(|schema| value["schema"] == *schema);
-    if args.figure.is_some() && !is_drawn {
-        let expected = "a run's directory, a saved sweep, saved power laws or saved layers as SOURCE";
-        return Err(Error::setting("--figure", expected, path.display()));
-    }
     match value["schema"].as_str() {
         Some(MEASUREMENT_SCHEMA) => Ok(measurement::document(&read(path, value)?)),
         Some(checks::SCHEMA) => Ok(check::document(&read(path, value)?)),
         Some(rank::SCHEMA) => Ok(compare::document(&read(path, value)?)),
-        Some(sweeps::SCHEMA) => {
-            let found = read(path, value)?;
-            let figure = illustration(args, figure::sweep::ALT, figure::sweep::panels(&found).as_ref())?;
-            Ok(sweep::document(&found, figure))
-        }
-        Some(scalings::SCHEMA) => {
-            let found = read(path, value)?;
-            let figure = illustration(args, figure::scaling::ALT, figure::scaling::panels(&found).as_ref())?;
-            Ok(scaling::document(&found, figure))
-        }
-        Some(layered::SCHEMA) => {
-            let found = read(path, value)?;
-            let figure = illustration(args, figure::layers::ALT, figure::layers::panels(&found).as_ref())?;
-            Ok(layers::document(&found, figure))
-        }
+        Some(sweeps::SCHEMA) => Ok(sweep::document(&read(path, value)?)),
+        Some(scalings::SCHEMA) => Ok(scaling::document(&read(path, value)?)),
+        Some(layered::SCHEMA) => Ok(layers::document(&read(path, value)?)),
         Some(other) => Err(no_result(path, &format!("schema {other}"))),
         None => Err(no_result(path, "JSON without a schema")),
     }

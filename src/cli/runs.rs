@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::asking::ask;
-use super::terminal::{Format, complain, print, print_json};
+use super::terminal::{Format, complain, print, print_json, tell};
 use crate::backend;
 use crate::error::{Error, ExitCode, Result};
 use crate::journal::{Entry, Filter, Journal, Lock, State};
@@ -91,10 +91,7 @@ pub struct Wait {
 pub fn history(args: &History) -> Result<ExitCode> {
     let known = args.run.find()?;
     let entries = known.journal.history(known.id, Filter { with_replicates: args.replicates, ..Filter::default() })?;
-    match args.format {
-        Format::Json => print_json(&entries)?,
-        Format::Text => print(&table(&entries))?,
-    }
+    tell(&entries, || table(&entries), args.format)?;
     Ok(ExitCode::Success)
 }
 

@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 
 use super::flags::{NoLaw, One, Shared};
 use super::sources::measured;
-use super::terminal::{Format, print, print_json};
+use super::terminal::tell;
 use crate::backend::read_metadata;
 use crate::error::{Error, ExitCode, Result};
 use crate::event::Measurement;
 use crate::journal::Filter;
 use crate::path;
-use crate::report::{self, figure};
+use crate::report::figure;
+use crate::report::scaling::document;
+use crate::report::terminal::text;
 use crate::scaling::Scaling;
 use crate::scaling::evidence::{Choice, Evidence, of_measurements, of_table};
 use crate::watch::scan::Found;
@@ -55,14 +57,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         estimator: args.shared.settings()?.estimator,
     };
     let scaling = Scaling::new(evidence(args, &choice)?)?;
+    let document = document(&scaling);
     if let Some((path, format)) = figure {
         let nothing = || Error::setting("--figure", "networks to draw", "none");
-        figure::write(path, format, &figure::scaling::panels(&scaling).ok_or_else(nothing)?)?;
+        figure::write(path, format, &document.figure().ok_or_else(nothing)?)?;
     }
-    match args.shared.format {
-        Format::Text => print(&report::scaling::text(&scaling))?,
-        Format::Json => print_json(&scaling)?,
-    }
+    tell(&scaling, || text(&document), args.shared.format)?;
     Ok(ExitCode::Success)
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::asking::ask;
-use super::terminal::{Format, complain, print, print_json};
+use super::terminal::{Format, complain, tell};
 use crate::error::{ExitCode, Result};
 use crate::path;
 use crate::state::{canonical, holder_note, journals};
@@ -41,10 +41,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             }
         }
     }
-    match args.format {
-        Format::Json => print_json(&daemons)?,
-        Format::Text => print(&daemons.iter().map(text).collect::<String>())?,
-    }
+    tell(&daemons, || daemons.iter().map(text).collect(), args.format)?;
     if daemons.is_empty() && !is_silent {
         let of = run.map_or(String::new(), |run| format!(" that watches {run}"));
         complain("note", &format!("no daemon runs{of}: start one with relstab watch DIR"));

@@ -4,14 +4,15 @@
 use std::path::{Path, PathBuf};
 
 use super::flags::{Deforming, Shared};
-use super::terminal::{self, complain, print, print_json, with_progress};
+use super::terminal::{complain, tell, with_progress};
 use crate::config::Perturbation;
 use crate::error::{Error, ExitCode, Result};
 use crate::measure::sweep::{Grid, Point, Sizes, Sweep};
 use crate::perturb::Deformation;
-use crate::report::figure::sweep::{left_out, panels};
+use crate::report::figure::sweep::left_out;
 use crate::report::figure::{self, Format};
-use crate::report::sweep::text;
+use crate::report::sweep::document;
+use crate::report::terminal::text;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -66,14 +67,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let model = setup.read(&args.model)?;
     let opened = with_progress(|progress| setup.open(model, progress))?;
     let sweep = with_progress(|progress| opened.sweep(&grid, progress))?;
-    match args.shared.format {
-        terminal::Format::Text => print(&text(&sweep))?,
-        terminal::Format::Json => print_json(&sweep)?,
-    }
+    let document = document(&sweep);
+    tell(&sweep, || text(&document), args.shared.format)?;
     if let Some((path, format)) = figure {
         let reason = || sweep.points.iter().find_map(Point::untold).unwrap_or_default();
         let nothing = || Error::NoValue { path: args.model.clone(), quantity: "figure".to_owned(), reason: reason() };
-        figure::write(path, format, &panels(&sweep).ok_or_else(nothing)?)?;
+        figure::write(path, format, &document.figure().ok_or_else(nothing)?)?;
         if let Some(left_out) = left_out(&sweep) {
             complain("note", &left_out);
         }

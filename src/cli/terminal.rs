@@ -42,6 +42,14 @@ pub fn is_read(text: &(impl AsRef<[u8]> + ?Sized)) -> Result<bool> {
     }
 }
 
+/// Prints a result in the format asked for: in words, or itself.
+pub fn tell(result: &impl serde::Serialize, words: impl FnOnce() -> String, format: Format) -> Result<()> {
+    match format {
+        Format::Text => print(&words()),
+        Format::Json => print_json(result),
+    }
+}
+
 pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     print(&line(serde_json::to_string_pretty(value))?)
 }

@@ -30,7 +30,7 @@ use crate::path::RawPath;
 use crate::plan::Setup;
 use crate::report::figure;
 use crate::report::gallery::of_network;
-use crate::serve::{Board, Curator, Http, Hub, Listeners, Token};
+use crate::serve::{DrawImages, Http, Hub, Listeners, TensorBoard, Token};
 use crate::state;
 use crate::store::address;
 use crate::store::bucket::Stores;
@@ -171,7 +171,7 @@ fn watch(args: &Args, said: &Flags, devices: Vec<u16>, roots: Vec<PathBuf>, sear
     }
     let reader = Journal::read(&journal_path)?;
     let board = |folder: &PathBuf| {
-        Ok(Board::new(folder.clone(), Journal::read(&journal_path)?, curator(said, &roots, starter, &limits)))
+        Ok(TensorBoard::new(folder.clone(), Journal::read(&journal_path)?, draw_images(said, &roots, starter, &limits)))
     };
     let board = args.tensorboard.as_ref().map(board).transpose()?;
 
@@ -306,7 +306,7 @@ pub fn drawn(setup: &Setup, model: &Path) -> Result<Picture> {
 }
 
 /// Has drawn what the networks of a run are shown, by a worker of its own.
-fn curator(flags: &Flags, roots: &[PathBuf], starter: Local, limits: &Limits) -> Curator {
+fn draw_images(flags: &Flags, roots: &[PathBuf], starter: Local, limits: &Limits) -> DrawImages {
     let (flags, roots, limits) = (flags.clone(), roots.to_vec(), limits.clone());
     Box::new(move |run, model| {
         let mut caller = Caller::new(Box::new(starter), limits.timeout.min(DRAWING), limits.memory);

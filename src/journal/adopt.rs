@@ -4,8 +4,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, params};
 
+use super::current::{BEHIND, renumber};
 use super::law::refit_all;
-use super::standing::{BEHIND, renumber};
 use super::{Journal, Writer, id_of, transact};
 use crate::error::{Error, Result};
 use crate::path;

@@ -250,7 +250,7 @@ fn see(tx: &Writer, new: &Sighting) -> rusqlite::Result<()> {
             tx.prepare_cached(sql)?.execute(params![id, due])?;
             return seen();
         }
-        Some((id, MEASURED | FAILED, ..)) => return super::standing::stand(tx, new.run, new.path, id),
+        Some((id, MEASURED | FAILED, ..)) => return super::current::make_current(tx, new.run, new.path, id),
         Some(_) => return Ok(()),
     }
     let changed =

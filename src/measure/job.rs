@@ -1,8 +1,8 @@
 //! A share of the passes: a block of images perturbed and run, of whose outputs only squared changes are kept.
 
+use super::forward::Forward;
 use super::outputs::{Block, Changed};
 use super::scores::Tally;
-use super::way::Way;
 use crate::backend::Network;
 use crate::error::Result;
 use crate::perturb::Displacement;
@@ -18,10 +18,10 @@ pub(super) struct Job<'a> {
 }
 
 impl Job<'_> {
-    pub fn run(&mut self, way: &mut impl Way, network: &Network) -> Result<()> {
+    pub fn run(&mut self, forward: &mut impl Forward, network: &Network) -> Result<()> {
         let (rows, draws) = (self.rows, self.displacements.len() / self.rows);
         let (row, answers) = (network.row(), network.answers());
-        let given = way.clean(self.first..self.first + rows)?;
+        let given = forward.clean(self.first..self.first + rows)?;
         for (tensor, columns) in self.tensors.iter_mut().zip(network.columns()) {
             tensor.keep_clean(given.chunks_exact(row).take(rows).map(|row| &row[columns.clone()]));
         }
@@ -30,7 +30,7 @@ impl Job<'_> {
         }
         for draw in 0..draws {
             let displacements = self.displacements.iter_mut().skip(draw).step_by(draws);
-            let perturbed = way.draw(draw as u64, displacements)?;
+            let perturbed = forward.draw(draw as u64, displacements)?;
             for (given, kind) in perturbed.into_iter().zip([Changed::Deformed, Changed::Noisy]) {
                 for (tensor, columns) in self.tensors.iter_mut().zip(network.columns()) {
                     let rows = given.chunks_exact(row).take(rows).map(|row| &row[columns.clone()]);

@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 use zip::CompressionMethod;
 
 use super::facts::{Look, Tried};
+use super::forward::Times;
 use super::outputs::Outputs;
 use super::passes::Passes;
 use super::scores::{Row, Tally};
 use super::settings::ChosenLaw;
 use super::subject::Subject;
-use super::way::Times;
 use crate::arrays::{Fault, Stored, add};
 use crate::error::{Error, Result};
 use crate::event::{Finding, Timing};

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::Progress;
+use super::forward::{Shared, Times};
 use super::job::Job;
 use super::outputs::{Fault, Outputs};
+use super::scheduler::Scheduler;
 use super::scores::Tally;
-use super::way::{Shared, Times};
-use super::work::Work;
 use crate::backend::{Backend, Lanes, Network, Output};
 use crate::error::{Error, Result};
 use crate::event::Timing;
@@ -144,8 +144,8 @@ fn run_blocks(
     let report =
         |rows: usize| progress((done.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64).min(count), count);
     let shared = Shared { backend: network, probe, perturber, report: &report };
-    let work = Work { shared, largest, lanes: network.lanes().count, images, draws };
-    let (times, note) = work.done(jobs(&mut passes, first, sizes))?;
+    let scheduler = Scheduler { shared, largest, lanes: network.lanes().count, images, draws };
+    let (times, note) = scheduler.run_all(jobs(&mut passes, first, sizes))?;
     for times in &times {
         passes.times.add(times, 1);
     }

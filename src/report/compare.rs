@@ -3,40 +3,23 @@
 use std::path::Path;
 
 use super::conditions::all;
-use super::document::{Block, Document, Line, Ranges, Table, Text, columns};
+use super::document::{Block, Document, Line, Ranges, Shown, Text, columns, showing, table};
 use super::{interval, invariance, marks, percent, predicted};
 use crate::event::Measurement;
 use crate::path;
 use crate::rank::{Pair, Ranked, Ranking};
-use crate::text::visible;
 
 /// One of the values of a measurement.
 type Value = fn(&Measurement) -> Option<f64>;
-
-/// For people on a terminal.
-#[must_use]
-pub fn text(ranking: &Ranking) -> String {
-    let mut text = format!("{:>4}  {:<24} {:<26} network\n", "rank", "R_f", "over the first's");
-    for model in &ranking.models {
-        let rank = ranking.rank(model);
-        // The sign of a tie stands behind the column of numbers.
-        let rank = if rank.ends_with('=') { rank } else { rank + " " };
-        let r_f = model.measurement.r_f.as_ref().map_or_else(|| "undefined".to_owned(), interval);
-        let over = ranking.over_first(model).map_or_else(String::new, ratio);
-        let marks = marks(&model.measurement);
-        text +=
-            &format!("{rank:>5} {r_f:<24} {over:<26} {}{marks}\n", visible(&path::text(&model.measurement.model.path)));
-    }
-    text
-}
 
 /// The ranking, every pair, and what the networks were measured with.
 #[must_use]
 pub fn document(ranking: &Ranking) -> Document {
     let name = |path: &Path| Text::name(&path::text(path));
+    let is_marked = ranking.models.iter().any(|model| !marks(&model.measurement).is_empty());
     let row = |model: &Ranked| {
         let Measurement { r_f, prediction, metadata, probe_error, .. } = &model.measurement;
-        vec![
+        let mut row = vec![
             name(&model.measurement.model.path),
             ranking.rank(model).into(),
             r_f.as_ref().map_or_else(|| "undefined".into(), |r_f| interval(r_f).into()),
@@ -45,23 +28,31 @@ pub fn document(ranking: &Ranking) -> Document {
             Text::known(prediction.as_ref().map(predicted)),
             Text::known(metadata.val_error.map(percent)),
             Text::known(probe_error.map(percent)),
-        ]
+        ];
+        row.extend(is_marked.then(|| marks(&model.measurement).trim_start().into()));
+        row
     };
-    let names = ["network", "rank", "R_f", "over the first's", "EI", "predicted error", "known error", "probe error"];
-    let places = Table {
-        caption: "In order of R_f, the least first",
-        columns: columns(&names, &names[1..]),
-        rows: ranking.models.iter().map(row).collect(),
-    };
+    let names = [
+        "network",
+        "rank",
+        "R_f",
+        "over the first's",
+        "EI",
+        "predicted error",
+        "known error",
+        "probe error",
+        "findings",
+    ];
+    let names = &names[..names.len() - usize::from(!is_marked)];
+    let shown = showing(columns(names, &names[1..8]), Shown::Nothing, &names[4..8]);
+    let shown = showing(shown, Shown::Last, &names[..1]);
+    let places = table("In order of R_f, the least first", shown, ranking.models.iter().map(row));
     let pair = |pair: &Pair| {
         let says = if pair.is_tie { "cannot be told apart" } else { "the first is better" };
         vec![name(&pair.better), name(&pair.worse), ratio(pair).into(), says.into()]
     };
-    let pairs = Table {
-        caption: "R_f of the second over that of the first",
-        columns: columns(&["first", "second", "ratio", "verdict"], &["ratio"]),
-        rows: ranking.pairs.iter().map(pair).collect(),
-    };
+    let named = columns(&["first", "second", "ratio", "verdict"], &["ratio"]);
+    let pairs = table("R_f of the second over that of the first", named, ranking.pairs.iter().map(pair));
     let level = ranking.pairs.first().map_or_else(String::new, |pair| {
         format!(
             "Ratios are of R_f on the same images and draws, with paired {} intervals; networks that cannot be told apart \
@@ -70,11 +61,10 @@ pub fn document(ranking: &Ranking) -> Document {
         )
     });
     let records: Vec<&Measurement> = ranking.models.iter().map(|model| &model.measurement).collect();
-    let mut blocks = vec![Block::Verdict(verdict(ranking)), Block::Paragraph(vec![level.into()])];
-    blocks.extend(drawn(ranking));
-    blocks.extend([Block::Table(places), Block::Heading("Pairs"), Block::Table(pairs)]);
-    blocks.extend(all(&records));
-    Document { title: vec!["relstab compare".into()], blocks }
+    let level = Block::Details(vec![Block::Verdict(verdict(ranking)), Block::Paragraph(vec![level.into()])]);
+    let pairs = [Block::Heading("Pairs"), pairs].into_iter().chain(all(&records)).collect();
+    let blocks = [level].into_iter().chain(drawn(ranking)).chain([places, Block::Details(pairs)]).collect();
+    Document { title: vec!["relstab compare".into()], heading: Vec::new(), blocks }
 }
 
 /// Which network is first, and from which it cannot be told apart.

@@ -3,14 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::document::{Block, Line, Text, Tone};
+use super::document::{Block, Findings, Line, Text};
 use super::significant;
 use crate::event::{Finding, Measurement, Severity};
 use crate::path;
 use crate::predict::LawSummary;
-
-/// Warnings beyond these are counted only.
-const MOST_WARNINGS: usize = 50;
 
 /// What should be equal for two measurements to be compared, in words.
 type Conditions = Vec<(&'static str, Text)>;
@@ -131,8 +128,17 @@ pub fn all(records: &[&Measurement]) -> Vec<Block> {
     }
     blocks.extend([groups.facts(), Block::Heading("Law")]);
     blocks.extend(laws(records, "networks"));
-    blocks.extend(warnings(records, "networks"));
-    blocks
+    [Block::Details(blocks)].into_iter().chain(warnings(records, "networks")).collect()
+}
+
+/// Which network was measured, what ran it, and, with its size, on how much.
+#[must_use]
+pub fn heading(record: &Measurement, with_size: bool) -> Vec<Line> {
+    let Measurement { backend, probe, settings, .. } = record;
+    let ran = format!("  ({} {}, {})", backend.name, backend.version, backend.provider);
+    let size = format!("{} images x {} draws, seed {}", probe.images, settings.draws, settings.seed);
+    let network = vec![Text::name(&path::text(&record.model.path)), ran.into()];
+    [network].into_iter().chain(with_size.then(|| vec![size.into()])).collect()
 }
 
 /// Each law that predicted an error of one of the `what`, with what it says.
@@ -169,35 +175,18 @@ fn law_blocks(law: &LawSummary, predicted: &str) -> [Block; 2] {
     [Block::Paragraph(heading), Block::Facts(facts)]
 }
 
-/// Every distinct finding, the worst and then the most frequent first, with how many of the `what` have it; nothing where there is none.
+/// Every distinct finding of the `what`; nothing where there is none.
 #[must_use]
-pub fn warnings(records: &[&Measurement], what: &str) -> Vec<Block> {
-    let mut counts: HashMap<(Severity, String), (usize, usize, String)> = HashMap::new();
-    for Finding { severity, text, help, .. } in records.iter().flat_map(|record| record.told()) {
-        let place = counts.len();
-        counts.entry((severity, text)).or_insert((place, 0, help)).1 += 1;
-    }
-    let mut counts: Vec<_> = counts.into_iter().collect();
-    counts.sort_by_key(|((severity, _), (place, count, _))| (Reverse(*severity), Reverse(*count), *place));
-    let more = counts.len().saturating_sub(MOST_WARNINGS);
-    let mut items: Vec<Line> = Vec::new();
-    for ((severity, text), (_, count, help)) in counts.into_iter().take(MOST_WARNINGS) {
-        let mut item = vec![Text::Own(format!("{count} of {} {what}: ", records.len()))];
-        let tone = match severity {
-            Severity::Note => None,
-            Severity::Doubt => Some(Tone::Unsure),
-            Severity::Wrong => Some(Tone::Bad),
-        };
-        let is_mere_note = tone.is_none();
-        item.extend(tone.into_iter().flat_map(|tone| [Text::Verdict(tone, severity.to_string()), ": ".into()]));
-        item.push(Text::words(&text));
-        if !help.is_empty() && !is_mere_note {
-            item.push(Text::words(&format!(" ({help})")));
+pub fn warnings(records: &[&Measurement], what: &'static str) -> Option<Block> {
+    let mut all: Vec<(Finding, usize)> = Vec::new();
+    let mut places: HashMap<(Severity, String), usize> = HashMap::new();
+    for finding in records.iter().flat_map(|record| record.told()) {
+        let place = *places.entry((finding.severity, finding.text.clone())).or_insert(all.len());
+        match all.get_mut(place) {
+            Some((_, count)) => *count += 1,
+            None => all.push((finding, 1)),
         }
-        items.push(item);
     }
-    if more > 0 {
-        items.push(vec![format!("{more} more, of fewer {what}").into()]);
-    }
-    if items.is_empty() { Vec::new() } else { vec![Block::Heading("Warnings"), Block::List(items)] }
+    all.sort_by_key(|(finding, count)| (Reverse(finding.severity), Reverse(*count)));
+    (!all.is_empty()).then_some(Block::Findings(Findings { all, of: records.len(), what }))
 }

@@ -1,15 +1,47 @@
-//! A report before it has a format: written once, rendered as Markdown and as a page.
+//! A result before it has a format: described once, rendered for a terminal, as Markdown, as a page, as JUnit XML and as a figure.
 
+use super::figure::panels::Panels;
+use super::figure::run;
+use crate::event::{Finding, Severity};
 use crate::journal::Series;
 use crate::text::visible;
 
-/// A whole report.
+/// Findings beyond these are counted only.
+const MOST_FINDINGS: usize = 50;
+
+/// A result.
 #[derive(Debug, Clone)]
 pub struct Document {
     /// What it is about.
     pub title: Line,
+    /// What a terminal shows in place of the title.
+    pub heading: Vec<Line>,
     /// What follows, in order.
     pub blocks: Vec<Block>,
+}
+
+impl Document {
+    /// Without its details, for a job's summary or a pull request.
+    #[must_use]
+    pub fn short(mut self) -> Self {
+        self.blocks.retain(|block| !matches!(block, Block::Details(_)));
+        self
+    }
+
+    /// What was tested.
+    pub fn suites(&self) -> impl Iterator<Item = &Suite> {
+        self.blocks.iter().flat_map(|block| if let Block::Suites(suites) = block { &suites[..] } else { &[] })
+    }
+
+    /// Its figure, if it has one.
+    #[must_use]
+    pub fn figure(&self) -> Option<Panels> {
+        self.blocks.iter().find_map(|block| match block {
+            Block::Charts(series) => run::panels(series),
+            Block::Figure { panels, .. } => Some(panels.clone()),
+            _ => None,
+        })
+    }
 }
 
 /// Text that is set on one line.
@@ -18,6 +50,8 @@ pub type Line = Vec<Text>;
 /// A piece of a report.
 #[derive(Debug, Clone)]
 pub enum Block {
+    /// What only files and pages have the place for.
+    Details(Vec<Block>),
     /// What it all comes to, before everything else.
     Verdict(Vec<Line>),
     /// A heading below the title.
@@ -34,22 +68,109 @@ pub enum Block {
     Ranges(Ranges),
     /// A value over two settings, as a table with colours.
     Heat(Heat),
-    /// Charts over training: drawn from their series, or where the format cannot draw, the file of a figure, if there is one.
-    Charts {
-        /// What is drawn.
-        series: Box<Series>,
-        /// The figure's path, from the report on.
-        figure: Option<String>,
-    },
-    /// A static figure: drawn in place, or where the format cannot draw, its file, if there is one.
+    /// Charts over training; where the format cannot draw, the file of the figure, if there is one.
+    Charts(Box<Series>),
+    /// A static figure; where the format cannot draw, its file, if there is one.
     Figure {
         /// What it shows, for those who do not see it.
         alt: &'static str,
-        /// The figure as [`svg`](super::figure::svg) draws it.
-        svg: String,
-        /// Its file's path, from the report on.
-        path: Option<String>,
+        /// What is drawn.
+        panels: Panels,
     },
+    /// Networks with what was tested of each.
+    Suites(Vec<Suite>),
+    /// What is wrong, doubtful or worth knowing.
+    Findings(Findings),
+}
+
+/// Tests of one network.
+#[derive(Debug, Clone)]
+pub struct Suite {
+    /// The network.
+    pub name: String,
+    /// What its tests come to.
+    pub outcome: String,
+    /// Its tests.
+    pub tests: Vec<Test>,
+    /// What else is known of it.
+    pub facts: Vec<(&'static str, String)>,
+}
+
+/// One test.
+#[derive(Debug, Clone, Default)]
+pub struct Test {
+    /// What was tested, for people; empty where nothing could be.
+    pub name: String,
+    /// The same for programs, which find it again by this.
+    pub id: String,
+    /// What was found.
+    pub found: String,
+    /// What would be well; empty where that goes without saying.
+    pub limit: String,
+    /// The verdict in words.
+    pub verdict: String,
+    /// How it is meant.
+    pub tone: Tone,
+    /// What to do.
+    pub help: String,
+}
+
+/// Findings of several records.
+#[derive(Debug, Clone)]
+pub struct Findings {
+    /// Each finding once with how many records have it, the worst and then the most frequent first.
+    pub all: Vec<(Finding, usize)>,
+    /// How many records there are.
+    pub of: usize,
+    /// What records are of.
+    pub what: &'static str,
+}
+
+impl Findings {
+    /// A line each.
+    #[must_use]
+    pub fn lines(&self) -> Vec<Line> {
+        let Self { all, of, what } = self;
+        let line = |(Finding { severity, text, help, .. }, count): &(Finding, usize)| {
+            let mut line = vec![Text::Own(format!("{count} of {of} {what}: "))];
+            let tone = match severity {
+                Severity::Note => None,
+                Severity::Doubt => Some(Tone::Unsure),
+                Severity::Wrong => Some(Tone::Bad),
+            };
+            line.extend(tone.iter().flat_map(|tone| [Text::Verdict(*tone, severity.to_string()), ": ".into()]));
+            line.push(Text::words(text));
+            if tone.is_some() && !help.is_empty() {
+                line.push(Text::words(&format!(" ({help})")));
+            }
+            line
+        };
+        let more = all.len().saturating_sub(MOST_FINDINGS);
+        let rest = (more > 0).then(|| vec![format!("{more} more, of fewer {what}").into()]);
+        all.iter().take(MOST_FINDINGS).map(line).chain(rest).collect()
+    }
+}
+
+/// Suites as tables: each test, then what else is known.
+#[must_use]
+pub fn tables(suites: &[Suite]) -> Vec<Block> {
+    let test = |suite: &Suite, Test { name, found, limit, tone, verdict, .. }: &Test| {
+        let found = if limit.is_empty() { Text::words(found) } else { found.as_str().into() };
+        let verdict = Text::Verdict(*tone, verdict.clone());
+        vec![Text::name(&suite.name), name.as_str().into(), found, limit.as_str().into(), verdict]
+    };
+    let fact = |suite: &Suite, (name, value): &(&str, String)| {
+        vec![Text::name(&suite.name), (*name).into(), Text::words(value)]
+    };
+    let tests = suites.iter().flat_map(|suite| suite.tests.iter().map(|each| test(suite, each)));
+    let facts: Vec<_> = suites.iter().flat_map(|suite| suite.facts.iter().map(|each| fact(suite, each))).collect();
+    let names = ["network", "quantity", "measured", "limit", "verdict"];
+    let mut tables = vec![table("Each network and limit", columns(&names, &[]), tests)];
+    if !facts.is_empty() {
+        let columns = columns(&["network", "quantity", "beside the baseline"], &[]);
+        tables.push(table("Each network beside the baseline", columns, facts));
+    }
+    tables
 }
 
 /// A name, and a value with the ends of its interval.
@@ -98,12 +219,27 @@ pub struct Table {
 }
 
 /// A column of a table.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Column {
     /// Its heading.
-    pub name: &'static str,
+    pub name: String,
     /// Whether it holds numbers, which are set to the right.
     pub is_number: bool,
+    /// What a terminal shows of it.
+    pub shown: Shown,
+}
+
+/// What a terminal shows of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// Everything.
+    Whole,
+    /// Everything, behind all others: names that may be long.
+    Last,
+    /// Values without their intervals.
+    Values,
+    /// Nothing.
+    Nothing,
 }
 
 /// Text that is set in one way.
@@ -115,16 +251,19 @@ pub enum Text {
     Name(String),
     /// Words that quote something from outside; see [`Text::words`].
     Words(String),
+    /// What a value is of, at the end of its line; see [`Text::remark`].
+    Remark(String),
     /// A verdict.
     Verdict(Tone, String),
 }
 
 /// How a verdict is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Tone {
     /// All is well.
     Good,
     /// It cannot be told.
+    #[default]
     Unsure,
     /// Something is wrong.
     Bad,
@@ -143,6 +282,22 @@ impl Text {
         Self::Words(visible(text))
     }
 
+    /// What a value is of.
+    #[must_use]
+    pub fn remark(text: &str) -> Self {
+        Self::Remark(visible(text))
+    }
+
+    /// As it stands, for forms without markup.
+    #[must_use]
+    pub fn plain(&self) -> &str {
+        match self {
+            Self::Own(text) | Self::Name(text) | Self::Words(text) | Self::Remark(text) | Self::Verdict(_, text) => {
+                text
+            }
+        }
+    }
+
     /// What is known, or a dash.
     #[must_use]
     pub fn known(value: Option<String>) -> Self {
@@ -156,8 +311,23 @@ impl<T: Into<String>> From<T> for Text {
     }
 }
 
+/// A table.
+#[must_use]
+pub fn table(caption: &'static str, columns: Vec<Column>, rows: impl IntoIterator<Item = Vec<Text>>) -> Block {
+    Block::Table(Table { caption, columns, rows: rows.into_iter().collect() })
+}
+
 /// Columns of these names; those that are among `numbers` too hold numbers.
 #[must_use]
-pub fn columns(names: &[&'static str], numbers: &[&str]) -> Vec<Column> {
-    names.iter().map(|name| Column { name, is_number: numbers.contains(name) }).collect()
+pub fn columns(names: &[&str], numbers: &[&str]) -> Vec<Column> {
+    let column = |name: &str| (name.to_owned(), numbers.contains(&name));
+    let columns = names.iter().map(|name| column(name));
+    columns.map(|(name, is_number)| Column { name, is_number, shown: Shown::Whole }).collect()
+}
+
+/// The same columns, of which a terminal shows less.
+#[must_use]
+pub fn showing(mut columns: Vec<Column>, shown: Shown, of: &[&str]) -> Vec<Column> {
+    columns.iter_mut().filter(|column| of.contains(&&*column.name)).for_each(|column| column.shown = shown);
+    columns
 }

@@ -1,31 +1,31 @@
-//! What quantities tell of the error, for people to read.
+//! What `relstab evidence` found: how well quantities tell the error.
 
-use std::fmt::Write as _;
-
+use super::document::{Document, Text, columns, table};
 use crate::estimate::Estimate;
 use crate::predict::calibrate::{LEVEL, Told};
 
 /// A table of one data set's quantities, the best first.
 #[must_use]
-pub fn text(data_set: &str, told: &[Told]) -> String {
-    let Some(first) = told.first() else {
-        return format!("{data_set}: fewer than 3 networks have a quantity\n");
-    };
-    let title = if data_set.is_empty() { String::new() } else { format!("{data_set}: ") };
-    let mut text = format!(
-        "{title}{} networks of {} trainings, each predicted by a line through those of the others\n",
-        first.points, first.trainings
+pub fn document(data_set: &str, told: &[Told]) -> Document {
+    let title = if data_set.is_empty() { Vec::new() } else { vec![Text::words(data_set), ": ".into()] };
+    let about = told.first().map_or_else(
+        || "fewer than 3 networks have a quantity".to_owned(),
+        |first| {
+            let Told { points, trainings, .. } = first;
+            format!("{points} networks of {trainings} trainings, each predicted by a line through those of the others")
+        },
     );
-    let share = format!("in {:.0}% intervals", 100.0 * LEVEL);
-    let _ = writeln!(text, "  {:<30} {:<22} {:<22} {share}", "quantity", "mean |log error|", "rank correlation");
-    for told in told {
-        let shown = |estimate: Option<&Estimate>| {
-            estimate.map_or_else(String::new, |e| format!("{:.2} [{:.2}, {:.2}]", e.value, e.low, e.high))
-        };
-        let columns = [shown(Some(&told.error)), shown(told.rank_correlation.as_ref()), shown(told.coverage.as_ref())];
-        let [error, rank, coverage] = columns;
-        let line = format!("  {:<30} {error:<22} {rank:<22} {coverage}", told.quantity);
-        let _ = writeln!(text, "{}", line.trim_end());
+    let shown = |e: &Estimate| format!("{:.2} [{:.2}, {:.2}]", e.value, e.low, e.high);
+    let row = |told: &Told| {
+        let [rank, coverage] = [&told.rank_correlation, &told.coverage].map(|e| Text::known(e.as_ref().map(shown)));
+        vec![told.quantity.as_str().into(), shown(&told.error).into(), rank, coverage]
+    };
+    let inside = format!("in {:.0}% intervals", 100.0 * LEVEL);
+    let names = ["quantity", "mean |log error|", "rank correlation", &inside];
+    let table = table("Quantities, the best first", columns(&names, &names[1..]), told.iter().map(row));
+    Document {
+        title: vec!["relstab evidence".into()],
+        heading: vec![title.into_iter().chain([about.into()]).collect()],
+        blocks: told.first().map(|_| table).into_iter().collect(),
     }
-    text
 }

@@ -2,7 +2,7 @@
 
 pub mod axis;
 pub mod curve;
-mod key;
+mod legend;
 pub mod layers;
 pub mod panels;
 pub mod phase;

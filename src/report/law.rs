@@ -1,74 +1,73 @@
-//! A law and the points behind it, for people to read.
+//! A law and the points behind it.
 
-use std::fmt::Write as _;
-
+use super::document::{Block, Document, Text, columns, table};
 use super::percent;
 use crate::predict::Law;
-use crate::predict::calibrate::{Calibration, FEWEST, LEVEL, LeftOut, Verdict};
+use crate::predict::calibrate::{Calibration, Candidate, FEWEST, Judged, LEVEL, LeftOut, Verdict};
 use crate::predict::saved::Saved;
+use crate::predict::terms::logs;
 
 /// The equation, its spread, and what it was fitted on.
 #[must_use]
-pub fn heading(law: &Law) -> String {
+pub fn document(law: &Law) -> Document {
     let spread = law.sd_log.map_or_else(|| "unknown".to_owned(), |sd| format!("a factor of {:.2}", sd.exp()));
-    let mut text = format!("law {}, version {}: {}\n", law.name, law.version, law.equation());
-    let _ = writeln!(text, "  spread           {spread} (one standard deviation)");
-    let _ = writeln!(
-        text,
-        "  settings         cutoff {}, delta {}, {}, {}, side {:.0}; {} classes",
-        law.cutoff, law.delta, law.interpolation, law.estimator, law.side, law.classes
-    );
+    let Law { cutoff, delta, interpolation, estimator, side, classes, .. } = law;
+    let settings =
+        format!("cutoff {cutoff}, delta {delta}, {interpolation}, {estimator}, side {side:.0}; {classes} classes");
+    let mut told = vec![("spread", format!("{spread} (one standard deviation)")), ("settings", settings)];
     if let (Some([low, high]), Some(term)) = (law.fitted_range(), law.terms.first()) {
-        let _ = writeln!(text, "  {:<16} {low} to {high}", term.factor());
+        told.push(("range", format!("{} from {low} to {high}", term.factor())));
     }
-    let _ = writeln!(text, "  from             {}", law.source);
-    if let Some(forced) = &law.forced {
-        let _ = writeln!(text, "  forced           {forced}");
-    }
-    text
+    told.push(("from", law.source.clone()));
+    told.extend(law.forced.clone().map(|forced| ("forced", forced)));
+    let heading = format!("law {}, version {}: {}", law.name, law.version, law.equation());
+    let title = vec!["Law ".into(), Text::name(&law.name)];
+    Document { title, heading: vec![vec![Text::words(&heading)]], blocks: vec![facts(told)] }
 }
 
 /// A law with what its points say about it.
 #[must_use]
-pub fn text(saved: &Saved) -> String {
+pub fn saved(saved: &Saved) -> Document {
     let calibration = &saved.calibration;
-    let mut text = heading(&saved.law);
-    let _ = writeln!(text, "  verdict          {}", verdict(calibration));
-    if let Some(ranked) = calibration.rank_correlation {
-        let _ = writeln!(text, "  rank correlation {ranked:.2}");
+    let mut judged = vec![("verdict", verdict(calibration))];
+    judged.extend(calibration.rank_correlation.map(|ranked| ("rank correlation", format!("{ranked:.2}"))));
+    for (name, left_out) in [("points left out", &calibration.by_point), ("runs left out", &calibration.by_run)] {
+        judged.extend(left_out.as_ref().map(|left_out| (name, told(left_out))));
     }
-    for (name, left_out) in [("points left out", calibration.by_point), ("runs left out", calibration.by_run)] {
-        if let Some(left_out) = left_out {
-            let _ = writeln!(text, "  {name:<16} {}", told(&left_out));
-        }
-    }
-    if calibration.candidates.len() > 1 {
-        text += "\n  form, on those left out      off by a factor of   gain in log error over the usual\n";
-        for candidate in &calibration.candidates {
-            let chosen = if candidate.form == calibration.form { "*" } else { " " };
-            let gain = candidate.gain.map_or_else(String::new, |[gain, sd]| format!("{gain:+.3} +- {sd:.3}"));
-            let _ =
-                writeln!(text, "  {chosen} {:<26} {:<20.3} {gain}", candidate.form.to_string(), candidate.error.exp());
-        }
-    }
-    let term = calibration.form.terms()[0];
-    let _ = writeln!(text, "\n  {:<10} known error  law's error", term.factor());
+    let mut document = document(&saved.law);
+    document.blocks.push(facts(judged));
+    document.blocks.extend((calibration.candidates.len() > 1).then(|| candidates(calibration)));
+    document.blocks.push(points(calibration));
+    document
+}
+
+fn facts(told: Vec<(&'static str, String)>) -> Block {
+    Block::Facts(told.into_iter().map(|(name, value)| (name, vec![Text::words(&value)])).collect())
+}
+
+fn candidates(calibration: &Calibration) -> Block {
+    let row = |candidate: &Candidate| {
+        let chosen = if candidate.form == calibration.form { "*" } else { "" };
+        let gain = candidate.gain.map_or_else(String::new, |[gain, sd]| format!("{gain:+.3} +- {sd:.3}"));
+        vec![format!("{}{chosen}", candidate.form).into(), format!("{:.3}", candidate.error.exp()).into(), gain.into()]
+    };
+    let names = ["form, on those left out", "off by a factor of", "gain in log error over the usual"];
+    table("Forms, * the chosen one", columns(&names, &names[1..]), calibration.candidates.iter().map(row))
+}
+
+fn points(calibration: &Calibration) -> Block {
+    let terms = calibration.form.terms();
     let fit = calibration.line.fit();
-    for judged in &calibration.points {
-        let point = &judged.point;
-        let logs = crate::predict::terms::logs(calibration.form.terms(), &point.quantities);
-        let of_law = fit.as_ref().zip(logs).map(|(fit, logs)| percent(fit.at(&logs).exp()));
-        let flag = if judged.outlier { "  outlier" } else { "" };
-        let _ = writeln!(
-            text,
-            "  {:<10.4} {:>11}  {:>11}  {}{flag}",
-            point.quantities.get(&term).map_or(f64::NAN, |value| term.counted(*value)),
-            percent(point.error),
-            of_law.unwrap_or_default(),
-            point.label
-        );
-    }
-    text
+    let row = |Judged { point, outlier, .. }: &Judged| {
+        let value = point.quantities.get(&terms[0]).map_or(f64::NAN, |value| terms[0].counted(*value));
+        let of_law = fit.as_ref().zip(logs(terms, &point.quantities)).map(|(fit, logs)| percent(fit.at(&logs).exp()));
+        let known = [format!("{value:.4}"), percent(point.error), of_law.unwrap_or_default()].map(Text::from);
+        let name = if *outlier { format!("{}  outlier", point.label) } else { point.label.clone() };
+        known.into_iter().chain([Text::words(&name)]).collect()
+    };
+    let factor = terms[0].factor();
+    let names = [&factor, "known error", "law's error", "network"];
+    table("Each network", columns(&names, &names[..3]), calibration.points.iter().map(row))
 }
 
 /// Whether the law tells anything, in words.

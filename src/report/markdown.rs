@@ -1,13 +1,20 @@
 //! Reports as GitHub-flavoured Markdown; text from outside is text, in tables and out of them.
 
-use super::document::{Block, Document, Line, Table, Text, Tone};
+use super::document::{Block, Document, Line, Table, Text, Tone, tables};
 
-/// A report, its title as a heading of `level`.
+/// A report, its title as a heading of `level`, with the path of its figure, if that is in a file.
 #[must_use]
-pub fn text(document: &Document, level: usize) -> String {
-    let mut text = format!("{} {}\n", "#".repeat(level), line(&document.title));
-    for block in &document.blocks {
+pub fn text(document: &Document, level: usize, figure: Option<&str>) -> String {
+    let title = format!("{} {}\n", "#".repeat(level), line(&document.title));
+    title + &blocks(&document.blocks, level, figure)
+}
+
+fn blocks(blocks: &[Block], level: usize, figure: Option<&str>) -> String {
+    let of = |inner: &[Block]| self::blocks(inner, level, figure);
+    let mut text = String::new();
+    for block in blocks {
         text += &match block {
+            Block::Details(details) => of(details),
             Block::Verdict(lines) => lines.iter().map(|words| format!("\n{}\n", line(words))).collect(),
             // The table beside it has the numbers.
             Block::Ranges(_) | Block::Heat(_) => String::new(),
@@ -16,8 +23,10 @@ pub fn text(document: &Document, level: usize) -> String {
             Block::List(items) => list(items.iter().map(line)),
             Block::Facts(facts) => list(facts.iter().map(|(name, value)| format!("{name}: {}", line(value)))),
             Block::Table(rows) => table(rows),
-            Block::Charts { figure, .. } => image("R_f, errors, D_f and G_f over training", figure.as_deref()),
-            Block::Figure { alt, path, .. } => image(alt, path.as_deref()),
+            Block::Charts(_) => image("R_f, errors, D_f and G_f over training", figure),
+            Block::Figure { alt, .. } => image(alt, figure),
+            Block::Suites(suites) => of(&tables(suites)),
+            Block::Findings(found) => of(&[Block::Heading("Warnings"), Block::List(found.lines())]),
         };
     }
     text
@@ -29,7 +38,7 @@ fn list(items: impl Iterator<Item = String>) -> String {
 
 fn table(table: &Table) -> String {
     let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-    let names = table.columns.iter().map(|column| column.name.to_owned()).collect();
+    let names = table.columns.iter().map(|column| column.name.clone()).collect();
     let rules: Vec<_> = table.columns.iter().map(|column| if column.is_number { "---:" } else { "---" }).collect();
     let rows: String = table.rows.iter().map(|cells| row(cells.iter().map(inline).collect())).collect();
     format!("\n{}|{}|\n{rows}", row(names), rules.join("|"))
@@ -52,6 +61,7 @@ fn inline(text: &Text) -> String {
         Text::Own(text) | Text::Verdict(Tone::Good, text) => text.clone(),
         Text::Verdict(_, text) => format!("**{text}**"),
         Text::Words(words) => escaped(words),
+        Text::Remark(note) => format!(" ({})", escaped(note)),
         Text::Name(name) => code(name),
     }
 }

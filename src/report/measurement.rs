@@ -1,8 +1,8 @@
 //! One measurement's report.
 
-use super::conditions::all;
-use super::document::{Block, Document, Line, Table, Text, Tone, columns};
-use super::{interval, invariance, percent, predicted};
+use super::conditions::{all, heading};
+use super::document::{Block, Document, Line, Text, Tone, columns, table};
+use super::{interval, invariance, percent, predicted, predicted_of};
 use crate::estimate::Estimate;
 use crate::event::{Measurement, Reading, Severity};
 use crate::path;
@@ -11,14 +11,15 @@ use crate::path;
 #[must_use]
 pub fn document(measurement: &Measurement) -> Document {
     let name = Text::name(&path::text(&measurement.model.path));
+    let mut details = vec![("hash", vec![Text::name(&measurement.model.sha256)])];
+    details.extend(measurement.metadata.step.map(|step| ("step", vec![step.to_string().into()])));
     let mut blocks = vec![
-        Block::Verdict(verdict(measurement)),
+        Block::Details(vec![Block::Verdict(verdict(measurement)), Block::Facts(details)]),
         Block::Facts(values(measurement)),
-        Block::Heading("Readings"),
-        readings(measurement),
+        Block::Details(vec![Block::Heading("Readings"), readings(measurement)]),
     ];
     blocks.extend(all(&[measurement]));
-    Document { title: vec!["Network ".into(), name], blocks }
+    Document { title: vec!["Network ".into(), name], heading: heading(measurement, false), blocks }
 }
 
 /// The predicted error, how far it is from the known one, and how much is wrong or doubtful.
@@ -43,21 +44,34 @@ fn verdict(m: &Measurement) -> Vec<Line> {
     lines
 }
 
+/// Values with intervals and units, and what each is of.
 fn values(m: &Measurement) -> Vec<(&'static str, Line)> {
-    let mut facts: Vec<(&'static str, Line)> = vec![("hash", vec![Text::name(&m.model.sha256)])];
-    let mut add = |name, value: Option<String>| facts.extend(value.map(|value| (name, vec![Text::Own(value)])));
-    add("step", m.metadata.step.map(|step| step.to_string()));
-    for (name, estimate) in [("R_f", &m.r_f), ("D_f", &m.d_f), ("G_f", &m.g_f), ("EI", &invariance(m))] {
-        let told = |estimate: &Estimate| format!("{} ({} interval)", interval(estimate), percent(estimate.level));
-        add(name, estimate.as_ref().map(told));
+    let fact = |name, value: String, note: String| (name, vec![Text::Own(value), Text::remark(&note)]);
+    let on = format!("{} images x {} draws", m.probe.images, m.settings.draws);
+    let level = |estimate: &Estimate| format!("{:.0}% interval, {on}", 100.0 * estimate.level);
+    let reason = || m.undefined.as_ref().map_or(String::new(), |undefined| undefined.reason.clone());
+    let mut facts = vec![match &m.r_f {
+        Some(r_f) => fact("R_f", interval(r_f), level(r_f)),
+        None => fact("R_f", "undefined".to_owned(), reason()),
+    }];
+    for (name, estimate, note) in [
+        ("D_f", m.d_f, "under deformation"),
+        ("G_f", m.g_f, "under noise of the same norm"),
+        ("EI", invariance(m), "effective invariance under deformation"),
+    ] {
+        facts.extend(estimate.map(|estimate| fact(name, interval(&estimate), note.to_owned())));
     }
-    add("predicted error", m.prediction.as_ref().map(predicted));
-    add("known error", m.metadata.val_error.map(percent));
-    add("probe error", m.probe_error.map(percent));
-    add("displacement", Some(format!("{:.2} px rms, {} of maps fold", m.displacement_rms_px, percent(m.folded_share))));
-    if let Some(undefined) = &m.undefined {
-        facts.push(("R_f is undefined", vec![Text::words(&undefined.reason)]));
-    }
+    let law = m.prediction.as_ref().map_or(String::new(), |p| format!("law {}: {}", p.law.name, p.law.source));
+    facts.extend(predicted_of(m).map(|error| fact("predicted error", error, law)));
+    let known = m.metadata.val_error.map(percent);
+    facts.extend(known.map(|error| fact("known error", error, "from the checkpoint's metadata".to_owned())));
+    let on = format!("on the {} probe images", m.probe.images);
+    facts.extend(m.probe_error.map(|error| fact("probe error", percent(error), on)));
+    let fold = format!("{} of maps fold", percent(m.folded_share));
+    facts.push(fact("displacement", format!("{:.2} px rms", m.displacement_rms_px), fold));
+    let rate = 1e6 * m.timing.total_s / m.timing.passes as f64;
+    let passes = format!("{} passes, {rate:.0} us each", m.timing.passes);
+    facts.push(fact("time", format!("{:.1} s", m.timing.total_s), passes));
     facts
 }
 
@@ -72,9 +86,5 @@ fn readings(m: &Measurement) -> Block {
         vec![name.into(), cell(&reading.r_f), cell(&reading.d_f), cell(&reading.g_f)]
     };
     let columns = columns(&["typical", "R_f", "D_f", "G_f"], &["R_f", "D_f", "G_f"]);
-    Block::Table(Table {
-        caption: "The three readings of \"typical\"",
-        columns,
-        rows: all.into_iter().map(row).collect(),
-    })
+    table("The three readings of \"typical\"", columns, all.into_iter().map(row))
 }

@@ -3,7 +3,8 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::json;
 
-use super::document::{Block, Document, Heat, Line, Ranges, Table, Text, Tone};
+use super::document::{Block, Document, Heat, Line, Ranges, Table, Text, Tone, tables};
+use super::figure::svg;
 use super::script::{CHART, CHART_STYLE, CHARTS, KINDS, STYLE, UPLOT, UPLOT_STYLE, WORDS};
 use super::significant;
 use crate::journal::Series;
@@ -18,7 +19,7 @@ for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query)
 /// A report as an HTML document.
 #[must_use]
 pub fn html(document: &Document) -> String {
-    let has_charts = document.blocks.iter().any(|block| matches!(block, Block::Charts { .. }));
+    let has_charts = document.blocks.iter().any(|block| matches!(block, Block::Charts(_)));
     let styles = if has_charts { [UPLOT_STYLE, CHART_STYLE].concat() } else { String::new() };
     page(&document.title, &styles, &html! { @for each in &document.blocks { (block(each)) } })
 }
@@ -33,7 +34,7 @@ pub(super) fn page(title: &Line, styles: &str, content: &Markup) -> String {
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { @for text in title { (plain(text)) } }
+                title { @for text in title { (text.plain()) } }
                 link rel="icon" href="data:,";
                 style { (PreEscaped(STYLE)) (PreEscaped(styles)) }
             }
@@ -52,6 +53,7 @@ pub(super) fn page(title: &Line, styles: &str, content: &Markup) -> String {
 pub(super) fn block(block: &Block) -> Markup {
     html! {
         @match block {
+            Block::Details(details) => @for each in details { (self::block(each)) },
             Block::Verdict(lines) => div.verdict { @for words in lines { p { (line(words)) } } },
             Block::Ranges(found) => (ranges(found)),
             Block::Heat(found) => (heat(found)),
@@ -60,8 +62,15 @@ pub(super) fn block(block: &Block) -> Markup {
             Block::List(items) => ul { @for item in items { li { (line(item)) } } },
             Block::Facts(facts) => dl { @for (name, value) in facts { dt { (name) } dd { (line(value)) } } },
             Block::Table(rows) => (table(rows)),
-            Block::Charts { series, .. } => (charts(series)),
-            Block::Figure { alt, svg, .. } => div.figure role="img" aria-label=(alt) { (PreEscaped(svg)) },
+            Block::Charts(series) => (charts(series)),
+            Block::Figure { alt, panels } => div.figure role="img" aria-label=(alt) {
+                @match svg(panels) {
+                    Ok(drawn) => (PreEscaped(drawn)),
+                    Err(error) => p { "The figure could not be drawn: " (error) },
+                }
+            },
+            Block::Suites(suites) => @for each in tables(suites) { (self::block(&each)) },
+            Block::Findings(found) => { (self::block(&Block::Heading("Warnings"))) (self::block(&Block::List(found.lines()))) },
         }
     }
 }
@@ -75,7 +84,7 @@ fn table(table: &Table) -> Markup {
                 caption { (table.caption) }
                 thead {
                     tr { @for (index, column) in table.columns.iter().enumerate() {
-                        th scope="col" class=[number(index)] { (column.name) }
+                        th scope="col" class=[number(index)] { (&column.name) }
                     } }
                 }
                 tbody { @for cells in &table.rows {
@@ -177,15 +186,10 @@ pub(super) fn inline(text: &Text) -> Markup {
             Text::Own(text) => (text),
             Text::Name(name) => code { bdi { (name) } },
             Text::Words(words) => bdi { (words) },
+            Text::Remark(note) => { " (" bdi { (note) } ")" },
             Text::Verdict(Tone::Good, text) => span.good { (text) },
             Text::Verdict(Tone::Unsure, text) => strong.unsure { (text) },
             Text::Verdict(Tone::Bad, text) => strong.bad { (text) },
         }
-    }
-}
-
-fn plain(text: &Text) -> &str {
-    match text {
-        Text::Own(text) | Text::Name(text) | Text::Words(text) | Text::Verdict(_, text) => text,
     }
 }

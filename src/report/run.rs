@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::conditions::{Groups, laws, warnings};
-use super::document::{Block, Column, Document, Line, Table, Text, Tone, columns};
+use super::document::{Block, Document, Line, Text, Tone, columns, table};
 use super::{interval, percent, predicted, predicted_of, significant};
 use crate::error::Result;
 use crate::event::Measurement;
@@ -42,12 +42,6 @@ impl Run {
         Ok(Self { path, entries, records, verdicts, stop, best, series })
     }
 
-    /// Its checkpoints as charts draw them.
-    #[must_use]
-    pub fn series(&self) -> &Series {
-        &self.series
-    }
-
     /// A file of the run as the report names it: from the run's directory on.
     fn name<'a>(&self, path: &'a str) -> &'a str {
         within(&self.path, path)
@@ -59,16 +53,16 @@ impl Run {
     }
 }
 
-/// The report, with the path of the run's figure, if there is one.
+/// The report.
 #[must_use]
-pub fn document(run: &Run, figure: Option<String>) -> Document {
+pub fn document(run: &Run) -> Document {
     let records: Vec<&Measurement> = run.records.iter().map(|(_, record)| record).collect();
     let groups = Groups::new(&records);
     let mut blocks = vec![Block::Verdict(verdict(run)), Block::Facts(summary(run))];
     if records.is_empty() {
         blocks.push(Block::Paragraph(vec!["Nothing was measured yet.".into()]));
     } else {
-        blocks.push(Block::Charts { series: Box::new(run.series.clone()), figure });
+        blocks.push(Block::Charts(Box::new(run.series.clone())));
         blocks.push(Block::Heading("Checkpoints"));
         blocks.extend(groups.warning("checkpoints"));
         blocks.extend(checkpoints(run, &groups));
@@ -80,7 +74,8 @@ pub fn document(run: &Run, figure: Option<String>) -> Document {
         blocks.extend(laws(&records, "checkpoints"));
         blocks.extend(warnings(&records, "checkpoints"));
     }
-    Document { title: vec!["Run ".into(), Text::name(run.path.rsplit('/').next().unwrap_or_default())], blocks }
+    let title = vec!["Run ".into(), Text::name(run.path.rsplit('/').next().unwrap_or_default())];
+    Document { title, heading: Vec::new(), blocks }
 }
 
 /// What the run comes to: whether it should stop, what is best, how far predictions are off, what failed.
@@ -198,8 +193,8 @@ fn checkpoints(run: &Run, groups: &Groups) -> Vec<Block> {
         cells.push(Text::name(run.name(&entry.path)));
         rows.push(cells);
     }
-    let names = NAMES.into_iter().filter(|name| with_ways || *name != "way");
-    let columns = names.map(|name| Column { name, is_number: name != "checkpoint" }).collect();
+    let names: Vec<_> = NAMES.into_iter().filter(|name| with_ways || *name != "way").collect();
+    let columns = columns(&names, &NAMES[..9]);
     let thinned = (stride > 1).then(|| {
         let text = format!(
             "One in {stride} of {} checkpoints, with the best and the last; relstab history prints them all.",
@@ -207,8 +202,7 @@ fn checkpoints(run: &Run, groups: &Groups) -> Vec<Block> {
         );
         Block::Paragraph(vec![text.into()])
     });
-    let table = Table { caption: "In training order, intervals in brackets", columns, rows };
-    thinned.into_iter().chain([Block::Table(table)]).collect()
+    thinned.into_iter().chain([table("In training order, intervals in brackets", columns, rows)]).collect()
 }
 
 /// Which of so many rows are shown: one in how many, the best and the last.
@@ -236,14 +230,14 @@ fn unmeasured(run: &Run) -> Vec<Block> {
             Text::words(entry.reason.as_deref().unwrap_or("waits for its turn")),
         ]
     };
-    let rows = entries.iter().take(MOST_ROWS).map(row).collect();
+    let rows = entries.iter().take(MOST_ROWS).map(row);
     let columns = columns(&["checkpoint", "step", "state", "reason"], &["step"]);
     let mut blocks = vec![Block::Heading("Not measured")];
     if entries.len() > MOST_ROWS {
         let text = format!("{MOST_ROWS} of {}; relstab history prints them all.", entries.len());
         blocks.push(Block::Paragraph(vec![text.into()]));
     }
-    blocks.push(Block::Table(Table { caption: "Checkpoints that have no measurement", columns, rows }));
+    blocks.push(table("Checkpoints that have no measurement", columns, rows));
     blocks
 }
 
@@ -270,11 +264,7 @@ fn rules(run: &Run) -> Block {
         ]
     };
     let names = ["monitor", "best", "value", "patience left", "says", "at", "reason"];
-    Block::Table(Table {
-        caption: "What each rule says so far",
-        columns: columns(&names, &["value", "patience left"]),
-        rows: run.verdicts.iter().map(row).collect(),
-    })
+    table("What each rule says so far", columns(&names, &["value", "patience left"]), run.verdicts.iter().map(row))
 }
 
 #[cfg(test)]

@@ -1,90 +1,48 @@
 //! What `relstab sweep` found.
 
-use std::fmt::Write as _;
-
-use super::conditions::{common, laws, warnings};
-use super::document::{Block, Document, Heat, Line, Table, Text, columns};
-use super::figure::sweep::left_out;
-use super::{findings, interval, percent, predicted, significant};
-use crate::estimate::Estimate;
-use crate::event::{Finding, Measurement};
+use super::conditions::{common, heading, laws, warnings};
+use super::document::{self, Block, Document, Heat, Shown, Text, columns, showing};
+use super::figure::sweep::{ALT, left_out, panels};
+use super::{interval, percent, predicted, significant};
+use crate::event::Measurement;
 use crate::measure::conditions;
 use crate::measure::sweep::{Point, Sweep};
 use crate::path;
 use crate::perturb::{is_natural, range_warning, temperature_range, typical_displacement};
 use crate::predict::NO_PREDICTION;
-use crate::text::visible;
-
-/// For people on a terminal: a line for each point, then what to know about them.
-#[must_use]
-pub fn text(sweep: &Sweep) -> String {
-    let mut text = String::new();
-    if let Some(m) = sweep.measured().next() {
-        let (path, backend) = (visible(&path::text(&m.model.path)), &m.backend);
-        let _ = writeln!(text, "{path}  ({} {}, {})", backend.name, backend.version, backend.provider);
-        let _ = writeln!(text, "{} images x {} draws, seed {}", m.probe.images, m.settings.draws, m.settings.seed);
-    }
-    let mut line = |mark: &str, cells: [&str; 9]| {
-        let [cutoff, delta, temperature, rms, folded, r_f, d_f, g_f, error] = cells;
-        let line = format!(
-            "{cutoff:>6} {delta:>8}{mark:<1} {temperature:>11} {rms:>7} {folded:>7}  {r_f:<24} {d_f:>9} {g_f:>9}  {error}"
-        );
-        let _ = writeln!(text, "{}", line.trim_end());
-    };
-    line("", ["cutoff", "delta", "temperature", "rms px", "folded", "R_f", "D_f", "G_f", "predicted error"]);
-    for point in &sweep.points {
-        let cells = cells(point, |estimate| significant(estimate.value));
-        let mark = if point.in_natural_range { "" } else { "*" };
-        line(mark, cells.each_ref().map(|cell| cell.as_deref().unwrap_or("-")));
-    }
-    let ranges = natural_ranges(sweep).filter(|_| sweep.points.iter().any(|point| !point.in_natural_range));
-    if let Some(ranges) = ranges {
-        let _ = writeln!(text, "  * outside the natural range of delta, {ranges}");
-    }
-    for (reason, count) in untold(sweep) {
-        let _ = writeln!(text, "  no R_f at {count} of {} points: {reason}", sweep.points.len());
-    }
-    let records = records(sweep);
-    let mut told: Vec<Finding> = records.iter().flat_map(Measurement::told).collect();
-    let mut known = std::collections::HashSet::new();
-    told.retain(|finding| known.insert(finding.text.clone()));
-    for note in &sweep.notes {
-        let _ = writeln!(text, "  note: {note}");
-    }
-    text + &findings(&told)
-}
 
 /// The figure, every point with its intervals, and what all were measured with.
 #[must_use]
-pub fn document(sweep: &Sweep, figure: Option<Block>) -> Document {
+pub fn document(sweep: &Sweep) -> Document {
     let records = records(sweep);
     let records: Vec<&Measurement> = records.iter().collect();
     let mut title = vec![Text::from("Sweep")];
     title.extend(records.first().into_iter().flat_map(|m| [" of ".into(), Text::name(&path::text(&m.model.path))]));
-    let left_out = left_out(sweep).filter(|_| figure.is_some());
-    let mut blocks: Vec<Block> = heat(sweep).into_iter().chain(figure).collect();
-    blocks.push(table(sweep));
+    let figure = panels(sweep).map(|panels| Block::Figure { alt: ALT, panels });
+    let mut details: Vec<Block> = Vec::new();
+    if let Some(left_out) = left_out(sweep).filter(|_| figure.is_some()) {
+        details.push(Block::List(vec![vec![left_out.into()]]));
+    }
+    let mut blocks: Vec<Block> = heat(sweep).into_iter().chain(figure).chain([table(sweep)]).collect();
     if let Some(ranges) = natural_ranges(sweep) {
-        let text = format!("The natural range of delta, from half a pixel to where many maps fold: {ranges}.");
-        blocks.push(Block::Paragraph(vec![text.into()]));
+        let mark = if sweep.points.iter().all(|point| point.in_natural_range) { "The" } else { "* outside the" };
+        let text = Block::Paragraph(vec![Text::words(&format!("{mark} natural range of delta, {ranges}"))]);
+        blocks.push(if mark == "The" { Block::Details(vec![text]) } else { text });
     }
-    let untold = untold(sweep).into_iter().map(|(reason, count)| {
-        vec![format!("No R_f at {count} of {} points: ", sweep.points.len()).into(), Text::words(&reason)]
-    });
-    let notes = left_out.iter().chain(&sweep.notes).map(|note| vec![Text::words(note)]);
-    let told: Vec<Line> = untold.chain(notes).collect();
-    if !told.is_empty() {
-        blocks.push(Block::List(told));
-    }
+    let count = sweep.points.len();
+    let untold = untold(sweep).into_iter().map(|(reason, of)| format!("no R_f at {of} of {count} points: {reason}"));
+    let notes: Vec<_> = untold.chain(sweep.notes.iter().cloned()).map(|note| vec![Text::words(&note)]).collect();
+    blocks.extend((!notes.is_empty()).then_some(Block::List(notes)));
     if let Some(record) = records.first() {
-        blocks.extend([Block::Heading("Measured with"), common(record, &["cutoff", "delta", "temperature"])]);
+        details.extend([Block::Heading("Measured with"), common(record, &["cutoff", "delta", "temperature"])]);
     }
     if records.iter().any(|record| record.prediction.is_some()) {
-        blocks.push(Block::Heading("Law"));
-        blocks.extend(laws(&records, "points"));
+        details.push(Block::Heading("Law"));
+        details.extend(laws(&records, "points"));
     }
+    blocks.push(Block::Details(details));
     blocks.extend(warnings(&records, "points"));
-    Document { title, blocks }
+    Document { title, heading: records.first().map(|record| heading(record, true)).unwrap_or_default(), blocks }
 }
 
 /// `R_f` over cutoff and delta; nothing where the cutoffs were swept over sizes of their own.
@@ -116,45 +74,31 @@ fn heat(sweep: &Sweep) -> Option<Block> {
 }
 
 fn table(sweep: &Sweep) -> Block {
-    const NAMES: [&str; 10] = [
-        "cutoff",
-        "delta (px)",
-        "natural range",
-        "temperature",
-        "rms (px)",
-        "maps that fold",
-        "R_f",
-        "D_f",
-        "G_f",
-        "predicted error",
-    ];
-    let row = |point: &Point| {
-        let mut row: Vec<Text> = cells(point, interval).map(Text::known).to_vec();
-        row.insert(2, if point.in_natural_range { "within" } else { "outside" }.into());
-        row
-    };
-    let mut columns = columns(&NAMES, &NAMES);
+    const NAMES: [&str; 10] =
+        ["cutoff", "delta", "natural range", "temperature", "rms px", "folded", "R_f", "D_f", "G_f", "predicted error"];
+    let mut columns = showing(columns(&NAMES, &NAMES), Shown::Nothing, &NAMES[2..3]);
     columns[2].is_number = false;
-    let rows = sweep.points.iter().map(row).collect();
-    Block::Table(Table { caption: "Each cutoff and delta", columns, rows })
+    let columns = showing(columns, Shown::Values, &["D_f", "G_f"]);
+    document::table("Each cutoff and delta, in pixels", columns, sweep.points.iter().map(row))
 }
 
-/// Cutoff, delta, temperature, root mean square of the displacement, share of maps that fold, `R_f`, `D_f`, `G_f` and predicted
-/// error of a point, as far as they are known.
-fn cells(point: &Point, change: fn(&Estimate) -> String) -> [Option<String>; 9] {
+/// What is known of a point.
+fn row(point: &Point) -> Vec<Text> {
     let record = point.measurement.as_ref();
     let untold = if point.error.is_some() { "failed" } else { "undefined" };
+    let (mark, range) = if point.in_natural_range { ("", "within") } else { ("*", "outside") };
     let r_f = record.and_then(|record| record.r_f.as_ref());
-    [
-        Some(point.cutoff.to_string()),
-        Some(significant(point.delta)),
-        Some(significant(point.temperature)),
-        record.map(|record| significant(record.displacement_rms_px)),
-        record.map(|record| percent(record.folded_share)),
-        Some(r_f.map_or_else(|| untold.to_owned(), interval)),
-        record.and_then(|record| record.d_f.as_ref()).map(change),
-        record.and_then(|record| record.g_f.as_ref()).map(change),
-        record.and_then(|record| record.prediction.as_ref()).map(predicted),
+    vec![
+        point.cutoff.to_string().into(),
+        Text::words(&(significant(point.delta) + mark)),
+        range.into(),
+        significant(point.temperature).into(),
+        Text::known(record.map(|record| significant(record.displacement_rms_px))),
+        Text::known(record.map(|record| percent(record.folded_share))),
+        r_f.map_or_else(|| untold.to_owned(), interval).into(),
+        Text::known(record.and_then(|record| record.d_f.as_ref()).map(interval)),
+        Text::known(record.and_then(|record| record.g_f.as_ref()).map(interval)),
+        Text::known(record.and_then(|record| record.prediction.as_ref()).map(predicted)),
     ]
 }
 

@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use super::pace::Pace;
 use super::protocol::{Hello, Measure, Picture, Planned, Reply, Request, RunOf, Said, Unplanned};
 use super::remote::{Remote, addressed};
+use super::throttle::Throttle;
 use super::version::{Version, version};
 use super::weights::Part;
 use crate::backend::{self, Model};
@@ -57,18 +57,18 @@ pub fn run(duty: f64, memory: Option<u64>, draw: Draw) -> Result<()> {
     let is_busy = Arc::new(AtomicBool::new(false));
     let requests = listen(requests, Arc::clone(&is_busy)).map_err(fail)?;
     let mut worker =
-        Worker { answer, remote: Remote::default(), loaded: None, brought: Vec::new(), pace: Pace::new(duty) };
+        Worker { answer, remote: Remote::default(), loaded: None, brought: Vec::new(), throttle: Throttle::new(duty) };
     worker.say(Reply::Hello(Hello::own()), Duration::ZERO).map_err(fail)?;
     for line in requests {
         let request: Request = serde_json::from_str(&line).map_err(|error| fail(error.into()))?;
-        worker.pace = Pace::new(duty);
+        worker.throttle = Throttle::new(duty);
         worker.say(Reply::Taken, Duration::ZERO).map_err(fail)?;
         let reply = match request {
             Request::Plan(run) => worker.plan(&run),
             Request::Measure(measure) => worker.measure(*measure).map_err(fail)?,
             Request::Draw { run, model } => worker.picture(&run, &model.0, draw),
         };
-        let rest = worker.pace.left();
+        let rest = worker.throttle.left();
         is_busy.store(false, Ordering::SeqCst);
         worker.say(reply, rest).map_err(fail)?;
         worker.brought.drain(..).for_each(Fetched::remove);
@@ -133,7 +133,7 @@ struct Worker {
     loaded: Option<(String, Loaded)>,
     /// What was brought for the request in hand.
     brought: Vec<Fetched>,
-    pace: Pace,
+    throttle: Throttle,
 }
 
 /// What a run is measured on, and the copies that it lies in, if it was brought.
@@ -203,18 +203,18 @@ impl Worker {
         }
         self.say(Reply::Loaded, Duration::ZERO)?;
         let Some((_, Loaded { setup, .. })) = &self.loaded else { return Ok(Reply::Changed) };
-        let pace = &self.pace;
+        let throttle = &self.throttle;
         if objects.is_empty() {
             let Some(before) = version(&path.0) else { return Ok(Reply::Changed) };
             return Ok(match self.read(setup, &path.0, &known, &room.0)? {
-                Ok(model) => measure(setup, (&path.0, &before), model, &known, resolved, pace),
+                Ok(model) => measure(setup, (&path.0, &before), model, &known, resolved, throttle),
                 Err(_) if version(&path.0).as_ref() != Some(&before) => Reply::Changed,
                 Err(reply) => reply,
             });
         }
         let mut measured = |path: &Path| match (version(path), setup.read(path)) {
             (None, _) => Reply::Changed,
-            (Some(before), Ok(model)) => measure(setup, (path, &before), model, &known, resolved, pace),
+            (Some(before), Ok(model)) => measure(setup, (path, &before), model, &known, resolved, throttle),
             (Some(_), Err(error)) => refusal(&error, None, Vec::new()),
         };
         let reply = measure_remote(&mut self.remote, &mut self.brought, &path.0, objects, &mut measured);
@@ -272,7 +272,7 @@ impl Worker {
         };
         // Image files are decoded now: what they take is not the doing of the first network. What is wrong with them
         // is said with it, for it may say how they are to be resized.
-        let _ = setup.probe(&|_, _| self.pace.rest());
+        let _ = setup.probe(&|_, _| self.throttle.rest());
         self.loaded = Some((identity, Loaded { setup, brought }));
         Ok(())
     }
@@ -312,7 +312,7 @@ fn measure(
     model: Model,
     known: &[(String, String)],
     mut resolved: Option<Resolved>,
-    pace: &Pace,
+    throttle: &Throttle,
 ) -> Reply {
     let parts = Part::all(model.external_data());
     let weights = Part::told(path, &parts);
@@ -320,7 +320,7 @@ fn measure(
     if known.contains(&content) {
         return Reply::Known { content: content.0, settings: content.1, weights };
     }
-    let outcome = setup.measure(model, &mut resolved, &|_, _| pace.rest());
+    let outcome = setup.measure(model, &mut resolved, &|_, _| throttle.rest());
     if version(path).as_ref() != Some(before) || !parts.iter().all(Part::is_the_same) {
         return Reply::Changed;
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::common::project;
 use relstab::backend::{
-    self, Backend, Engine, Front, FrontSession, Identity, Lanes, Network, Options, PerturbOn, Perturbing, Provider,
-    Session,
+    self, Backend, Engine, Identity, Lanes, Network, Options, PerturbGraph, PerturbOn, PerturbSession, Perturbing,
+    Provider, Session,
 };
 use relstab::error::{Error, Result};
 use relstab::event::Measurement;
@@ -279,9 +279,9 @@ impl Backend for Rigged {
         Perturbing::Quicker(self.worth)
     }
 
-    fn front(&self, perturber: &Perturber) -> Result<Box<dyn Front>> {
-        let (front, asked) = (self.network.front(perturber)?, Arc::clone(&self.asked));
-        Ok(Box::new(RiggedFront { front, fault: self.fault, asked }))
+    fn perturb_graph(&self, perturber: &Perturber) -> Result<Box<dyn PerturbGraph>> {
+        let (graph, asked) = (self.network.perturb_graph(perturber)?, Arc::clone(&self.asked));
+        Ok(Box::new(RiggedGraph { graph, fault: self.fault, asked }))
     }
 }
 
@@ -294,25 +294,25 @@ impl Session for Paused {
     }
 }
 
-struct RiggedFront {
-    front: Box<dyn Front>,
+struct RiggedGraph {
+    graph: Box<dyn PerturbGraph>,
     fault: Fault,
     asked: Arc<AtomicUsize>,
 }
 
-impl Front for RiggedFront {
+impl PerturbGraph for RiggedGraph {
     fn lanes(&self) -> usize {
         2
     }
 
-    fn session(&self, rows: usize) -> Result<Box<dyn FrontSession>> {
-        Ok(Box::new(RiggedSession(self.front.session(rows)?, self.fault, Arc::clone(&self.asked))))
+    fn session(&self, rows: usize) -> Result<Box<dyn PerturbSession>> {
+        Ok(Box::new(RiggedSession(self.graph.session(rows)?, self.fault, Arc::clone(&self.asked))))
     }
 }
 
-struct RiggedSession(Box<dyn FrontSession>, Fault, Arc<AtomicUsize>);
+struct RiggedSession(Box<dyn PerturbSession>, Fault, Arc<AtomicUsize>);
 
-impl FrontSession for RiggedSession {
+impl PerturbSession for RiggedSession {
     fn take(&mut self, images: &[f32]) {
         self.0.take(images);
     }

@@ -5,7 +5,9 @@ use std::process::Output;
 
 use crate::common::daemon::{Daemon, Place, bundled};
 use assert_cmd::Command;
+use relstab::report::document::{self, Block, Document, Shown, Text, showing};
 use relstab::report::script::UPLOT;
+use relstab::report::{markdown, terminal};
 use serde_json::Value;
 
 /// A name that is markup in HTML, in Markdown and in its tables.
@@ -253,4 +255,29 @@ fn what_cannot_be_told_says_so_and_what_was_there_stays() {
     assert_eq!(read(&there), "before");
     let names = std::fs::read_dir(&folder).expect("a folder").count();
     assert_eq!(names, 5, "something was left behind");
+}
+
+#[test]
+fn a_terminal_gets_what_is_short_in_columns_with_long_names_last() {
+    let columns = document::columns(&["network", "rank", "R_f", "EI"], &["rank", "R_f", "EI"]);
+    let columns = showing(showing(columns, Shown::Nothing, &["EI"]), Shown::Values, &["R_f"]);
+    let columns = showing(columns, Shown::Last, &["network"]);
+    let row = |name: &str, rank: &str, r_f: &str| vec![Text::name(name), rank.into(), r_f.into(), "1".into()];
+    let rows = [row("a.onnx", "1", "0.5 [0.4, 0.6]"), row("b\u{202e}.onnx", "10", "0.25 [0.2, 0.3]")];
+    let told = Document {
+        title: vec!["Title".into()],
+        heading: vec![vec!["Two networks".into()]],
+        blocks: vec![
+            document::table("Caption", columns, rows),
+            Block::Details(vec![Block::Heading("Measured with")]),
+            Block::Facts(vec![("R_f", vec!["0.5".into(), Text::remark("95% interval")])]),
+            Block::List(vec![vec!["one left out".into()]]),
+        ],
+    };
+    let table = "Two networks\nrank   R_f  network\n   1   0.5  a.onnx\n  10  0.25  b\\u{202e}.onnx\n";
+    let fact = format!("  {:<16} {:<26} 95% interval\n", "R_f", "0.5");
+    assert_eq!(terminal::text(&told), format!("{table}{fact}  note: one left out\n"));
+    let long = markdown::text(&told, 1, None);
+    assert!(long.contains("## Measured with") && long.contains("- R_f: 0.5 (95% interval)\n"), "{long}");
+    assert!(!markdown::text(&told.short(), 1, None).contains("Measured with"));
 }

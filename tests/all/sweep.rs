@@ -165,7 +165,7 @@ fn a_point_that_fails_costs_only_itself() {
     assert!(found.points[0].measurement.is_some() && found.points[0].untold().is_none());
     let reason = found.points[1].untold().expect("a reason");
     assert!(found.points[1].measurement.is_none() && reason.contains("noisy"), "{reason}");
-    let text = relstab::report::sweep::text(&found);
+    let text = relstab::report::terminal::text(&relstab::report::sweep::document(&found));
     assert!(
         text.contains("failed") && text.contains("no R_f at 1 of 2 points: model fixed: expected finite"),
         "{text}"

@@ -9,13 +9,16 @@ use ort::session::{
 };
 use ort::value::{DynValue, TensorElementType, TensorRef};
 
-use super::NAME;
 use super::staging::Staging;
 use crate::backend::input::Element;
-use crate::backend::network::Given;
+use crate::backend::network::{Given, wrong_outputs};
 use crate::backend::pool::Pool;
-use crate::backend::{Coordinates, Network, Session, batches, engine_error, wrong_outputs};
+use crate::backend::words::engine_error;
+use crate::backend::{Coordinates, Network, Session, batches};
 use crate::error::Result;
+
+/// The engine's name.
+pub(super) const NAME: &str = "onnxruntime";
 
 /// The sessions of a network; a lane holds one while a batch runs.
 pub(super) struct Sessions {

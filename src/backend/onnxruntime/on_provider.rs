@@ -4,15 +4,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
+use ort::session::builder::SessionBuilder;
 use ort::session::{IoBinding, Session as OrtSession};
 use ort::value::{DynValue, Tensor};
 
-use super::lane::{Runner, Sessions};
-use super::{NAME, OnnxRuntime};
+use super::lane::{NAME, Runner, Sessions};
 use crate::backend::batches::halved;
-use crate::backend::front::{DEFORMED, IMAGES, KEYS, NOISY, SPECTRA, graph};
 use crate::backend::input::Element;
-use crate::backend::{Front, FrontSession, Network, engine_error};
+use crate::backend::perturb_graph::{DEFORMED, IMAGES, KEYS, NOISY, SPECTRA, graph};
+use crate::backend::words::engine_error;
+use crate::backend::{Network, PerturbGraph, PerturbSession};
 use crate::error::Result;
 use crate::perturb::{Draws, Perturber};
 use crate::probe::Shape;
@@ -29,21 +30,25 @@ pub(super) struct OnProvider {
 }
 
 impl OnProvider {
-    pub fn new(backend: &OnnxRuntime, perturber: &Perturber) -> Result<Self> {
-        let failed = |error| engine_error(&backend.network.path, NAME, "load what perturbs images for", error);
-        let file = graph(perturber, &backend.network, backend.element);
-        // Whatever the network takes, displacements and noises are 32-bit floats.
-        let builder = backend.place.builder(&backend.runtime, Element::Float32);
+    /// For what `network` takes, in a session of `builder`, where `lanes` sessions run the network.
+    pub fn new(
+        builder: ort::Result<SessionBuilder>,
+        (network, element): (&Arc<Network>, Element),
+        (sessions, lanes): (&Arc<Sessions>, usize),
+        perturber: &Perturber,
+    ) -> Result<Self> {
+        let failed = |error| engine_error(&network.path, NAME, "load what perturbs images for", error);
+        let file = graph(perturber, network, element);
         let graph = builder.and_then(|mut builder| builder.commit_from_memory(&file));
         let (device, number) =
-            backend.sessions.gpu.map_or((AllocationDevice::CPU, 0), |number| (AllocationDevice::CUDA, number));
+            sessions.gpu.map_or((AllocationDevice::CPU, 0), |number| (AllocationDevice::CUDA, number));
         let memory =
             MemoryInfo::new(device, number.into(), AllocatorType::Device, MemoryType::Default).map_err(failed)?;
         Ok(Self {
             graph: Arc::new(Mutex::new(graph.map_err(failed)?)),
-            sessions: Arc::clone(&backend.sessions),
-            network: Arc::clone(&backend.network),
-            lanes: backend.place.sessions,
+            sessions: Arc::clone(sessions),
+            network: Arc::clone(network),
+            lanes,
             memory,
             half_waves: perturber.deformation().cutoff as usize,
             most: Arc::new(AtomicUsize::new(usize::MAX)),
@@ -51,13 +56,13 @@ impl OnProvider {
     }
 }
 
-impl Front for OnProvider {
+impl PerturbGraph for OnProvider {
     fn lanes(&self) -> usize {
         self.lanes
     }
 
-    fn session(&self, rows: usize) -> Result<Box<dyn FrontSession>> {
-        Ok(Box::new(FrontLane {
+    fn session(&self, rows: usize) -> Result<Box<dyn PerturbSession>> {
+        Ok(Box::new(PerturbLane {
             graph: Arc::clone(&self.graph),
             runner: Runner::new(&self.sessions, &self.network)?,
             whole_batch: self.network.fixed_batch.or_else(|| self.sessions.whole_batch(rows)),
@@ -70,7 +75,7 @@ impl Front for OnProvider {
     }
 }
 
-struct FrontLane {
+struct PerturbLane {
     graph: Arc<Mutex<OrtSession>>,
     runner: Runner,
     /// The rows of all batches, where these have one size.
@@ -92,7 +97,7 @@ struct Batch {
     binding: IoBinding,
 }
 
-impl FrontLane {
+impl PerturbLane {
     /// Rows of a batch.
     fn rows(&self) -> usize {
         let Runner { network, sessions, .. } = &self.runner;
@@ -171,7 +176,7 @@ impl FrontLane {
     }
 }
 
-impl FrontSession for FrontLane {
+impl PerturbSession for PerturbLane {
     fn take(&mut self, images: &[f32]) {
         self.batches.clear();
         self.images.clear();

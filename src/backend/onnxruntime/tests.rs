@@ -115,7 +115,7 @@ fn batches_of_a_gpu_have_one_size() {
 fn batches_that_a_gpu_perturbs_have_one_size() {
     let network = counting();
     let perturber = Perturber::new(SHAPE, &Deformation::default(), 0).expect("usable settings");
-    let mut front = OnProvider::new(&network, &perturber).expect("a graph");
+    let mut front = network.on_provider(&perturber).expect("a graph");
     drop(network);
     on_a_gpu(&mut front.sessions);
     let mut draws = Draws::default();

@@ -67,7 +67,7 @@ impl Said {
             let is_new = |finding: &Finding| {
                 finding.severity > Severity::Note && self.findings.insert((self.run.clone(), finding.code))
             };
-            text += &report::findings(&measurement.told().into_iter().filter(is_new).collect::<Vec<_>>());
+            text += &report::terminal::findings(&measurement.told().into_iter().filter(is_new).collect::<Vec<_>>());
         }
         text
     }

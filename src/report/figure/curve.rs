@@ -10,7 +10,7 @@ use super::{LINE, PALETTE};
 pub(super) const MARK: i32 = 8;
 
 /// Points that belong together.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Curve {
     pub(super) name: String,
     pub(super) look: Look,
@@ -66,7 +66,7 @@ impl Look {
 }
 
 impl Curve {
-    /// A curve in colour number `colour` of the palette; without a name it is not in the key.
+    /// A curve in colour number `colour` of the palette; without a name it is not in the legend.
     #[must_use]
     pub fn new(name: impl Into<String>, look: Look, colour: usize, points: impl IntoIterator<Item = Point>) -> Self {
         let points = points.into_iter().map(Point::positive).collect();

@@ -7,19 +7,19 @@ use plotters::style::{Color as _, IntoTextStyle as _, ShapeStyle};
 
 use super::axis::{Axis, Scale, Unit};
 use super::curve::{Curve, Look, MARK, Point};
-use super::key::Key;
+use super::legend::Legend;
 use super::{Area, BESIDE, Drawn, FONT, Figure, INK, LINE, RIGHT, TEXT, WIDTH};
 
 const GRID: RGBColor = RGBColor(215, 215, 215);
 const AXIS: RGBColor = RGBColor(70, 70, 70);
 /// With more points than this, marks would hide each other: lines go without, others are small.
 const MOST_MARKS: usize = 60;
-/// Pixels: of a panel without its key, of the axis below the last.
+/// Pixels: of a panel without its legend, of the axis below the last.
 const PANEL: u32 = 370;
 const BELOW: u32 = 96;
 
 /// Panels on one horizontal axis; values are on logarithmic axes of their own.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Panels {
     name: String,
     scale: Scale,
@@ -27,7 +27,7 @@ pub struct Panels {
 }
 
 /// Curves of one quantity.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Panel {
     title: String,
     unit: Unit,
@@ -35,7 +35,7 @@ pub struct Panel {
 }
 
 impl Panel {
-    /// A panel; the title stands before the key and may be empty.
+    /// A panel; the title stands before the legend and may be empty.
     #[must_use]
     pub fn new(title: impl Into<String>, unit: Unit, curves: Vec<Curve>) -> Self {
         Self { title: title.into(), unit, curves: curves.into_iter().filter(Curve::is_known).collect() }
@@ -74,19 +74,19 @@ impl Figure for Panels {
 }
 
 impl Panel {
-    fn key(&self) -> Key<'_> {
-        Key::new(&self.title, &self.curves)
+    fn legend(&self) -> Legend<'_> {
+        Legend::new(&self.title, &self.curves)
     }
 
     fn height(&self) -> u32 {
-        PANEL + self.key().height()
+        PANEL + self.legend().height()
     }
 
-    /// The curves below their key, with a name of the common axis if they are the last.
+    /// The curves below their legend, with a name of the common axis if they are the last.
     fn draw<B: DrawingBackend>(&self, area: &Area<B>, x: &Axis, name: Option<&String>) -> Drawn<B> {
-        let key = self.key();
-        let (above, area) = area.split_vertically(key.height());
-        key.draw(&above)?;
+        let legend = self.legend();
+        let (above, area) = area.split_vertically(legend.height());
+        legend.draw(&above)?;
         let mut chart = ChartBuilder::on(&area)
             .margin_right(RIGHT)
             .set_label_area_size(LabelAreaPosition::Left, BESIDE)

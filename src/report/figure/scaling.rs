@@ -20,7 +20,7 @@ const STEPS: usize = 24;
 #[must_use]
 pub fn panels(scaling: &Scaling) -> Option<Panels> {
     let groups = scaling.groups();
-    // One key is enough.
+    // One legend is enough.
     let named = scaling.laws.first().map(|law| law.quantity);
     let panel = |quantity: Term| {
         let curves = groups.iter().enumerate().flat_map(|(index, group)| {

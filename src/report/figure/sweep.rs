@@ -20,7 +20,7 @@ pub fn panels(sweep: &Sweep) -> Option<Panels> {
     let values: [(&str, Value); 3] = [("R_f", |m| &m.r_f), ("D_f", |m| &m.d_f), ("G_f", |m| &m.g_f)];
     let panels = values.into_iter().enumerate().map(|(index, (title, value))| {
         let curves = drawn.iter().enumerate().flat_map(|(colour, points)| {
-            // One key is enough.
+            // One legend is enough.
             let name = if index == 0 { format!("c = {}", points[0].cutoff) } else { String::new() };
             curves(name, points, value, colour)
         });

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use super::{HEADINGS, Place, advice, deltas, how_shown, mesh, name, phase_space, short, told};
 use crate::gallery::{Exhibit, Gallery, Setting, View};
-use crate::report::document::{Block, Table, Text, Tone, columns};
+use crate::report::document::{Block, Text, Tone, columns, table};
 use crate::report::figure::{png, svg};
 use crate::report::page::{block, inline, page};
 use crate::report::{percent, significant};
@@ -44,7 +44,7 @@ pub fn html(gallery: &Gallery) -> std::io::Result<String> {
         (block(&Block::List(how_shown(gallery).into_iter().map(|told| vec![told.into()]).collect())))
         h2 { "Settings" }
         (block(&Block::Paragraph(vec![DISPLACEMENT.into()])))
-        (block(&Block::Table(settings(gallery))))
+        (block(&settings(gallery)))
         @if let Some(space) = space { figure.drawn {
             img src=(data("svg+xml", space.as_bytes())) alt="Temperature T against cutoff c, with the natural range, lines of constant delta and the settings of the table above";
         } }
@@ -69,7 +69,7 @@ fn facts(gallery: &Gallery) -> Vec<(&'static str, Vec<Text>)> {
     facts.into_iter().map(|(name, value)| (name, vec![Text::Own(value)])).collect()
 }
 
-fn settings(gallery: &Gallery) -> Table {
+fn settings(gallery: &Gallery) -> Block {
     let row = |(index, setting): (usize, &Setting)| {
         let Setting { perturber, rms_px, folded_share, .. } = setting;
         let (range, place) = match Place::of(perturber) {
@@ -89,11 +89,8 @@ fn settings(gallery: &Gallery) -> Table {
         ]
     };
     let names = ["setting", "temperature", "displacement measured", "maps that fold", "natural delta", "natural range"];
-    Table {
-        caption: "Settings, with all maps that a measurement draws",
-        columns: columns(&names, &names[1..5]),
-        rows: gallery.settings().iter().enumerate().map(row).collect(),
-    }
+    let rows = gallery.settings().iter().enumerate().map(row);
+    table("Settings, with all maps that a measurement draws", columns(&names, &names[1..5]), rows)
 }
 
 /// A grid of all settings, one of which is shown at a time, without a script.

@@ -26,16 +26,16 @@ const CHUNK: usize = 100;
 const RETRY: Duration = Duration::from_secs(5);
 
 /// A folder that TensorBoard shows, and the journal that it follows.
-pub struct Board {
+pub struct TensorBoard {
     folder: PathBuf,
     journal: Journal,
-    curator: Curator,
+    draw_images: DrawImages,
     runs: HashMap<String, Told>,
     is_failing: bool,
 }
 
 /// Has drawn what the network at a path is shown, as a network of a run; in words, why it cannot be.
-pub type Curator = Box<dyn Fn(&Path, &Path) -> std::result::Result<Picture, String> + Send>;
+pub type DrawImages = Box<dyn Fn(&Path, &Path) -> std::result::Result<Picture, String> + Send>;
 
 /// What was told of a run.
 #[derive(Debug)]
@@ -47,11 +47,11 @@ struct Told {
     is_drawn: bool,
 }
 
-impl Board {
+impl TensorBoard {
     /// `journal` is opened for reading; nothing is written yet.
     #[must_use]
-    pub fn new(folder: PathBuf, journal: Journal, curator: Curator) -> Self {
-        Self { folder, journal, curator, runs: HashMap::new(), is_failing: false }
+    pub fn new(folder: PathBuf, journal: Journal, draw_images: DrawImages) -> Self {
+        Self { folder, journal, draw_images, runs: HashMap::new(), is_failing: false }
     }
 
     /// Follows the journal until the daemon ends; what cannot be written is said once, and tried again.
@@ -120,7 +120,7 @@ impl Board {
                 if let Ok(event) = serde_json::from_str(&line.text)
                     && let Some(record) = record(&self.journal, &event)?
                 {
-                    told.draw(&self.curator, &event, &record);
+                    told.draw(&self.draw_images, &event, &record);
                     told.file.append(&record)?;
                 }
                 told.seen = line.seq;
@@ -131,14 +131,14 @@ impl Board {
 
 impl Told {
     /// Tells what the run's networks are shown, beside the first `record` of a network that is still there.
-    fn draw(&mut self, curator: &Curator, event: &Event, record: &Record) {
+    fn draw(&mut self, draw_images: &DrawImages, event: &Event, record: &Record) {
         let Kind::Measured { measurement } = &event.kind else { return };
         let model = &measurement.model.path;
         if self.is_drawn || !model.exists() {
             return;
         }
         self.is_drawn = true;
-        let told = curator(event.run.as_ref(), model).and_then(|Picture { width, height, png }| {
+        let told = draw_images(event.run.as_ref(), model).and_then(|Picture { width, height, png }| {
             let png = BASE64_STANDARD.decode(png).map_err(|error| error.to_string())?;
             let (wall_time, step, summary) = (record.wall_time, record.step, Some(gallery((width, height), png)));
             let picture = Record { wall_time, step, summary, ..Record::default() };

@@ -1,4 +1,4 @@
-//! Which of a file's measurements counts: one under the run's present settings before others, then the latest.
+//! Which of a file's measurements is current and counts: one under the run's present settings before others, then the latest.
 
 use std::path::Path;
 
@@ -59,7 +59,7 @@ pub(super) fn renumber(tx: &Writer, run: i64) -> rusqlite::Result<()> {
 }
 
 /// The measured or failed checkpoint `id` is what its file holds now: another version need not be measured, and counts no more.
-pub(super) fn stand(tx: &Writer, run: i64, file: &Path, id: i64) -> rusqlite::Result<()> {
+pub(super) fn make_current(tx: &Writer, run: i64, file: &Path, id: i64) -> rusqlite::Result<()> {
     let text = path::text(file);
     tx.prepare_cached("DELETE FROM checkpoints WHERE run = ?1 AND path = ?2 AND state = 0")?
         .execute(params![run, text])?;

@@ -1,10 +1,10 @@
-//! A lane's way from probe images to what the network gives of them, clean and perturbed: perturbed by this process, or where the
+//! The forward passes of a lane: from probe images to what the network gives of them, clean and perturbed by this process or where the
 //! network computes.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use crate::backend::{Backend, Front, FrontSession, Network, Session};
+use crate::backend::{Backend, Network, PerturbGraph, PerturbSession, Session};
 use crate::error::Result;
 use crate::perturb::{Displacement, Draws, Interpolation, Perturber, Scratch};
 use crate::probe::{Layout, ProbeSet};
@@ -19,8 +19,8 @@ pub(super) struct Shared<'a> {
     pub report: &'a (dyn Fn(usize) + Sync),
 }
 
-/// Takes one block of consecutive images after the other; what it gives is `[row, numbers of all tensors]`.
-pub(super) trait Way {
+/// Forward passes over one block of consecutive images after the other; what they give is `[row, numbers of all tensors]`.
+pub(super) trait Forward {
     /// Runs the images of a block as they are.
     fn clean(&mut self, block: Range<usize>) -> Result<&[f32]>;
 
@@ -110,7 +110,7 @@ impl<'a> OnCpu<'a> {
     }
 }
 
-impl Way for OnCpu<'_> {
+impl Forward for OnCpu<'_> {
     fn clean(&mut self, block: Range<usize>) -> Result<&[f32]> {
         let started = Instant::now();
         let (rows, size) = (block.len(), self.shared.probe.shape().len());
@@ -160,7 +160,7 @@ impl Way for OnCpu<'_> {
 pub(super) struct OnProvider<'a> {
     shared: Shared<'a>,
     runner: Runner<'a>,
-    session: Box<dyn FrontSession>,
+    session: Box<dyn PerturbSession>,
     scratch: Scratch,
     buffers: Buffers,
     draws: Draws,
@@ -171,11 +171,11 @@ pub(super) struct OnProvider<'a> {
 
 impl<'a> OnProvider<'a> {
     /// As [`OnCpu::new`].
-    pub fn new(shared: Shared<'a>, front: &dyn Front, rows: usize) -> Result<Self> {
+    pub fn new(shared: Shared<'a>, graph: &dyn PerturbGraph, rows: usize) -> Result<Self> {
         Ok(Self {
             shared,
             runner: Runner::new(shared.backend, rows)?,
-            session: front.session(rows)?,
+            session: graph.session(rows)?,
             scratch: shared.perturber.scratch(),
             buffers: Buffers::new(shared.backend.network(), rows),
             draws: Draws::default(),
@@ -185,7 +185,7 @@ impl<'a> OnProvider<'a> {
     }
 }
 
-impl Way for OnProvider<'_> {
+impl Forward for OnProvider<'_> {
     fn clean(&mut self, block: Range<usize>) -> Result<&[f32]> {
         let (started, rows) = (Instant::now(), block.len());
         self.buffers.load(self.shared.probe, block);

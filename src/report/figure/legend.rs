@@ -1,4 +1,4 @@
-//! The key of a panel: its title and what its curves are, in rows above it.
+//! The legend of a panel: its title and what its curves are, in rows above it.
 
 use plotters::element::{PathElement, Rectangle, Text};
 use plotters::prelude::DrawingBackend;
@@ -17,7 +17,7 @@ const SAMPLE: i32 = 46;
 const LETTER: f64 = 0.52;
 
 /// Entries in their places.
-pub(super) struct Key<'a> {
+pub(super) struct Legend<'a> {
     entries: Vec<Entry<'a>>,
 }
 
@@ -29,7 +29,7 @@ struct Entry<'a> {
     row: u32,
 }
 
-impl<'a> Key<'a> {
+impl<'a> Legend<'a> {
     /// The title, then the named curves; the only curve of a panel needs no sample, and beside a title no name.
     pub fn new(title: &'a str, curves: &'a [Curve]) -> Self {
         let named: Vec<_> = curves.iter().filter(|curve| !curve.name.is_empty()).collect();
@@ -102,8 +102,8 @@ mod tests {
             |names: &[&str]| -> Vec<_> { names.iter().map(|name| Curve::new(*name, Look::Line, 0, [point])).collect() };
         let texts = |title: &str, names: &[&str]| {
             let curves = curves(names);
-            let key = Key::new(title, &curves);
-            (key.entries.iter().map(|entry| (entry.text.to_owned(), entry.row)).collect::<Vec<_>>(), key.height())
+            let legend = Legend::new(title, &curves);
+            (legend.entries.iter().map(|entry| (entry.text.to_owned(), entry.row)).collect::<Vec<_>>(), legend.height())
         };
         let place = |text: &str, row| (text.to_owned(), row);
         assert_eq!(texts("", &["R_f"]), (vec![place("R_f", 0)], ROW));

@@ -203,7 +203,7 @@ mod tests {
             let options = Options { provider: Provider::Cpu, ..Options::default() };
             let runtime = runtime(None).expect("ONNX Runtime in the active Python environment");
             let network = OnnxRuntime::load(runtime, graph, (shape, input), &options, 1).expect("a network");
-            let front = network.front(&perturber).expect("a graph");
+            let graph = network.perturb_graph(&perturber).expect("a graph");
 
             let size = shape.len();
             let mut images = vec![0.0; ROWS * size];
@@ -221,7 +221,7 @@ mod tests {
             }
             let mut found = [vec![0.0; ROWS * size], vec![0.0; ROWS * size]];
             let [first, second] = &mut found;
-            let mut session = front.session(ROWS).expect("a session");
+            let mut session = graph.session(ROWS).expect("a session");
             session.take(&images);
             session.run(&draws, first, second).expect("perturbed images");
             for (expected, found) in [deformed, noisy].iter().zip(&found) {

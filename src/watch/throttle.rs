@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// Keeps a measurement to a share of the time: its lanes rest together, for as long as one of them computed before.
 #[derive(Debug)]
-pub struct Pace {
+pub struct Throttle {
     started: Instant,
     rests: Mutex<Rests>,
 }
@@ -16,7 +16,7 @@ thread_local! {
     static BEGAN: Cell<Option<Duration>> = const { Cell::new(None) };
 }
 
-impl Pace {
+impl Throttle {
     /// From now on, `duty` of the time is computed.
     #[must_use]
     pub fn new(duty: f64) -> Self {

@@ -1,17 +1,17 @@
-//! Who runs the blocks: lanes that perturb here, or lanes behind a graph that perturbs where the network computes.
+//! Who runs which blocks: lanes that perturb here, or lanes behind a graph that perturbs where the network computes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::forward::{Forward, OnCpu, OnProvider, Shared, Times};
 use super::job::Job;
-use super::way::{OnCpu, OnProvider, Shared, Times, Way};
-use crate::backend::{Front, Perturbing};
+use crate::backend::{PerturbGraph, Perturbing};
 use crate::error::{Error, Result};
 use crate::perturb::Displacement;
 
-/// How blocks are run.
-pub(super) struct Work<'a> {
+/// Gives blocks to lanes.
+pub(super) struct Scheduler<'a> {
     pub shared: Shared<'a>,
     /// Images of the largest block.
     pub largest: usize,
@@ -27,15 +27,15 @@ const TIMED_BLOCKS: usize = 2;
 /// Blocks beyond those that time this process, at least, for a graph to be tried: one of two lanes is timed with half of them.
 const ENOUGH_BLOCKS: usize = 8;
 
-impl Work<'_> {
+impl Scheduler<'_> {
     /// Runs all blocks; gives the times, and what the reader should know.
-    pub fn done(&self, jobs: Vec<Job>) -> Result<(Vec<Times>, Option<String>)> {
+    pub fn run_all(&self, jobs: Vec<Job>) -> Result<(Vec<Times>, Option<String>)> {
         let Shared { backend, perturber, .. } = self.shared;
         match backend.perturbing(perturber.interpolation()) {
-            Perturbing::Front if self.draws > 0 => {
-                let front = self.front()?;
-                let way = || OnProvider::new(self.shared, &*front, self.largest);
-                Ok((vec![self.run(jobs, front.lanes(), way, |_, error| Err(error))?], None))
+            Perturbing::Graph if self.draws > 0 => {
+                let graph = self.perturb_graph()?;
+                let forward = || OnProvider::new(self.shared, &*graph, self.largest);
+                Ok((vec![self.run(jobs, graph.lanes(), forward, |_, error| Err(error))?], None))
             }
             Perturbing::Quicker(worth) if self.draws > 0 && jobs.len() >= self.lanes + ENOUGH_BLOCKS => {
                 self.by_the_quicker(jobs, worth)
@@ -54,32 +54,32 @@ impl Work<'_> {
             return Ok((vec![here, self.on_cpu(second)?], None));
         }
         let note = |error: Error| format!("images were perturbed on the CPU: {}", error.one_line());
-        let front = match self.front() {
-            Ok(front) => front,
+        let graph = match self.perturb_graph() {
+            Ok(graph) => graph,
             Err(error) => return Ok((vec![here, self.on_cpu(second)?], Some(note(error)))),
         };
-        let rest = second.split_off(second.len().min(TIMED_BLOCKS * front.lanes()));
+        let rest = second.split_off(second.len().min(TIMED_BLOCKS * graph.lanes()));
         let failure = Mutex::new(None);
-        let (there, pace_there) = timed(second, |jobs| self.behind(&*front, jobs, &failure))?;
+        let (there, pace_there) = timed(second, |jobs| self.behind(&*graph, jobs, &failure))?;
         let has_failed = failure.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         let last = if has_failed || pace_there > pace_here {
             // It would keep its memory.
-            drop(front);
+            drop(graph);
             self.on_cpu(rest)?
         } else {
-            self.behind(&*front, rest, &failure)?
+            self.behind(&*graph, rest, &failure)?
         };
         let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok((vec![here, there, last], failure.map(note)))
     }
 
     /// The graph, if it gives of a few images what perturbing them here gives.
-    fn front(&self) -> Result<Box<dyn Front>> {
-        let front = self.shared.backend.front(self.shared.perturber)?;
+    fn perturb_graph(&self) -> Result<Box<dyn PerturbGraph>> {
+        let graph = self.shared.backend.perturb_graph(self.shared.perturber)?;
         let rows = self.images.min(2);
         let shared = Shared { report: &|_| (), ..self.shared };
         let (mut here, mut there) =
-            (OnCpu::new(shared, self.largest)?, OnProvider::new(shared, &*front, self.largest)?);
+            (OnCpu::new(shared, self.largest)?, OnProvider::new(shared, &*graph, self.largest)?);
         let mut displacements = vec![Displacement::default(); rows];
         let clean = here.clean(0..rows)?.to_vec();
         there.clean(0..rows)?;
@@ -91,7 +91,7 @@ impl Work<'_> {
         // change by rounding alone. Of a network that gives no numbers the passes tell.
         let rounding = 1e-10 * squared_distance(&clean, &vec![0.0; clean.len()]);
         if !change.is_finite() || difference <= 0.01 * change + rounding {
-            return Ok(front);
+            return Ok(graph);
         }
         let network = self.shared.backend.network();
         let message =
@@ -105,22 +105,22 @@ impl Work<'_> {
     }
 
     /// Runs blocks behind a graph, and those that it fails at perturbed here; keeps the last failure.
-    fn behind(&self, front: &dyn Front, jobs: Vec<Job>, failure: &Mutex<Option<Error>>) -> Result<Times> {
+    fn behind(&self, graph: &dyn PerturbGraph, jobs: Vec<Job>, failure: &Mutex<Option<Error>>) -> Result<Times> {
         let recover = |job: &mut Job, error| {
             *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            let mut way = OnCpu::new(self.shared, self.largest)?;
-            job.run(&mut way, self.shared.backend.network())?;
-            Ok(way.times())
+            let mut forward = OnCpu::new(self.shared, self.largest)?;
+            job.run(&mut forward, self.shared.backend.network())?;
+            Ok(forward.times())
         };
-        self.run(jobs, front.lanes(), || OnProvider::new(self.shared, front, self.largest), recover)
+        self.run(jobs, graph.lanes(), || OnProvider::new(self.shared, graph, self.largest), recover)
     }
 
     /// Runs blocks on so many lanes; the times are averages over these. `recover` is for a block that failed.
-    fn run<W: Way>(
+    fn run<F: Forward>(
         &self,
         jobs: Vec<Job>,
         lanes: usize,
-        make: impl Fn() -> Result<W> + Sync,
+        make: impl Fn() -> Result<F> + Sync,
         recover: impl Fn(&mut Job, Error) -> Result<Times> + Sync,
     ) -> Result<Times> {
         let network = self.shared.backend.network();
@@ -128,18 +128,18 @@ impl Work<'_> {
         let (jobs, failed) = (Mutex::new(jobs.into_iter()), AtomicBool::new(false));
         let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
         let work = || -> Result<Times> {
-            let (mut way, mut times) = (None, Times::default());
+            let (mut forward, mut times) = (None, Times::default());
             while !failed.load(Ordering::Relaxed) {
                 let Some(mut job) = next() else { break };
-                let outcome = match &mut way {
-                    Some(way) => job.run(way, network),
-                    none => make().and_then(|way| job.run(none.insert(way), network)),
+                let outcome = match &mut forward {
+                    Some(forward) => job.run(forward, network),
+                    none => make().and_then(|forward| job.run(none.insert(forward), network)),
                 };
                 if let Err(error) = outcome {
                     times.add(&recover(&mut job, error)?, 1);
                 }
             }
-            times.add(&way.map_or_else(Times::default, |way| way.times()), 1);
+            times.add(&forward.map_or_else(Times::default, |forward| forward.times()), 1);
             Ok(times)
         };
         let work = || work().inspect_err(|_| failed.store(true, Ordering::Relaxed));
