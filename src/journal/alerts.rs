@@ -24,8 +24,6 @@ pub struct Untold {
     pub event: String,
     /// The ways that were told.
     pub told: u8,
-    /// How often telling failed.
-    pub failures: u32,
 }
 
 /// What the journal holds of an alert; times are in milliseconds since 1970.
@@ -64,26 +62,25 @@ impl Journal {
     /// # Errors
     /// `Journal` if it cannot be read.
     pub fn untold_alerts(&self, run: i64) -> Result<Vec<Untold>> {
-        let sql = "SELECT rule, raised, body, told, failures FROM alerts JOIN events ON events.seq = raised
+        let sql = "SELECT rule, raised, body, told FROM alerts JOIN events ON events.seq = raised
                    WHERE alerts.run = ?1 AND told < ?2";
         self.reading(|db| {
             let row = |row: &Row| {
                 let seq = row.get(1)?;
                 let event = super::line_text(seq, &row.get::<_, String>(2)?);
-                Ok(Untold { rule: row.get(0)?, seq, event, told: row.get(3)?, failures: row.get(4)? })
+                Ok(Untold { rule: row.get(0)?, seq, event, told: row.get(3)? })
             };
             db.prepare_cached(sql)?.query_map(params![run, ALL_TOLD], row)?.collect()
         })
     }
 
-    /// Somebody was told of the alert that event `seq` raised, in these ways, or in vain.
+    /// Somebody was told of the alert that event `seq` raised, in these ways.
     ///
     /// # Errors
     /// `Journal` if it cannot be written.
-    pub fn set_alert_told(&mut self, run: i64, rule: &str, seq: i64, ways: Option<u8>) -> Result<()> {
-        let sql =
-            "UPDATE alerts SET told = told | ?4, failures = failures + ?5 WHERE run = ?1 AND rule = ?2 AND raised = ?3";
-        let values = params![run, rule, seq, ways.unwrap_or(0), u8::from(ways.is_none())];
+    pub fn set_alert_told(&mut self, run: i64, rule: &str, seq: i64, ways: u8) -> Result<()> {
+        let sql = "UPDATE alerts SET told = told | ?4 WHERE run = ?1 AND rule = ?2 AND raised = ?3";
+        let values = params![run, rule, seq, ways];
         self.write("note an alert in", |tx| tx.prepare_cached(sql)?.execute(values)).map(|_| ())
     }
 }
@@ -130,7 +127,7 @@ fn look(tx: &Writer, of: (i64, &str), alert: &Alert, seen: &Seen, now: i64) -> r
         return Ok(Some(due));
     }
     let seq = tx.append(of.0, &Kind::Alert { alert: alert.title(), text: cause.text, at: cause.at })?;
-    tx.prepare_cached("UPDATE alerts SET raised = ?3, told = 0, failures = 0 WHERE run = ?1 AND rule = ?2")?
+    tx.prepare_cached("UPDATE alerts SET raised = ?3, told = 0 WHERE run = ?1 AND rule = ?2")?
         .execute(params![of.0, of.1, seq])?;
     Ok(None)
 }

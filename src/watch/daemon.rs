@@ -176,7 +176,7 @@ pub fn run(
     // Of an earlier life.
     let _ = std::fs::remove_dir_all(&options.exports);
     let Seams { source, starter, planner } = seams;
-    let messenger = Messenger::spawn(channels.messages.clone(), Message::Delivered)?;
+    let messenger = Messenger::spawn(options.umask, &channels.messages, Message::Delivered)?;
     let mut daemon = Daemon {
         pool: Pool::new(starter, options.limits.clone(), channels.messages.clone(), Message::Heard),
         journal,
