@@ -7,6 +7,7 @@ use rusqlite::{Batch, Connection, StatementStatus};
 
 use super::{Journal, Series, VERSIONS, holder};
 use crate::event::CheckpointName;
+use crate::stop::{Monitor, Rule, Verdict};
 
 /// A journal as that version left it: `count` checkpoints, and another content of the fifth's step.
 fn of_version(path: &Path, version: usize, count: i64) {
@@ -162,6 +163,31 @@ fn what_two_journals_know_of_one_run_is_known_once() {
     assert_eq!(series.val_error[2], Some(0.25));
     assert_eq!(bodies(&journal).len(), 13, "11 of its own, two that it did not know");
     assert!(Journal::read(&other).expect("there").runs().expect("read").is_empty());
+}
+
+#[test]
+fn rules_on_several_monitors_see_the_runs_beside_in_each() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("journal.sqlite");
+    of_version(&path, VERSIONS.len(), 3);
+    let mut journal = Journal::open(&path).expect("up to date");
+    let sql = "UPDATE runs SET path = '/group/own' WHERE id = 7;
+               UPDATE checkpoints SET val_error = 0.9, r_f = 9;
+               INSERT INTO runs (id, path) VALUES (8, '/group/other'), (9, '/group/other/deeper');
+               INSERT INTO checkpoints (run, path, raw_path, fingerprint, plan, state, step, written, r_f, val_error, stride)
+               SELECT run.id, c.path, c.raw_path, 'f', 'k', 1, c.step, 0, 0.5, iif(c.step = 2, NULL, 0.1), 1
+               FROM checkpoints AS c, (SELECT 8 AS id UNION SELECT 9) AS run WHERE c.run = 7";
+    journal.db.execute_batch(sql).expect("written");
+    let rules = ["r_f", "val_error", "r_f", "auto"].map(|monitor| {
+        format!("kind=median,least_runs=1,start_from=3,monitor={monitor}").parse::<Rule>().expect("a rule")
+    });
+    journal.judge(7, Some(&rules)).expect("judged");
+    let (verdicts, _) = journal.verdicts(7).expect("read");
+    let compared = |verdict: &Verdict| verdict.stop.as_ref().map(|stop| stop.compared.clone()).unwrap_or_default();
+    let values: Vec<_> = verdicts.iter().map(|verdict| (verdict.monitor, compared(verdict)[0].value)).collect();
+    let expected = [(Monitor::RF, 0.5), (Monitor::ValError, 0.1), (Monitor::RF, 0.5), (Monitor::ValError, 0.1)];
+    assert_eq!(values, expected);
+    assert!(verdicts.iter().all(|verdict| compared(verdict).len() == 1), "runs below another are not beside");
 }
 
 #[test]
