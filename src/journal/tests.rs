@@ -166,6 +166,24 @@ fn what_two_journals_know_of_one_run_is_known_once() {
 }
 
 #[test]
+fn the_latest_and_the_best_are_those_of_the_latest_attempt() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("journal.sqlite");
+    of_version(&path, VERSIONS.len(), 10);
+    let mut journal = Journal::open(&path).expect("up to date");
+    assert_eq!(journal.glance(7).expect("read").latest.and_then(|latest| latest.step), Some(10));
+    // A training begins again at step 3; its first checkpoint was written after the others.
+    assert_eq!(journal.declare(7, 3, 1).expect("declared").0, 2);
+    let sql = "UPDATE checkpoints SET written = 2, attempt = 2, r_f = 8 WHERE id = 3";
+    journal.db.execute(sql, []).expect("written");
+    journal.db.execute("UPDATE checkpoints SET r_f = 0.5 WHERE id = 9", []).expect("written");
+    let glance = journal.glance(7).expect("read");
+    assert_eq!(glance.latest.and_then(|latest| latest.step), Some(3));
+    assert_eq!(glance.best.and_then(|best| best.step), Some(1), "not the earlier attempt's step 9");
+    assert_eq!(journal.figures(7).expect("read").step, Some(3.0));
+}
+
+#[test]
 fn rules_on_several_monitors_see_the_runs_beside_in_each() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("journal.sqlite");
