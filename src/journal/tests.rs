@@ -6,6 +6,7 @@ use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::{Batch, Connection, StatementStatus};
 
 use super::{Journal, Series, VERSIONS, holder};
+use crate::alert::Alert;
 use crate::event::CheckpointName;
 use crate::stop::{Monitor, Rule, Verdict};
 
@@ -206,6 +207,33 @@ fn rules_on_several_monitors_see_the_runs_beside_in_each() {
     let expected = [(Monitor::RF, 0.5), (Monitor::ValError, 0.1), (Monitor::RF, 0.5), (Monitor::ValError, 0.1)];
     assert_eq!(values, expected);
     assert!(verdicts.iter().all(|verdict| compared(verdict).len() == 1), "runs below another are not beside");
+}
+
+#[test]
+fn an_alert_is_raised_again_after_the_clock_was_set_back() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("journal.sqlite");
+    of_version(&path, VERSIONS.len(), 3);
+    let mut journal = Journal::open(&path).expect("up to date");
+    let alerts: [Alert; 1] = ["on=threshold,monitor=val_error,above=0.5,for=10s".parse().expect("an alert")];
+    let hour = 3_600_000;
+    let now = jiff::Timestamp::now().as_millisecond() - 20_000;
+    let mut look = |val_error: f64, now: i64| {
+        journal.annotate(7, &CheckpointName::Step(5), val_error, None).expect("told");
+        let (next, lines) = journal.alert(7, &alerts, now).expect("looked at");
+        for seq in lines.iter().map(|line| line.seq) {
+            journal.set_alert_told(7, &alerts[0].key(), seq, super::ALL_TOLD).expect("told");
+        }
+        (next.map(|next| next - now), lines.len())
+    };
+    assert_eq!(look(0.9, now), (Some(10_000), 0));
+    assert_eq!(look(0.9, now + 10_000), (None, 1));
+    // It is raised: not again, whatever the clock says, while it holds.
+    assert_eq!(look(0.9, now - hour), (None, 0));
+    assert_eq!(look(0.1, now - hour), (None, 0));
+    assert_eq!(look(0.9, now - hour), (Some(10_000), 0));
+    assert_eq!(look(0.9, now - 2 * hour), (Some(10_000), 0), "it lasts anew");
+    assert_eq!(look(0.9, now - 2 * hour + 10_000), (None, 1));
 }
 
 #[test]
