@@ -13,7 +13,7 @@ use crate::backend::read_metadata;
 use crate::checkpoint::Metadata;
 use crate::checkpoint::folders::{Listing, are_steps};
 use crate::checkpoint::names::{self, Folder, step_and_epoch};
-use crate::checkpoint::signature::EXPORT;
+use crate::checkpoint::signature::{EXPORT, EXPORT_KERAS};
 use crate::error::{Error, Result};
 
 /// What counts as a run and as a checkpoint.
@@ -60,9 +60,12 @@ impl Met {
         match self {
             Self::Folder(..) | Self::Checkpoint(_) => None,
             Self::Foreign(path) => {
-                let ending = path.extension().unwrap_or_default().display();
+                let ending = path.extension().unwrap_or_default().to_string_lossy();
                 let folder = path.parent().unwrap_or(Path::new("")).display();
-                Some(format!("{folder}: .{ending} files hold weights without the network: {EXPORT}, or --export CMD"))
+                let how = if ending == "keras" || ending == "h5" { EXPORT_KERAS } else { EXPORT };
+                Some(format!(
+                    "{folder}: .{ending} files are a framework's own, which are not read: {how}, or --export CMD"
+                ))
             }
             Self::Numbers(text) | Self::PassedOver(text) => Some(text),
         }
