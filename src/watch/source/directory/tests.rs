@@ -151,3 +151,27 @@ fn numbered_folders_become_runs_when_one_holds_a_second_checkpoint() {
     assert_eq!(watched.found().path, watched.path("checkpoint-10/model.onnx"));
     assert!(watched.is_quiet());
 }
+
+#[test]
+fn networks_one_folder_below_their_steps_are_told_when_they_come() {
+    let watched = Watched::of(true, NEVER, |_| ());
+    for (first, second) in [("checkpoint-5", "checkpoint-6"), ("5", "6")] {
+        // One that is made bit by bit, one that comes whole.
+        for folder in [first.to_owned(), format!("{first}/onnx")] {
+            fs::create_dir(watched.path(&folder)).expect("created");
+            assert!(watched.is_quiet());
+        }
+        watched.put(&format!("{first}/onnx/model.onnx"));
+        let elsewhere = watched.folder.path().join("elsewhere");
+        fs::create_dir_all(elsewhere.join("onnx")).expect("created");
+        fs::write(elsewhere.join("onnx/model.onnx"), "whole").expect("written");
+        assert_eq!(watched.found().path, watched.path(&format!("{first}/onnx/model.onnx")));
+        fs::rename(elsewhere, watched.path(second)).expect("renamed");
+        let found = watched.found();
+        let path = watched.path(&format!("{second}/onnx/model.onnx"));
+        assert_eq!((found.run, &found.path), (watched.path("").components().collect(), &path));
+        fs::write(&path, "another content").expect("written");
+        assert_eq!(watched.found().path, path);
+        assert!(watched.is_quiet());
+    }
+}
