@@ -209,7 +209,6 @@ impl Daemon {
                 }
             }
         }
-        info!("the journal can be written again");
     }
 
     /// The key of the run's settings, if they are others now than those that a checkpoint was taken under.
