@@ -5,9 +5,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::checkpoint::native::Native;
 use crate::error::{Error, Result};
+use crate::process::ended;
 use crate::text::visible;
 
 /// In the command's words these stand for the checkpoint, and for the file that it is to write.
@@ -100,15 +100,15 @@ impl Export {
         let file = exported.file();
         let mut child = self.start(&native.path, &file)?;
         let tail = Tail::of(child.stderr.take());
-        let ended = child.wait().map_err(Error::io(&native.path, "wait for the export of"))?;
+        let status = child.wait().map_err(Error::io(&native.path, "wait for the export of"))?;
         let failed = |how: String| Error::Export {
             path: native.path.clone(),
             command: visible(&self.to_string()),
             how,
             said: tail.text(),
         };
-        if !ended.success() {
-            return Err(failed(end(ended)));
+        if !status.success() {
+            return Err(failed(ended(status)));
         }
         match fs::metadata(&file) {
             Ok(written) if written.len() > 0 => Ok(exported),
@@ -145,13 +145,6 @@ fn filled(mut word: &[u8], places: &[(&str, &Path)]) -> Vec<u8> {
         }
     }
     filled
-}
-
-fn end(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("ended with exit code {code}"),
-        (None, signal) => format!("was killed by signal {}", signal.unwrap_or_default()),
-    }
 }
 
 /// The end of what a process says, read as it says it.

@@ -1,4 +1,38 @@
-//! What the operating system tells of a process.
+//! Processes: what the operating system tells of one, and how a user's command is started.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, ExitStatus};
+
+use rustix::fs::Mode;
+
+/// A program whose files are made with `umask`, whatever this process's own is.
+#[must_use]
+pub fn with_umask(umask: Mode, program: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("umask {:04o} && exec \"$@\"", umask.as_raw_mode()), "sh", program]);
+    command
+}
+
+/// How a process ended, in words: "ended with exit code 3", "was killed by signal 9 (kill)".
+#[must_use]
+pub fn ended(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => format!("was killed by signal {signal}{}", name_of(signal)),
+        (None, code) => format!("ended with exit code {}", code.unwrap_or(-1)),
+    }
+}
+
+fn name_of(signal: i32) -> &'static str {
+    match signal {
+        4 => " (illegal instruction)",
+        6 => " (abort)",
+        7 => " (bus error)",
+        8 => " (floating-point exception)",
+        9 => " (kill)",
+        11 => " (segmentation fault)",
+        _ => "",
+    }
+}
 
 /// Memory that a process holds, bytes; `None` where the system does not tell.
 #[must_use]
@@ -25,6 +59,19 @@ fn children(process: u32) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_has_its_words_and_the_umask_that_it_is_given() {
+        let output =
+            with_umask(Mode::from_raw_mode(0o027), "sh").args(["-c", "umask; echo \"$1\"", "sh", "a '$b'"]).output();
+        let output = output.expect("started");
+        assert_eq!(
+            (output.stdout.as_slice(), ended(output.status)),
+            (&b"0027\na '$b'\n"[..], "ended with exit code 0".into())
+        );
+        let killed = Command::new("sh").args(["-c", "kill -9 $$"]).status().expect("started");
+        assert_eq!(ended(killed), "was killed by signal 9 (kill)");
+    }
 
     #[test]
     fn what_a_process_started_counts_with_it() {

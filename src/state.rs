@@ -180,7 +180,7 @@ pub fn find(run: &Path, named: Option<&Path>) -> Result<Known> {
 /// The socket of the daemon that writes `journal` now, if one does.
 #[must_use]
 pub fn live_socket(journal: &Path) -> Option<PathBuf> {
-    holder_note(journal)?["socket"].as_str().map(PathBuf::from)
+    holder_note(journal)?["socket"].as_str().map(path::of_text)
 }
 
 /// What the daemon that writes `journal` now says of itself: `pid`, `socket` and `http`.

@@ -43,6 +43,18 @@ fn thresholds_and_changes_look_at_the_latest_checkpoint() {
 }
 
 #[test]
+fn a_network_before_training_is_not_judged_without_labels() {
+    let mut begun = seen(&[0.9, 0.5]);
+    begun.points[0].step = Some(0);
+    assert!(!holds("on=change,monitor=invariance,by=20%", &begun));
+    begun.points.truncate(1);
+    assert!(!holds("on=threshold,monitor=invariance,above=0.5", &begun));
+    assert!(holds("on=threshold,monitor=val_error,above=0.5", &begun));
+    begun.points.extend(seen(&[0.9, 0.5]).points);
+    assert!(holds("on=change,monitor=invariance,by=20%", &begun));
+}
+
+#[test]
 fn findings_count_by_how_much_they_matter_or_by_their_code() {
     let findings = vec![Finding::new(Code::NoNormalisation, "nothing"), Finding::new(Code::OneClass, "nearly all")];
     let seen = Seen { findings, ..Seen::default() };

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::names::{Folder, Place, file, folder};
+use super::names::{Folder, Place, file, folder, is_inner};
 
 /// What lies in a folder, hidden files and folders left out.
 #[derive(Debug, Default)]
@@ -31,6 +31,20 @@ impl Listing {
             place.push(entry.path());
         }
         Ok(listing)
+    }
+
+    /// The sub-folder that holds the network, in a step's folder that does not hold it itself.
+    #[must_use]
+    pub fn inner(&self) -> Option<&Path> {
+        self.folders.iter().map(PathBuf::as_path).find(|folder| is_inner(folder))
+    }
+
+    /// As [`Listing::of`], of a step's folder: with what lies in the sub-folder that holds the network.
+    fn of_step(folder: &Path) -> Self {
+        let mut listing = Self::of(folder).unwrap_or_default();
+        let inner = listing.inner().and_then(|inner| Self::of(inner).ok()).unwrap_or_default();
+        listing.files.extend(inner.files);
+        listing
     }
 
     /// The sub-folders that are named by a bare number, with it.
@@ -87,26 +101,29 @@ pub fn are_steps(all: impl IntoIterator<Item = Holds>) -> Option<bool> {
 #[must_use]
 pub fn run_of(path: &Path) -> &Path {
     let mut run = path.parent().unwrap_or(Path::new(""));
-    while let Some(above) = run.parent() {
-        let is_step = match folder(run) {
-            Folder::Step(_) => true,
-            Folder::Number(_) => is_numbered_step(above, path),
-            _ => false,
-        };
-        if !is_step {
-            break;
-        }
+    if let Some(above) = run.parent().filter(|above| is_inner(run) && is_step(above, path)) {
+        run = above;
+    }
+    while let Some(above) = run.parent().filter(|_| is_step(run, path)) {
         run = above;
     }
     run
+}
+
+/// Whether a folder above the checkpoint at `path` is one of a step.
+fn is_step(of: &Path, path: &Path) -> bool {
+    match (folder(of), of.parent()) {
+        (Folder::Step(_), Some(_)) => true,
+        (Folder::Number(_), Some(above)) => is_numbered_step(above, path),
+        _ => false,
+    }
 }
 
 fn is_numbered_step(above: &Path, path: &Path) -> bool {
     let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
     let is_checkpoint = |file: &Path| file.extension() == path.extension();
     let listing = Listing::of(above).unwrap_or_default();
-    let holds =
-        listing.numbers().map(|(path, number)| Listing::of(path).unwrap_or_default().holds(number, is_checkpoint));
+    let holds = listing.numbers().map(|(path, number)| Listing::of_step(path).holds(number, is_checkpoint));
     are_steps(holds) == Some(true)
 }
 
@@ -140,5 +157,10 @@ mod tests {
         write(&path("equal/30/step_30.onnx"));
         assert_eq!(run_of(&path("equal/30/step_30.onnx")), path("equal"));
         assert_eq!(run_of(Path::new("model.onnx")), Path::new(""));
+        // The layout of Optimum.
+        write(&path("optimum/100/onnx/model.onnx"));
+        assert_eq!(run_of(&path("optimum/100/onnx/model.onnx")), path("optimum"));
+        assert_eq!(run_of(&path("a/checkpoint-5/onnx/model.onnx")), path("a"));
+        assert_eq!(run_of(&path("a/onnx/model.onnx")), path("a/onnx"));
     }
 }

@@ -41,14 +41,30 @@ const UNFINISHED: ([&str; 5], [&str; 7]) =
     (["tmp-", "tmp_", "tmp.", "temp-", "temp_"], [".tmp", "-tmp", "_tmp", ".temp", ".part", ".partial", ".incomplete"]);
 /// What Orbax puts between the name and a number.
 const ORBAX: &str = ".orbax-checkpoint-tmp";
+/// The folder within a step's in which Optimum puts its network.
+const INNER: &str = "onnx";
 
 /// Step and epoch of the checkpoint at `path` in the directory `run`: from its own name, such as `epoch=3-step=1200.onnx` or, of a
 /// folder that is a checkpoint, `1200`; else from the name of its folder, such as `checkpoint-1200/model.onnx`.
 #[must_use]
 pub fn step_and_epoch(path: &Path, run: &Path) -> Place {
-    let above = path.parent().filter(|folder| *folder != run).and_then(whole_place);
+    let folder = path.parent().filter(|folder| *folder != run);
+    let above = folder.map(|folder| step_of_inner(folder, run).unwrap_or(folder)).and_then(whole_place);
     let of_file = || path.file_stem().map(|name| file(&name.to_string_lossy())).filter(|place| *place != (None, None));
     whole_place(path).or_else(of_file).or(above).unwrap_or_default()
+}
+
+/// The step's folder that `folder` holds the network of, as in `checkpoint-1200/onnx/model.onnx`.
+#[must_use]
+pub fn step_of_inner<'a>(folder: &'a Path, run: &Path) -> Option<&'a Path> {
+    let above = folder.parent().filter(|above| folder != run && is_inner(folder) && *above != run)?;
+    matches!(self::folder(above), Folder::Step(_) | Folder::Number(_)).then_some(above)
+}
+
+/// Whether a folder has the name of one that holds a step's network.
+#[must_use]
+pub fn is_inner(folder: &Path) -> bool {
+    folder.file_name().is_some_and(|name| name == INNER)
 }
 
 /// Step and epoch of a name that says nothing else.
@@ -318,6 +334,10 @@ mod tests {
         assert_eq!(place("run/checkpoint-1200/step_3.onnx", "run"), (Some(3), None));
         assert_eq!(place("run/1200/model.onnx", "run"), (Some(1200), None));
         assert_eq!(place("run/1200/model.onnx", "run/1200"), (None, None));
+        assert_eq!(place("run/checkpoint-1200/onnx/model.onnx", "run"), (Some(1200), None));
+        assert_eq!(place("run/1200/onnx/model.onnx", "run"), (Some(1200), None));
+        assert_eq!(place("step_5/onnx/model.onnx", "step_5"), (None, None));
+        assert_eq!(place("step_5/onnx/model.onnx", "step_5/onnx"), (None, None));
         assert_eq!(place("run/step_7.onnx.gz", "run"), (Some(7), None));
         assert_eq!(place("run/step_-5.onnx", "run"), (None, None));
         // Folders that are checkpoints.

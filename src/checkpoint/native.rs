@@ -13,8 +13,8 @@ use super::signature::ENOUGH;
 use crate::error::{Error, Result};
 use crate::path::to_bytes;
 
-/// Names of the files in which frameworks keep weights.
-pub const FILES: &str = "*.{pt,pth,ckpt,safetensors,keras,h5}";
+/// Endings of the files in which frameworks keep weights.
+pub const ENDINGS: [&str; 6] = ["pt", "pth", "ckpt", "safetensors", "keras", "h5"];
 /// A folder that is one checkpoint may hold so many files.
 const MOST: usize = 1 << 16;
 /// Where the list of a zip archive's entries ends: its mark, which at most a comment follows.

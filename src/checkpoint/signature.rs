@@ -5,7 +5,9 @@ pub const ENOUGH: usize = 4096;
 
 /// How PyTorch writes an ONNX network.
 pub const EXPORT: &str = "export the network with torch.onnx.export(model, (example,), 'NAME.onnx', dynamo=True)";
-const KERAS: &str = "export the network with model.export('NAME.onnx', format='onnx'), or convert it with tf2onnx";
+/// As [`EXPORT`], of Keras.
+pub const EXPORT_KERAS: &str =
+    "export the network with model.export('NAME.onnx', format='onnx'), or convert it with tf2onnx";
 const TFLITE: &str = "convert it with python -m tf2onnx.convert --tflite FILE --output NAME.onnx";
 const UNZIP: &str = "unpack it and give the .onnx file in it";
 const ANOTHER: &str = "give the .onnx file itself";
@@ -43,10 +45,10 @@ const MARKS: [Mark; 26] = [
     // Behind an offset of less than 16 MiB: a network's producer may have such a name.
     (3, b"\0ORTM", "a network in ONNX Runtime's ORT format", "give the .onnx file that it was made from"),
     (3, b"\0TFL3", "a TFLite network", TFLITE),
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes it", KERAS),
-    (512, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes it", KERAS),
-    (1024, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes it", KERAS),
-    (2048, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes it", KERAS),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes it", EXPORT_KERAS),
+    (512, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes it", EXPORT_KERAS),
+    (1024, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes it", EXPORT_KERAS),
+    (2048, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes it", EXPORT_KERAS),
     (0, b"version https://git-lfs.github.com/spec/", "a Git LFS pointer", "fetch the network with git lfs pull"),
     (0, GZIP, "a gzip archive", "name it NAME.onnx.gz, or unpack it with gunzip"),
     (0, b"\xfd7zXZ\0", "an xz archive", "unpack it with xz -d"),
@@ -116,7 +118,7 @@ fn zip(start: &[u8]) -> Option<Signature> {
     let is_aligned = start.get(NAME + length..).is_some_and(|extra| extra.starts_with(b"FB"));
     let is_pytorch = is_aligned || [&b"/data.pkl"[..], b"/version"].iter().any(|end| name.ends_with(end));
     Some(match name {
-        b"metadata.json" | b"config.json" => Signature::new("a Keras file (a zip archive)", KERAS),
+        b"metadata.json" | b"config.json" => Signature::new("a Keras file (a zip archive)", EXPORT_KERAS),
         _ if name.ends_with(b".npy") => Signature::new("NumPy arrays (a zip archive)", ANOTHER),
         _ if is_pytorch => Signature::new("a PyTorch file (a zip archive)", EXPORT),
         _ => Signature::new("a zip archive", UNZIP),

@@ -51,7 +51,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 /// What one daemon says; `None` where it does not watch the run that is asked for.
 fn status(journal: &Path, note: &Value, run: Option<&str>) -> Result<Option<Value>> {
-    let socket = PathBuf::from(note["socket"].as_str().unwrap_or_default());
+    let socket = path::of_text(note["socket"].as_str().unwrap_or_default());
     let mut daemon = ask(&socket, &json!({"type": "status"}))?;
     if let (Some(run), Some(runs)) = (run, daemon["runs"].as_array_mut()) {
         runs.retain(|found| found["run"] == run);

@@ -26,7 +26,7 @@ use crate::config::Flags;
 use crate::error::{Error, ExitCode, Result};
 use crate::file_system;
 use crate::journal::{Journal, Lock};
-use crate::path::RawPath;
+use crate::path::{self, RawPath};
 use crate::plan::Setup;
 use crate::report::figure;
 use crate::report::gallery::of_network;
@@ -266,8 +266,8 @@ fn code_of(end: End) -> ExitCode {
 fn locks(args: &Args, roots: &[PathBuf], journal: &Path, socket: &Path) -> Result<Vec<Lock>> {
     let note = json!({
         "pid": std::process::id(),
-        "socket": socket.to_string_lossy(),
-        "journal": journal.to_string_lossy(),
+        "socket": path::text(socket),
+        "journal": path::text(journal),
         "http": args.daemon.http.map(|address| address.to_string()),
     });
     let of_journal = std::iter::once(Lock::take(journal, &note.to_string()));

@@ -13,6 +13,9 @@ use crate::event::Kind;
 /// What `told` is once everybody was told; below that, a bit for each way that was told.
 pub const ALL_TOLD: u8 = 128;
 
+/// How often an alert that holds is looked at until it is due, milliseconds: the clock may be set back.
+const LOOK: i64 = 60_000;
+
 /// An alert that was raised, and that somebody is to be told of.
 #[derive(Debug, Clone)]
 pub struct Untold {
@@ -24,8 +27,6 @@ pub struct Untold {
     pub event: String,
     /// The ways that were told.
     pub told: u8,
-    /// How often telling failed.
-    pub failures: u32,
 }
 
 /// What the journal holds of an alert; times are in milliseconds since 1970.
@@ -64,26 +65,25 @@ impl Journal {
     /// # Errors
     /// `Journal` if it cannot be read.
     pub fn untold_alerts(&self, run: i64) -> Result<Vec<Untold>> {
-        let sql = "SELECT rule, raised, body, told, failures FROM alerts JOIN events ON events.seq = raised
+        let sql = "SELECT rule, raised, body, told FROM alerts JOIN events ON events.seq = raised
                    WHERE alerts.run = ?1 AND told < ?2";
         self.reading(|db| {
             let row = |row: &Row| {
                 let seq = row.get(1)?;
                 let event = super::line_text(seq, &row.get::<_, String>(2)?);
-                Ok(Untold { rule: row.get(0)?, seq, event, told: row.get(3)?, failures: row.get(4)? })
+                Ok(Untold { rule: row.get(0)?, seq, event, told: row.get(3)? })
             };
             db.prepare_cached(sql)?.query_map(params![run, ALL_TOLD], row)?.collect()
         })
     }
 
-    /// Somebody was told of the alert that event `seq` raised, in these ways, or in vain.
+    /// Somebody was told of the alert that event `seq` raised, in these ways.
     ///
     /// # Errors
     /// `Journal` if it cannot be written.
-    pub fn set_alert_told(&mut self, run: i64, rule: &str, seq: i64, ways: Option<u8>) -> Result<()> {
-        let sql =
-            "UPDATE alerts SET told = told | ?4, failures = failures + ?5 WHERE run = ?1 AND rule = ?2 AND raised = ?3";
-        let values = params![run, rule, seq, ways.unwrap_or(0), u8::from(ways.is_none())];
+    pub fn set_alert_told(&mut self, run: i64, rule: &str, seq: i64, ways: u8) -> Result<()> {
+        let sql = "UPDATE alerts SET told = told | ?4 WHERE run = ?1 AND rule = ?2 AND raised = ?3";
+        let values = params![run, rule, seq, ways];
         self.write("note an alert in", |tx| tx.prepare_cached(sql)?.execute(values)).map(|_| ())
     }
 }
@@ -111,26 +111,36 @@ fn look(tx: &Writer, of: (i64, &str), alert: &Alert, seen: &Seen, now: i64) -> r
     let (since, cause) = match (alert.stalls_at(seen), alert.cause(seen)) {
         // A run that was silent before it was first looked at has not stalled: it ended long ago.
         (Some(due), cause) => (if due > now { Some(due) } else { known.since.filter(|since| *since <= due) }, cause),
-        (None, Some(cause)) if alert.after.is_none() => (Some(known.since.unwrap_or(now)), Some(cause)),
+        // Not since a time to come: the clock was set back.
+        (None, Some(cause)) if alert.after.is_none() => {
+            (Some(known.since.map_or(now, |since| since.min(now))), Some(cause))
+        }
         (None, _) => (None, None),
     };
-    if since != known.since {
+    let raised = known.raised.filter(|raised| known.since.is_some() || *raised <= now);
+    if since != known.since || raised != known.raised {
         let sql = "INSERT INTO alerts (run, rule, since, told) VALUES (?1, ?2, ?3, ?4)
-                   ON CONFLICT DO UPDATE SET since = excluded.since";
-        tx.prepare_cached(sql)?.execute(params![of.0, of.1, since, ALL_TOLD])?;
+                   ON CONFLICT DO UPDATE SET since = excluded.since, raised = iif(?5, NULL, raised)";
+        tx.prepare_cached(sql)?.execute(params![
+            of.0,
+            of.1,
+            since,
+            ALL_TOLD,
+            raised != known.raised && known.is_told
+        ])?;
     }
     let (Some(since), Some(cause)) = (since, cause) else { return Ok(None) };
     // Raised since it holds; and who was not told of the last time yet is told of that first.
-    if known.raised.is_some_and(|raised| raised >= since || !known.is_told) {
+    if raised.is_some_and(|raised| raised >= since) || known.raised.is_some() && !known.is_told {
         return Ok(None);
     }
-    let cool = known.raised.map_or(i64::MIN, |raised| raised.saturating_add(alert.cooldown.milliseconds()));
+    let cool = raised.map_or(i64::MIN, |raised| raised.saturating_add(alert.cooldown.milliseconds()));
     let due = since.saturating_add(alert.lasting.milliseconds()).max(cool);
     if due > now {
-        return Ok(Some(due));
+        return Ok(Some(due.min(now.saturating_add(LOOK))));
     }
     let seq = tx.append(of.0, &Kind::Alert { alert: alert.title(), text: cause.text, at: cause.at })?;
-    tx.prepare_cached("UPDATE alerts SET raised = ?3, told = 0, failures = 0 WHERE run = ?1 AND rule = ?2")?
+    tx.prepare_cached("UPDATE alerts SET raised = ?3, told = 0 WHERE run = ?1 AND rule = ?2")?
         .execute(params![of.0, of.1, seq])?;
     Ok(None)
 }

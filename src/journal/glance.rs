@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension as _, Row};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::history::Filter;
+use super::history::{Filter, PRESENT};
 use super::series::within;
 use super::{Journal, State};
 use crate::error::Result;
@@ -13,6 +13,8 @@ use crate::stop::{Mark, Verdict};
 
 /// Points of the small chart in a line.
 const POINTS: usize = 32;
+/// The latest checkpoints among which the last in training order is looked for.
+const LATEST: i64 = 16;
 /// The latest events among which the last outcome is looked for.
 const LOOKED_AT: i64 = 64;
 
@@ -29,7 +31,7 @@ pub struct Glance {
     pub failed: u64,
     /// Predicted errors in training order, evenly thinned.
     pub predicted_error: Vec<Option<f64>>,
-    /// The checkpoint that `relstab best` names, but that without a rule the least `R_f` counts whatever its settings.
+    /// The checkpoint that `relstab best` names, but that without a rule the latest attempt's least `R_f` counts whatever its settings.
     pub best: Option<Mark>,
     /// What the rules say.
     pub rules: Vec<Verdict>,
@@ -37,11 +39,11 @@ pub struct Glance {
     pub stopped: bool,
     /// Why the last checkpoint that a worker had could not be measured; null if it was.
     pub failure: Option<String>,
-    /// The latest measured checkpoint.
+    /// The latest measured checkpoint of the latest attempt.
     pub latest: Option<Latest>,
 }
 
-/// The latest measured checkpoint of a run.
+/// The latest measured checkpoint of a run's latest attempt.
 #[derive(Debug, Clone, Serialize)]
 pub struct Latest {
     /// Its number within the journal.
@@ -88,10 +90,7 @@ impl Journal {
             Some(best) => Some(best),
             None => self.least_r_f(run)?,
         };
-        let latest = match series.checkpoint.last().zip(series.time.last()) {
-            Some((id, written)) => self.latest(run, &series.run, *id, *written)?,
-            None => None,
-        };
+        let latest = self.latest(run, &series.run)?;
         let count = |state: State| counts.get(&state).copied().unwrap_or(0);
         Ok(Glance {
             pending: count(State::Pending),
@@ -126,7 +125,16 @@ impl Journal {
         Ok(told.collect())
     }
 
-    fn latest(&self, run: i64, path: &str, id: i64, written: f64) -> Result<Option<Latest>> {
+    fn latest(&self, run: i64, path: &str) -> Result<Option<Latest>> {
+        // Epochs put in order those of one step, or of none: among the last, so that it costs the same however long the run is.
+        let sql = format!(
+            "SELECT id, written FROM (SELECT id, written, step, epoch FROM checkpoints AS c
+                                      WHERE run = ?1 AND +stride IS NOT NULL AND {PRESENT} ORDER BY step DESC, id DESC LIMIT ?2)
+             ORDER BY step DESC, epoch DESC, written DESC, id DESC LIMIT 1"
+        );
+        let row = |row: &Row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+        let found = self.reading(|db| db.prepare_cached(&sql)?.query_row((run, LATEST), row).optional())?;
+        let Some((id, written)) = found else { return Ok(None) };
         let mut found = self.history(run, Filter { id: Some(id), ..Filter::default() })?;
         let Some(mut entry) = found.pop() else { return Ok(None) };
         let record = entry.measurement.take().unwrap_or_default();
@@ -137,7 +145,7 @@ impl Journal {
             file: within(path, &entry.path).to_owned(),
             step: entry.step,
             epoch: entry.epoch,
-            written,
+            written: (written as f64 / 1e9).round(),
             val_error: entry.val_error,
             findings: findings.into_iter().filter(|finding| finding.severity > Severity::Note).collect(),
             values: VALUES.into_iter().map(value).collect(),
@@ -161,12 +169,14 @@ impl Journal {
     }
 
     fn least_r_f(&self, run: i64) -> Result<Option<Mark>> {
-        let sql = "SELECT path, step, r_f FROM checkpoints WHERE run = ?1 AND state = 1 AND r_f IS NOT NULL
-                   AND stride IS NOT NULL AND step IS NOT 0 ORDER BY r_f LIMIT 1";
+        let sql = format!(
+            "SELECT path, step, r_f FROM checkpoints AS c WHERE run = ?1 AND state = 1 AND r_f IS NOT NULL
+             AND stride IS NOT NULL AND step IS NOT 0 AND {PRESENT} ORDER BY r_f LIMIT 1"
+        );
         let mark = |row: &Row| {
             let step: Option<i64> = row.get(1)?;
             Ok(Mark { path: row.get(0)?, step: step.map(|step| step as u64), value: row.get(2)? })
         };
-        self.reading(|db| db.prepare_cached(sql)?.query_row([run], mark).optional())
+        self.reading(|db| db.prepare_cached(&sql)?.query_row([run], mark).optional())
     }
 }

@@ -71,7 +71,7 @@ impl Entry {
     }
 }
 
-/// What a run's latest measured checkpoint came to; errors are fractions.
+/// What the latest measured checkpoint of a run's latest attempt came to; errors are fractions.
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(missing_docs, reason = "each is the record's field of its name")]
 pub struct Figures {
@@ -184,7 +184,7 @@ impl Journal {
         })
     }
 
-    /// What a run's latest measured checkpoint came to, and how long its queue has waited.
+    /// What the latest measured checkpoint of a run's latest attempt came to, and how long its queue has waited.
     ///
     /// # Errors
     /// `Journal` if it cannot be read.
@@ -193,7 +193,7 @@ impl Journal {
             "SELECT step, r_f, d_f, g_f, predicted_error, val_error, probe_error,
              json_extract(body, '$.measurement.timing.total_s'), notes, doubts, wrongs, invariance
              FROM checkpoints AS c LEFT JOIN events ON events.seq = c.outcome
-             WHERE c.run = ?1 AND state = 1 AND {COUNTED} ORDER BY step DESC, epoch DESC, written DESC LIMIT 1"
+             WHERE c.run = ?1 AND state = 1 AND {COUNTED} AND {PRESENT} ORDER BY step DESC, epoch DESC, written DESC LIMIT 1"
         );
         let oldest = "SELECT min(written) FROM checkpoints WHERE run = ?1 AND state = 0";
         self.reading(|db| {

@@ -6,7 +6,9 @@ use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::{Batch, Connection, StatementStatus};
 
 use super::{Journal, Series, VERSIONS, holder};
+use crate::alert::Alert;
 use crate::event::CheckpointName;
+use crate::stop::{Monitor, Rule, Verdict};
 
 /// A journal as that version left it: `count` checkpoints, and another content of the fifth's step.
 fn of_version(path: &Path, version: usize, count: i64) {
@@ -162,6 +164,76 @@ fn what_two_journals_know_of_one_run_is_known_once() {
     assert_eq!(series.val_error[2], Some(0.25));
     assert_eq!(bodies(&journal).len(), 13, "11 of its own, two that it did not know");
     assert!(Journal::read(&other).expect("there").runs().expect("read").is_empty());
+}
+
+#[test]
+fn the_latest_and_the_best_are_those_of_the_latest_attempt() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("journal.sqlite");
+    of_version(&path, VERSIONS.len(), 10);
+    let mut journal = Journal::open(&path).expect("up to date");
+    assert_eq!(journal.glance(7).expect("read").latest.and_then(|latest| latest.step), Some(10));
+    // A training begins again at step 3; its first checkpoint was written after the others.
+    assert_eq!(journal.declare(7, 3, 1).expect("declared").0, 2);
+    let sql = "UPDATE checkpoints SET written = 2, attempt = 2, r_f = 8 WHERE id = 3";
+    journal.db.execute(sql, []).expect("written");
+    journal.db.execute("UPDATE checkpoints SET r_f = 0.5 WHERE id = 9", []).expect("written");
+    let glance = journal.glance(7).expect("read");
+    assert_eq!(glance.latest.and_then(|latest| latest.step), Some(3));
+    assert_eq!(glance.best.and_then(|best| best.step), Some(1), "not the earlier attempt's step 9");
+    assert_eq!(journal.figures(7).expect("read").step, Some(3.0));
+}
+
+#[test]
+fn rules_on_several_monitors_see_the_runs_beside_in_each() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("journal.sqlite");
+    of_version(&path, VERSIONS.len(), 3);
+    let mut journal = Journal::open(&path).expect("up to date");
+    let sql = "UPDATE runs SET path = '/group/own' WHERE id = 7;
+               UPDATE checkpoints SET val_error = 0.9, r_f = 9;
+               INSERT INTO runs (id, path) VALUES (8, '/group/other'), (9, '/group/other/deeper');
+               INSERT INTO checkpoints (run, path, raw_path, fingerprint, plan, state, step, written, r_f, val_error, stride)
+               SELECT run.id, c.path, c.raw_path, 'f', 'k', 1, c.step, 0, 0.5, iif(c.step = 2, NULL, 0.1), 1
+               FROM checkpoints AS c, (SELECT 8 AS id UNION SELECT 9) AS run WHERE c.run = 7";
+    journal.db.execute_batch(sql).expect("written");
+    let rules = ["r_f", "val_error", "r_f", "auto"].map(|monitor| {
+        format!("kind=median,least_runs=1,start_from=3,monitor={monitor}").parse::<Rule>().expect("a rule")
+    });
+    journal.judge(7, Some(&rules)).expect("judged");
+    let (verdicts, _) = journal.verdicts(7).expect("read");
+    let compared = |verdict: &Verdict| verdict.stop.as_ref().map(|stop| stop.compared.clone()).unwrap_or_default();
+    let values: Vec<_> = verdicts.iter().map(|verdict| (verdict.monitor, compared(verdict)[0].value)).collect();
+    let expected = [(Monitor::RF, 0.5), (Monitor::ValError, 0.1), (Monitor::RF, 0.5), (Monitor::ValError, 0.1)];
+    assert_eq!(values, expected);
+    assert!(verdicts.iter().all(|verdict| compared(verdict).len() == 1), "runs below another are not beside");
+}
+
+#[test]
+fn an_alert_is_raised_again_after_the_clock_was_set_back() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("journal.sqlite");
+    of_version(&path, VERSIONS.len(), 3);
+    let mut journal = Journal::open(&path).expect("up to date");
+    let alerts: [Alert; 1] = ["on=threshold,monitor=val_error,above=0.5,for=10s".parse().expect("an alert")];
+    let hour = 3_600_000;
+    let now = jiff::Timestamp::now().as_millisecond() - 20_000;
+    let mut look = |val_error: f64, now: i64| {
+        journal.annotate(7, &CheckpointName::Step(5), val_error, None).expect("told");
+        let (next, lines) = journal.alert(7, &alerts, now).expect("looked at");
+        for seq in lines.iter().map(|line| line.seq) {
+            journal.set_alert_told(7, &alerts[0].key(), seq, super::ALL_TOLD).expect("told");
+        }
+        (next.map(|next| next - now), lines.len())
+    };
+    assert_eq!(look(0.9, now), (Some(10_000), 0));
+    assert_eq!(look(0.9, now + 10_000), (None, 1));
+    // It is raised: not again, whatever the clock says, while it holds.
+    assert_eq!(look(0.9, now - hour), (None, 0));
+    assert_eq!(look(0.1, now - hour), (None, 0));
+    assert_eq!(look(0.9, now - hour), (Some(10_000), 0));
+    assert_eq!(look(0.9, now - 2 * hour), (Some(10_000), 0), "it lasts anew");
+    assert_eq!(look(0.9, now - 2 * hour + 10_000), (None, 1));
 }
 
 #[test]

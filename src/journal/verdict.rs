@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::Value;
 
 use super::history::{COUNTED, PRESENT, State, floats};
-use super::peers::peers;
+use super::peers::Beside;
 use super::{Journal, Line, Writer};
 use crate::error::Result;
 use crate::estimate::{Comparison, compare};
@@ -105,15 +105,16 @@ pub(super) fn judge_run(tx: &Writer, run: i64, rules: Option<&[Rule]>) -> rusqli
     let monitors: Vec<_> = rules.iter().map(|rule| rule.monitor).collect();
     let points = points(tx, run, &monitors)?;
     let compare = |first: i64, second: i64, level: f64| paired(tx, first, second, level).ok().flatten();
-    let mut verdicts = Vec::new();
-    for rule in rules {
-        verdicts.push(if rule.kind == RuleKind::Patience {
-            judge(rule, &points, &compare)
-        } else {
-            let rule = rule.on(&points);
-            judge_among(&rule, &points, &peers(tx, run, rule.monitor)?)
-        });
-    }
+    let settled = rules.iter().filter(|rule| rule.kind != RuleKind::Patience).map(|rule| rule.on(&points).monitor);
+    let beside = Beside::read(tx, run, settled)?;
+    let judge = |rule: &Rule| {
+        if rule.kind == RuleKind::Patience {
+            return judge(rule, &points, &compare);
+        }
+        let rule = rule.on(&points);
+        judge_among(&rule, &points, beside.peers(rule.monitor))
+    };
+    let verdicts: Vec<_> = rules.iter().map(judge).collect();
     let (rules_text, verdicts_text) = (serde_json::to_string(rules), serde_json::to_string(&verdicts));
     let values = params![run, rules_text.unwrap_or_default(), verdicts_text.unwrap_or_default()];
     tx.prepare_cached("UPDATE runs SET rules = ?2, verdicts = ?3 WHERE id = ?1")?.execute(values)?;

@@ -143,14 +143,9 @@ fn summary(run: &Run) -> Vec<(&'static str, Line)> {
         ("directory", vec![Text::name(&run.path)]),
         ("checkpoints", vec![counts.collect::<Vec<_>>().join(", ").into()]),
     ];
-    facts.extend(best(run).map(|best| ("best checkpoint", best)));
     facts.extend(written(run).map(|text| ("written", vec![text.into()])));
     let made = jiff::Timestamp::now().strftime("%F %H:%M UTC").to_string();
     facts.push(("report made", vec![made.into()]));
-    if let Some(stop) = &run.stop {
-        let reason = stop["reason"].as_str().unwrap_or_default();
-        facts.push(("should stop", vec![Text::words(reason)]));
-    }
     facts
 }
 

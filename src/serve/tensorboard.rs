@@ -138,7 +138,7 @@ impl Told {
             return;
         }
         self.is_drawn = true;
-        let told = draw_images(event.run.as_ref(), model).and_then(|Picture { width, height, png }| {
+        let told = draw_images(&path::of_text(&event.run), model).and_then(|Picture { width, height, png }| {
             let png = BASE64_STANDARD.decode(png).map_err(|error| error.to_string())?;
             let (wall_time, step, summary) = (record.wall_time, record.step, Some(gallery((width, height), png)));
             let picture = Record { wall_time, step, summary, ..Record::default() };

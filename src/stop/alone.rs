@@ -13,13 +13,15 @@ pub type Compare<'a> = &'a dyn Fn(i64, i64, f64) -> Option<Comparison>;
 pub fn judge(rule: &Rule, history: &[Point], compare: Compare) -> Verdict {
     let rule = &rule.on(history);
     let mut verdict = Verdict { monitor: rule.monitor, best: None, wait: 0, patience_left: rule.patience, stop: None };
-    let mut best: Option<(i64, f64)> = None;
+    // What is to be beaten by `min_delta`: worse than the best by less than that.
+    let mut mark: Option<(i64, f64)> = None;
+    let mut best: Option<f64> = None;
     let mut cooldown = 0;
     for point in history {
         if point.step.is_some_and(|step| step < rule.start_from) {
             continue;
         }
-        let Some(value) = rule.value(point) else { continue };
+        let Some(value) = point.value(rule.monitor) else { continue };
         if let Some(reason) = rule.at_once(value).filter(|_| !point.is_overruled) {
             verdict.stop = Some(Stop { reason, at: Mark::new(point, value), compared: Vec::new() });
             return verdict;
@@ -27,8 +29,12 @@ pub fn judge(rule: &Rule, history: &[Point], compare: Compare) -> Verdict {
         if !value.is_finite() {
             continue;
         }
-        let is_improvement = best.is_none_or(|(id, than)| {
-            rule.is_better(value, than)
+        if best.is_none_or(|than| rule.is_better(value, than)) {
+            best = Some(value);
+            verdict.best = Some(Mark::new(point, value));
+        }
+        let is_improvement = mark.is_none_or(|(id, than)| {
+            rule.is_improvement(value, than)
                 && rule.confidence.and_then(|level| compare(point.id, id, level)).is_none_or(|paired| {
                     match (rule.monitor, rule.mode) {
                         // A law may fall with R_f: what it says is surely another where R_f surely is.
@@ -39,10 +45,9 @@ pub fn judge(rule: &Rule, history: &[Point], compare: Compare) -> Verdict {
                 })
         });
         if is_improvement {
-            best = Some((point.id, value));
-            verdict.best = Some(Mark::new(point, value));
+            mark = Some((point.id, value));
         }
-        if is_improvement && rule.baseline.is_none_or(|baseline| rule.is_better(value, baseline)) {
+        if is_improvement && rule.baseline.is_none_or(|baseline| rule.is_improvement(value, baseline)) {
             verdict.wait = 0;
             cooldown = rule.cooldown;
         } else if point.is_overruled {
@@ -54,7 +59,7 @@ pub fn judge(rule: &Rule, history: &[Point], compare: Compare) -> Verdict {
         }
         verdict.patience_left = rule.patience.saturating_sub(verdict.wait);
         if verdict.patience_left == 0 {
-            let than = verdict.best.as_ref().and_then(|best| best.value).unwrap_or(value);
+            let than = mark.map_or(value, |(_, than)| than);
             let reason = format!("{} did not improve on {than:.4} in {} checkpoints", rule.monitor, verdict.wait);
             verdict.stop = Some(Stop { reason, at: Mark::new(point, value), compared: Vec::new() });
             return verdict;

@@ -22,7 +22,7 @@ pub struct Peer {
 #[must_use]
 pub fn judge_among(rule: &Rule, history: &[Point], peers: &[Peer]) -> Verdict {
     let mut verdict = Verdict { monitor: rule.monitor, best: None, wait: 0, patience_left: rule.patience, stop: None };
-    let own: Vec<_> = history.iter().filter_map(|point| Some((point, rule.value(point)?))).collect();
+    let own: Vec<_> = history.iter().filter_map(|point| Some((point, point.value(rule.monitor)?))).collect();
     let finite = own.iter().filter(|(_, value)| value.is_finite());
     let best = finite.copied().reduce(|best, next| if rule.is_better(next.1, best.1) { next } else { best });
     verdict.best = best.map(|(point, value)| Mark::new(point, value));
@@ -69,7 +69,7 @@ fn beside_median(rule: &Rule, best: f64, step: u64, peers: &[Peer]) -> Option<(S
         rule.monitor,
         averages.len()
     );
-    rule.is_better(median, best).then_some((reason, averages))
+    rule.is_improvement(median, best).then_some((reason, averages))
 }
 
 /// Stops a run that has just come to a rung and is not among the best there, of those that came so far: one of `reduction` goes on.
@@ -93,7 +93,7 @@ fn at_rung(
     if others.len() < rule.least_runs as usize {
         return None;
     }
-    let better = others.iter().filter(|other| rule.is_better(other.value, value)).count();
+    let better = others.iter().filter(|other| rule.is_improvement(other.value, value)).count();
     let kept = ((others.len() + 1) / rule.reduction as usize).max(1);
     let reason = format!(
         "{} is {value:.4} at the rung of step {rung}: {better} of {} other runs were better there, and {kept} go on",

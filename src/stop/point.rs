@@ -62,9 +62,13 @@ impl Point {
         }
     }
 
-    /// The monitor's value; NaN where the outputs were not finite.
+    /// The monitor's value that is judged; NaN where the outputs were not finite. A network before training has none, unless the
+    /// monitor is an error that labels tell.
     #[must_use]
     pub fn value(&self, monitor: Monitor) -> Option<f64> {
+        if self.step == Some(0) && monitor.is_label_free() {
+            return None;
+        }
         if self.is_finite { self.known(monitor) } else { Some(f64::NAN) }
     }
 }
@@ -102,9 +106,9 @@ pub struct Compared {
 pub struct Verdict {
     /// What was monitored: what the rule names, or what it came to where it names none.
     pub monitor: Monitor,
-    /// The best checkpoint.
+    /// The checkpoint whose monitor is best, be it by less than `min_delta`.
     pub best: Option<Mark>,
-    /// Checkpoints since the last improvement that count against the patience.
+    /// Checkpoints since the last improvement by `min_delta` that count against the patience.
     pub wait: u32,
     /// Checkpoints without improvement that are still borne.
     pub patience_left: u32,

@@ -37,7 +37,7 @@ pub struct Rule {
     pub mode: Mode,
     /// Checkpoints without improvement after which the run should stop (`patience`).
     pub patience: u32,
-    /// The least change that counts as an improvement: in the monitor's own units, or a share of the best value such as `"1%"`.
+    /// The least change that restores the patience: in the monitor's own units, or a share of the value to beat such as `"1%"`.
     pub min_delta: Change,
     /// Checkpoints after an improvement that do not count against the patience.
     pub cooldown: u32,
@@ -168,20 +168,23 @@ impl Rule {
         Self { monitor, mode: self.mode.of(monitor), ..self.clone() }
     }
 
-    /// Whether `value` is better than `than` by more than `min_delta`.
+    /// Whether `value` is better than `than`, be it by little.
     #[must_use]
     pub fn is_better(&self, value: f64, than: f64) -> bool {
+        match self.mode {
+            Mode::Min | Mode::Auto => value < than,
+            Mode::Max => value > than,
+        }
+    }
+
+    /// Whether `value` is better than `than` by more than `min_delta`.
+    #[must_use]
+    pub fn is_improvement(&self, value: f64, than: f64) -> bool {
         let delta = self.min_delta.from(than);
         match self.mode {
             Mode::Min | Mode::Auto => value < than - delta,
             Mode::Max => value > than + delta,
         }
-    }
-
-    /// The value of a point that this rule judges, on its own step's account.
-    pub(super) fn value(&self, point: &Point) -> Option<f64> {
-        let start = u64::from(self.monitor.is_label_free());
-        if point.step.is_some_and(|step| step < start) { None } else { point.value(self.monitor) }
     }
 
     /// Why a value stops a run, whatever came before it.

@@ -53,13 +53,29 @@ fn patience_counts_checkpoints_without_improvement() {
 
 #[test]
 fn small_steps_are_no_improvement() {
-    assert_eq!(stops("patience=2,min_delta=0.1", &[1.0, 0.95, 0.92, 0.5]), (Some(2), Some(0)));
+    assert_eq!(stops("patience=2,min_delta=0.1", &[1.0, 0.95, 0.92, 0.5]), (Some(2), Some(2)));
+}
+
+#[test]
+fn the_best_checkpoint_is_best_by_however_little() {
+    // As `ModelCheckpoint` keeps it beside an `EarlyStopping` with a `min_delta`.
+    let values = [1.0, 0.8, 0.79, 0.78, 0.785];
+    assert_eq!(stops("monitor=r_f,patience=9,min_delta=0.1", &values), (None, Some(3)));
+    assert_eq!(stops("monitor=r_f,patience=3,min_delta=0.1", &values), (Some(4), Some(3)));
+    let verdict = judge(&rule("monitor=r_f,patience=3,min_delta=0.1"), &history(&values), &unpaired);
+    assert!(verdict.stop.is_some_and(|stop| stop.reason.contains("improve on 0.8000")));
+    let none_confirmed = |_: i64, _: i64, level: f64| Some(Comparison { log_ratio: -0.1, low: -1.0, high: 1.0, level });
+    let verdict = judge(&rule("monitor=r_f,patience=9,confidence=0.95"), &history(&values), &none_confirmed);
+    assert_eq!(verdict.best.and_then(|best| best.step), Some(4));
+    let verdict = judge_among(&rule("kind=median,monitor=r_f,min_delta=0.1"), &history(&values), &[]);
+    assert_eq!(verdict.best.and_then(|best| best.step), Some(4));
 }
 
 #[test]
 fn a_share_is_one_of_the_value_to_beat() {
-    assert_eq!(stops("monitor=r_f,patience=2,min_delta=10%", &[1.0, 0.95, 0.91, 0.5]), (Some(2), Some(0)));
+    assert_eq!(stops("monitor=r_f,patience=2,min_delta=10%", &[1.0, 0.95, 0.91, 0.5]), (Some(2), Some(2)));
     assert_eq!(stops("monitor=r_f,patience=2,min_delta=10%", &[0.1, 0.08, 0.079, 0.07]), (None, Some(3)));
+    assert_eq!(stops("monitor=r_f,patience=9,min_delta=10%", &[1.0, 0.95, 0.91]), (None, Some(2)));
     let written = toml::to_string(&rule("min_delta=0.7%")).expect("TOML");
     assert!(written.contains("min_delta = \"0.7%\""), "{written}");
     assert_eq!(toml::from_str::<Rule>(&written).expect("as written").min_delta, Change::Share(0.007));

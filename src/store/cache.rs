@@ -3,6 +3,7 @@
 //! The folders are the machine's: its workers share them. One that is held is not removed; the others go, oldest use first, when room is needed.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -16,6 +17,8 @@ use crate::path::user_folder;
 
 /// What copies that nobody holds may take together with a new one, bytes.
 const ROOM: u64 = 4 << 30;
+/// How often a new folder is made anew that another worker removed before it was held.
+const TRIES: usize = 100;
 
 /// Brings objects from stores and keeps copies for a while.
 pub struct Cache {
@@ -65,12 +68,13 @@ impl Cache {
     /// # Errors
     /// As [`Stores::get`], and `Io` if copies cannot be written.
     pub fn fetch(&mut self, objects: &[Object], have: Option<&Fetched>) -> Result<Option<Fetched>> {
-        let name = digest(objects, Object::version);
+        let size = objects.iter().map(|object| object.size).sum();
+        let name = format!("{}{SIZE}{size}", digest(objects, Object::version));
         let folder = self.folder.join(&name);
         if let Some(fetched) = Fetched::hold(&folder) {
             return Ok(Some(fetched));
         }
-        make_room(&self.folder, objects.iter().map(|object| object.size).sum());
+        make_room(&self.folder, size);
         let part = self.folder.join(format!("{name}.{}", std::process::id()));
         let _ = fs::remove_dir_all(&part);
         let made = self.fill(&part, objects, have);
@@ -90,9 +94,7 @@ impl Cache {
 
     /// Writes copies below `part`, which is held from the beginning.
     fn fill(&mut self, part: &Path, objects: &[Object], have: Option<&Fetched>) -> Result<Option<File>> {
-        fs::create_dir(part).map_err(Error::io(part, "create"))?;
-        let held = File::open(part).map_err(Error::io(part, "open"))?;
-        held.lock_shared().map_err(Error::io(part, "lock"))?;
+        let held = made(part)?;
         for object in objects {
             let path = part.join(local(object.path()));
             let above = path.parent().unwrap_or(part);
@@ -122,7 +124,7 @@ impl Fetched {
         let held = File::open(folder).ok()?;
         held.lock_shared().ok()?;
         // They may have been removed before they were held.
-        let is_there = fs::metadata(folder).ok()?.ino() == held.metadata().ok()?.ino();
+        let is_there = is_at(&held, folder);
         let _ = held.set_modified(SystemTime::now());
         is_there.then(|| Self { folder: folder.to_owned(), held })
     }
@@ -176,21 +178,55 @@ fn address_of(inside: &str) -> String {
     format!("{scheme}://{}", rest.strip_prefix(NO_BUCKET).unwrap_or(rest))
 }
 
+/// Makes a folder and holds it: until it is held, another worker may take it for one that nobody wants.
+fn made(part: &Path) -> Result<File> {
+    for _ in 0..TRIES {
+        fs::create_dir(part).map_err(Error::io(part, "create"))?;
+        let held = match File::open(part) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            opened => opened.map_err(Error::io(part, "open"))?,
+        };
+        held.lock_shared().map_err(Error::io(part, "lock"))?;
+        if is_at(&held, part) {
+            return Ok(held);
+        }
+    }
+    Err(Error::io(part, "hold")(ErrorKind::NotFound.into()))
+}
+
+/// Whether what was opened lies at `path` still.
+fn is_at(held: &File, path: &Path) -> bool {
+    let own = held.metadata().map(|file| (file.dev(), file.ino()));
+    own.is_ok_and(|own| fs::metadata(path).is_ok_and(|file| (file.dev(), file.ino()) == own))
+}
+
+/// Stands between the hash of a set of objects and its size in bytes, in the name of the folder of their copies.
+const SIZE: char = '-';
+
+/// What the copies in a folder take; those of an earlier version are looked at.
+fn size(folder: &Path) -> u64 {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let told = name.split_once(SIZE).map(|(_, size)| size.split('.').next().unwrap_or_default().parse());
+    told.and_then(std::result::Result::ok).unwrap_or_else(|| {
+        let files = WalkDir::new(folder).into_iter().flatten().filter_map(|file| file.metadata().ok());
+        files.filter(fs::Metadata::is_file).map(|file| file.len()).sum()
+    })
+}
+
 /// Removes copies that nobody holds; false if somebody does. They lose their name first: whoever is killed here leaves no half of them.
 fn remove(folder: &Path) -> bool {
     let Ok(held) = File::open(folder) else { return false };
+    if held.try_lock().is_err() || !is_at(&held, folder) {
+        return false;
+    }
     let gone = folder.with_added_extension("gone");
     let _ = fs::remove_dir_all(&gone);
-    held.try_lock().is_ok() && fs::rename(folder, &gone).is_ok() && fs::remove_dir_all(&gone).is_ok()
+    fs::rename(folder, &gone).is_ok() && fs::remove_dir_all(&gone).is_ok()
 }
 
 /// Removes copies until another `needed` bytes have room, the least recently used first.
 fn make_room(cache: &Path, needed: u64) {
     let entries = fs::read_dir(cache).into_iter().flatten().flatten();
-    let size = |folder: &Path| {
-        let files = WalkDir::new(folder).into_iter().flatten();
-        files.filter_map(|file| file.metadata().ok()).filter(fs::Metadata::is_file).map(|file| file.len()).sum::<u64>()
-    };
     let mut all: Vec<_> = entries
         .map(|entry| (entry.metadata().and_then(|file| file.modified()).ok(), size(&entry.path()), entry.path()))
         .collect();
@@ -208,6 +244,8 @@ fn make_room(cache: &Path, needed: u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
@@ -229,5 +267,49 @@ mod tests {
         drop(fetched);
         make_room(cache.path(), ROOM + 1);
         assert!(!folder.exists());
+    }
+
+    #[test]
+    fn the_names_of_copies_tell_what_they_take_and_nothing_is_walked() {
+        let cache = tempfile::tempdir().expect("a temporary folder");
+        let folder = |name: &str| cache.path().join(name);
+        let (whole, part, older) = (format!("a-{ROOM}"), format!("b-{ROOM}.17"), "c");
+        for name in [whole.as_str(), &part, older] {
+            fs::create_dir(folder(name)).expect("made");
+            fs::write(folder(name).join("file"), "copy").expect("written");
+        }
+        let sizes = [whole.as_str(), &part, older].map(|name| size(&folder(name)));
+        assert_eq!(sizes, [ROOM, ROOM, 4]);
+        let held = made(&folder("d-1.17")).expect("made and held");
+        make_room(cache.path(), ROOM);
+        assert!(!folder(&whole).exists() && !folder(&part).exists() && folder("d-1.17").exists());
+        drop(held);
+        make_room(cache.path(), ROOM);
+        assert!(!folder("d-1.17").exists());
+    }
+
+    #[test]
+    fn a_folder_that_others_remove_before_it_is_held_is_made_anew() {
+        let cache = tempfile::tempdir().expect("a temporary folder");
+        let part = cache.path().join("a-1.17");
+        let is_over = AtomicBool::new(false);
+        let held = std::thread::scope(|threads| {
+            threads.spawn(|| {
+                while !is_over.load(Ordering::SeqCst) {
+                    remove(&part);
+                }
+            });
+            let make = |_| {
+                let is_held = made(&part).is_ok_and(|held| is_at(&held, &part));
+                while part.exists() {
+                    remove(&part);
+                }
+                is_held
+            };
+            let held = (0..300).map(make).filter(|is_held| *is_held).count();
+            is_over.store(true, Ordering::SeqCst);
+            held
+        });
+        assert_eq!(held, 300);
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::sync::{broadcast, oneshot};
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 pub use alerts::Receivers;
 pub use ending::{End, Ending};
@@ -150,6 +150,8 @@ const QUEUE: usize = 1024;
 const GRACE: Duration = Duration::from_secs(5);
 /// How long it waits before it tries again to write a journal that could not be written.
 const RETRY: Duration = Duration::from_secs(2);
+/// A journal that could be written for so long can be written again: before, little may fit where more does not.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// What the daemon works with, and does not care how it is done.
 pub struct Seams {
@@ -176,7 +178,7 @@ pub fn run(
     // Of an earlier life.
     let _ = std::fs::remove_dir_all(&options.exports);
     let Seams { source, starter, planner } = seams;
-    let messenger = Messenger::spawn(channels.messages.clone(), Message::Delivered)?;
+    let messenger = Messenger::spawn(options.umask, &channels.messages, Message::Delivered)?;
     let mut daemon = Daemon {
         pool: Pool::new(starter, options.limits.clone(), channels.messages.clone(), Message::Heard),
         journal,
@@ -189,6 +191,7 @@ pub fn run(
         began: Instant::now(),
         unwritten: VecDeque::new(),
         stall: None,
+        unwritable: None,
         no_worker_until: None,
         missed_news: false,
         rescan_when_planned: false,
@@ -219,6 +222,8 @@ struct Daemon {
     unwritten: VecDeque<(Job, Outcome)>,
     /// When to try the journal again.
     stall: Option<Instant>,
+    /// When it last could not be written, once that was said.
+    unwritable: Option<Instant>,
     /// When to try again to start a worker, where that failed.
     no_worker_until: Option<Instant>,
     /// Files were found that the journal could not take: look again.
@@ -336,9 +341,10 @@ impl Daemon {
     }
 
     fn stalled(&mut self, error: &Error) {
-        if self.stall.is_none() {
+        if self.unwritable.is_none() {
             error!("{}; trying again every {} s", error.one_line(), RETRY.as_secs());
         }
+        self.unwritable = Some(Instant::now());
         self.stall = Some(Instant::now() + RETRY);
     }
 
@@ -346,6 +352,10 @@ impl Daemon {
     fn work(&mut self) -> Option<Instant> {
         if self.stall.is_some_and(|until| until <= Instant::now()) {
             self.recover();
+        }
+        if self.stall.is_none() && self.unwritable.is_some_and(|at| at.elapsed() >= QUIET) {
+            self.unwritable = None;
+            info!("the journal can be written again");
         }
         self.unblock();
         let mut next = self.pool.supervise();
@@ -355,6 +365,7 @@ impl Daemon {
             Err(error) => self.stalled(&error),
         }
         let mut earlier = |when: Instant| next = Some(next.map_or(when, |next| next.min(when)));
+        self.unwritable.map(|at| at + QUIET).filter(|_| self.stall.is_none()).into_iter().for_each(&mut earlier);
         self.no_worker_until = self.no_worker_until.filter(|until| *until > Instant::now());
         if let Some(until) = self.stall.or(self.ends_by).or(self.no_worker_until) {
             earlier(until);

@@ -26,8 +26,6 @@ enum Folders {
     NamedAndSteps,
 }
 
-const FOREIGN: [&str; 4] = ["pt", "pth", "ckpt", "safetensors"];
-
 impl Kinds {
     /// `pattern` matches the names of checkpoints, for instance `*.onnx`, which is the default. Where there is an export, checkpoints are
     /// frameworks' own: by default files and folders with their endings, and folders of steps; else files and folders that match.
@@ -40,8 +38,9 @@ impl Kinds {
             (true, Some(_)) => Folders::Named,
             (true, None) => Folders::NamedAndSteps,
         };
-        let pattern = pattern.unwrap_or(if has_export { native::FILES } else { "*.onnx" });
-        if !has_export && FOREIGN.iter().any(|ending| pattern.ends_with(&format!(".{ending}"))) {
+        let usual = if has_export { format!("*.{{{}}}", native::ENDINGS.join(",")) } else { "*.onnx".to_owned() };
+        let pattern = pattern.unwrap_or(&usual);
+        if !has_export && native::ENDINGS.iter().any(|ending| pattern.ends_with(&format!(".{ending}"))) {
             let expected =
                 "names of ONNX files, such as '*.onnx' (export the network first: docs/frameworks.md), or --export CMD";
             return Err(Error::setting("--pattern", expected, pattern));
@@ -99,6 +98,22 @@ impl Kinds {
     #[must_use]
     pub fn is_foreign(&self, path: &Path) -> bool {
         let ending = path.extension().and_then(|end| end.to_str());
-        self.are_files() && ending.is_some_and(|end| FOREIGN.contains(&end))
+        self.are_files() && ending.is_some_and(|end| native::ENDINGS.contains(&end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_frameworks_are_the_same_with_an_export_and_without() {
+        let (with, without) = (Kinds::new(None, true).expect("a glob"), Kinds::new(None, false).expect("a glob"));
+        for ending in native::ENDINGS {
+            let path = format!("step_1.{ending}");
+            assert!(with.matches(path.as_ref()) && without.is_foreign(path.as_ref()), "{path}");
+            assert!(Kinds::new(Some(&format!("*.{ending}")), false).is_err(), "{ending}");
+        }
+        assert!(!with.matches("step_1.onnx".as_ref()) && !without.is_foreign("step_1.onnx".as_ref()));
     }
 }

@@ -1,15 +1,17 @@
-//! Tells people and programs of alerts, on a thread of its own: one after another, each within a limit of time. What is told here may
+//! Tells people and programs of alerts, on a thread for each way: one after another, each within a limit of time. What is told here may
 //! have been told before: whoever sends an errand sends it again until it is answered that it was done.
 
 use std::io::Write as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver as Inbox, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use rustix::fs::Mode;
 use serde_json::{Value, json};
 
 use crate::alert::{Form, Webhook};
 use crate::error::{Error, Result};
+use crate::process::{self, with_umask};
 use crate::small_file;
 
 /// Errands that wait in memory.
@@ -75,34 +77,43 @@ pub struct Delivered {
 
 /// Where errands are left; it ends with the daemon.
 pub struct Messenger {
-    errands: SyncSender<Errand>,
+    commands: SyncSender<Errand>,
+    webhooks: SyncSender<Errand>,
 }
 
 impl Messenger {
-    /// Begins; `tell` turns what becomes of errands into the daemon's messages.
+    /// Begins; commands make files with `umask`, `tell` turns what becomes of errands into the daemon's messages.
     ///
     /// # Errors
     /// `Io` if no thread can be started.
-    pub fn spawn<M: Send + 'static>(sender: SyncSender<M>, tell: fn(Delivered) -> M) -> Result<Self> {
+    pub fn spawn<M: Send + 'static>(umask: Mode, sender: &SyncSender<M>, tell: fn(Delivered) -> M) -> Result<Self> {
         let fail = |source| Error::Io { path: "alerts".into(), action: "set up", source };
-        let (errands, inbox) = sync_channel(QUEUE);
-        let work = move || work(&inbox, |delivered| sender.send(tell(delivered)).is_ok());
-        std::thread::Builder::new().name("messenger".to_owned()).spawn(work).map_err(fail)?;
-        Ok(Self { errands })
+        // One that is slow to hear delays none of the other way.
+        let start = || {
+            let (errands, inbox) = sync_channel(QUEUE);
+            let sender = sender.clone();
+            let work = move || work(umask, &inbox, |delivered| sender.send(tell(delivered)).is_ok());
+            std::thread::Builder::new().name("messenger".to_owned()).spawn(work).map(|_| errands).map_err(fail)
+        };
+        Ok(Self { commands: start()?, webhooks: start()? })
     }
 
     /// Leaves an errand; false where too many wait. Never waits.
     #[must_use]
     pub fn send(&self, errand: Errand) -> bool {
-        self.errands.try_send(errand).is_ok()
+        let way = match errand.to {
+            Receiver::Command(_) => &self.commands,
+            Receiver::Webhook(_) => &self.webhooks,
+        };
+        way.try_send(errand).is_ok()
     }
 }
 
-fn work(inbox: &Inbox<Errand>, tell: impl Fn(Delivered) -> bool) {
+fn work(umask: Mode, inbox: &Inbox<Errand>, tell: impl Fn(Delivered) -> bool) {
     for Errand { run, rule, seq, event, to } in inbox {
         let said = serde_json::from_str(&event).unwrap_or_default();
         let result = match &to {
-            Receiver::Command(words) => command(words, &event, &said),
+            Receiver::Command(words) => command(umask, words, &event, &said),
             Receiver::Webhook(webhook) => post(webhook, event, &said),
         };
         if !tell(Delivered { run, rule, seq, way: to.way(), result }) {
@@ -112,13 +123,13 @@ fn work(inbox: &Inbox<Errand>, tell: impl Fn(Delivered) -> bool) {
 }
 
 /// Runs a program, with the event as a line on its standard input.
-fn command(words: &[String], event: &str, said: &Value) -> std::result::Result<(), String> {
+fn command(umask: Mode, words: &[String], event: &str, said: &Value) -> std::result::Result<(), String> {
     let word = |key: &str| said[key].as_str().unwrap_or_default().to_owned();
     let filled = |text: &String| {
         ["run", "alert", "text"].iter().fold(text.clone(), |text, key| text.replace(&format!("{{{key}}}"), &word(key)))
     };
     let (program, arguments) = words.split_first().ok_or("no program is named")?;
-    let mut command = Command::new(program);
+    let mut command = with_umask(umask, program);
     command.args(arguments.iter().map(filled)).stdin(Stdio::piped()).stdout(Stdio::null());
     let names = [("RELSTAB_RUN", "run"), ("RELSTAB_ALERT", "alert"), ("RELSTAB_TEXT", "text")];
     command.envs(names.map(|(name, key)| (name, word(key))));
@@ -135,7 +146,10 @@ fn ended(child: &mut Child) -> std::result::Result<(), String> {
     loop {
         match child.try_wait() {
             Ok(Some(status)) if status.success() => return Ok(()),
-            Ok(Some(status)) => return Err(status.to_string()),
+            Ok(Some(status)) if status.code().is_some_and(|code| code == 126 || code == 127) => {
+                return Err(format!("it {}: it cannot be found or started", process::ended(status)));
+            }
+            Ok(Some(status)) => return Err(format!("it {}", process::ended(status))),
             Ok(None) if Instant::now() < end => std::thread::sleep(LOOK),
             Ok(None) => {
                 let _ = child.kill();

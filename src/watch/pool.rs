@@ -3,7 +3,6 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::ExitStatus;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use super::starter::{Started, Starter};
 use crate::error::{Error, Result};
 use crate::event::REASON;
 use crate::journal::Job;
-use crate::process;
+use crate::process::{self, ended};
 use crate::text::{cut, visible};
 
 /// What workers may take.
@@ -245,7 +244,8 @@ impl<M: Send + 'static> Pool<M> {
                 job.host = worker.host;
                 let was_asked = status.as_ref().is_ok_and(|status| status.signal().is_some_and(asks_to_end));
                 let is_overrun = worker.killed_for.is_some();
-                let how = || status.map_or_else(|error| error.to_string(), ended);
+                let how =
+                    || status.map_or_else(|error| error.to_string(), |status| format!("its worker {}", ended(status)));
                 let reason = worker.killed_for.or(nonsense).unwrap_or_else(how);
                 Some(Answer::Died(job, Death { stage: worker.stage, reason, was_asked, is_overrun }))
             }
@@ -345,23 +345,4 @@ fn next(lines: &mut BufReader<UnixStream>) -> std::result::Result<Box<Said>, End
 fn asks_to_end(signal: i32) -> bool {
     use rustix::process::Signal;
     [Signal::HUP, Signal::INT, Signal::TERM].iter().any(|asks| asks.as_raw() == signal)
-}
-
-fn ended(status: ExitStatus) -> String {
-    match (status.signal(), status.code()) {
-        (Some(signal), _) => format!("its worker was killed by signal {signal}{}", name_of(signal)),
-        (None, code) => format!("its worker ended with exit code {}", code.unwrap_or(-1)),
-    }
-}
-
-fn name_of(signal: i32) -> &'static str {
-    match signal {
-        4 => " (illegal instruction)",
-        6 => " (abort)",
-        7 => " (bus error)",
-        8 => " (floating-point exception)",
-        9 => " (kill)",
-        11 => " (segmentation fault)",
-        _ => "",
-    }
 }

@@ -13,7 +13,7 @@ use crate::backend::read_metadata;
 use crate::checkpoint::Metadata;
 use crate::checkpoint::folders::{Listing, are_steps};
 use crate::checkpoint::names::{self, Folder, step_and_epoch};
-use crate::checkpoint::signature::EXPORT;
+use crate::checkpoint::signature::{EXPORT, EXPORT_KERAS};
 use crate::error::{Error, Result};
 
 /// What counts as a run and as a checkpoint.
@@ -60,9 +60,12 @@ impl Met {
         match self {
             Self::Folder(..) | Self::Checkpoint(_) => None,
             Self::Foreign(path) => {
-                let ending = path.extension().unwrap_or_default().display();
+                let ending = path.extension().unwrap_or_default().to_string_lossy();
                 let folder = path.parent().unwrap_or(Path::new("")).display();
-                Some(format!("{folder}: .{ending} files hold weights without the network: {EXPORT}, or --export CMD"))
+                let how = if ending == "keras" || ending == "h5" { EXPORT_KERAS } else { EXPORT };
+                Some(format!(
+                    "{folder}: .{ending} files are a framework's own, which are not read: {how}, or --export CMD"
+                ))
             }
             Self::Numbers(text) | Self::PassedOver(text) => Some(text),
         }
@@ -136,20 +139,30 @@ impl Search {
         }
         match names::folder(folder) {
             Folder::Step(_) => {
-                meet(Met::Folder(folder.to_owned(), run.to_owned()));
-                self.meet_files(run, &self.tree.list(folder).unwrap_or_default(), meet);
+                let listing = self.list_step(run, folder, meet);
+                self.meet_files(run, &listing, meet);
             }
             Folder::Other if self.recursive && depth > 0 => drop(self.walk_run(folder, depth - 1, meet)),
             Folder::Number(_) | Folder::Unfinished | Folder::Other => {}
         }
     }
 
+    /// Lists a step's folder, with what lies in the sub-folder that holds its network.
+    fn list_step(&self, run: &Path, folder: &Path, meet: &mut dyn FnMut(Met)) -> Listing {
+        meet(Met::Folder(folder.to_owned(), run.to_owned()));
+        let mut listing = self.tree.list(folder).unwrap_or_default();
+        if let Some(inner) = listing.inner().map(Path::to_owned) {
+            meet(Met::Folder(inner.clone(), run.to_owned()));
+            listing.files.extend(self.tree.list(&inner).unwrap_or_default().files);
+        }
+        listing
+    }
+
     /// Meets those of the folders named by bare numbers that lie in `run`: all of them, until it is known what they are.
     fn enter_numbers(&mut self, run: &Path, numbers: &[(PathBuf, u64)], depth: usize, meet: &mut dyn FnMut(Met)) {
         let (mut listings, mut held) = (Vec::new(), Vec::new());
         for (folder, number) in numbers {
-            meet(Met::Folder(folder.clone(), run.to_owned()));
-            let listing = self.tree.list(folder).unwrap_or_default();
+            let listing = self.list_step(run, folder, meet);
             held.push(listing.holds(*number, |path| self.kinds.matches(path)));
             listings.push(listing);
         }
@@ -187,6 +200,7 @@ impl Search {
         if let Some(whole) = self.whole_above(run, folder) {
             return meet_whole(run, whole, meet);
         }
+        let folder = names::step_of_inner(folder, run).unwrap_or(folder);
         match names::folder(folder) {
             Folder::Number(number) if !self.kinds.is_whole(folder) => self.enter_number(run, folder, number, meet),
             _ => self.enter(run, folder, MAX_DEPTH, meet),
@@ -204,6 +218,7 @@ impl Search {
             return meet_whole(run, whole, meet);
         }
         let folder = path.parent().unwrap_or(Path::new(""));
+        let folder = names::step_of_inner(folder, run).unwrap_or(folder);
         match (names::folder(folder), folder.parent().and_then(|above| Some((above, *self.numbered.get(above)?)))) {
             (Folder::Number(_), Some((_, Some(false)))) => {
                 if self.recursive {
@@ -349,8 +364,15 @@ mod tests {
             write(&folder.path().join(name), "x");
         }
         std::os::unix::fs::symlink(folder.path(), folder.path().join("b/loop")).expect("linked");
+        write(&folder.path().join("a/checkpoint-5/onnx/model.onnx"), "x");
+        write(&folder.path().join("a/checkpoint-5/other/model.onnx"), "x");
         let found = names(folder.path(), true);
-        let expected = [("a", "a/epoch_1/model.onnx"), ("a", "a/step_2.onnx"), ("b/c", "b/c/x.onnx")];
+        let expected = [
+            ("a", "a/epoch_1/model.onnx"),
+            ("a", "a/step_2.onnx"),
+            ("a", "a/checkpoint-5/onnx/model.onnx"),
+            ("b/c", "b/c/x.onnx"),
+        ];
         assert_eq!(found, expected.map(|(run, path)| (run.to_owned(), path.to_owned())));
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -151,6 +152,35 @@ fn a_program_is_run_for_a_stop_and_a_stall_and_a_message_is_slacks() {
         text.lines().nth(1).is_some_and(|line| line.contains("did not improve") && line.contains(&place.run_name())),
         "{text}"
     );
+}
+
+#[test]
+fn the_log_tells_each_alert_once_and_a_program_has_the_umask_of_who_started_the_daemon() {
+    let said = |place: &Place| place.log().matches("alert failure: ").count();
+    // Nobody is told but the log.
+    let place = Place::new();
+    let daemon = Daemon::start(&place, &["--alert", "on=failure", "--give-up", "300ms"]);
+    place.put("step_1.onnx", b"no network");
+    eventually("the log tells it", || said(&place) == 1);
+    daemon.end();
+
+    // Its alerts are looked at again while the program runs.
+    let place = Place::new();
+    let (begun, told) = (place.path().join("begun"), place.path().join("told"));
+    let go = place.path().join("go");
+    let waits = format!("while [ ! -e {} ]; do sleep 0.1; done", go.display());
+    let script = format!("touch {}; {waits}; touch {}", begun.display(), told.display());
+    let journal = place.journal();
+    let flags = ["--journal", journal.to_str().expect("UTF-8"), "--alert", "on=failure", "--give-up", "300ms"];
+    let program = ["--alert-command", "sh", "-c", &script, ";"];
+    let daemon = Daemon::start_after(&place, "umask 027", &[place.run()], &[&flags[..], &program].concat());
+    place.put("step_1.onnx", b"no network");
+    eventually("the program runs", || begun.exists());
+    annotate(&place, &daemon, 1, 0.5);
+    fs::write(go, "").expect("written");
+    eventually("the program ran", || told.exists());
+    assert_eq!(said(&place), 1, "{}", place.log());
+    assert_eq!(fs::metadata(&told).expect("there").permissions().mode() & 0o777, 0o640);
 }
 
 #[test]

@@ -122,7 +122,8 @@ fn a_run_is_told_as_its_history_has_it() {
     }
     let best = String::from_utf8_lossy(&place.ask("best", &[]).stdout).into_owned();
     let best = best.trim().rsplit('/').next().expect("a name");
-    assert!(markdown.contains(&format!("best checkpoint: step 6000, `{best}`: R_f {}", rows[2][2])), "{markdown}");
+    assert!(markdown.contains(&format!("Best checkpoint: step 6000, `{best}`: R_f {}", rows[2][2])), "{markdown}");
+    assert_eq!(markdown.to_lowercase().matches("best checkpoint").count(), 1, "{markdown}");
 }
 
 #[test]

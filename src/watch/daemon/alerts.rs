@@ -33,13 +33,21 @@ pub(super) struct Alarms {
     out: HashSet<(i64, String, u8)>,
     /// The ways in which events were told that the journal could not be told of yet, by their numbers.
     unnoted: HashMap<i64, u8>,
-    /// When somebody is told again who could not be.
-    retry: HashMap<(i64, String), Instant>,
+    /// Those whom telling failed: each way waits for its own sake.
+    again: HashMap<(i64, String, u8), Again>,
+}
+
+/// Somebody who is told again.
+struct Again {
+    /// When; `None` while an errand is on its way.
+    at: Option<Instant>,
+    /// How often it failed.
+    failures: u32,
 }
 
 impl Alarms {
     pub fn new(messenger: Messenger) -> Self {
-        Self { messenger, due: HashMap::new(), out: HashSet::new(), unnoted: HashMap::new(), retry: HashMap::new() }
+        Self { messenger, due: HashMap::new(), out: HashSet::new(), unnoted: HashMap::new(), again: HashMap::new() }
     }
 
     /// Whether nobody is being told.
@@ -65,6 +73,11 @@ impl Daemon {
                     Some(next) => self.alarms.due.insert(id, next),
                     None => self.alarms.due.remove(&id),
                 };
+                for line in &lines {
+                    let event: serde_json::Value = serde_json::from_str(&line.text).unwrap_or_default();
+                    let word = |key: &str| event[key].as_str().unwrap_or_default();
+                    warn!(run = %line.run, "alert {}: {}", word("alert"), word("text"));
+                }
                 self.send(lines);
             }
             Err(error) => {
@@ -82,12 +95,13 @@ impl Daemon {
     /// Sends errands for what nobody was told of yet.
     fn tell_alerts(&mut self, id: i64, alerts: &[Alert]) {
         let Ok(untold) = self.journal.untold_alerts(id) else { return };
+        self.alarms.again.retain(|(run, rule, _), _| *run != id || untold.iter().any(|untold| untold.rule == *rule));
         for untold in untold {
             let Some(alert) = alerts.iter().find(|alert| alert.key() == untold.rule) else { continue };
             let told = untold.told | self.alarms.unnoted.get(&untold.seq).copied().unwrap_or(0);
             let left: Vec<_> = self.receivers(alert).into_iter().filter(|to| told & to.way() == 0).collect();
             if left.is_empty() {
-                match self.journal.set_alert_told(id, &untold.rule, untold.seq, Some(ALL_TOLD)) {
+                match self.journal.set_alert_told(id, &untold.rule, untold.seq, ALL_TOLD) {
                     Ok(()) => {
                         self.alarms.unnoted.remove(&untold.seq);
                     }
@@ -97,25 +111,24 @@ impl Daemon {
                 self.alarms.due.insert(id, now());
                 continue;
             }
-            if untold.told == 0 && untold.failures == 0 {
-                let event: serde_json::Value = serde_json::from_str(&untold.event).unwrap_or_default();
-                let word = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
-                warn!(run = %word("run"), "alert {}: {}", word("alert"), word("text"));
-            }
             self.send_errands(id, &untold, left);
         }
     }
 
     fn send_errands(&mut self, id: i64, untold: &Untold, to: Vec<Receiver>) {
         let Untold { rule, seq, event, .. } = untold;
-        if self.alarms.retry.get(&(id, rule.clone())).is_some_and(|at| *at > Instant::now()) {
-            return;
-        }
         for to in to {
             let name = (id, rule.clone(), to.way());
+            let waits = self.alarms.again.get(&name).and_then(|again| again.at).is_some_and(|at| at > Instant::now());
+            if waits || self.alarms.out.contains(&name) {
+                continue;
+            }
             let errand = Errand { run: id, rule: rule.clone(), seq: *seq, event: event.clone(), to };
-            if !self.alarms.out.contains(&name) && self.alarms.messenger.send(errand) {
+            if self.alarms.messenger.send(errand) {
                 self.alarms.out.insert(name);
+            } else {
+                let again = self.alarms.again.entry(name).or_insert(Again { at: None, failures: 0 });
+                again.at = Some(Instant::now() + FIRST_WAIT);
             }
         }
     }
@@ -134,28 +147,25 @@ impl Daemon {
 
     /// Notes what became of an errand.
     pub(super) fn delivered(&mut self, Delivered { run, rule, seq, way, result }: Delivered) {
-        self.alarms.out.remove(&(run, rule.clone(), way));
-        let place = (run, rule.clone());
-        let told = if let Err(reason) = result {
-            let failures = self.journal.untold_alerts(run).unwrap_or_default().into_iter();
-            let failures =
-                failures.filter(|untold| untold.seq == seq).map(|untold| untold.failures).next().unwrap_or(0);
+        let name = (run, rule.clone(), way);
+        self.alarms.out.remove(&name);
+        if let Err(reason) = result {
+            let again = self.alarms.again.entry(name).or_insert(Again { at: None, failures: 0 });
             let what = if way == 1 { "command" } else { "webhook" };
-            if failures == 0 {
+            if again.failures == 0 {
                 warn!("the {what} of an alert failed: {reason}; trying again (said once)");
             } else {
                 debug!("the {what} of an alert failed again: {reason}");
             }
-            let wait = FIRST_WAIT.saturating_mul(2u32.saturating_pow(failures)).min(LONGEST_WAIT);
-            self.alarms.retry.insert(place, Instant::now() + wait);
-            None
+            let wait = FIRST_WAIT.saturating_mul(2u32.saturating_pow(again.failures)).min(LONGEST_WAIT);
+            again.at = Some(Instant::now() + wait);
+            again.failures = again.failures.saturating_add(1);
         } else {
-            self.alarms.retry.remove(&place);
+            self.alarms.again.remove(&name);
             *self.alarms.unnoted.entry(seq).or_default() |= way;
-            Some(way)
-        };
-        if let Err(error) = self.journal.set_alert_told(run, &rule, seq, told) {
-            self.stalled(&error);
+            if let Err(error) = self.journal.set_alert_told(run, &rule, seq, way) {
+                self.stalled(&error);
+            }
         }
         self.tell_alerts(run, &self.alerts_of(run));
     }
@@ -168,14 +178,18 @@ impl Daemon {
             self.alarms.due.remove(&id);
             self.look_at_alerts(id);
         }
-        let ripe = |(_, at): &(&(i64, String), &Instant)| **at <= Instant::now();
-        let again: HashSet<_> = self.alarms.retry.iter().filter(ripe).map(|((id, _), _)| *id).collect();
-        self.alarms.retry.retain(|(id, _), _| !again.contains(id));
-        for id in again {
+        let mut ripe = HashSet::new();
+        for ((id, ..), again) in &mut self.alarms.again {
+            if again.at.is_some_and(|at| at <= Instant::now()) {
+                again.at = None;
+                ripe.insert(*id);
+            }
+        }
+        for id in ripe {
             self.tell_alerts(id, &self.alerts_of(id));
         }
         let wait = |due: i64| Instant::now() + Duration::from_millis((due - now()).max(0) as u64);
         let next = self.alarms.due.values().min().map(|due| wait(*due));
-        next.into_iter().chain(self.alarms.retry.values().min().copied()).min()
+        next.into_iter().chain(self.alarms.again.values().filter_map(|again| again.at)).min()
     }
 }

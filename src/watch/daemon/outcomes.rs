@@ -1,6 +1,6 @@
 //! What becomes of a checkpoint: journalled, sent, judged.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::event::Severity;
 use crate::journal::{Job, Outcome};
 use crate::path;
+use crate::process::with_umask;
 use crate::stop::Rule;
 use crate::watch::pool::{Death, Stage};
 use crate::watch::protocol::Reply;
@@ -208,7 +209,6 @@ impl Daemon {
                 }
             }
         }
-        info!("the journal can be written again");
     }
 
     /// The key of the run's settings, if they are others now than those that a checkpoint was taken under.
@@ -231,9 +231,8 @@ impl Daemon {
             if let Some(command) = &self.options.on_stop {
                 let best = path::of_text(event["best"]["path"].as_str().unwrap_or_default());
                 let reason = event["reason"].as_str().unwrap_or_default().to_owned();
-                let mut shell = Command::new("sh");
-                let umask = self.options.umask.as_raw_mode();
-                shell.args(["-c", &format!("umask {umask:04o}\n{command}")]).env("RELSTAB_RUN", path::of_text(&run));
+                let mut shell = with_umask(self.options.umask, "sh");
+                shell.args(["-c", command]).env("RELSTAB_RUN", path::of_text(&run));
                 shell.env("RELSTAB_BEST", best).env("RELSTAB_REASON", reason).stdin(Stdio::null());
                 match shell.spawn() {
                     Ok(mut child) => drop(std::thread::spawn(move || match child.wait() {

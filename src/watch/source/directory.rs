@@ -216,7 +216,7 @@ impl Watching {
             self.roots[at].is_missing = true;
             if !was_missing {
                 self.noticed.remove(&format!("{}: is there again", folder.display()));
-                self.notice(format!("{error}; waiting for it to come back"));
+                self.notice(format!("{}; waiting for it to come back", error.one_line()));
             }
         } else if was_missing {
             self.noticed.retain(|notice| !notice.contains("waiting for it to come back"));

@@ -5,6 +5,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Change, Duration, HashMap, Path, PathBuf, Rest, UnixStream, Woken};
 use std::fs::File;
+use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
 use std::os::fd::AsFd as _;
 
 struct Watched {
@@ -62,9 +63,8 @@ impl Watcher {
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOSPC.raw_os_error()) => {
                 Err("the limit of inotify watches is reached (raise fs.inotify.max_user_watches)".to_owned())
             }
-            // Gone again, or not ours to read: the listing says so.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+            // Gone again, a file in its place, or not ours to read: the listing says so.
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory | PermissionDenied) => Ok(()),
             Err(error) => Err(format!("inotify cannot watch it ({error})")),
         }
     }

@@ -130,6 +130,29 @@ fn what_the_daemon_found_gone_is_told_when_a_parent_is_renamed_back() {
 }
 
 #[test]
+fn a_file_in_the_place_of_a_directory_is_waited_out() {
+    let watched = Watched::new(NEVER, |run| fs::write(run.join("a.onnx"), "a").expect("written"));
+    assert_eq!(watched.next(), "a.onnx");
+    let (run, kept) = (watched.path("").components().collect::<PathBuf>(), watched.folder.path().join("kept"));
+    fs::rename(&run, &kept).expect("renamed");
+    fs::write(&run, "a file").expect("written");
+    let notices =
+        || watched.news.try_iter().filter_map(|news| if let News::Notice(text) = news { Some(text) } else { None });
+    let mut said = Vec::new();
+    while !said.iter().any(|text: &String| text.contains("waiting for it to come back")) {
+        said.extend(notices());
+    }
+    fs::remove_file(&run).expect("removed");
+    fs::rename(&kept, &run).expect("renamed back");
+    while !said.iter().any(|text| text.contains("is there again")) {
+        said.extend(notices());
+    }
+    assert!(!said.iter().any(|text| text.contains("inotify")), "{said:?}");
+    fs::write(watched.path("b.onnx"), "b").expect("written");
+    assert_eq!(watched.next(), "b.onnx");
+}
+
+#[test]
 fn numbered_folders_become_runs_when_one_holds_a_second_checkpoint() {
     let watched = Watched::of(true, NEVER, |_| ());
     for name in ["100/a.onnx", "200/a.onnx"] {
@@ -150,4 +173,28 @@ fn numbered_folders_become_runs_when_one_holds_a_second_checkpoint() {
     fs::rename(watched.path("tmp-checkpoint-10"), watched.path("checkpoint-10")).expect("renamed");
     assert_eq!(watched.found().path, watched.path("checkpoint-10/model.onnx"));
     assert!(watched.is_quiet());
+}
+
+#[test]
+fn networks_one_folder_below_their_steps_are_told_when_they_come() {
+    let watched = Watched::of(true, NEVER, |_| ());
+    for (first, second) in [("checkpoint-5", "checkpoint-6"), ("5", "6")] {
+        // One that is made bit by bit, one that comes whole.
+        for folder in [first.to_owned(), format!("{first}/onnx")] {
+            fs::create_dir(watched.path(&folder)).expect("created");
+            assert!(watched.is_quiet());
+        }
+        watched.put(&format!("{first}/onnx/model.onnx"));
+        let elsewhere = watched.folder.path().join("elsewhere");
+        fs::create_dir_all(elsewhere.join("onnx")).expect("created");
+        fs::write(elsewhere.join("onnx/model.onnx"), "whole").expect("written");
+        assert_eq!(watched.found().path, watched.path(&format!("{first}/onnx/model.onnx")));
+        fs::rename(elsewhere, watched.path(second)).expect("renamed");
+        let found = watched.found();
+        let path = watched.path(&format!("{second}/onnx/model.onnx"));
+        assert_eq!((found.run, &found.path), (watched.path("").components().collect(), &path));
+        fs::write(&path, "another content").expect("written");
+        assert_eq!(watched.found().path, path);
+        assert!(watched.is_quiet());
+    }
 }
