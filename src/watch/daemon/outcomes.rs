@@ -205,7 +205,6 @@ impl Daemon {
                 Err(error) => {
                     self.missed_news = true;
                     self.stalled(&error);
-                    return;
                 }
             }
         }
