@@ -45,13 +45,20 @@ const ORBAX: &str = ".orbax-checkpoint-tmp";
 const INNER: &str = "onnx";
 
 /// Step and epoch of the checkpoint at `path` in the directory `run`: from its own name, such as `epoch=3-step=1200.onnx` or, of a
-/// folder that is a checkpoint, `1200`; else from the name of its folder, such as `checkpoint-1200/model.onnx`.
+/// folder that is a checkpoint, `1200`; what that does not tell, from the folders above, such as `epoch_3/step_1200/model.onnx`.
 #[must_use]
 pub fn step_and_epoch(path: &Path, run: &Path) -> Place {
-    let folder = path.parent().filter(|folder| *folder != run);
-    let above = folder.map(|folder| step_of_inner(folder, run).unwrap_or(folder)).and_then(whole_place);
-    let of_file = || path.file_stem().map(|name| file(&name.to_string_lossy())).filter(|place| *place != (None, None));
-    whole_place(path).or_else(of_file).or(above).unwrap_or_default()
+    let own = whole_place(path).or_else(|| path.file_stem().map(|name| file(&name.to_string_lossy())));
+    let (mut step, mut epoch) = own.unwrap_or_default();
+    let above = path.parent().map(|folder| step_of_inner(folder, run).unwrap_or(folder));
+    for folder in above.into_iter().flat_map(Path::ancestors).take_while(|folder| *folder != run) {
+        match self::folder(folder) {
+            Folder::Step(place) => (step, epoch) = (step.or(place.0), epoch.or(place.1)),
+            Folder::Number(number) if (step, epoch) == (None, None) => step = Some(number),
+            _ => break,
+        }
+    }
+    (step, epoch)
 }
 
 /// The step's folder that `folder` holds the network of, as in `checkpoint-1200/onnx/model.onnx`.
@@ -333,7 +340,10 @@ mod tests {
         assert_eq!(place("run/checkpoint-1200/model.onnx", "run"), (Some(1200), None));
         assert_eq!(place("run/checkpoint-1200/step_3.onnx", "run"), (Some(3), None));
         assert_eq!(place("run/1200/model.onnx", "run"), (Some(1200), None));
+        assert_eq!(place("run/1200/epoch_1200.onnx", "run"), (None, Some(1200.0)));
         assert_eq!(place("run/1200/model.onnx", "run/1200"), (None, None));
+        assert_eq!(place("run/epoch_3/step_1200/model.onnx", "run"), (Some(1200), Some(3.0)));
+        assert_eq!(place("run/epoch_3/step_1200.onnx", "run"), (Some(1200), Some(3.0)));
         assert_eq!(place("run/checkpoint-1200/onnx/model.onnx", "run"), (Some(1200), None));
         assert_eq!(place("run/1200/onnx/model.onnx", "run"), (Some(1200), None));
         assert_eq!(place("step_5/onnx/model.onnx", "step_5"), (None, None));
