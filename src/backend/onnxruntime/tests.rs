@@ -8,7 +8,7 @@ use super::staging::Staging;
 use super::*;
 use crate::backend::onnx::{Builder, number};
 use crate::backend::runtime;
-use crate::perturb::{Deformation, Draws};
+use crate::perturb::{Deformation, Draws, Purpose, Size, fill_normal, stream};
 
 const SHAPE: Shape = Shape { channels: 1, height: 4, width: 4 };
 
@@ -157,4 +157,57 @@ fn staged_images_are_those_of_the_last_batch() {
     check(Element::Float16, f16::from_f32);
     check(Element::Bfloat16, bf16::from_f32);
     check(Element::Float64, f64::from);
+}
+
+/// A network whose outputs are the pixels that it is given.
+fn pixels(shape: Shape) -> Vec<u8> {
+    let mut graph = Builder::new("pixels");
+    graph.input("images", DataType::Float, &[shape.channels, shape.height, shape.width]);
+    graph.node("Flatten", &["images"], vec![]);
+    graph.output("pixels", DataType::Float, &[shape.len()]);
+    graph.file(16)
+}
+
+#[test]
+fn images_are_perturbed_as_on_the_cpu() {
+    const ROWS: usize = 3;
+    // An odd number of values leaves a noise without its partner.
+    for (channels, height, width, cutoff, delta) in
+        [(3, 32, 32, 3, 1.0), (1, 7, 9, 5, 2.0), (2, 2, 5, 2, 0.5), (3, 65, 40, 30, 8.0)]
+    {
+        let shape = Shape { channels, height, width };
+        let deformation = Deformation { cutoff, size: Size::Delta(delta), ..Deformation::default() };
+        let perturber = Perturber::new(shape, &deformation, 7).expect("usable settings");
+        let graph = Graph::of(Path::new("pixels"), pixels(shape), None).expect("a network");
+        let input = graph.input_of(shape, None).expect("images fit");
+        let options = Options { provider: Provider::Cpu, ..Options::default() };
+        let runtime = runtime(None).expect("ONNX Runtime in the active Python environment");
+        let network = OnnxRuntime::load(runtime, graph, (shape, input), &options, 1).expect("a network");
+        let graph = network.perturb_graph(&perturber).expect("a graph");
+
+        let size = shape.len();
+        let mut images = vec![0.0; ROWS * size];
+        fill_normal(&mut images, &mut stream(0, 0, 0, Purpose::Noise));
+        // One of a single shade, which no deformation moves.
+        images[size..2 * size].fill(0.3);
+        let (mut draws, mut scratch) = (Draws::default(), perturber.scratch());
+        let (mut deformed, mut noisy) = (images.clone(), images.clone());
+        for (row, index) in (0..ROWS).zip(11..) {
+            let pixels = row * size..(row + 1) * size;
+            let image = &images[pixels.clone()];
+            perturber.deform(index, 2, image, &mut deformed[pixels.clone()], &mut scratch);
+            perturber.noise(index, 2, image, &deformed[pixels.clone()], &mut noisy[pixels]);
+            perturber.draw(index, 2, &mut draws, &mut scratch);
+        }
+        let mut found = [vec![0.0; ROWS * size], vec![0.0; ROWS * size]];
+        let [first, second] = &mut found;
+        let mut session = graph.session(ROWS).expect("a session");
+        session.take(&images);
+        session.run(&draws, first, second).expect("perturbed images");
+        for (expected, found) in [deformed, noisy].iter().zip(&found) {
+            for (place, (expected, found)) in expected.iter().zip(found).enumerate() {
+                assert!((expected - found).abs() < 2e-5, "{shape}, value {place}: {expected} and {found}");
+            }
+        }
+    }
 }
