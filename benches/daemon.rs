@@ -137,7 +137,7 @@ fn fill(place: &Place, run: &str, record: &Measurement, rows: usize) {
         let mut record = record.clone();
         record.model.sha256 = number.to_string();
         record.metadata.step = step;
-        let outcome = Outcome::Measured { settings: "x".to_owned(), measurement: Box::new(record) };
+        let outcome = Outcome::Measured { settings: "x".to_owned(), measurement: Box::new(record), strip: None };
         journal.finish(&job.expect("pending"), &outcome, Some(&[])).expect("written");
     }
 }
@@ -172,11 +172,12 @@ fn multiply(place: &Place, runs: usize) {
 
 /// What a browser asks for to draw 100 runs at first: bytes as they travel, and the daemon's time for the data.
 fn page(counts: &Counts) {
-    const FILES: [&str; 15] = [
+    const FILES: [&str; 17] = [
         "/",
         "/uplot.css",
         "/style.css",
         "/chart.css",
+        "/drawer.css",
         "/dashboard.css",
         "/uplot.js",
         "/words.js",
@@ -185,6 +186,7 @@ fn page(counts: &Counts) {
         "/charts.js",
         "/runs.js",
         "/table.js",
+        "/strip.js",
         "/drawer.js",
         "/run.js",
         "/dashboard.js",

@@ -6,10 +6,12 @@ mod answers;
 mod bounds;
 mod finding;
 mod stream;
+mod strip;
 
 pub use answers::{Answers, Saved};
 pub use finding::{Code, Finding, Severity, worst};
 pub use stream::{CheckpointName, Event, Kind, Skip};
+pub use strip::{Format, Row, STRIP_BYTES, STRIP_IMAGES, Shown, Strip, Told};
 
 use std::path::PathBuf;
 

@@ -4,9 +4,11 @@
 
 mod display;
 mod mesh;
+mod sheet;
 
 pub use display::Display;
 pub use mesh::Mesh;
+pub use sheet::{Sheet, encoded};
 
 use image::RgbImage;
 use rayon::prelude::*;

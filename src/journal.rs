@@ -8,15 +8,17 @@ mod adopt;
 mod alerts;
 mod attempt;
 mod copy;
+mod current;
 mod glance;
 mod history;
 mod law;
 mod lock;
 mod outcome;
+mod past;
 mod peers;
 mod queue;
 mod series;
-mod current;
+mod strips;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -36,6 +38,7 @@ pub use glance::{Glance, Latest};
 pub use history::{Counts, Entry, Figures, Filter, State};
 pub use lock::{Lock, holder};
 pub use outcome::Outcome;
+pub use past::{Attempt, LawOf, Past, Raised};
 pub use queue::{Job, Policy, Sighting};
 pub use series::{Series, within};
 
@@ -45,11 +48,12 @@ use crate::error::{Error, Result};
 use crate::event::Kind;
 
 /// What makes each version of the schema from the one before.
-const VERSIONS: [&str; 4] = [
+const VERSIONS: [&str; 5] = [
     include_str!("journal/schema/1.sql"),
     include_str!("journal/schema/2.sql"),
     include_str!("journal/schema/3.sql"),
     include_str!("journal/schema/4.sql"),
+    include_str!("journal/schema/5.sql"),
 ];
 /// How long a reader or writer waits for another's lock.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -14,6 +14,7 @@ mod record;
 mod scores;
 mod settings;
 pub mod shards;
+mod strip;
 mod subject;
 pub mod sweep;
 mod forward;
@@ -22,6 +23,7 @@ mod scheduler;
 pub use preview::{Answer, Cost, Preview, Range, preview, ranges};
 pub use record::{axes_text, conditions, is_trained, measured, predict, predict_anew};
 pub use settings::{ChosenLaw, IMAGES, Settings};
+pub use strip::strip;
 
 use std::time::Instant;
 

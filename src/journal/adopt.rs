@@ -27,11 +27,18 @@ const EVENTS: &str = "
     WHERE r.is_new OR seq IN (SELECT outcome FROM theirs.checkpoints JOIN temp.moved_checkpoints ON old = id
                               UNION SELECT current + iif(current < 0, ?1, 0)
                               FROM theirs.checkpoints JOIN temp.moved_checkpoints ON old = id)";
-const MOVES: [&str; 4] = [
+const MOVES: [&str; 7] = [
     "INSERT INTO main.events (seq, run, body) SELECT m.new, r.new, body
      FROM temp.moved_events AS m JOIN theirs.events ON seq = m.old JOIN temp.moved_runs AS r ON r.old = run ORDER BY m.new",
     "INSERT INTO main.replicates (run, checkpoint, log_r_f, invariance) SELECT r.new, m.new, log_r_f, invariance
      FROM temp.moved_checkpoints AS m JOIN theirs.replicates ON checkpoint = m.old JOIN temp.moved_runs AS r ON r.old = run",
+    "INSERT INTO main.strips (checkpoint, run, shown, format, picture) SELECT m.new, r.new, shown, format, picture
+     FROM temp.moved_checkpoints AS m JOIN theirs.strips ON checkpoint = m.old JOIN temp.moved_runs AS r ON r.old = run",
+    "INSERT OR IGNORE INTO main.attempts (run, attempt, step, seq) SELECT r.new, attempt, step, m.new
+     FROM theirs.attempts JOIN temp.moved_runs AS r ON r.old = run JOIN temp.moved_events AS m ON m.old = seq",
+    "INSERT OR IGNORE INTO main.laws (run, name, version, law, first_step, last_step, records, seq)
+     SELECT r.new, name, version, law, first_step, last_step, records, m.new
+     FROM theirs.laws JOIN temp.moved_runs AS r ON r.old = run JOIN temp.moved_events AS m ON m.old = seq",
     "INSERT OR IGNORE INTO main.annotations SELECT new, checkpoint, val_error
      FROM theirs.annotations JOIN temp.moved_runs ON old = run",
     "INSERT OR IGNORE INTO main.alerts SELECT r.new, rule, since, m.new, told, failures

@@ -3,6 +3,7 @@
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::history::column;
+use super::past::note_attempt;
 use super::queue::Job;
 use super::verdict::judge_by_stored;
 use super::{Journal, Line, Writer};
@@ -67,6 +68,7 @@ fn begin(tx: &Writer, run: i64, step: i64, began: i64, is_declared: bool) -> rus
     let sql = "DELETE FROM annotations WHERE run = ?1 AND checkpoint LIKE 'step %'
                AND CAST(substr(checkpoint, 6) AS INTEGER) >= ?2";
     tx.prepare_cached(sql)?.execute(params![run, first])?;
-    tx.append(run, &Kind::Attempt { attempt: attempt as u64, step: step as u64, declared: is_declared })?;
+    let seq = tx.append(run, &Kind::Attempt { attempt: attempt as u64, step: step as u64, declared: is_declared })?;
+    note_attempt(tx, run, attempt, step, seq)?;
     Ok(attempt)
 }

@@ -5,12 +5,14 @@ use rusqlite::{OptionalExtension as _, params};
 use super::attempt::notice;
 use super::history::{column, measurement};
 use super::law::{keep_prediction, predict_by_present, refit};
+use super::past::note_law;
 use super::queue::{Job, skip, waits};
 use super::series::place;
+use super::strips;
 use super::verdict::judge_run;
 use super::{Journal, Line, Writer};
 use crate::error::Result;
-use crate::event::{CheckpointName, Kind, Measurement, Severity, Skip};
+use crate::event::{CheckpointName, Kind, Measurement, Severity, Skip, Strip};
 use crate::path;
 use crate::plan::Resolved;
 use crate::stop::Rule;
@@ -27,6 +29,8 @@ pub enum Outcome {
         settings: String,
         /// With its replicates.
         measurement: Box<Measurement>,
+        /// The images whose answers move most, where there are any to show.
+        strip: Option<Box<Strip>>,
     },
     /// It could not be measured.
     Failed {
@@ -51,7 +55,7 @@ pub enum Outcome {
 impl Outcome {
     fn content(&self) -> Option<(&str, &str)> {
         match self {
-            Self::Measured { settings, measurement } => Some((&measurement.model.sha256, settings)),
+            Self::Measured { settings, measurement, .. } => Some((&measurement.model.sha256, settings)),
             Self::Failed { content: Some((content, settings)), .. } | Self::Unchanged { content, settings } => {
                 Some((content, settings))
             }
@@ -76,7 +80,8 @@ impl Journal {
                 (_, Some((content, settings))) if is_known(tx, job, content, settings)? => {
                     unchanged(tx, job, content, settings)?;
                 }
-                (Outcome::Measured { settings, measurement }, _) => {
+                (Outcome::Measured { settings, measurement, strip }, _) => {
+                    strips::keep(tx, job, strip.as_deref())?;
                     if measured(tx, job, settings, measurement)?.is_some() {
                         refit(tx, job.run)?;
                     }
@@ -90,7 +95,8 @@ impl Journal {
                 }
                 (Outcome::Skipped(reason), _) => return skip(tx, job, *reason),
             }
-            judge_run(tx, job.run, rules)
+            judge_run(tx, job.run, rules)?;
+            strips::prune(tx, job.run)
         })?;
         Ok(lines)
     }
@@ -228,6 +234,7 @@ fn measured(tx: &Writer, job: &Job, settings: &str, measurement: &Measurement) -
         job.host,
     ])?;
     keep_prediction(tx, job.id, record.prediction.as_ref())?;
+    note_law(tx, job.run, step, seq, record.prediction.as_ref())?;
     place(tx, (job.run, &job.path), job.id, step)?;
     keep_replicates(tx, job, &replicates.0, replicates.1.as_deref())?;
     Ok(record.metadata.val_error)

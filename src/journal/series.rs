@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 use serde::Serialize;
 
 use super::history::{LAST_STEP, PRESENT};
+use super::past::{Attempt, attempts};
 use super::{Journal, Writer};
 use crate::error::Result;
 use crate::event::{Finding, Severity};
@@ -30,6 +31,8 @@ pub struct Series {
     /// When they were written, seconds since 1970.
     pub time: Vec<f64>,
     pub step: Vec<Option<i64>>,
+    /// Which of the run's trainings wrote them.
+    pub attempt: Vec<i64>,
     pub epoch: Vec<Option<f64>>,
     pub r_f: Vec<Option<f64>>,
     pub r_f_low: Vec<Option<f64>>,
@@ -46,6 +49,8 @@ pub struct Series {
     pub invariance_high: Vec<Option<f64>>,
     /// What is wrong or doubtful about the latest checkpoint.
     pub findings: Vec<Finding>,
+    /// Trainings that began again.
+    pub attempts: Vec<Attempt>,
 }
 
 /// Training order.
@@ -60,7 +65,7 @@ impl Journal {
     pub fn series(&self, run: i64, most: usize) -> Result<Series> {
         const COLUMNS: &str =
             "SELECT step, epoch, written, id, stride, path, r_f, r_f_low, r_f_high, d_f, g_f, predicted_error,
-             predicted_low, predicted_high, val_error, probe_error, invariance, invariance_low, invariance_high
+             predicted_low, predicted_high, val_error, probe_error, invariance, invariance_low, invariance_high, attempt
              FROM checkpoints WHERE run = ?1 AND stride IS NOT NULL";
         self.reading(|db| {
             let mut points = BTreeMap::<Place, Point>::new();
@@ -81,7 +86,8 @@ impl Journal {
             let path = db.prepare_cached("SELECT path FROM runs WHERE id = ?1")?.query_row([run], |row| row.get(0))?;
             let mut findings = latest_findings(db, run)?;
             findings.retain(|finding| finding.severity > Severity::Note);
-            let mut series = Series { id: run, run: path, findings, ..Series::default() };
+            let attempts = attempts(db, run)?;
+            let mut series = Series { id: run, run: path, findings, attempts, ..Series::default() };
             for point in points.into_values() {
                 series.push(&point);
             }
@@ -105,6 +111,7 @@ struct Point {
     stride: i64,
     epoch: Option<f64>,
     path: String,
+    attempt: i64,
     values: [Option<f64>; 13],
 }
 
@@ -120,6 +127,7 @@ fn point(row: &Row) -> rusqlite::Result<Point> {
         stride: row.get(4)?,
         epoch,
         path: row.get(5)?,
+        attempt: row.get(19)?,
         values,
     })
 }
@@ -132,6 +140,7 @@ impl Series {
         self.time.push((written as f64 / 1e9).round());
         self.step.push(step);
         self.epoch.push(point.epoch);
+        self.attempt.push(point.attempt);
         let columns = [
             &mut self.r_f,
             &mut self.r_f_low,

@@ -5,9 +5,9 @@ use std::path::Path;
 use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::{Batch, Connection, StatementStatus};
 
-use super::{Journal, Series, VERSIONS, holder};
+use super::{Attempt, Journal, Series, VERSIONS, holder};
 use crate::alert::Alert;
-use crate::event::CheckpointName;
+use crate::event::{CheckpointName, Format};
 use crate::stop::{Monitor, Rule, Verdict};
 
 /// A journal as that version left it: `count` checkpoints, and another content of the fifth's step.
@@ -36,8 +36,10 @@ fn fill(db: &Connection, count: i64) {
         let step = if number > count { 5 } else { number };
         let findings = r#"[{"severity": "note"}, {"severity": "wrong"}, {"severity": "wrong"}]"#;
         let scores = r#"{"invariance": {"deformed": {"value": 0.75, "low": 0.5, "high": 1}}}"#;
+        let law = r#"{"name": "own", "terms": ["r_f"], "a": 1, "b": 1, "sd_log": null, "source": "a test"}"#;
+        let prediction = format!(r#"{{"law": {law}}}"#);
         let body = format!(
-            r#"{{"measurement": {{"r_f": {{"value": {step}, "low": 0.5, "high": 9}}, "findings": {findings}, "scores": {scores}}}}}"#
+            r#"{{"measurement": {{"prediction": {prediction}, "r_f": {{"value": {step}, "low": 0.5, "high": 9}}, "findings": {findings}, "scores": {scores}}}}}"#
         );
         db.execute("INSERT INTO events (seq, run, body) VALUES (?1, 7, ?2)", (number, body)).expect("written");
         let sql = "INSERT INTO checkpoints (id, run, path, raw_path, fingerprint, plan, state, outcome, current, step, written,
@@ -45,6 +47,13 @@ fn fill(db: &Connection, count: i64) {
                    VALUES (?1, 7, 'p' || ?1, x'', 'f', 'k', 1, ?1, ?1, ?2, 0, ?2, '{\"low\": 0.25}', 'c' || ?1, 's')";
         db.execute(sql, (number, step)).expect("written");
     }
+}
+
+/// What a version before the fifth kept of attempts: their events alone.
+fn begin_again(path: &Path) {
+    let db = Connection::open(path).expect("opened");
+    let body = r#"{"time": "2026-01-02T03:04:05Z", "type": "attempt", "attempt": 2, "step": 4, "declared": true}"#;
+    db.execute("INSERT INTO events (seq, run, body) VALUES (100, 7, ?1)", [body]).expect("written");
 }
 
 fn series_of(path: &Path) -> Series {
@@ -57,6 +66,7 @@ fn a_journal_of_any_earlier_version_is_brought_up_to_date() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("journal.sqlite");
         of_version(&path, version, 10);
+        begin_again(&path);
         let series = series_of(&path);
         assert_eq!(series.step, (1..=10).map(Some).collect::<Vec<_>>(), "version {version}");
         assert_eq!(
@@ -67,6 +77,13 @@ fn a_journal_of_any_earlier_version_is_brought_up_to_date() {
         assert_eq!(journal.counts(7).expect("read").into_values().collect::<Vec<_>>(), [11]);
         let figures = journal.figures(7).expect("read");
         assert_eq!((figures.step, figures.findings, figures.invariance), (Some(10.0), [1, 0, 2], Some(0.75)));
+        assert_eq!(journal.strip(7, 5).expect("read"), None);
+        let past = journal.past(7, 10).expect("read");
+        let time = "2026-01-02T03:04:05Z".to_owned();
+        assert_eq!(past.attempts, [Attempt { attempt: 2, step: 4, time, declared: true }]);
+        let laws: Vec<_> =
+            past.laws.iter().map(|law| (law.law.name.as_str(), law.first_step, law.last_step, law.records)).collect();
+        assert_eq!(laws, [("own", Some(1), Some(10), 11)]);
         assert_eq!(holder(&path), None);
     }
 }
@@ -125,7 +142,9 @@ fn runs_of_another_journal_are_taken_over_whole_and_forgotten_there() {
     of_version(&other, 1, 10);
     let mut theirs = Journal::open(&other).expect("brought up");
     theirs.annotate(7, &CheckpointName::Step(3), 0.25, None).expect("told");
+    theirs.declare(7, 8, 1).expect("another attempt");
     theirs.run_id("/not wanted").expect("a run");
+    theirs.db.execute("INSERT INTO strips VALUES (11, 7, '', 'jpeg', x'ffd8ff')", []).expect("written");
     let told = bodies(&theirs);
     drop(theirs);
 
@@ -142,6 +161,10 @@ fn runs_of_another_journal_are_taken_over_whole_and_forgotten_there() {
     // The newer content of the step counts still.
     let history = journal.history(id, super::Filter { step: Some(5), ..super::Filter::default() }).expect("read");
     assert_eq!(history.iter().map(|entry| (entry.path.as_str(), entry.seq)).collect::<Vec<_>>(), [("p11", Some(12))]);
+    let past = journal.past(id, 10).expect("read");
+    assert_eq!((past.attempts.len(), past.attempts[0].step, past.laws[0].records), (1, 8, 11));
+    let picture = journal.strip_picture(id, history[0].id).expect("read");
+    assert_eq!(picture, Some((Format::Jpeg, vec![0xff, 0xd8, 0xff])));
     let left = Journal::read(&other).expect("there").runs().expect("read");
     assert_eq!(left.into_iter().map(|(_, run)| run).collect::<Vec<_>>(), ["/not wanted"]);
     assert_eq!(journal.adopt(&other, |run| run == "/run").expect("read"), 0);

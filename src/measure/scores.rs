@@ -33,6 +33,23 @@ enum Kind {
     Probabilities,
 }
 
+/// What the outputs are, by all images together.
+#[derive(Clone, Copy)]
+pub(super) struct Nature {
+    kind: Kind,
+    /// Whether one class excludes the others; outputs in [0, 1] that do not sum to one tell of each class by itself.
+    pub is_exclusive: bool,
+}
+
+impl Nature {
+    pub fn of(tallies: &[Tally]) -> Self {
+        let are_bounded = tallies.iter().all(|tally| tally.bounded);
+        let are_probabilities = tallies.iter().all(|tally| tally.probable);
+        let kind = if are_probabilities { Kind::Probabilities } else { Kind::Logits };
+        Self { kind, is_exclusive: !are_bounded || are_probabilities }
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Sums {
     clean: f32,
@@ -50,6 +67,16 @@ impl Tally {
     /// The class of the clean image.
     pub fn class(&self) -> usize {
         self.class
+    }
+
+    /// The probability of that class, a fraction.
+    pub fn confidence(&self, nature: Nature) -> f32 {
+        self.sums[nature.kind as usize].clean.clamp(0.0, 1.0)
+    }
+
+    /// Effective invariance under deformation, summed over the draws.
+    pub fn invariance(&self, nature: Nature) -> f32 {
+        self.sums[nature.kind as usize].invariance[Changed::Deformed as usize]
     }
 
     /// As numbers, for a file.
@@ -89,18 +116,17 @@ pub(super) fn scores(tallies: &[Tally], draws: usize, bootstrap: &Bootstrap) -> 
         tallies.iter().map(value).sum::<f64>() / (tallies.len() * each) as f64
     };
     let [deformed, noisy] = [Changed::Deformed as usize, Changed::Noisy as usize];
-    let are_bounded = tallies.iter().all(|tally| tally.bounded);
-    let are_probabilities = tallies.iter().all(|tally| tally.probable);
-    let kind = if are_probabilities { Kind::Probabilities } else { Kind::Logits } as usize;
+    let nature = Nature::of(tallies);
+    let kind = nature.kind as usize;
     let invariance = |changed: usize| {
         let of_image = |tally: &Tally| f64::from(tally.sums[kind].invariance[changed]) / draws as f64;
         bootstrap.mean(&tallies.iter().map(of_image).collect::<Vec<_>>())
     };
-    let (invariance, replicates) = if are_bounded && !are_probabilities {
-        (None, None)
-    } else {
+    let (invariance, replicates) = if nature.is_exclusive {
         let Mean { estimate, replicates } = invariance(deformed)?;
         (Some(Invariance { deformed: estimate, noisy: invariance(noisy)?.estimate }), Some(replicates))
+    } else {
+        (None, None)
     };
     let scores = Scores {
         confidence: Confidence {

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::event::{Answers, Finding, Measurement};
+use crate::event::{Answers, Finding, Measurement, Strip};
 use crate::measure::layers::{Layers, layers};
 use crate::measure::shards::{Part, Shard, part};
 use crate::measure::sweep::{Grid, Sweep, sweep};
-use crate::measure::{Kept, Preview, Progress, Settings, diagnose, logits, measure_more, preview, wrong};
+use crate::measure::{Kept, Preview, Progress, Settings, diagnose, logits, measure_more, preview, strip, wrong};
 use crate::probe::ProbeSet;
 
 /// The number of images and draws that a precision came to; the run's first measurement settles it.
@@ -59,6 +59,14 @@ impl Opened {
             *resolved = Some(Resolved { images: measurement.probe.images, draws: measurement.settings.draws });
         }
         Ok((measurement, answers))
+    }
+
+    /// The images whose answers moved most in what is `kept` of a measurement; `None` where nothing is, or no picture is small enough.
+    ///
+    /// # Errors
+    /// As [`strip()`].
+    pub fn strip(&self, kept: &Kept, progress: Progress) -> Result<Option<Strip>> {
+        strip(&*self.backend, &self.probe, &self.settings, kept, progress)
     }
 
     /// Measures one shard of the images.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::weights::Part;
 use crate::config::{Flags, RunPlan};
 use crate::error::ExitCode;
-use crate::event::Measurement;
+use crate::event::{Measurement, Strip};
 use crate::path::RawPath;
 use crate::plan::{Plan, Resolved};
 use crate::store::address::Object;
@@ -134,6 +134,9 @@ pub enum Reply {
         resolved: Option<Resolved>,
         /// Files of its weights whose names only the network tells.
         weights: Vec<Part>,
+        /// The images whose answers move most, where they can be shown.
+        #[serde(default)]
+        strip: Option<Box<Strip>>,
     },
     /// The content is among the known ones.
     Known {

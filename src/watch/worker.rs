@@ -22,7 +22,8 @@ use super::weights::Part;
 use crate::backend::{self, Model};
 use crate::config::RunPlan;
 use crate::error::{Error, Reach, Result};
-use crate::event::REASON;
+use crate::event::{Measurement, REASON, Strip};
+use crate::measure::Kept;
 use crate::plan::{Plan, Resolved, Setup};
 use crate::process;
 use crate::store::address::{Object, is_address};
@@ -320,17 +321,34 @@ fn measure(
     if known.contains(&content) {
         return Reply::Known { content: content.0, settings: content.1, weights };
     }
-    let outcome = setup.measure(model, &mut resolved, &|_, _| throttle.rest());
+    let mut strip = None;
+    let outcome = measured(setup, model, &mut resolved, &mut strip, throttle);
     if version(path).as_ref() != Some(before) || !parts.iter().all(Part::is_the_same) {
         return Reply::Changed;
     }
     match outcome {
         Ok(measurement) => {
             let measurement = Box::new(measurement.bounded());
-            Reply::Measured { settings: content.1, measurement, resolved, weights }
+            Reply::Measured { settings: content.1, measurement, resolved, weights, strip }
         }
         Err(error) => refusal(&error, Some(content), weights),
     }
+}
+
+/// Measures a network; then shows the images whose answers moved most, if it can.
+fn measured(
+    setup: &Setup,
+    model: Model,
+    resolved: &mut Option<Resolved>,
+    strip: &mut Option<Box<Strip>>,
+    throttle: &Throttle,
+) -> Result<Measurement> {
+    let rest = |_, _| throttle.rest();
+    let (opened, mut kept) = (setup.open(model, &rest)?, Kept::default());
+    let (measurement, _) = opened.measure_kept(&mut kept, resolved, &rest)?;
+    // A checkpoint is measured whether or not its images can be shown.
+    *strip = opened.strip(&kept, &rest).ok().flatten().and_then(Strip::bounded).map(Box::new);
+    Ok(measurement)
 }
 
 /// What went wrong, on one line of bounded length.

@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::common::FixedBackend;
+use relstab::alert::Alert;
 use relstab::event::{Measurement, Skip};
-use relstab::journal::{Filter, Job, Journal, Line, Outcome, Policy, Sighting};
+use relstab::journal::{Filter, Job, Journal, LawOf, Line, Outcome, Policy, Sighting};
 use relstab::measure::{ChosenLaw, Settings, measure};
 use relstab::predict::Law;
 use relstab::probe::{ProbeSet, Shape};
@@ -216,7 +217,7 @@ fn records_of_earlier_versions_keep_their_prediction_and_history_says_so() {
         give(&mut place, "cifar10");
         place.see(FILE, "file", "plan");
         let job = place.next().expect("due");
-        let outcome = Outcome::Measured { settings: "plan".to_owned(), measurement: Box::new(record) };
+        let outcome = Outcome::Measured { settings: "plan".to_owned(), measurement: Box::new(record), strip: None };
         place.journal.finish(&job, &outcome, None).expect("written");
         let told = give(&mut place, "cifar10-invariance");
         assert_eq!(told["prediction"]["law"]["name"], kept, "{told}");
@@ -224,4 +225,53 @@ fn records_of_earlier_versions_keep_their_prediction_and_history_says_so() {
         // A law that goes by what the record has counts it.
         assert_eq!(give(&mut place, "cifar10-c5")["prediction"]["law"]["name"], "cifar10-c5");
     }
+}
+
+#[test]
+fn a_run_tells_its_attempts_and_the_laws_that_predicted_it() {
+    let mut place = Place::new();
+    let chosen = ChosenLaw { law: Law::preset("cifar10").expect("a preset"), explicit: false, force: true };
+    place.journal.set_law(place.run, Some(&chosen), true).expect("written");
+    for step in [3, 7] {
+        place.see(&format!("/run/{step}.onnx"), "file", "plan");
+        let job = place.next().expect("due");
+        let mut record = record();
+        (record.metadata.step, record.model.sha256) = (Some(step), step.to_string());
+        let outcome = Outcome::Measured { settings: "plan".to_owned(), measurement: Box::new(record), strip: None };
+        place.journal.finish(&job, &outcome, None).expect("written");
+    }
+    let past = place.journal.past(place.run, 10).expect("read");
+    let told = |law: &LawOf| (law.law.name.clone(), law.first_step, law.last_step, law.records);
+    let laws: Vec<_> = past.laws.iter().map(told).collect();
+    assert_eq!((past.attempts.len(), past.laws_in_all), (0, 1));
+    assert_eq!(laws, [("cifar10".to_owned(), Some(3), Some(7), 2)]);
+
+    let (attempt, _) = place.journal.declare(place.run, 5, 1).expect("written");
+    let begun = place.journal.past(place.run, 0).expect("read");
+    let told: Vec<_> = begun.attempts.iter().map(|each| (each.attempt, each.step, each.declared)).collect();
+    assert_eq!((attempt, told, begun.laws.len(), begun.laws_in_all), (2, vec![(2, 5, true)], 0, 1));
+    let series = place.journal.series(place.run, 10).expect("read");
+    assert_eq!((series.attempts, series.attempt), (begun.attempts, vec![1, 1]));
+}
+
+#[test]
+fn a_run_tells_which_alerts_were_raised_and_which_hold() {
+    let mut place = Place::new();
+    let alerts = ["on=failure,name=broken", "on=stop"].map(|text| text.parse::<Alert>().expect("an alert"));
+    let now = |place: &mut Place, at| {
+        place.journal.alert(place.run, &alerts, at).expect("written");
+        let past = place.journal.past(place.run, 0).expect("read");
+        past.alerts.into_iter().map(|raised| (raised.alert, raised.text, raised.since)).collect::<Vec<_>>()
+    };
+    assert_eq!(now(&mut place, 1000), []);
+    place.see_fail("file", "plan", "content");
+    let since = Some("1970-01-01T00:00:02Z".to_owned());
+    let broken = |since| [("broken".to_owned(), "no network".to_owned(), since)];
+    assert_eq!(now(&mut place, 2000), broken(since.clone()));
+    assert_eq!(now(&mut place, 3000), broken(since));
+    place.see("/run/2.onnx", "file", "plan");
+    let job = place.next().expect("due");
+    let outcome = Outcome::Measured { settings: "plan".to_owned(), measurement: Box::new(record()), strip: None };
+    place.journal.finish(&job, &outcome, None).expect("written");
+    assert_eq!(now(&mut place, 4000), broken(None));
 }

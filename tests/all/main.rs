@@ -47,6 +47,7 @@ mod sockets;
 mod status;
 mod stores;
 mod streams;
+mod strips;
 mod survival;
 mod sweep;
 mod tensorboard;

@@ -84,14 +84,14 @@ const RelstabChart = (() => {
       const [low, high] = [turn(u.scales[key].min), turn(u.scales[key].max)];
       return (value) => start + (length * (turn(value) - low)) / (high - low);
     };
-    return { x: place("x", isLogX, left, width), y: place("y", isLogY, top + height, -height), left, right: left + width, bottom: top + height };
+    return { x: place("x", isLogX, left, width), y: place("y", isLogY, top + height, -height), left, top, right: left + width, bottom: top + height };
   }
 
   function paintBand(ctx, at, run, line, [first, last]) {
     ctx.beginPath();
     let from = null;
     for (let index = first; index <= last + 1; index += 1) {
-      const isIn = index <= last && isKnown(line.y[index]) && isKnown(line.low[index]) && isKnown(line.high[index]);
+      const isIn = index <= last && !run.isOld?.[index] && isKnown(line.y[index]) && isKnown(line.low[index]) && isKnown(line.high[index]);
       if (isIn && from === null) from = index;
       if (isIn || from === null) continue;
       // Not across a place where the line breaks.
@@ -111,6 +111,7 @@ const RelstabChart = (() => {
     ctx.beginPath();
     let isDrawing = false;
     for (let index = first; index <= last; index += 1) {
+      if (run.isOld?.[index]) continue;
       if (!isKnown(line.y[index]) || !isKnown(run.x[index])) {
         isDrawing = false;
         continue;
@@ -150,16 +151,50 @@ const RelstabChart = (() => {
   }
 
   function paintSigns(ctx, at, run, line, [first, last], scale) {
-    const sign = line.sign ?? (last - first < MOST_DOTS ? "dot" : null);
-    if (!sign) return;
+    const usual = line.sign ?? (last - first < MOST_DOTS ? "dot" : null);
+    if (!usual && !run.isOld) return;
     ctx.lineWidth = 1.5 * scale;
     ctx.strokeStyle = ctx.fillStyle = run.colour;
     for (let index = first; index <= last; index += 1) {
-      if (!isKnown(line.y[index])) continue;
+      const isOld = run.isOld?.[index] ?? false;
+      const sign = usual ?? (isOld ? "dot" : null);
+      if (!sign || !isKnown(line.y[index])) continue;
+      ctx.globalAlpha = isOld ? 0.45 : 1;
       ctx.beginPath();
       SIGNS[sign](ctx, at.x(run.x[index]), at.y(line.y[index]), 3.5 * scale);
       if (sign === "dot") ctx.fill();
       else ctx.stroke();
+    }
+    ctx.globalAlpha = 1;
+  }
+
+  /** Where trainings began again: a dashed line from top to bottom, with its word where that has room. */
+  function paintStarts(ctx, at, runs, tokens, scale) {
+    const taken = [];
+    for (const run of runs) {
+      for (const { x: where, word } of run.starts ?? []) {
+        const x = at.x(where);
+        if (!(x >= at.left && x <= at.right)) continue;
+        ctx.beginPath();
+        ctx.moveTo(x, at.top);
+        ctx.lineTo(x, at.bottom);
+        ctx.setLineDash([4 * scale, 4 * scale]);
+        ctx.lineWidth = scale;
+        ctx.strokeStyle = run.colour;
+        ctx.stroke();
+        ctx.setLineDash([]);
+        if (taken.some((other) => Math.abs(other - x) < 70 * scale)) continue;
+        taken.push(x);
+        ctx.font = `${12 * scale}px ${tokens.font}`;
+        ctx.textBaseline = "top";
+        ctx.textAlign = x > at.right - 70 * scale ? "right" : "left";
+        ctx.lineWidth = 3 * scale;
+        ctx.strokeStyle = tokens.paper;
+        const left = x + (ctx.textAlign === "left" ? 4 : -4) * scale;
+        ctx.strokeText(word, left, at.top + 3 * scale);
+        ctx.fillStyle = tokens.ink;
+        ctx.fillText(word, left, at.top + 3 * scale);
+      }
     }
   }
 
@@ -209,6 +244,7 @@ const RelstabChart = (() => {
     if (chart.hasBands) each((run, line, part) => line.low && paintBand(ctx, at, run, line, part));
     each((run, line, part) => line.isLine && paintLine(ctx, at, run, line, part, scale));
     each((run, line, part) => paintSigns(ctx, at, run, line, part, scale));
+    paintStarts(ctx, at, chart.runs, chart.tokens, scale);
     paintMarks(ctx, at, chart.runs, chart.tokens, scale);
     ctx.restore();
   }

@@ -96,8 +96,31 @@ const RelstabCharts = (() => {
         }));
         const marks = kind.id === "error" || kind.id === "r_f" ? (run.marks ?? []) : [];
         const dash = DASHES[Math.floor(place / COLOURS) % DASHES.length];
-        return { series: run, x, step: run.step, lines, marks, dash, colour: colours[place % COLOURS] };
+        const starts = (run.attempts ?? []).map((each) => ({ x: startOf(run, x, axis, each), word: `attempt ${each.attempt}` }));
+        return {
+          series: run,
+          x,
+          step: run.step,
+          lines,
+          marks,
+          dash,
+          colour: colours[place % COLOURS],
+          starts: starts.filter((start) => isKnown(start.x)),
+          isOld: old(run),
+        };
       });
+    }
+
+    /** Where an attempt began: at its own step, or at the first of its checkpoints. */
+    function startOf(run, x, axis, { attempt, step }) {
+      if (axis === AXES.step) return state.isLogX && step <= 0 ? null : step;
+      return x[run.attempt.indexOf(attempt)] ?? null;
+    }
+
+    /** Which checkpoints a later attempt trained again; null where none. */
+    function old(run) {
+      if (!run.attempts?.length) return null;
+      return run.step.map((step, index) => run.attempts.some((later) => later.attempt > run.attempt[index] && step >= later.step));
     }
 
     function extent(all) {
@@ -220,6 +243,7 @@ const RelstabCharts = (() => {
           told.push([name, kind.tell(series[column][index]) + (between ? ` (${between})` : "")]);
         }
       }
+      if (series.attempts?.length) told.push(["attempt", String(series.attempt[index])]);
       told.push(["file", visible(series.file[index])]);
       return told;
     }
@@ -287,8 +311,10 @@ const RelstabCharts = (() => {
       const all = state.series.flatMap((series) => series.step.map((_, index) => ({ series, index })));
       const stride = Math.max(1, Math.ceil(all.length / MOST_ROWS));
       const shown = all.filter((_, index) => index % stride === 0 || index === all.length - 1);
+      const hasAttempts = state.series.some((series) => series.attempts?.length);
       const body = shown.map(({ series, index }) => [
         outside(series.name),
+        ...(hasAttempts ? [String(series.attempt[index])] : []),
         isKnown(series.step[index]) ? String(series.step[index]) : "–",
         isKnown(series.epoch[index]) ? short(series.epoch[index]) : "–",
         ...kind.lines.flatMap(({ column, low, high }) => {
@@ -297,7 +323,7 @@ const RelstabCharts = (() => {
         }),
       ]);
       const told = stride > 1 ? `One in ${stride} of ${all.length} checkpoints` : `${all.length} checkpoints`;
-      rows.replaceChildren(RelstabWords.table(told, ["run", "step", "epoch", ...names], body, `${kind.title} as a table`));
+      rows.replaceChildren(RelstabWords.table(told, ["run", ...(hasAttempts ? ["attempt"] : []), "step", "epoch", ...names], body, `${kind.title} as a table`));
     }
 
     function name() {

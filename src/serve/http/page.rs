@@ -17,11 +17,12 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The page's files, always those of this program's version.
-const FILES: [(&str, &str, &str); 15] = [
+const FILES: [(&str, &str, &str); 17] = [
     ("/", HTML, include_str!("../page/index.html")),
     ("/uplot.css", CSS, script::UPLOT_STYLE),
     ("/style.css", CSS, script::STYLE),
     ("/chart.css", CSS, script::CHART_STYLE),
+    ("/drawer.css", CSS, include_str!("../page/drawer.css")),
     ("/dashboard.css", CSS, include_str!("../page/dashboard.css")),
     ("/uplot.js", SCRIPT, script::UPLOT),
     ("/words.js", SCRIPT, script::WORDS),
@@ -30,6 +31,7 @@ const FILES: [(&str, &str, &str); 15] = [
     ("/charts.js", SCRIPT, script::CHARTS),
     ("/runs.js", SCRIPT, include_str!("../page/runs.js")),
     ("/table.js", SCRIPT, include_str!("../page/table.js")),
+    ("/strip.js", SCRIPT, include_str!("../page/strip.js")),
     ("/drawer.js", SCRIPT, include_str!("../page/drawer.js")),
     ("/run.js", SCRIPT, include_str!("../page/run.js")),
     ("/dashboard.js", SCRIPT, include_str!("../page/dashboard.js")),

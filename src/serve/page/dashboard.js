@@ -10,7 +10,7 @@
   const TICK = 10_000;
 
   const runs = RelstabRuns.make({ changed: soon, say });
-  const table = RelstabTable.make({ choose: runs.choose, link: (run) => `#run=${run.id}` });
+  const table = RelstabTable.make({ choose: runs.choose, link: RelstabRuns.link });
   const charts = RelstabCharts.make(element("charts"), {
     open: (series, checkpoint) => (location.hash = `run=${series.id}&checkpoint=${checkpoint}`),
   });

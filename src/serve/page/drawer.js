@@ -3,7 +3,7 @@
 
 const RelstabDrawer = (() => {
   const { isKnown, node, outside, table, number, percent, interval, duration, place, whole } = RelstabWords;
-  const { ask, within } = RelstabRuns;
+  const { ask, within, link } = RelstabRuns;
   const { SIGNS, chip, icon } = RelstabTable;
 
   const facts = (pairs) =>
@@ -138,10 +138,11 @@ const RelstabDrawer = (() => {
 
   /** What the drawer holds for a checkpoint of a run: its title and the rest. */
   async function checkpoint(run, id, { mayRetry, again }) {
-    const entry = await ask(`/api/runs/${run.id}/checkpoints/${id}`);
+    const address = `/api/runs/${run.id}/checkpoints/${id}`;
+    const [entry, shown] = await Promise.all([ask(address), mayRetry ? ask(`${address}/strip`) : null]);
     const file = within(run.run, entry.path);
     const title = place({ ...entry, file });
-    const top = facts([["run", node("a", outside(run.name), { href: `#run=${run.id}` })], ["file", node("code", outside(file))]]);
+    const top = facts([["run", node("a", outside(run.name), { href: link(run) })], ["file", node("code", outside(file))]]);
     const m = entry.measurement;
     if (!m) {
       const state = { failed: ["failed", "failed"], skipped: ["unwatched", "skipped"] }[entry.state] ?? ["waiting", "waiting"];
@@ -153,6 +154,7 @@ const RelstabDrawer = (() => {
       quantities(entry, m),
       ...undefinedBecause,
       ...findings(m),
+      ...RelstabStrip.make(run, id, shown, mayRetry),
       ...(mayRetry ? [annotation(run, entry, again)] : []),
       ...law(entry, m),
       ...scores(m),

@@ -1,9 +1,9 @@
-// One run: what its rules say, what failed or was skipped, what happened last.
+// One run: what its rules and alerts say, what predicted it, what failed or was skipped, what happened last.
 "use strict";
 
 const RelstabRun = (() => {
-  const { node, outside, number, percent, isKnown, whole, place } = RelstabWords;
-  const { ask, within } = RelstabRuns;
+  const { node, outside, number, percent, isKnown, whole, place, table } = RelstabWords;
+  const { ask, within, link } = RelstabRuns;
   const { chip, standing } = RelstabTable;
   const { facts } = RelstabDrawer;
   const LISTED = 20;
@@ -40,15 +40,62 @@ const RelstabRun = (() => {
 
   function unmeasured(run, entries) {
     return entries.map((entry) =>
-      node("li", node("a", outside(reason(run, entry)), { href: `#run=${run.id}&checkpoint=${entry.id}` })));
+      node("li", node("a", outside(reason(run, entry)), { href: link(run, entry.id) })));
   }
 
-  const EVENTS = { checkpoint_seen: "seen", measured: "measured", skipped: "skipped", failed: "failed", annotated: "error told", stop: "should stop" };
+  const moment = (time) => node("time", new Date(time).toLocaleString(), { datetime: time });
 
-  function event(run, { type, time, path, reason: why, step, val_error: error }) {
-    const what = path ? within(run.run, path) : isKnown(step) ? place({ step }) : "";
-    const more = [why, isKnown(error) ? percent(error) : null].filter(Boolean).join(" ");
-    const when = node("time", new Date(time).toLocaleString(), { datetime: time });
+  /** How it is known that a training began again. */
+  const known = ({ declared }) => (declared ? "the training said so" : "noticed: a file of an earlier step was written again");
+
+  /** The trainings that began again in the run's directory. */
+  function attempts({ attempts: all }) {
+    if (!all.length) return [];
+    const items = all.map((each) => node("li", [`Attempt ${each.attempt} from step ${whole(each.step)}, `, moment(each.time), ` (${known(each)}).`]));
+    const says = "The training began again. Rules judge the latest attempt, with what came before the step that it began at. Charts show fainter what was trained again.";
+    return [node("h3", "Attempts"), node("p", says, { class: "note" }), node("ul", items, { id: "attempts" })];
+  }
+
+  function alert({ alert: name, text, raised, since }) {
+    const state = since ? [chip("stop", "holds"), " since ", moment(since)] : [chip("unwatched", "over"), ", raised ", moment(raised)];
+    return node("li", [node("p", [node("strong", outside(name)), " ", ...state]), node("p", outside(text))]);
+  }
+
+  const span = (first, last) => (!isKnown(first) ? "–" : first === last ? whole(first) : `${whole(first)} to ${whole(last)}`);
+
+  /** The laws that predicted the run's checkpoints as they were measured. */
+  function laws({ laws: all, laws_in_all: count }) {
+    if (!all.length) return [node("h3", "Laws"), node("p", "No law has predicted an error of this run.", { class: "note" })];
+    const listed = all.slice(0, LISTED);
+    const rows = listed.map(({ law, first_step: first, last_step: last, records }) => [
+      outside(`${law.name}, version ${law.version}`),
+      span(first, last),
+      whole(records),
+      law.terms.join(", "),
+      number(law.a),
+      number(law.b),
+      isKnown(law.sd_log) ? number(law.sd_log) : "–",
+    ]);
+    const says = [
+      "By these each checkpoint's error was predicted when it was measured. A known error makes a new version, which predicts anew what charts show.",
+      "Here a is the error where the law's terms are 1, b the exponent of the first term, and spread that of the log error.",
+    ].join(" ");
+    const heads = ["law", "steps", "checkpoints", "goes by", "a", "b", "spread"];
+    return [
+      node("h3", `Laws${count > listed.length ? ` (${listed.length} of ${whole(count)})` : ""}`),
+      node("p", says, { class: "note" }),
+      table("Laws over training, the latest first", heads, rows),
+    ];
+  }
+
+  const EVENTS = { checkpoint_seen: "seen", measured: "measured", skipped: "skipped", failed: "failed", annotated: "error told", stop: "should stop", resumed: "goes on: the stop was overruled", alert: "alert" };
+
+  function event(run, it) {
+    const { type, time, path, reason: why, step, val_error: error, alert: name, text } = it;
+    const when = moment(time);
+    if (type === "attempt") return node("li", [when, ` attempt ${it.attempt} begins at step ${whole(step)}: ${known(it)}`]);
+    const what = name ?? (path ? within(run.run, path) : isKnown(step) ? place({ step }) : "");
+    const more = [why, text, isKnown(error) ? percent(error) : null].filter(Boolean).join(" ");
     return node("li", [when, ` ${EVENTS[type] ?? type} `, outside(what), more ? [": ", outside(more)] : null].flat());
   }
 
@@ -70,7 +117,9 @@ const RelstabRun = (() => {
   /** What the drawer holds for a run: its title and the rest. */
   async function page(run, more) {
     const part = (state) => ask(`/api/runs/${run.id}/measurements?state=${state}&limit=${LISTED}`);
-    const [failed, skipped, events] = await Promise.all([part("failed"), part("skipped"), ask(`/api/runs/${run.id}/events?limit=${LISTED}`)]);
+    const address = `/api/runs/${run.id}`;
+    const asked = [part("failed"), part("skipped"), ask(`${address}/events?limit=${LISTED}`), ask(`${address}/past`)];
+    const [failed, skipped, events, past] = await Promise.all(asked);
     const [state, word, why] = standing(run);
     const counts = ["measured", "pending", "skipped", "failed"].filter((name) => run[name]).map((name) => `${whole(run[name])} ${name === "pending" ? "waiting" : name}`);
     const waiting = (run.waiting ?? []).map(({ path, reason: because }) => node("li", [outside(within(run.run, path)), ": ", outside(because)]));
@@ -80,11 +129,16 @@ const RelstabRun = (() => {
         ["state", node("div", [chip(state, word), why ? node("p", outside(why)) : null])],
         ["directory", node("code", outside(run.run))],
         ["checkpoints", counts.join(", ")],
+        ["attempt", past.attempts.length ? String(past.attempts.at(-1).attempt) : null],
         ["best", run.best ? place({ ...run.best, file: within(run.run, run.best.path) }) : null],
       ]),
       ...buttons(run, more),
       node("h3", "Stop rules"),
       run.rules?.length ? node("ul", run.rules.map((each) => rule(run, each)), { class: "rules", id: "rules" }) : node("p", "The run has none.", { class: "note" }),
+      node("h3", "Alerts"),
+      past.alerts.length ? node("ul", past.alerts.map(alert), { class: "rules", id: "alerts" }) : node("p", "None was raised.", { class: "note" }),
+      ...attempts(past),
+      ...laws(past),
       ...(waiting.length ? [node("h3", "Waiting"), node("ul", waiting)] : []),
       node("h3", `Failed${of(failed, run.failed)}`),
       node("div", list(unmeasured(run, failed), "none"), { id: "failures" }),

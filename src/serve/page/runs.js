@@ -33,6 +33,9 @@ const RelstabRuns = (() => {
 
   const within = (run, path) => (path.startsWith(`${run}/`) ? path.slice(run.length + 1) : path);
 
+  /** The address of a run or of one of its checkpoints. One that begins with a hash would pass for a place on the page. */
+  const link = (run, checkpoint = null) => `./#run=${run.id}${checkpoint === null ? "" : `&checkpoint=${checkpoint}`}`;
+
   /** A checkpoint of an event as an overview tells of one. */
   function glance(run, record, time) {
     return {
@@ -62,6 +65,7 @@ const RelstabRuns = (() => {
       file: found.file,
       time: found.written,
       step: found.step,
+      attempt: series.attempts.at(-1)?.attempt ?? 1,
       epoch: found.epoch,
       r_f: value(found.r_f, "value"),
       r_f_low: value(found.r_f, "low"),
@@ -185,5 +189,5 @@ const RelstabRuns = (() => {
     return { run: first, value: by(first), isKnown: by === known };
   }
 
-  return { make, ask, within, known, predicted, leader };
+  return { make, ask, within, link, known, predicted, leader };
 })();

@@ -38,13 +38,14 @@ impl Daemon {
             Reply::Planned(_) | Reply::Unplanned(_) | Reply::Drawn(_) => {
                 self.put_back(&job, Duration::ZERO);
             }
-            Reply::Measured { settings, measurement, resolved, .. } => {
+            Reply::Measured { settings, measurement, resolved, strip, .. } => {
                 if let Some(resolved) = resolved
                     && let Err(error) = self.journal.set_resolved(job.run, &job.plan, resolved)
                 {
                     self.stalled(&error);
                 }
-                self.finish(job, Outcome::Measured { settings, measurement });
+                let strip = strip.and_then(|strip| strip.bounded().map(Box::new));
+                self.finish(job, Outcome::Measured { settings, measurement, strip });
             }
             Reply::Known { content, settings, .. } => self.finish(job, Outcome::Unchanged { content, settings }),
             Reply::Failed { content, reason, is_finite, .. } => {
