@@ -9,7 +9,9 @@ use rustix::fs::Mode;
 #[must_use]
 pub fn with_umask(umask: Mode, program: &str) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("umask {:04o} && exec \"$@\"", umask.as_raw_mode()), "sh", program]);
+    // The shell would say each time that there is no such program: the exit code says it too.
+    let script = format!("umask {:04o}; command -v \"$1\" >/dev/null || exit 127; exec \"$@\"", umask.as_raw_mode());
+    command.args(["-c", &script, "sh", program]);
     command
 }
 
@@ -69,6 +71,8 @@ mod tests {
             (output.stdout.as_slice(), ended(output.status)),
             (&b"0027\na '$b'\n"[..], "ended with exit code 0".into())
         );
+        let absent = with_umask(Mode::from_raw_mode(0o027), "/no/such/program").output().expect("started");
+        assert_eq!((absent.status.code(), absent.stderr.as_slice()), (Some(127), &b""[..]));
         let killed = Command::new("sh").args(["-c", "kill -9 $$"]).status().expect("started");
         assert_eq!(ended(killed), "was killed by signal 9 (kill)");
     }

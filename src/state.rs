@@ -163,15 +163,12 @@ pub fn find(run: &Path, named: Option<&Path>) -> Result<Known> {
         all
     };
     for candidate in candidates {
-        let opened = Journal::read(&candidate);
+        let looked = Journal::read(&candidate).and_then(|journal| Ok((journal.find_run(&run)?, journal)));
         // One that is damaged matters only if it was named.
-        let journal = match opened {
+        match looked {
             Err(error) if named.is_some() => return Err(error),
-            Err(_) => continue,
-            Ok(journal) => journal,
-        };
-        if let Some(id) = journal.find_run(&run)? {
-            return Ok(Known { journal, run, id });
+            Ok((Some(id), journal)) => return Ok(Known { journal, run, id }),
+            _ => {}
         }
     }
     Err(Error::UnknownRun { run, journal: folder })

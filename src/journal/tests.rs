@@ -195,6 +195,7 @@ fn the_latest_and_the_best_are_those_of_the_latest_attempt() {
     let path = folder.path().join("journal.sqlite");
     of_version(&path, VERSIONS.len(), 10);
     let mut journal = Journal::open(&path).expect("up to date");
+    journal.db.execute("UPDATE events SET body = json_set(body, '$.type', 'measured')", []).expect("written");
     assert_eq!(journal.glance(7).expect("read").latest.and_then(|latest| latest.step), Some(10));
     // A training begins again at step 3; its first checkpoint was written after the others.
     assert_eq!(journal.declare(7, 3, 1).expect("declared").0, 2);
@@ -217,7 +218,7 @@ fn rules_on_several_monitors_see_the_runs_beside_in_each() {
                UPDATE checkpoints SET val_error = 0.9, r_f = 9;
                INSERT INTO runs (id, path) VALUES (8, '/group/other'), (9, '/group/other/deeper');
                INSERT INTO checkpoints (run, path, raw_path, fingerprint, plan, state, step, written, r_f, val_error, stride)
-               SELECT run.id, c.path, c.raw_path, 'f', 'k', 1, c.step, 0, 0.5, iif(c.step = 2, NULL, 0.1), 1
+               SELECT run.id, c.path, c.raw_path, 'f', 'k', 1, c.step, 0, 0.5, iif(c.step = 2, NULL, 0.25), 1
                FROM checkpoints AS c, (SELECT 8 AS id UNION SELECT 9) AS run WHERE c.run = 7";
     journal.db.execute_batch(sql).expect("written");
     let rules = ["r_f", "val_error", "r_f", "auto"].map(|monitor| {
@@ -227,7 +228,7 @@ fn rules_on_several_monitors_see_the_runs_beside_in_each() {
     let (verdicts, _) = journal.verdicts(7).expect("read");
     let compared = |verdict: &Verdict| verdict.stop.as_ref().map(|stop| stop.compared.clone()).unwrap_or_default();
     let values: Vec<_> = verdicts.iter().map(|verdict| (verdict.monitor, compared(verdict)[0].value)).collect();
-    let expected = [(Monitor::RF, 0.5), (Monitor::ValError, 0.1), (Monitor::RF, 0.5), (Monitor::ValError, 0.1)];
+    let expected = [(Monitor::RF, 0.5), (Monitor::ValError, 0.25), (Monitor::RF, 0.5), (Monitor::ValError, 0.25)];
     assert_eq!(values, expected);
     assert!(verdicts.iter().all(|verdict| compared(verdict).len() == 1), "runs below another are not beside");
 }

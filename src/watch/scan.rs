@@ -227,11 +227,21 @@ impl Search {
         if let Some(whole) = self.whole_above(run, folder) {
             return meet_whole(run, whole, meet);
         }
-        let folder = names::step_of_inner(folder, run).unwrap_or(folder);
+        let (run, folder) = self.inner_of(run, folder).unwrap_or((run, folder));
         match names::folder(folder) {
             Folder::Number(number) if !self.kinds.is_whole(folder) => self.enter_number(run, folder, number, meet),
             _ => self.enter(run, folder, MAX_DEPTH, meet),
         }
+    }
+
+    /// The run and the step's folder of which `folder` holds the network, if it does.
+    fn inner_of<'a>(&self, run: &'a Path, folder: &'a Path) -> Option<(&'a Path, &'a Path)> {
+        // Where it is not known yet what numbers are, their folders are watched as runs.
+        let numbered = folder.parent().and_then(|step| Some((step.parent()?, step)));
+        let is_open = |(above, _): &(&Path, _)| matches!(self.numbered.get(*above), Some(None | Some(true)));
+        let numbered = numbered.filter(|(_, step)| matches!(names::folder(step), Folder::Number(_))).filter(is_open);
+        let named = || names::step_of_inner(folder, run).map(|step| (run, step));
+        numbered.filter(|_| names::is_inner(folder)).or_else(named)
     }
 
     /// The checkpoint that a file or folder lies in, if one does.
@@ -245,7 +255,7 @@ impl Search {
             return meet_whole(run, whole, meet);
         }
         let folder = path.parent().unwrap_or(Path::new(""));
-        let folder = names::step_of_inner(folder, run).unwrap_or(folder);
+        let (run, folder) = self.inner_of(run, folder).unwrap_or((run, folder));
         match (names::folder(folder), folder.parent().and_then(|above| Some((above, *self.numbered.get(above)?)))) {
             (Folder::Number(_), Some((_, Some(false)))) => {
                 if self.recursive {

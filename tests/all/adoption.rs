@@ -1,9 +1,11 @@
 //! What was measured of a directory is known whatever set is watched with it, and one daemon watches it.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::common::daemon::{Client, Daemon, Place, eventually, name_of};
+use relstab::journal::Journal;
 use serde_json::{Value, json};
 
 fn relstab(place: &Place, arguments: &[&str]) -> Output {
@@ -38,6 +40,30 @@ fn a_directory_inside_a_watched_one_is_watched_already() {
     let daemon = Daemon::start_after(&place, "true", &[outer.into()], &["--recursive"]);
     refused(&[inner], &daemon);
     assert_eq!(daemon.end(), Some(0));
+}
+
+#[test]
+fn a_journal_of_another_run_that_is_damaged_hides_no_run() {
+    let place = Place::new();
+    let (first, second) = (place.run(), place.add_run("second"));
+    for run in [&first, &second] {
+        place.rename_in(run.join("step_1.onnx"), "one");
+        let daemon = Daemon::start_after(&place, "true", std::slice::from_ref(run), &[]);
+        Client::subscribed(&daemon, 0).next_of("measured");
+        assert_eq!(daemon.end(), Some(0));
+    }
+    let journals = fs::read_dir(place.home().join("relstab")).expect("a folder").flatten();
+    let journals = journals.map(|entry| entry.path().join("journal.sqlite")).filter(|path| path.exists());
+    let of = |path: &Path, run: &Path| {
+        let run = run.canonicalize().expect("there");
+        Journal::read(path).and_then(|journal| journal.find_run(&run.to_string_lossy())).expect("read").is_some()
+    };
+    let damaged = journals.into_iter().find(|path| of(path, &second)).expect("a journal of the second");
+    // All but the first page, which says what the file is.
+    let mut bytes = fs::read(&damaged).expect("read");
+    bytes[4096..].fill(0x55);
+    fs::write(&damaged, bytes).expect("written");
+    assert_eq!(history(&place, &first)[0]["step"], 1);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::common::daemon::{Client, Daemon, Place, eventually};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// What no record, log or page may show.
@@ -181,6 +182,33 @@ fn the_log_tells_each_alert_once_and_a_program_has_the_umask_of_who_started_the_
     eventually("the program ran", || told.exists());
     assert_eq!(said(&place), 1, "{}", place.log());
     assert_eq!(fs::metadata(&told).expect("there").permissions().mode() & 0o777, 0o640);
+}
+
+#[test]
+fn what_was_raised_and_not_heard_outlives_a_configuration_that_is_spoiled() {
+    let place = Place::new();
+    let hook = Hook::start();
+    let secret = place.path().join("webhook");
+    fs::write(&secret, format!("{}\n", hook.address)).expect("written");
+    let secret = secret.to_str().expect("UTF-8");
+    let alerts = ["--alert", "on=failure", "--alert", "on=stall,after=1h", "--alert-webhook", secret];
+    let daemon = Daemon::start(&place, &[&alerts[..], &["--give-up", "300ms"]].concat());
+    place.put("step_1.onnx", b"no network");
+    eventually("it is told in vain", || !hook.heard(500, "failure").is_empty());
+    let config = place.run().join("relstab.toml");
+    let own = fs::read_to_string(&config).expect("read");
+    fs::write(&config, "none = 1").expect("written");
+    daemon.signal(Signal::HUP);
+    let status = || daemon.client().ask(&json!({"type": "status"}));
+    eventually("it cannot be measured", || status()["runs"][0]["unusable"].is_string());
+    place.rename_in("step_2.onnx", "two");
+    eventually("another is seen", || status()["runs"][0]["pending"] == 1);
+    annotate(&place, &daemon, 1, 0.5);
+    hook.status.store(200, Ordering::SeqCst);
+    fs::write(&config, own).expect("mended");
+    eventually("it is heard", || !hook.heard(200, "failure").is_empty());
+    let raised = place.events().into_iter().filter(|event| event["type"] == "alert").count();
+    assert_eq!(raised, 1, "{}", place.log());
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn now() -> i64 {
 impl Daemon {
     /// Looks at a run's alerts, and tells of those that are raised.
     pub(super) fn look_at_alerts(&mut self, id: i64) {
-        let alerts = self.alerts_of(id);
+        let Some(alerts) = self.alerts_of(id) else { return };
         if alerts.is_empty() && !self.alarms.due.contains_key(&id) {
             return;
         }
@@ -88,8 +88,9 @@ impl Daemon {
         self.tell_alerts(id, &alerts);
     }
 
-    fn alerts_of(&self, id: i64) -> Vec<Alert> {
-        self.runs.get(&id).and_then(|run| run.plan.as_ref()).map(|plan| plan.alerts.clone()).unwrap_or_default()
+    /// A run's alerts; `None` while they are not known: what the journal knows of them holds meanwhile.
+    fn alerts_of(&self, id: i64) -> Option<Vec<Alert>> {
+        self.runs.get(&id).and_then(|run| run.plan.as_ref()).map(|plan| plan.alerts.clone())
     }
 
     /// Sends errands for what nobody was told of yet.
@@ -167,7 +168,7 @@ impl Daemon {
                 self.stalled(&error);
             }
         }
-        self.tell_alerts(run, &self.alerts_of(run));
+        self.tell_alerts(run, &self.alerts_of(run).unwrap_or_default());
     }
 
     /// Looks at the alerts whose time has come; gives when that is next.
@@ -186,7 +187,7 @@ impl Daemon {
             }
         }
         for id in ripe {
-            self.tell_alerts(id, &self.alerts_of(id));
+            self.tell_alerts(id, &self.alerts_of(id).unwrap_or_default());
         }
         let wait = |due: i64| Instant::now() + Duration::from_millis((due - now()).max(0) as u64);
         let next = self.alarms.due.values().min().map(|due| wait(*due));
