@@ -97,7 +97,9 @@ impl Strip {
         let is_sized = [*width, *height].iter().all(|side| (1..=SIDE).contains(side));
         let is_whole = self.picture.len() <= STRIP_BYTES && self.picture.starts_with(self.format.signature());
         let is_told = |row: &Row| row.answers.iter().flatten().all(|told| (0.0..=1.0).contains(&told.confidence));
-        rows.iter_mut().for_each(|row| row.image.truncate(row.image.floor_char_boundary(NAME)));
+        for row in rows.iter_mut() {
+            row.image.truncate(row.image.floor_char_boundary(NAME));
+        }
         let is_fine = is_sized && is_whole && (1..=STRIP_IMAGES).contains(&rows.len()) && rows.iter().all(is_told);
         is_fine.then_some(self)
     }

@@ -250,8 +250,8 @@ impl Search {
     }
 
     /// Meets a file that has just appeared or changed in a directory of `run`.
-    pub fn meet_new(&mut self, run: &Path, path: PathBuf, meet: &mut dyn FnMut(Met)) {
-        if let Some(whole) = self.whole_above(run, &path) {
+    pub fn meet_new(&mut self, run: &Path, path: &Path, meet: &mut dyn FnMut(Met)) {
+        if let Some(whole) = self.whole_above(run, path) {
             return meet_whole(run, whole, meet);
         }
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -259,13 +259,13 @@ impl Search {
         match (names::folder(folder), folder.parent().and_then(|above| Some((above, *self.numbered.get(above)?)))) {
             (Folder::Number(_), Some((_, Some(false)))) => {
                 if self.recursive {
-                    self.meet_file(folder, path.clone(), meet);
+                    self.meet_file(folder, path.to_owned(), meet);
                 }
             }
             (Folder::Number(number), Some((above, _))) => {
                 self.enter_number(above, folder, number, meet);
             }
-            _ => self.meet_file(run, path, meet),
+            _ => self.meet_file(run, path.to_owned(), meet),
         }
     }
 

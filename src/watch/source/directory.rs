@@ -311,7 +311,7 @@ impl Watching {
                 // Checkpoints may be links through it, as those of a Kubernetes volume are.
                 Change::File { root, path, .. } if path.is_dir() => self.scan(root),
                 Change::File { root, run, path, rest } => {
-                    self.look(root, rest, |search, meet| search.meet_new(&run, path, meet));
+                    self.look(root, rest, |search, meet| search.meet_new(&run, &path, meet));
                 }
                 Change::Folder { root, run, path } => {
                     self.look(root, Rest::Closed, |search, meet| search.walk_new(&run, &path, meet));
