@@ -1,4 +1,4 @@
-//! What was tested, for CI servers: as JUnit XML, and as GitHub's annotations.
+//! What was tested, for CI servers: as `JUnit` XML, and as GitHub's annotations.
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
