@@ -1,4 +1,4 @@
-//! A result before it has a format: described once, rendered for a terminal, as Markdown, as a page, as `JUnit` XML and as a figure.
+//! A result before it has a format: described once, rendered for a terminal, for CI servers, as Markdown, as a page and as a figure.
 
 use super::figure::panels::Panels;
 use super::figure::run;
