@@ -98,9 +98,10 @@ impl Journal {
 
 /// What was found about a run's latest checkpoint.
 pub(super) fn latest_findings(db: &Connection, run: i64) -> rusqlite::Result<Vec<Finding>> {
+    // By the index of steps, which the plus sign sees to: by that of strides it would be the whole run.
     let sql = format!(
         "SELECT json_extract(body, '$.measurement.findings') FROM checkpoints AS c JOIN events ON events.seq = c.outcome
-         WHERE c.run = ?1 AND stride IS NOT NULL AND {PRESENT} ORDER BY step DESC, outcome DESC LIMIT 1"
+         WHERE c.run = ?1 AND +stride IS NOT NULL AND {PRESENT} ORDER BY step DESC, outcome DESC LIMIT 1"
     );
     let text: Option<Option<String>> = db.prepare_cached(&sql)?.query_row([run], |row| row.get(0)).optional()?;
     Ok(text.flatten().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
