@@ -136,17 +136,18 @@ fn a_file_in_the_place_of_a_directory_is_waited_out() {
     let (run, kept) = (watched.path("").components().collect::<PathBuf>(), watched.folder.path().join("kept"));
     fs::rename(&run, &kept).expect("renamed");
     fs::write(&run, "a file").expect("written");
-    let notices =
-        || watched.news.try_iter().filter_map(|news| if let News::Notice(text) = news { Some(text) } else { None });
-    let mut said = Vec::new();
-    while !said.iter().any(|text: &String| text.contains("waiting for it to come back")) {
-        said.extend(notices());
-    }
+    let mut said: Vec<String> = Vec::new();
+    let mut hear = |words: &str| {
+        while !said.last().is_some_and(|text| text.contains(words)) {
+            if let News::Notice(text) = watched.news.recv_timeout(PATIENCE).expect("told in time") {
+                said.push(text);
+            }
+        }
+    };
+    hear("waiting for it to come back");
     fs::remove_file(&run).expect("removed");
     fs::rename(&kept, &run).expect("renamed back");
-    while !said.iter().any(|text| text.contains("is there again")) {
-        said.extend(notices());
-    }
+    hear("is there again");
     assert!(!said.iter().any(|text| text.contains("inotify")), "{said:?}");
     fs::write(watched.path("b.onnx"), "b").expect("written");
     assert_eq!(watched.next(), "b.onnx");
