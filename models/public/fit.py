@@ -3,6 +3,9 @@
     python models/public/fit.py                                           # tables in Markdown
     python models/public/fit.py --laws src/predict/invariance.json        # and the laws, which relstab ships
 
+Tables of our own networks (--zoo) give a law to data sets that have none yet; they do not count in the law over data sets. There the
+networks of one architecture have in common what those of one repository have elsewhere.
+
 In a law of one data set the error is proportional to 1 - EI. Slopes fitted to each data set lie about one standard error from 1
 (they are printed), and predict networks that were left out less well. The height has a random effect of the repository: what
 one group of people trains has more in common than what several do, and a new network is of another group. Both variances are
@@ -293,15 +296,19 @@ def law(name: str, line: Line | Spread, points: Points, about: str) -> dict[str,
     }
 
 
-def laws(points: Points) -> list[dict[str, Any]]:
+def laws(points: Points, zoo: Points) -> list[dict[str, Any]]:
     """Those of single data sets, then the one over all."""
-    made = []
-    for mine in points.parts(data_set).values():
+    made: dict[str, dict[str, Any]] = {}
+    for mine in [*points.parts(data_set).values(), *zoo.parts(data_set).values()]:
         name, pixels = mine.rows[0]["data_set"], mine.rows[0]["pixels"]
-        if len(mine) >= FEWEST:
-            suffix = "" if pixels == "original" else f"-{pixels}"
-            about = f"{len(mine)} public networks of {len(mine.parts(repository))} repositories for {name}, by others, measured on {pixels} images"
-            made.append(law(f"{name}{suffix}-invariance", Spread.of(mine), mine, about))
+        suffix = "" if pixels == "original" else f"-{pixels}"
+        name_of_law, groups = f"{name}{suffix}-invariance", len(mine.parts(repository))
+        if len(mine) >= FEWEST and name_of_law not in made:
+            of = f"public networks of {groups} repositories for {name}, by others"
+            if mine.rows[0] in zoo.rows:
+                of = f"checkpoints of {groups} architectures of our training zoo (models/zoo --fashion) for {name}"
+            about = f"{len(mine)} {of}, measured on {pixels} images"
+            made[name_of_law] = law(name_of_law, Spread.of(mine), mine, about)
     line = hierarchical(points)
     sets = points.parts(data_set)
     told = ", ".join(f"{len(mine)} for {name}" for name, mine in sets.items())
@@ -322,7 +329,7 @@ def laws(points: Points) -> list[dict[str, Any]]:
         "squares": line.squares,
         "degrees": line.degrees,
     }
-    return [*made, over]
+    return [*made.values(), over]
 
 
 def table(title: str, header: str, lines: list[str]) -> None:
@@ -374,14 +381,41 @@ def read(path: Path) -> list[Row]:
         return [row for row in csv.DictReader(file) if row["invariance_deformed"] and float(row["error"]) > 0]
 
 
+def read_zoo(path: Path) -> list[Row]:
+    """The trained checkpoints of a table of models/zoo."""
+    about = {"pixels": "original", "kind": "plain, six epochs at most", "side": "28", "classes": "10"}
+    return [{**row, **about, "repository": row["architecture"]} for row in read(path) if int(row["step"]) > 0]
+
+
+def tried_zoo(zoo: Points, points: Points) -> None:
+    """A law of our own networks on architectures left out, and on what others trained."""
+    lines = []
+    for name, mine in zoo.parts(data_set).items():
+        lines.append(f"{name} | one architecture | {left_out(mine, repository, Spread.of)}")
+        others = Points([row for row in points.rows if data_set(row) == name])
+        if others.rows:
+            lines.append(f"{name} | all of them, on public networks | {Tried.of(Spread.of(mine), others)}")
+    columns = "networks | mean absolute log error | 90% intervals that hold | their factor"
+    table("Laws of our own networks", f"data set | left out | {columns}", lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", type=Path, nargs="*", default=[HERE / "networks.csv"])
+    parser.add_argument(
+        "--zoo",
+        type=Path,
+        nargs="*",
+        default=[HERE.parent / "zoo" / "fashionmnist.csv"],
+        help="tables of our own networks",
+    )
     parser.add_argument("--laws", type=Path, metavar="FILE", help="write the laws that relstab ships")
     arguments = parser.parse_args()
     points = Points(list(itertools.chain.from_iterable(read(path) for path in arguments.tables)))
+    zoo = Points(list(itertools.chain.from_iterable(read_zoo(path) for path in arguments.zoo)))
     report(points)
-    found = laws(points)
+    tried_zoo(zoo, points)
+    found = laws(points, zoo)
     for one in found:
         print(
             f"{one['name']}: {one['a']} (1 - EI)^{one['b']}, sd {one['sd_log']}, n {one['points']}, {one['range']}: {one['source']}"

@@ -4,9 +4,10 @@
     python models/zoo --small --relstab target/release/relstab     # two CPU cores, hours in pieces
     python models/zoo --full --relstab target/release/relstab      # a GPU
     python models/zoo --long --relstab target/release/relstab      # for stop rules: long trainings, many checkpoints
+    python models/zoo --fashion --relstab target/release/relstab   # Fashion-MNIST alone, for its law in 1 - EI
     python models/zoo --paper --relstab target/release/relstab     # the paper's regime: trained to the end (paper.py)
 
-results.csv (long.csv for --long, paper.csv for --paper) says what is done: a training whose rows it holds is not done again. One that
+results.csv (long.csv for --long, fashionmnist.csv for --fashion, paper.csv for --paper) says what is done: a training whose rows it holds is not done again. One that
 was interrupted starts over, with --paper from its last epoch. Several processes may run side by side.
 """
 
@@ -39,11 +40,13 @@ SCORES = (
     *("confidence_clean", "confidence_deformed", "confidence_noisy"),
     *("agreement_deformed", "agreement_noisy"),
 )
+INVARIANCE = ("invariance_deformed", "invariance_deformed_low", "invariance_deformed_high")
 FIELDS = [
     *("architecture", "data_set", "size", "train_size", "seed", "step", "epoch", "parameters", "error"),
     *table.SETTINGS,
     *table.READINGS,
     *SCORES,
+    *INVARIANCE,
     *table.WORKINGS,
 ]
 
@@ -65,6 +68,7 @@ class Size:
     draws: int
     settings: tuple[tuple[int, float], ...] = SETTINGS
     architectures: tuple[str, ...] = tuple(networks.ARCHITECTURES)
+    data_sets: tuple[str, ...] = ("cifar10", "fashionmnist")
     # One learning rate throughout and exports evenly spaced, as where a rule is to say when to stop; else one cycle.
     is_constant: bool = False
     results: Path = HERE / "results.csv"
@@ -81,6 +85,13 @@ LONG = Size(
     architectures=("fc4", "lenet", "alexnet", "vgg11", "vgg11_bn"),
     is_constant=True,
     results=HERE / "long.csv",
+)
+# Half an epoch, and the last of six.
+FASHION = Size(
+    *("fashion", 1 / 8, (16_000,), (96_000,), 64, 1e-3, 10_000, 3, (0,), 4),
+    settings=SETTINGS[:1],
+    data_sets=("fashionmnist",),
+    results=HERE / "fashionmnist.csv",
 )
 
 
@@ -181,6 +192,8 @@ def measure(relstab: list[str], files: list[Path], probe: Path, size: Size) -> I
             "parameters": about["parameters"],
             "size": size.name,
             "error": about["val_error"],
+            # Records of outputs that are no classes' have none.
+            **dict.fromkeys(INVARIANCE, ""),
             **table.measured(record, version),
         }
         yield {key: table.written(values[key]) for key in FIELDS}
@@ -201,7 +214,7 @@ def jobs(size: Size, only: list[str], seeds: tuple[int, ...]) -> Iterator[Traini
     """Every training, the cheap ones of all architectures first."""
     plan = zip(size.train_sizes, size.seen, strict=True)
     for (train_size, seen), seed in itertools.product(plan, seeds):
-        for architecture, data_set in itertools.product(size.architectures, ("cifar10", "fashionmnist")):
+        for architecture, data_set in itertools.product(size.architectures, size.data_sets):
             job = Training(data_set, architecture, train_size, seen, seed, size)
             if not only or any(word in job.name.split("-") for word in only):
                 yield job
@@ -213,6 +226,7 @@ def main() -> None:
     which.add_argument("--small", action="store_true", help="narrow networks and few images, for two CPU cores")
     which.add_argument("--full", action="store_true", help="the architectures as they are, for a GPU")
     which.add_argument("--long", action="store_true", help="as --small, but long trainings with many checkpoints")
+    which.add_argument("--fashion", action="store_true", help="Fashion-MNIST alone, for its law in 1 - EI")
     which.add_argument("--paper", action="store_true", help="the paper's regime: all images, trained to the end")
     parser.add_argument("--cifar10", type=Path, default=Path("cifar10"), help="folder of its Parquet or batch files")
     parser.add_argument(
@@ -240,7 +254,8 @@ def main() -> None:
         paper.run(arguments)
         return
     device = "cuda" if arguments.full and torch.cuda.is_available() else "cpu"
-    size = SMALL if arguments.small else FULL if arguments.full else LONG
+    chosen = (arguments.small, SMALL), (arguments.full, FULL), (arguments.long, LONG), (arguments.fashion, FASHION)
+    size = next(size for is_chosen, size in chosen if is_chosen)
     results, out = arguments.results or size.results, arguments.out or HERE.parent / "build" / "zoo"
     seeds = tuple(arguments.seeds) if arguments.seeds is not None else size.seeds
     loaders = {

@@ -50,9 +50,11 @@ def measured(record: dict[str, Any], version: str) -> dict[str, object]:
         values[f"{quantity}_{estimator}"] = (record["estimators"][estimator][quantity] or {}).get("value", "")
     for group, kinds in record["scores"].items():
         if isinstance(kinds, dict):
-            # Some have an interval, which is left out.
-            value_of = {kind: value["value"] if isinstance(value, dict) else value for kind, value in kinds.items()}
-            values.update({f"{group}_{kind}": value for kind, value in value_of.items()})
+            for kind, value in kinds.items():
+                # Some have an interval.
+                interval = value if isinstance(value, dict) else {}
+                values[f"{group}_{kind}"] = interval.get("value", value)
+                values.update({f"{group}_{kind}_{end}": interval[end] for end in ("low", "high") if end in interval})
         else:
             values[group] = kinds
     return values

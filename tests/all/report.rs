@@ -31,8 +31,13 @@ fn put(place: &Place, name: &str, checkpoint: &str) {
 
 /// Has a daemon measure what is in the run.
 fn measure(place: &Place, more: &[&str]) {
+    measure_until(place, more, &[]);
+}
+
+/// What is `awaited` is all that the journal knows, or one step.
+fn measure_until(place: &Place, more: &[&str], awaited: &[&str]) {
     let daemon = Daemon::start(place, &[&["--give-up", "1s"], more].concat());
-    let waited = place.ask("wait", &["--timeout", "50s"]);
+    let waited = place.ask("wait", &[&["--timeout", "50s"], awaited].concat());
     assert!(waited.status.success(), "{}", String::from_utf8_lossy(&waited.stderr));
     daemon.end();
 }
@@ -162,7 +167,7 @@ fn checkpoints_that_were_measured_in_different_ways_are_told_apart() {
     measure(&place, &[]);
     std::fs::remove_file(place.run().join("step=000054.onnx")).expect("removed");
     put(&place, "step=006000.onnx", "step=006000.onnx");
-    measure(&place, &["--draws", "2"]);
+    measure_until(&place, &["--draws", "2"], &["--step", "6000"]);
     let (_, markdown) = report(&place);
     let ways: Vec<_> = table(&markdown, "Checkpoints").into_iter().map(|row| row[8].clone()).collect();
     assert_eq!(ways, ["1", "2"]);
