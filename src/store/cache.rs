@@ -245,6 +245,7 @@ fn make_room(cache: &Path, needed: u64) {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
 
     use super::*;
 
@@ -297,6 +298,8 @@ mod tests {
             threads.spawn(|| {
                 while !is_over.load(Ordering::SeqCst) {
                     remove(&part);
+                    // One that does not wait at all wins nearly always.
+                    std::thread::sleep(Duration::from_micros(20));
                 }
             });
             let make = |_| {
