@@ -53,12 +53,12 @@ fn a_journal_of_another_run_that_is_damaged_hides_no_run() {
         assert_eq!(daemon.end(), Some(0));
     }
     let journals = fs::read_dir(place.home().join("relstab")).expect("a folder").flatten();
-    let journals = journals.map(|entry| entry.path().join("journal.sqlite")).filter(|path| path.exists());
+    let mut journals = journals.map(|entry| entry.path().join("journal.sqlite")).filter(|path| path.exists());
     let of = |path: &Path, run: &Path| {
         let run = run.canonicalize().expect("there");
         Journal::read(path).and_then(|journal| journal.find_run(&run.to_string_lossy())).expect("read").is_some()
     };
-    let damaged = journals.into_iter().find(|path| of(path, &second)).expect("a journal of the second");
+    let damaged = journals.find(|path| of(path, &second)).expect("a journal of the second");
     // All but the first page, which says what the file is.
     let mut bytes = fs::read(&damaged).expect("read");
     bytes[4096..].fill(0x55);

@@ -138,7 +138,7 @@ fn a_file_in_the_place_of_a_directory_is_waited_out() {
     fs::write(&run, "a file").expect("written");
     let mut said: Vec<String> = Vec::new();
     let mut hear = |words: &str| {
-        while !said.last().is_some_and(|text| text.contains(words)) {
+        while said.last().is_none_or(|text| !text.contains(words)) {
             if let News::Notice(text) = watched.news.recv_timeout(PATIENCE).expect("told in time") {
                 said.push(text);
             }
