@@ -1,4 +1,5 @@
-"""The zoo in the paper's regime: a training that was killed ends as if it had not been, and what is done stays."""
+"""The zoo in the paper's regime: a training that was killed ends as if it had not been, and what is done stays; and its networks before
+training."""
 
 from __future__ import annotations
 
@@ -7,11 +8,15 @@ import runpy
 import sys
 import time
 from contextlib import redirect_stdout
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import relstab
 
+BUNDLED_RUN = Path(__file__).parents[2] / "models" / "fashion-mnist-cnn"
 ZOO = Path(__file__).parents[2] / "models" / "zoo"
 # Imports PyTorch once, for all processes.
 SERVER = multiprocessing.get_context("forkserver")
@@ -80,3 +85,17 @@ def test_a_killed_training_ends_with_the_same_rows(cifar10: Path, tmp_path: Path
     before = files()
     again, _ = run("killed-again")
     assert (again, files()) == ("", before)
+
+
+@pytest.mark.parametrize("architecture", ["fc4", "lenet", "vgg11", "vgg11_bn", "resnet18", "efficientnet_b0"])
+def test_nothing_is_predicted_for_a_network_before_training(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ZOO))
+    networks: Any = import_module("networks")
+    torch: Any = import_module("torch")
+    torch.manual_seed(0)
+    network = networks.make(architecture, 1, 28, 1 / 8).eval()
+    images = np.load(BUNDLED_RUN / "probe.npz")["images"][:200, None]
+    settings: dict[str, Any] = {"mean": [0.286], "std": [0.353], "draws": 1, "law": "fashionmnist-invariance"}
+    measured = relstab.measure(network, images, **settings)
+    assert measured.prediction is None
+    assert "untrained" in [finding.code for finding in measured.findings]
