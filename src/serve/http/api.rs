@@ -145,10 +145,7 @@ pub async fn measurements(
     let (Path(id), Query(part)) = (id?, part?);
     within("limit", part.limit, MOST)?;
     let filter = Filter { part: Some((part.offset, part.limit)), state: part.state, ..Filter::default() };
-    let entries = hub.read(move |journal| {
-        known(journal, id)?;
-        journal.history(id, filter)
-    });
+    let entries = of_run(&hub, id, move |journal| journal.history(id, filter));
     Ok(Json(entries.await?))
 }
 
@@ -179,10 +176,7 @@ pub async fn series(
 ) -> Answer<Json<Series>> {
     let (Path(id), Query(Resolution { points })) = (id?, resolution?);
     within("points", points, MOST_POINTS)?;
-    let series = hub.read(move |journal| {
-        known(journal, id)?;
-        journal.series(id, points)
-    });
+    let series = of_run(&hub, id, move |journal| journal.series(id, points));
     Ok(Json(series.await?))
 }
 
@@ -234,6 +228,15 @@ pub async fn annotate(
     let step = step.map(whole).transpose()?;
     let run = hub.read(move |journal| known(journal, id)).await?;
     Ok(Json(hub.ask(Ask::annotate(run, path, step, val_error)?).await?))
+}
+
+/// What the journal says of run number `id`, if there is one.
+pub async fn of_run<T: Send + 'static>(
+    hub: &Arc<Hub>,
+    id: i64,
+    read: impl FnOnce(&Journal) -> crate::error::Result<T> + Send + 'static,
+) -> crate::error::Result<T> {
+    hub.read(move |journal| known(journal, id).and_then(|_| read(journal))).await
 }
 
 pub fn known(journal: &Journal, id: i64) -> crate::error::Result<String> {

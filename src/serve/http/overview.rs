@@ -9,7 +9,7 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::api::{Answer, Refused, known, merged, of_all, within};
+use super::api::{Answer, Refused, known, merged, of_all, of_run, within};
 use crate::event::Shown;
 use crate::journal::{Entry, Filter, Journal, Past};
 use crate::serve::Hub;
@@ -66,10 +66,8 @@ pub async fn checkpoint(
     ids: std::result::Result<Path<(i64, i64)>, PathRejection>,
 ) -> Answer<Json<Entry>> {
     let Path((id, checkpoint)) = ids?;
-    let found = hub.read(move |journal: &Journal| {
-        known(journal, id)?;
-        journal.history(id, Filter { id: Some(checkpoint), ..Filter::default() })
-    });
+    let found =
+        of_run(&hub, id, move |journal| journal.history(id, Filter { id: Some(checkpoint), ..Filter::default() }));
     let unknown = || Refused::not_found(format!("run {id} has no checkpoint {checkpoint}"));
     found.await?.pop().map(Json).ok_or_else(unknown)
 }
@@ -82,10 +80,7 @@ pub async fn strip(
 ) -> Answer<Json<Option<Shown>>> {
     let Path((id, checkpoint)) = ids?;
     place.needs_token(IMAGES_NEED_TOKEN)?;
-    let shown = hub.read(move |journal: &Journal| {
-        known(journal, id)?;
-        journal.strip(id, checkpoint)
-    });
+    let shown = of_run(&hub, id, move |journal| journal.strip(id, checkpoint));
     Ok(Json(shown.await?))
 }
 
@@ -97,10 +92,7 @@ pub async fn strip_picture(
 ) -> Answer<([(HeaderName, &'static str); 2], Vec<u8>)> {
     let Path((id, checkpoint)) = ids?;
     place.needs_token(IMAGES_NEED_TOKEN)?;
-    let found = hub.read(move |journal: &Journal| {
-        known(journal, id)?;
-        journal.strip_picture(id, checkpoint)
-    });
+    let found = of_run(&hub, id, move |journal| journal.strip_picture(id, checkpoint));
     let none = || Refused::not_found(format!("run {id} keeps no images of checkpoint {checkpoint}"));
     let (format, bytes) = found.await?.ok_or_else(none)?;
     // Images of users stay out of shared caches.
@@ -127,10 +119,7 @@ pub async fn latest_events(
 ) -> Answer<Json<Vec<Value>>> {
     let (Path(id), Query(Latest { limit })) = (id?, latest?);
     within("limit", limit, MOST_EVENTS)?;
-    let events = hub.read(move |journal: &Journal| {
-        known(journal, id)?;
-        journal.latest_events(id, limit)
-    });
+    let events = of_run(&hub, id, move |journal| journal.latest_events(id, limit));
     Ok(Json(events.await?))
 }
 
@@ -140,10 +129,7 @@ pub async fn past(
     id: std::result::Result<Path<i64>, PathRejection>,
 ) -> Answer<Json<Past>> {
     let Path(id) = id?;
-    let past = hub.read(move |journal: &Journal| {
-        known(journal, id)?;
-        journal.past(id, LAWS)
-    });
+    let past = of_run(&hub, id, move |journal| journal.past(id, LAWS));
     Ok(Json(past.await?))
 }
 
