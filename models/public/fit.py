@@ -299,16 +299,17 @@ def law(name: str, line: Line | Spread, points: Points, about: str) -> dict[str,
 def laws(points: Points, zoo: Points) -> list[dict[str, Any]]:
     """Those of single data sets, then the one over all."""
     made: dict[str, dict[str, Any]] = {}
-    for mine in [*points.parts(data_set).values(), *zoo.parts(data_set).values()]:
-        name, pixels = mine.rows[0]["data_set"], mine.rows[0]["pixels"]
-        suffix = "" if pixels == "original" else f"-{pixels}"
-        name_of_law, groups = f"{name}{suffix}-invariance", len(mine.parts(repository))
-        if len(mine) >= FEWEST and name_of_law not in made:
-            of = f"public networks of {groups} repositories for {name}, by others"
-            if mine.rows[0] in zoo.rows:
-                of = f"checkpoints of {groups} architectures of our training zoo (models/zoo --fashion) for {name}"
-            about = f"{len(mine)} {of}, measured on {pixels} images"
-            made[name_of_law] = law(name_of_law, Spread.of(mine), mine, about)
+    kinds = (
+        (points, "public networks of {} repositories for {}, by others"),
+        (zoo, "checkpoints of {} architectures of our training zoo (models/zoo --fashion) for {}"),
+    )
+    for networks, told in kinds:
+        for mine in networks.parts(data_set).values():
+            data, pixels = mine.rows[0]["data_set"], mine.rows[0]["pixels"]
+            name = f"{data}-invariance" if pixels == "original" else f"{data}-{pixels}-invariance"
+            if len(mine) >= FEWEST and name not in made:
+                of = told.format(len(mine.parts(repository)), data)
+                made[name] = law(name, Spread.of(mine), mine, f"{len(mine)} {of}, measured on {pixels} images")
     line = hierarchical(points)
     sets = points.parts(data_set)
     told = ", ".join(f"{len(mine)} for {name}" for name, mine in sets.items())

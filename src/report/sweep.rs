@@ -25,9 +25,10 @@ pub fn document(sweep: &Sweep) -> Document {
     }
     let mut blocks: Vec<Block> = heat(sweep).into_iter().chain(figure).chain([table(sweep)]).collect();
     if let Some(ranges) = natural_ranges(sweep) {
-        let mark = if sweep.points.iter().all(|point| point.in_natural_range) { "The" } else { "* outside the" };
+        let are_all_within = sweep.points.iter().all(|point| point.in_natural_range);
+        let mark = if are_all_within { "The" } else { "* outside the" };
         let text = Block::Paragraph(vec![Text::words(&format!("{mark} natural range of delta, {ranges}"))]);
-        blocks.push(if mark == "The" { Block::Details(vec![text]) } else { text });
+        blocks.push(if are_all_within { Block::Details(vec![text]) } else { text });
     }
     let count = sweep.points.len();
     let untold = untold(sweep).into_iter().map(|(reason, of)| format!("no R_f at {of} of {count} points: {reason}"));

@@ -144,7 +144,7 @@ impl Search {
                 let listing = self.list_step(run, folder, meet);
                 self.meet_files(run, &listing, meet);
                 if depth > 0 {
-                    self.enter_inner(run, &listing, depth - 1, meet);
+                    self.enter_steps(run, &listing, depth - 1, meet);
                 }
             }
             Folder::Other if self.recursive && depth > 0 => drop(self.walk_run(folder, depth - 1, meet)),
@@ -153,7 +153,7 @@ impl Search {
     }
 
     /// Meets the steps of an epoch, and says where a network lies that is of no step and no run.
-    fn enter_inner(&mut self, run: &Path, epoch: &Listing, depth: usize, meet: &mut dyn FnMut(Met)) {
+    fn enter_steps(&mut self, run: &Path, epoch: &Listing, depth: usize, meet: &mut dyn FnMut(Met)) {
         for inner in epoch.folders.iter().filter(|inner| matches!(names::folder(inner), Folder::Step(_))) {
             self.enter(run, inner, depth, meet);
         }
