@@ -1,155 +1,45 @@
 //! The daemon itself: one thread that hears news, queues, hands out, journals, judges and tells.
+//!
+//! Its parts, from the bottom: the `channels` it hears and tells by; what it knows of a `run`, of `alarms` and of its `end`; its `state`,
+//! which they share; and what it does by that: `runs`, `queue`, `outcomes`, `alerts`, `ending`, `answers`.
 
-mod alerts;
-mod answers;
-mod ending;
-mod outcomes;
-mod queue;
+mod channels;
+mod run;
+mod alarms;
+mod end;
+mod state;
 mod runs;
+mod queue;
+mod outcomes;
+mod alerts;
+mod ending;
+mod answers;
 
 use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use tokio::sync::{broadcast, oneshot};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
-pub use alerts::Receivers;
-pub use ending::{End, Ending};
+pub use alarms::Receivers;
+pub use channels::{Ask, Channels, Message};
+pub use end::{End, Ending};
+pub use state::Options;
 
-use alerts::Alarms;
-use ending::Nearing;
-use runs::Run;
+use alarms::Alarms;
+use channels::QUEUE;
+use end::Nearing;
+use state::{Daemon, GRACE};
 
-use super::messenger::{Delivered, Messenger};
-use super::planner::{Answered, Desk};
-use super::pool::{Answer, Heard, Limits, Pool};
+use super::messenger::Messenger;
+use super::planner::Desk;
+use super::pool::{Answer, Pool};
 use super::source::{News, Source};
 use super::starter::Starter;
-use crate::error::{Error, Result};
-use crate::event::CheckpointName;
-use crate::journal::{Job, Journal, Line, Outcome, Policy};
+use crate::error::Result;
+use crate::journal::Journal;
 use crate::path;
 
-/// How the daemon goes about its work.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// How long a file must have been left alone.
-    pub settle: Duration,
-    /// How long a file may stay unfinished.
-    pub give_up: Duration,
-    /// Which checkpoints are measured.
-    pub policy: Policy,
-    /// How often a worker may die of a checkpoint.
-    pub attempts: u32,
-    /// A shell command for a run that should stop.
-    pub on_stop: Option<String>,
-    /// What that command's files are made with.
-    pub umask: rustix::fs::Mode,
-    /// What workers may take.
-    pub limits: Limits,
-    /// Who hears of alerts that name nobody themselves.
-    pub receivers: Receivers,
-    /// When it ends by itself.
-    pub ending: Ending,
-    /// The folder for what checkpoints are exported to meanwhile: this daemon's alone.
-    pub exports: PathBuf,
-}
-
-/// What clients ask of the daemon; everything else they read from the journal.
-#[derive(Debug)]
-pub enum Ask {
-    /// How things stand.
-    Status,
-    /// Keep a checkpoint's error.
-    Annotate {
-        /// The run.
-        run: String,
-        /// The checkpoint.
-        checkpoint: CheckpointName,
-        /// The error, a fraction.
-        val_error: f64,
-    },
-    /// A training begins.
-    Declare {
-        /// The run.
-        run: String,
-        /// The step that it begins at.
-        step: u64,
-        /// When, nanoseconds since 1970.
-        began: i64,
-    },
-    /// Overrule the stop of a run.
-    Resume(String),
-    /// Forget a run.
-    Forget(String),
-    /// Measure a run's failed checkpoints again.
-    Retry(String),
-}
-
-impl Ask {
-    /// Keeps the error of a checkpoint that is named by its path or by its step.
-    ///
-    /// # Errors
-    /// `Setting` for both names or neither, and for an error that is no fraction.
-    pub fn annotate(run: String, path: Option<String>, step: Option<u64>, val_error: f64) -> Result<Self> {
-        let checkpoint = match (path, step) {
-            (Some(path), None) => CheckpointName::Path(path),
-            (None, Some(step)) => CheckpointName::Step(step),
-            _ => return Err(Error::setting("annotate", "either path or step", "both or neither")),
-        };
-        if !(0.0..=1.0).contains(&val_error) {
-            return Err(Error::setting("annotate: val_error", "a fraction in [0, 1]", val_error));
-        }
-        Ok(Self::Annotate { run, checkpoint, val_error })
-    }
-}
-
-/// Everything that can happen to the daemon.
-#[derive(Debug)]
-pub enum Message {
-    /// From the directories.
-    News(News),
-    /// From a worker.
-    Heard(Heard),
-    /// From the planner.
-    Planned(Answered),
-    /// From the messenger.
-    Delivered(Delivered),
-    /// From a client.
-    Ask(Ask, oneshot::Sender<Result<Value>>),
-    /// Read the configuration again.
-    Reload,
-    /// Finish what is in hand, within bounds, and end.
-    End,
-}
-
-/// A daemon's channels: where it takes messages, and where it sends events once they are journalled.
-#[derive(Debug, Clone)]
-pub struct Channels {
-    /// Messages to the daemon.
-    pub messages: SyncSender<Message>,
-    /// Journalled events; one who lags behind reads the journal.
-    pub live: broadcast::Sender<Line>,
-}
-
-impl Channels {
-    /// Channels, and the end at which [`run`] listens.
-    #[must_use]
-    pub fn new() -> (Self, Receiver<Message>) {
-        let (messages, received) = sync_channel(QUEUE);
-        (Self { messages, live: broadcast::channel(QUEUE).0 }, received)
-    }
-}
-
-/// Messages and events that wait in memory.
-const QUEUE: usize = 1024;
-/// How long the daemon waits for work in hand when it is told to end.
-const GRACE: Duration = Duration::from_secs(5);
-/// How long it waits before it tries again to write a journal that could not be written.
-const RETRY: Duration = Duration::from_secs(2);
 /// A journal that could be written for so long can be written again: before, little may fit where more does not.
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -206,37 +96,6 @@ pub fn run(
     // Whoever still waits to be heard, or for an answer, waits no more.
     drop(messages);
     Ok(daemon.nearing.end)
-}
-
-struct Daemon {
-    journal: Journal,
-    options: Options,
-    planner: Desk,
-    source: Box<dyn Source>,
-    pool: Pool<Message>,
-    live: broadcast::Sender<Line>,
-    runs: HashMap<i64, Run>,
-    last_run: i64,
-    began: Instant,
-    /// Outcomes that the journal could not take yet.
-    unwritten: VecDeque<(Job, Outcome)>,
-    /// When to try the journal again.
-    stall: Option<Instant>,
-    /// When it last could not be written, once that was said.
-    unwritable: Option<Instant>,
-    /// When to try again to start a worker, where that failed.
-    no_worker_until: Option<Instant>,
-    /// Files were found that the journal could not take: look again.
-    missed_news: bool,
-    /// What was found has to be found again once all runs are planned.
-    rescan_when_planned: bool,
-    /// Workers that ended in a row before they said a word.
-    unstarted: u32,
-    ends_by: Option<Instant>,
-    /// The journal's file was removed, or another put in its place.
-    is_journal_gone: bool,
-    alarms: Alarms,
-    nearing: Nearing,
 }
 
 impl Daemon {
@@ -302,50 +161,6 @@ impl Daemon {
             Message::Reload => self.reload(),
             Message::End => self.ends_by = Some(Instant::now() + GRACE),
         }
-    }
-
-    /// Milliseconds of the daemon's own clock, which no one sets.
-    fn now(&self) -> i64 {
-        self.began.elapsed().as_millis() as i64
-    }
-
-    fn send(&self, lines: Vec<Line>) {
-        for line in lines {
-            // Nobody may be listening.
-            let _ = self.live.send(line);
-        }
-    }
-
-    /// Sends the events of a journalled step, or notes that the journal cannot be written.
-    fn journalled(&mut self, result: Result<Vec<Line>>) -> bool {
-        match result {
-            Ok(lines) => {
-                self.send(lines);
-                true
-            }
-            Err(error) => {
-                self.stalled(&error);
-                false
-            }
-        }
-    }
-
-    /// Says once that the journal's file is not at its place any more.
-    fn look_for_journal(&mut self) {
-        let is_gone = !self.journal.is_in_place();
-        if is_gone && !self.is_journal_gone {
-            let path = self.journal.path().display();
-            error!("journal {path}: removed or replaced; what is measured now goes with this daemon: start it again");
-        }
-        self.is_journal_gone = is_gone;
-    }
-
-    fn stalled(&mut self, error: &Error) {
-        if self.unwritable.is_none() {
-            error!("{}; trying again every {} s", error.one_line(), RETRY.as_secs());
-        }
-        self.unwritable = Some(Instant::now());
-        self.stall = Some(Instant::now() + RETRY);
     }
 
     /// Hands out what is due to workers that are free; gives when to look again.

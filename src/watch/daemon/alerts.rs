@@ -1,60 +1,20 @@
 //! Alerts: looked at when something happens to a run and when their time comes, told by the messenger until it was done.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
-use super::Daemon;
-use crate::alert::{Alert, Webhook};
+use super::alarms::Again;
+use super::state::Daemon;
+use crate::alert::Alert;
 use crate::journal::{ALL_TOLD, Untold};
-use crate::watch::messenger::{Delivered, Errand, Messenger, Receiver};
+use crate::watch::messenger::{Delivered, Errand, Receiver};
 
 /// The wait after the first telling that failed; it doubles.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest such wait.
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
-
-/// Who hears of alerts that name nobody themselves.
-#[derive(Debug, Clone, Default)]
-pub struct Receivers {
-    /// A program and its arguments.
-    pub command: Vec<String>,
-    /// An address.
-    pub webhook: Option<Webhook>,
-}
-
-/// What the daemon knows of alerts besides the journal.
-pub(super) struct Alarms {
-    messenger: Messenger,
-    /// When a run's alerts are looked at next, milliseconds since 1970.
-    due: HashMap<i64, i64>,
-    /// Errands on their way: run, alert's key, way.
-    out: HashSet<(i64, String, u8)>,
-    /// The ways in which events were told that the journal could not be told of yet, by their numbers.
-    unnoted: HashMap<i64, u8>,
-    /// Those whom telling failed: each way waits for its own sake.
-    again: HashMap<(i64, String, u8), Again>,
-}
-
-/// Somebody who is told again.
-struct Again {
-    /// When; `None` while an errand is on its way.
-    at: Option<Instant>,
-    /// How often it failed.
-    failures: u32,
-}
-
-impl Alarms {
-    pub fn new(messenger: Messenger) -> Self {
-        Self { messenger, due: HashMap::new(), out: HashSet::new(), unnoted: HashMap::new(), again: HashMap::new() }
-    }
-
-    /// Whether nobody is being told.
-    pub fn are_quiet(&self) -> bool {
-        self.out.is_empty()
-    }
-}
 
 fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()

@@ -4,7 +4,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tracing::warn;
 
-use super::{Ask, Daemon};
+use super::channels::Ask;
+use super::state::Daemon;
 use crate::error::{Error, Result};
 use crate::event::CheckpointName;
 use crate::findings::errors_disagree;

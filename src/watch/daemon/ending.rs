@@ -5,53 +5,14 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
-use super::Daemon;
+use super::end::{End, Ending};
+use super::run::Run;
+use super::state::{Daemon, GRACE};
 use crate::error::Result;
+use crate::journal::State;
 
 /// How often is looked whether that is so.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// When a daemon ends by itself; with an empty queue only.
-#[derive(Debug, Clone, Default)]
-pub struct Ending {
-    /// Once no checkpoint has come for so long.
-    pub idle: Option<Duration>,
-    /// Once a file of this name lies in each run's directory, or above it.
-    pub marker: Option<PathBuf>,
-    /// The watched directories.
-    pub roots: Vec<PathBuf>,
-}
-
-/// How a daemon ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// It was told to.
-    Told,
-    /// By itself; whether all was measured.
-    Over {
-        /// No file failed, and none waits for its run to be measurable.
-        is_whole: bool,
-    },
-}
-
-/// How near the end is.
-pub(super) struct Nearing {
-    /// When something new came last.
-    pub last_news: Instant,
-    /// Whether all that was there has been told since the beginning, or since the source was asked.
-    pub has_caught: bool,
-    /// Whether the source was asked again, for what the marked runs wrote last.
-    has_asked: bool,
-    next_look: Instant,
-    pub end: End,
-}
-
-impl Nearing {
-    pub fn new() -> Self {
-        let now = Instant::now();
-        Self { last_news: now, has_caught: false, has_asked: false, next_look: now, end: End::Told }
-    }
-}
 
 impl Daemon {
     /// Ends the daemon if it is time; gives when to look again.
@@ -80,7 +41,7 @@ impl Daemon {
             }
             info!("{}: ending", if is_marked { "the trainings are done" } else { "nothing new has come" });
             self.nearing.end = End::Over { is_whole };
-            self.ends_by = Some(now + super::GRACE);
+            self.ends_by = Some(now + GRACE);
         }
         Ok(Some(self.nearing.next_look))
     }
@@ -88,13 +49,11 @@ impl Daemon {
     /// Whether nothing is left to measure, but of runs that cannot be.
     fn is_at_rest(&self) -> Result<bool> {
         let is_busy = self.pool.busy().next().is_some() || !self.unwritten.is_empty() || self.stall.is_some();
-        if is_busy || self.runs.values().any(super::Run::is_planning) {
+        if is_busy || self.runs.values().any(Run::is_planning) {
             return Ok(false);
         }
         for (id, run) in &self.runs {
-            if run.blocked.is_none()
-                && self.journal.counts(*id)?.get(&crate::journal::State::Pending).is_some_and(|count| *count > 0)
-            {
+            if run.blocked.is_none() && self.journal.counts(*id)?.get(&State::Pending).is_some_and(|count| *count > 0) {
                 return Ok(false);
             }
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tracing::{debug, error, info, warn};
 
-use super::{Daemon, RETRY};
+use super::state::{Daemon, RETRY};
 use crate::error::Error;
 use crate::event::Severity;
 use crate::journal::{Job, Outcome};

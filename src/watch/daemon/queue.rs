@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, error};
 
-use super::{Daemon, RETRY};
+use super::state::{Daemon, RETRY};
 use crate::checkpoint::names::step_and_epoch;
 use crate::config::RunPlan;
 use crate::event::Skip;

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info};
 
-use super::Daemon;
-use crate::config::{self, RunPlan};
+use super::run::{Blocked, Planning, Run};
+use super::state::Daemon;
+use crate::config;
 use crate::error::Result;
-use crate::measure::ChosenLaw;
 use crate::path;
 use crate::watch::planner::{Answered, Outcome};
 use crate::watch::protocol::Planned;
@@ -22,63 +22,6 @@ pub(super) const BLOCKED_LOOK: Duration = Duration::from_secs(5);
 const BLOCKED_RETRY: Duration = Duration::from_mins(1);
 /// Files of a run that are kept in memory until it is planned; what is more is looked for again then.
 const MOST_HELD: usize = 4096;
-
-/// A run and how to measure it.
-pub(super) struct Run {
-    pub path: PathBuf,
-    /// None while the run cannot be planned.
-    pub plan: Option<RunPlan>,
-    /// Key of the plan with the probe file as it is, or as it was last; empty where there was none yet.
-    pub key: String,
-    pub blocked: Option<Blocked>,
-    /// The reason that was logged last.
-    pub complaint: Option<String>,
-    planning: Planning,
-    /// What was found before the first plan.
-    held: Vec<(Found, Rest)>,
-    /// Workers that died in a row while they loaded what the run is measured on.
-    pub deaths: u32,
-}
-
-/// Whether a plan is on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Planning {
-    Done,
-    Asked,
-    /// It may be of files that changed since.
-    AskedAnew,
-}
-
-impl Run {
-    fn law(&self) -> Option<ChosenLaw> {
-        self.plan.as_ref()?.plan.settings.law.clone()
-    }
-
-    /// Whether nothing of it may be taken now.
-    pub fn is_waiting(&self) -> bool {
-        self.blocked.is_some() || self.is_new()
-    }
-
-    /// Whether a plan of it is on its way.
-    pub fn is_planning(&self) -> bool {
-        self.planning != Planning::Done
-    }
-
-    fn is_new(&self) -> bool {
-        self.plan.is_none() && self.blocked.is_none()
-    }
-}
-
-/// Why nothing of a run can be measured, and the files that may change that.
-pub(super) struct Blocked {
-    pub reason: String,
-    /// One that was read besides `relstab.toml` and the probe set.
-    file: Option<PathBuf>,
-    stamps: Vec<Option<String>>,
-    /// When its files are looked at, and when it is tried again.
-    pub look: Instant,
-    retry: Instant,
-}
 
 impl Daemon {
     /// The run's id; has the run planned if it is new.
