@@ -316,6 +316,35 @@ def inputs() -> None:
     called = [node("Prepare", "x unit", "xn", domain="own"), *plain("xn")]
     anywhere: Dims = ["n", "a", "b", "c"]
     save("uint8_function", called, logits, [unit], kind=UINT8, dims=anywhere, functions=[prepare], domains={"own": 1})
+    value = helper.make_tensor_value_info
+    asked = [
+        node("Shape", "x", "shape"),
+        node("ReduceMax", "shape", "most", keepdims=0),
+        node("Greater", "most nil", "go"),
+    ]
+    nil = tensor("nil", 0, np.int64)
+    cast = helper.make_graph([node("Cast", "x", "a", to=FLOAT)], "then", [], [value("a", FLOAT, IMAGE)])
+    wide = [node("Cast", "x", "w", to=INT32), node("Add", "w none", "s"), node("Cast", "s", "b", to=FLOAT)]
+    widened = helper.make_graph(wide, "else", [], [value("b", FLOAT, IMAGE)], [tensor("none", 0, np.int32)])
+    branch = helper.make_node("If", ["go"], ["xf"], then_branch=cast, else_branch=widened)
+    save("uint8_if", [*asked, branch, node("Mul", "xf unit", "xn"), *plain("xn")], logits, [unit, nil], kind=UINT8)
+    as_is = helper.make_graph([node("Identity", "x", "i")], "then", [], [value("i", UINT8, IMAGE)])
+    there_and_back = [node("Transpose", "x", "t", perm=[0, 1, 3, 2]), node("Transpose", "t", "u", perm=[0, 1, 3, 2])]
+    turned_twice = helper.make_graph(there_and_back, "else", [], [value("u", UINT8, IMAGE)])
+    branch = helper.make_node("If", ["go"], ["image"], then_branch=as_is, else_branch=turned_twice)
+    passed = [*asked, branch, node("Cast", "image", "xf", to=FLOAT), node("Mul", "xf unit", "xn"), *plain("xn")]
+    save("uint8_if_passed", passed, logits, [unit, nil], kind=UINT8)
+    inner = helper.make_graph([node("Prepare", "x unit", "p", domain="own")], "then", [], [value("p", FLOAT, IMAGE)])
+    scaled = [
+        node("Transpose", "x", "v", perm=[0, 3, 1, 2]),
+        node("Cast", "v", "f", to=FLOAT),
+        node("Mul", "f unit", "q"),
+    ]
+    outer = helper.make_graph(scaled, "else", [], [value("q", FLOAT, IMAGE)])
+    branch = helper.make_node("If", ["go"], ["xn"], then_branch=inner, else_branch=outer)
+    called = [*asked, branch, *plain("xn")]
+    more: dict[str, Any] = {"functions": [prepare], "domains": {"own": 1}}
+    save("uint8_if_function", called, logits, [unit, nil], kind=UINT8, dims=["n", 32, 32, 3], **more)
     table = tensor("table", np.arange(256) / 255)
     looked_up = [node("Cast", "x", "places", to=INT32), node("Gather", "table places", "xn")]
     save("uint8_looked_up", [*looked_up, *plain("xn")], logits, [table], kind=UINT8)

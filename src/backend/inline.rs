@@ -83,7 +83,7 @@ fn renamed(node: &mut NodeProto, rename: &dyn Fn(&mut String)) {
     }
 }
 
-/// Replaces the calls that read the tensor `name`, so that what is done to it first can be seen; says whether there was one.
+/// Replaces the calls that read the tensor `name`, in bodies too, so that what is done to it first can be seen; says whether there was one.
 pub(super) fn inline_reading(nodes: &mut Vec<NodeProto>, name: &str, functions: &[FunctionProto]) -> bool {
     let (mut is_changed, mut left) = (false, MOST_NODES);
     while let Some(place) = nodes.iter().position(|node| {
@@ -95,6 +95,9 @@ pub(super) fn inline_reading(nodes: &mut Vec<NodeProto>, name: &str, functions: 
             break;
         }
         is_changed = true;
+    }
+    for body in nodes.iter_mut().flat_map(bodies_mut) {
+        is_changed |= inline_reading(&mut body.node, name, functions);
     }
     is_changed
 }

@@ -57,6 +57,12 @@ impl<'a> Constants<'a> {
         Self { tensors: weights.chain(held).collect() }
     }
 
+    /// Those that a body sees: its own and these.
+    pub fn within<'b>(&'b self, body: &'b GraphProto) -> Constants<'b> {
+        let outer = self.tensors.iter().map(|(name, tensor)| (*name, Cow::Borrowed(tensor.as_ref())));
+        Constants { tensors: outer.chain(Constants::of(body).tensors).collect() }
+    }
+
     pub fn get(&self, name: &str) -> Option<&TensorProto> {
         self.tensors.get(name).map(AsRef::as_ref)
     }

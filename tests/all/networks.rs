@@ -178,7 +178,13 @@ fn a_batch_that_is_free_in_name_only_is_kept_to() {
 #[test]
 fn bytes_are_given_as_floats_where_the_network_makes_floats_of_them() {
     let exact = ["uint8_input", "int8_input", "uint8_computed", "uint8_moved", "uint8_function"];
-    assert_all_like_base(&exact.map(|name| (name, Some(Code::IntegerInput))), TOLERANCE);
+    let in_branches = ["uint8_if", "uint8_if_passed", "uint8_if_function"];
+    for names in [&exact[..], &in_branches] {
+        assert_all_like_base(
+            &names.iter().map(|name| (*name, Some(Code::IntegerInput))).collect::<Vec<_>>(),
+            TOLERANCE,
+        );
+    }
     // What looks bytes up computes with bytes: images are rounded, and cut off at the ends of the range.
     for engine in ENGINES {
         let (found, _) = measured("uint8_looked_up", engine);
