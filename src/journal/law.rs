@@ -84,6 +84,11 @@ pub(super) fn refit_all(tx: &Writer, run: i64) -> rusqlite::Result<()> {
     if law.refit { law.take_in(tx, run, count_known(tx, run)?) } else { Ok(()) }
 }
 
+/// What the run's present law goes by first.
+pub(super) fn goes_by(tx: &Writer, run: i64) -> rusqlite::Result<Option<Term>> {
+    Ok(RunLaw::read(tx, run)?.present().and_then(|chosen| chosen.law.terms.first().copied()))
+}
+
 /// Has the run's present law predict a checkpoint: since that was taken the run may have been given another, or made its own.
 pub(super) fn predict_by_present(tx: &Writer, run: i64, record: &mut Measurement) -> rusqlite::Result<()> {
     predict_anew(record, RunLaw::read(tx, run)?.present().as_ref());

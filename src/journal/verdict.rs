@@ -4,11 +4,13 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::Value;
 
 use super::history::{COUNTED, PRESENT, State, floats};
+use super::law::goes_by;
 use super::peers::Beside;
 use super::{Journal, Line, Writer};
 use crate::error::Result;
 use crate::estimate::{Comparison, compare};
 use crate::event::Kind;
+use crate::predict::terms::Term;
 use crate::stop::{Mark, Monitor, Point, Rule, RuleKind, Scores, Stop, Verdict, best, judge, judge_among};
 
 impl Journal {
@@ -104,12 +106,12 @@ pub(super) fn judge_run(tx: &Writer, run: i64, rules: Option<&[Rule]>) -> rusqli
     }
     let monitors: Vec<_> = rules.iter().map(|rule| rule.monitor).collect();
     let points = points(tx, run, &monitors)?;
-    let compare = |first: i64, second: i64, level: f64| paired(tx, first, second, level).ok().flatten();
     let settled = rules.iter().filter(|rule| rule.kind != RuleKind::Patience).map(|rule| rule.on(&points).monitor);
     let beside = Beside::read(tx, run, settled)?;
     let judge = |rule: &Rule| {
         if rule.kind == RuleKind::Patience {
-            return judge(rule, &points, &compare);
+            let by = rule.confidence.and_then(|_| replicated(tx, run, rule.monitor).ok()?);
+            return judge(rule, &points, &|first, second, level| paired(tx, by?, first, second, level).ok()?);
         }
         let rule = rule.on(&points);
         judge_among(&rule, &points, beside.peers(rule.monitor))
@@ -175,14 +177,32 @@ pub(super) fn points(db: &Connection, run: i64, monitors: &[Monitor]) -> rusqlit
     db.prepare_cached(&sql)?.query_map([run], point)?.collect()
 }
 
-/// Paired comparison of two checkpoints whose replicates are kept: first less second, log `R_f`.
-fn paired(db: &Connection, first: i64, second: i64, level: f64) -> rusqlite::Result<Option<Comparison>> {
-    let sql = "SELECT r_f, log_r_f FROM checkpoints AS c JOIN replicates AS r ON r.run = c.run AND r.checkpoint = c.id
-               WHERE c.id = ?1 AND r_f > 0";
+/// Of what the replicates tell whether `monitor` improved: of a predicted error, what the run's law goes by.
+fn replicated(tx: &Writer, run: i64, monitor: Monitor) -> rusqlite::Result<Option<Term>> {
+    Ok(match monitor {
+        Monitor::RF => Some(Term::RF),
+        Monitor::Invariance => Some(Term::InvarianceDeformed),
+        Monitor::PredictedError => goes_by(tx, run)?,
+        _ => None,
+    })
+}
+
+/// Paired comparison of two checkpoints whose replicates are kept: first less second, log `R_f` or effective invariance.
+fn paired(db: &Connection, by: Term, first: i64, second: i64, level: f64) -> rusqlite::Result<Option<Comparison>> {
+    let (value, replicates) = match by {
+        Term::RF => ("r_f", "log_r_f"),
+        Term::InvarianceDeformed => ("c.invariance", "r.invariance"),
+        _ => return Ok(None),
+    };
+    let sql = format!(
+        "SELECT {value}, {replicates} FROM checkpoints AS c JOIN replicates AS r ON r.run = c.run AND r.checkpoint = c.id
+         WHERE c.id = ?1 AND {value} > 0 AND {replicates} IS NOT NULL"
+    );
     let load = |id: i64| {
-        let row = |row: &Row| Ok((row.get::<_, f64>(0)?.ln(), floats(row.get_ref(1)?.as_blob()?)));
-        db.prepare_cached(sql)?.query_row([id], row).optional()
+        let row = |row: &Row| Ok((row.get::<_, f64>(0)?, floats(row.get_ref(1)?.as_blob()?)));
+        db.prepare_cached(&sql)?.query_row([id], row).optional()
     };
     let (Some(first), Some(second)) = (load(first)?, load(second)?) else { return Ok(None) };
-    Ok(compare((first.0, &first.1), (second.0, &second.1), level).ok())
+    let scale = |value: f64| if by == Term::RF { value.ln() } else { value };
+    Ok(compare((scale(first.0), &first.1), (scale(second.0), &second.1), level).ok())
 }

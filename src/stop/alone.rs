@@ -5,7 +5,8 @@ use super::point::{Mark, Point, Stop, Verdict};
 use super::rule::Rule;
 use crate::estimate::Comparison;
 
-/// Compares two checkpoints by their ids at a level, where the replicates of both are kept: first less second, log `R_f`.
+/// Compares two checkpoints by their ids at a level, where the replicates of both are kept: first less second, of what is monitored; of
+/// a predicted error, of what its law goes by.
 pub type Compare<'a> = &'a dyn Fn(i64, i64, f64) -> Option<Comparison>;
 
 /// What `rule` says of `history`, in training order; nothing behind the checkpoint that decides a stop is looked at.
@@ -37,7 +38,7 @@ pub fn judge(rule: &Rule, history: &[Point], compare: Compare) -> Verdict {
             rule.is_improvement(value, than)
                 && rule.confidence.and_then(|level| compare(point.id, id, level)).is_none_or(|paired| {
                     match (rule.monitor, rule.mode) {
-                        // A law may fall with R_f: what it says is surely another where R_f surely is.
+                        // A law may rise or fall with what it goes by: what it says is surely another where that surely is.
                         (Monitor::PredictedError, _) => paired.is_different(),
                         (_, Mode::Min | Mode::Auto) => paired.high < 0.0,
                         (_, Mode::Max) => paired.low > 0.0,

@@ -50,8 +50,8 @@ pub struct Rule {
     pub divergence_threshold: Option<f64>,
     /// NaN or infinite outputs, or an undefined monitor, stop the run at once.
     pub check_finite: bool,
-    /// An improvement counts only if the paired bootstrap interval of `R_f` at this level says so (`r_f`, and `predicted_error` by a
-    /// law on `R_f`).
+    /// An improvement counts only if the paired bootstrap interval at this level says so: of `r_f`, of `invariance`, or for
+    /// `predicted_error` of what the run's law goes by.
     pub confidence: Option<f64>,
     /// Other runs that must have come as far before a run is compared with them (`median`, `halving`).
     pub least_runs: u32,
@@ -112,8 +112,8 @@ impl Rule {
             if !(level > 0.0 && level < 1.0) {
                 return Err(Error::setting("stop: confidence", "a level between 0 and 1, such as 0.95", level));
             }
-            if !matches!(self.monitor, Monitor::RF | Monitor::PredictedError) {
-                let expected = "r_f or predicted_error, which keep replicates";
+            if !matches!(self.monitor, Monitor::RF | Monitor::Invariance | Monitor::PredictedError) {
+                let expected = "r_f, invariance or predicted_error, which keep replicates";
                 return Err(Error::setting("stop: confidence with monitor", expected, self.monitor));
             }
         }

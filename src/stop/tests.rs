@@ -41,7 +41,7 @@ fn of_a_score_more_is_better_unless_the_rule_says_otherwise() {
     assert_eq!((rule("monitor=agreement").mode, rule("monitor=r_f").mode), (Mode::Max, Mode::Min));
     assert_eq!(rule("").mode, Mode::Auto);
     assert_eq!(stops("monitor=confidence,patience=1", &[0.4, 0.3]), (None, None));
-    assert!("monitor=invariance,confidence=0.9".parse::<Rule>().is_err());
+    assert!("monitor=agreement,confidence=0.9".parse::<Rule>().is_err());
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn with_confidence_only_what_the_pairs_confirm_is_an_improvement() {
 }
 
 #[test]
-fn a_predicted_error_is_surely_lower_where_r_f_is_surely_another() {
+fn a_predicted_error_is_surely_lower_where_what_its_law_goes_by_is_surely_another() {
     let mut values = history(&[1.0, 1.1, 1.2]);
     for (point, error) in values.iter_mut().zip([0.5, 0.4, 0.3]) {
         point.predicted_error = Some(error);

@@ -228,6 +228,45 @@ fn records_of_earlier_versions_keep_their_prediction_and_history_says_so() {
 }
 
 #[test]
+fn a_confident_rule_goes_by_the_replicates_of_what_it_monitors() {
+    // R_f surely falls at each checkpoint, while nothing is sure of EI; and the other way round.
+    for (sure, law, monitor) in [
+        ("r_f", "cifar10", "r_f"),
+        ("invariance", "cifar10", "invariance"),
+        ("r_f", "cifar10", "predicted_error"),
+        ("invariance", "cifar10-invariance", "predicted_error"),
+    ] {
+        let stops = |spread_r_f: f32, spread_invariance: f32| {
+            let mut place = Place::new();
+            let chosen = ChosenLaw { law: Law::preset(law).expect("a preset"), explicit: false, force: true };
+            place.journal.set_law(place.run, Some(&chosen), false).expect("written");
+            let rule: Rule = format!("monitor={monitor},patience=2,confidence=0.9").parse().expect("a rule");
+            for step in 1..=3_u8 {
+                let gain = f32::from(step) * 0.1;
+                let mut record = record();
+                (record.metadata.step, record.model.sha256) = (Some(step.into()), step.to_string());
+                record.r_f.as_mut().expect("defined").value = f64::from(1.0 - gain);
+                let invariance = record.scores.as_mut().and_then(|scores| scores.invariance.as_mut());
+                invariance.expect("a classifier's").deformed.value = f64::from(0.3 + gain);
+                // At an even step the replicates go up, at an odd one down: differences spread by twice as much.
+                let wave = |at: u8, spread: f32| if (at + step).is_multiple_of(2) { spread } else { -spread };
+                record.replicates_log_r_f = Some((0..100).map(|at| (1.0 - gain).ln() + wave(at, spread_r_f)).collect());
+                record.replicates_invariance =
+                    Some((0..100).map(|at| 0.3 + gain + wave(at, spread_invariance)).collect());
+                place.see(&format!("/run/{step}.onnx"), "file", "plan");
+                let job = place.next().expect("due");
+                let outcome =
+                    Outcome::Measured { settings: "plan".to_owned(), measurement: Box::new(record), strip: None };
+                place.journal.finish(&job, &outcome, Some(std::slice::from_ref(&rule))).expect("written");
+            }
+            place.journal.verdicts(place.run).expect("read").1.is_some()
+        };
+        let (of_r_f, of_invariance) = (stops(0.0, 1.0), stops(1.0, 0.0));
+        assert_eq!((of_r_f, of_invariance), (sure != "r_f", sure != "invariance"), "{monitor} by {law}");
+    }
+}
+
+#[test]
 fn a_run_tells_its_attempts_and_the_laws_that_predicted_it() {
     let mut place = Place::new();
     let chosen = ChosenLaw { law: Law::preset("cifar10").expect("a preset"), explicit: false, force: true };
