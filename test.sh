@@ -66,7 +66,7 @@ lint_python() {
 
 step "format" cargo fmt --check
 # The features of the wheel. Benches are only linted.
-features=(--features "stores tls")
+features=(--features "parquet stores tls")
 step "lints, and compiling the tests" cargo test --locked "${features[@]}" --no-run --all-targets --quiet
 step "documentation" env RUSTDOCFLAGS="--deny warnings" cargo doc --locked "${features[@]}" --no-deps --quiet
 step "waiting for Python packages and tools" wait "$fetching"

@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Chain, Cursor, Read, Seek, Write};
+use std::path::Path;
 
-use npyz::npz::{NpzArchive, NpzWriter, file_name_from_array_name};
-use npyz::{AutoSerialize, Deserialize, NpyFile, Order, WriterBuilder as _};
-use zip::CompressionMethod;
-use zip::write::FileOptions;
+use npyz::{AutoSerialize, Deserialize, NpyFile, Order, WriteOptions, WriterBuilder as _};
+use zip::read::ZipFile;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 /// NumPy itself reads no longer header unless it is told to.
 const LONGEST_HEADER: usize = 10_000;
@@ -79,26 +80,69 @@ pub fn dims(shape: &[u64]) -> Result<Vec<usize>, Fault> {
     Ok(shape.iter().map(|size| *size as usize).collect())
 }
 
+/// What NumPy adds to the name of an array in an archive.
+const ENDING: &str = ".npy";
+
 /// Adds an array of these sizes to an archive, as it is or deflated.
 ///
 /// # Errors
 /// The operating system's.
 pub fn add<T: AutoSerialize>(
-    archive: &mut NpzWriter<impl Write + Seek>,
+    archive: &mut ZipWriter<impl Write + Seek>,
     (name, method): (&str, CompressionMethod),
     dims: &[usize],
     values: impl IntoIterator<Item = T>,
 ) -> io::Result<()> {
-    let options = FileOptions::default().compression_method(method).large_file(true);
+    let options = SimpleFileOptions::default().compression_method(method).large_file(true);
+    archive.start_file(format!("{name}{ENDING}"), options)?;
     let dims: Vec<_> = dims.iter().map(|size| *size as u64).collect();
-    let mut array = archive.array(name, options)?.default_dtype().shape(&dims).begin_nd()?;
+    let mut array = WriteOptions::new().default_dtype().shape(&dims).writer(archive).begin_nd()?;
     array.extend(values)?;
     array.finish()
 }
 
+/// NumPy's `.npz`: arrays by their names.
+#[derive(Debug)]
+pub struct Archive<R>(ZipArchive<R>);
+
+impl Archive<BufReader<File>> {
+    /// The archive in the file at `path`.
+    ///
+    /// # Errors
+    /// A file that cannot be opened, or is no archive.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Self::new(BufReader::new(File::open(path)?))
+    }
+}
+
+impl<R: Read + Seek> Archive<R> {
+    /// The archive that `reader` reads.
+    ///
+    /// # Errors
+    /// What is no archive.
+    pub fn new(reader: R) -> io::Result<Self> {
+        Ok(Self(ZipArchive::new(reader)?))
+    }
+
+    /// The names of its arrays.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let names = self.0.file_names().filter_map(Result::ok);
+        names.filter_map(|name| name.strip_suffix(ENDING).map(str::to_owned)).collect()
+    }
+
+    /// The file of an array.
+    ///
+    /// # Errors
+    /// What is not there, or damaged.
+    pub fn entry(&mut self, name: &str) -> io::Result<ZipFile<'_, R>> {
+        Ok(self.0.by_name(&format!("{name}{ENDING}"))?)
+    }
+}
+
 /// An archive whose arrays are stored as they are: together they hold no more than the file does, some times over.
 pub struct Stored {
-    archive: NpzArchive<BufReader<File>>,
+    archive: Archive<BufReader<File>>,
 }
 
 impl Stored {
@@ -107,7 +151,7 @@ impl Stored {
     /// # Errors
     /// What is no whole archive.
     pub fn new(file: File) -> Result<Self, Fault> {
-        let archive = NpzArchive::new(BufReader::new(file));
+        let archive = Archive::new(BufReader::new(file));
         archive
             .map(|archive| Self { archive })
             .map_err(|error| Fault::new("a whole .npz archive", format!("a damaged one ({error})")))
@@ -120,8 +164,7 @@ impl Stored {
     pub fn array<T: Deserialize>(&mut self, name: &str) -> Result<(Vec<T>, Vec<usize>), Fault> {
         let expected = format!("a whole array {name}");
         let damaged = |error: &dyn std::fmt::Display| Fault::new(&expected, format!("a damaged one ({error})"));
-        let entry = self.archive.zip_archive().by_name(&file_name_from_array_name(name));
-        let mut entry = entry.map_err(|error| damaged(&error))?;
+        let mut entry = self.archive.entry(name).map_err(|error| damaged(&error))?;
         if entry.compression() != CompressionMethod::Stored {
             return Err(Fault::new(format!("array {name} stored"), entry.compression().to_string().to_lowercase()));
         }

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use npyz::npz::NpzWriter;
 use serde::{Deserialize, Serialize};
-use zip::CompressionMethod;
+use zip::{CompressionMethod, ZipWriter};
 
 use super::facts::{Look, Tried};
 use super::forward::Times;
@@ -201,7 +200,7 @@ impl Part {
         let Passes { draws, output, displacements, tallies, .. } = &self.passes;
         let (images, draws, outputs) = (tallies.len(), *draws, output.coordinates);
         let as_it_is = |name| (name, CompressionMethod::Stored);
-        let mut file = NpzWriter::new(Cursor::new(Vec::new()));
+        let mut file = ZipWriter::new(Cursor::new(Vec::new()));
         let text = serde_json::to_vec(&self.text)?;
         add(&mut file, as_it_is("text"), &[text.len()], text)?;
         add(&mut file, as_it_is("clean"), &[images, outputs], output.clean.iter().copied())?;
@@ -218,7 +217,7 @@ impl Part {
         if let Some(labels) = &self.labels {
             add(&mut file, as_it_is("labels"), &[images], labels.iter().copied())?;
         }
-        Ok(file.zip_writer().finish()?.into_inner())
+        Ok(file.finish()?.into_inner())
     }
 
     /// The part that a file keeps.

@@ -4,10 +4,9 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use npyz::npz::NpzArchive;
-
 use super::npy;
 use super::raw::Raw;
+use crate::arrays::Archive;
 use crate::error::{Error, Result};
 
 const IMAGES: [&str; 7] = ["images", "image", "x", "X", "x_test", "data", "arr_0"];
@@ -15,8 +14,8 @@ const LABELS: [&str; 6] = ["labels", "label", "y", "Y", "y_test", "targets"];
 
 pub fn read(path: &Path) -> Result<Raw> {
     let file = BufReader::new(File::open(path).map_err(Error::io(path, "open"))?);
-    let mut archive = NpzArchive::new(file).map_err(|error| damaged(path, &error))?;
-    let names: Vec<String> = archive.array_names().map(str::to_owned).collect();
+    let mut archive = Archive::new(file).map_err(|error| damaged(path, &error))?;
+    let names = archive.names();
     let named = |wanted: &[&'static str]| wanted.iter().copied().find(|wanted| names.iter().any(|name| name == wanted));
     let images = match (named(&IMAGES), names.as_slice()) {
         (Some(name), _) => name,
@@ -31,9 +30,8 @@ pub fn read(path: &Path) -> Result<Raw> {
     Ok(Raw { pixels, dims, labels })
 }
 
-fn entry<'a>(path: &Path, archive: &'a mut NpzArchive<BufReader<File>>, name: &str) -> Result<impl Read + use<'a>> {
-    let file = archive.zip_archive().by_name(&npyz::npz::file_name_from_array_name(name));
-    let file = file.map_err(|error| damaged(path, &error))?;
+fn entry<'a>(path: &Path, archive: &'a mut Archive<BufReader<File>>, name: &str) -> Result<impl Read + use<'a>> {
+    let file = archive.entry(name).map_err(|error| damaged(path, &error))?;
     // A few bytes of other methods come to gigabytes; NumPy writes none of them.
     let method = file.compression().to_string();
     if !["Stored", "Deflated"].contains(&method.as_str()) {

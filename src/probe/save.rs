@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use npyz::npz::NpzWriter;
 use zip::CompressionMethod::Deflated;
+use zip::ZipWriter;
 
 use super::ProbeSet;
 use super::raw::Pixels;
@@ -33,7 +33,7 @@ impl ProbeSet {
             self.images.pixels.channel_first_bytes(index, shape, self.images.layout, &mut bytes);
             bytes
         };
-        let mut archive = NpzWriter::new(io::BufWriter::new(file));
+        let mut archive = ZipWriter::new(io::BufWriter::new(file));
         match &self.images.pixels {
             Pixels::U8(_) => add(&mut archive, ("images", Deflated), &dims, (0..self.len()).flat_map(stored))?,
             Pixels::F32(_) => {
@@ -45,7 +45,7 @@ impl ProbeSet {
         if let Some(labels) = self.labels() {
             add(&mut archive, ("labels", Deflated), &[labels.len()], labels.iter().copied())?;
         }
-        archive.zip_writer().finish()?;
+        archive.finish()?;
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use crate::common::project;
 use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use relstab::arrays::Archive;
 use serde_json::Value;
 
 const FLOAT: &str = "models/fashion-mnist-cnn/step=006000.onnx";
@@ -142,8 +143,8 @@ fn a_clear_verdict_takes_half_of_the_images_at_most() {
 
 /// The images of the bundled probe set, without their labels.
 fn images() -> Vec<u8> {
-    let mut archive = npyz::npz::NpzArchive::open(project(PROBE)).expect("the bundled probe set");
-    let mut file = archive.zip_archive().by_name("images.npy").expect("its images");
+    let mut archive = Archive::open(project(PROBE).as_ref()).expect("the bundled probe set");
+    let mut file = archive.entry("images").expect("its images");
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut file, &mut bytes).expect("its images");
     bytes

@@ -3,18 +3,19 @@
 use std::fs::File;
 use std::io::BufReader;
 
-use npyz::npz::NpzArchive;
+use npyz::NpyFile;
+use relstab::arrays::Archive;
 use relstab::estimate::{Estimator, Resampling, Responses, stabilities};
 
-type Golden = NpzArchive<BufReader<File>>;
+type Golden = Archive<BufReader<File>>;
 type AnyResult<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 fn open(case: &str) -> AnyResult<Golden> {
-    Ok(NpzArchive::open(format!("{}/tests/golden/stability_{case}.npz", env!("CARGO_MANIFEST_DIR")))?)
+    Ok(Archive::open(format!("{}/tests/golden/stability_{case}.npz", env!("CARGO_MANIFEST_DIR")).as_ref())?)
 }
 
 fn array(golden: &mut Golden, name: &str) -> AnyResult<(Vec<u64>, Vec<f64>)> {
-    let array = golden.by_name(name)?.ok_or_else(|| format!("no array {name}"))?;
+    let array = NpyFile::new(golden.entry(name)?)?;
     Ok((array.shape().to_vec(), array.into_vec()?))
 }
 

@@ -1,12 +1,12 @@
 //! What the command says of networks and images that do not fit each other.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use crate::common::{FixedBackend, project};
-use npyz::WriterBuilder as _;
-use npyz::npz::{NpzArchive, NpzWriter};
+use npyz::{NpyFile, WriterBuilder as _};
+use relstab::arrays::{Archive, add};
 use relstab::event::{Code, Measurement, Severity};
 use relstab::findings::of_record;
 use relstab::measure::{ChosenLaw, Settings, measure, predict_anew};
@@ -14,6 +14,8 @@ use relstab::predict::Law;
 use relstab::probe::{ProbeSet, Shape};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use zip::CompressionMethod::Stored;
+use zip::ZipWriter;
 
 const LAST: &str = "step=006000.onnx";
 const PIXELS: usize = 28 * 28;
@@ -38,26 +40,23 @@ fn codes<'a>(record: &'a Value, severity: &str) -> Vec<&'a str> {
 
 /// Images and labels of the bundled probe set.
 fn bundled() -> (Vec<u8>, Vec<i64>) {
-    let mut archive = NpzArchive::open(project("models/fashion-mnist-cnn/probe.npz")).expect("the bundled probe set");
-    let images = archive.by_name("images").expect("readable").expect("images").into_vec().expect("bytes");
-    let labels = archive.by_name("labels").expect("readable").expect("labels");
+    let path = project("models/fashion-mnist-cnn/probe.npz");
+    let mut archive = Archive::open(Path::new(&path)).expect("the bundled probe set");
+    let images = NpyFile::new(archive.entry("images").expect("images")).expect("readable").into_vec().expect("bytes");
+    let labels = NpyFile::new(archive.entry("labels").expect("labels")).expect("readable");
     let are_bytes = labels.dtype().descr().contains("u1");
     let bytes = |labels: Vec<u8>| labels.into_iter().map(i64::from).collect();
     let labels = if are_bytes { labels.into_vec().map(bytes) } else { labels.into_vec::<i64>() };
     (images, labels.expect("labels"))
 }
 
-#[expect(clippy::default_trait_access, reason = "the options are of a crate that npyz does not pass on")]
 fn probe<T: npyz::AutoSerialize + Copy>(folder: &Path, name: &str, images: &[T], labels: &[i64]) -> PathBuf {
     let path = folder.join(name);
-    let mut file = NpzWriter::create(&path).expect("a file");
-    let shape = [labels.len() as u64, 1, 28, 28];
-    let array = file.array("images", Default::default()).expect("an entry");
-    let mut writer = array.default_dtype().shape(&shape).begin_nd().expect("a header");
-    writer.extend(images.iter().copied()).and_then(|()| writer.finish()).expect("written");
-    let array = file.array("labels", Default::default()).expect("an entry");
-    let mut writer = array.default_dtype().shape(&shape[..1]).begin_nd().expect("a header");
-    writer.extend(labels.iter().copied()).and_then(|()| writer.finish()).expect("written");
+    let mut file = ZipWriter::new(File::create(&path).expect("a file"));
+    let dims = [labels.len(), 1, 28, 28];
+    add(&mut file, ("images", Stored), &dims, images.iter().copied()).expect("written");
+    add(&mut file, ("labels", Stored), &dims[..1], labels.iter().copied()).expect("written");
+    file.finish().expect("written");
     path
 }
 

@@ -6,6 +6,8 @@ use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
+use npyz::NpyFile;
+use relstab::arrays::Archive;
 use relstab::perturb::{
     Coefficients, Deformation, Interpolation, Perturber, Purpose, Size, fill_normal, modes, stream, temperature,
     temperature_range,
@@ -45,11 +47,10 @@ struct Golden(HashMap<String, (Vec<u64>, Vec<f64>)>);
 
 impl Golden {
     fn read(path: &Path) -> Result<Self, Box<dyn Error>> {
-        let mut archive = npyz::npz::NpzArchive::open(path)?;
-        let names: Vec<_> = archive.array_names().map(str::to_owned).collect();
+        let mut archive = Archive::open(path)?;
         let mut arrays = HashMap::new();
-        for name in names {
-            let array = archive.by_name(&name)?.ok_or("a listed array")?;
+        for name in archive.names() {
+            let array = NpyFile::new(archive.entry(&name)?)?;
             let shape = array.shape().to_vec();
             let values = match array.dtype().descr().as_str() {
                 "'<i8'" => array.into_vec::<i64>()?.into_iter().map(|value| value as f64).collect(),

@@ -6,13 +6,12 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use npyz::WriterBuilder as _;
-use npyz::npz::{NpzArchive, NpzWriter};
+use npyz::NpyFile;
+use relstab::arrays::{Archive, add};
 use relstab::backend;
 use relstab::measure::shards::Part;
 use serde_json::Value;
-use zip::CompressionMethod;
-use zip::write::FileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 use crate::common::daemon::bundled;
 use crate::common::project;
@@ -182,21 +181,15 @@ fn shards_of_what_takes_all_images_are_refused() {
 
 /// A part's file with its text changed.
 fn with_text(part: &[u8], change: impl Fn(String) -> String) -> Vec<u8> {
-    let mut from = NpzArchive::new(Cursor::new(part)).expect("an archive");
-    let text: Vec<u8> = from.by_name("text").expect("read").expect("a text").into_vec().expect("bytes");
+    let mut from = Archive::new(Cursor::new(part)).expect("an archive");
+    let text: Vec<u8> = NpyFile::new(from.entry("text").expect("a text")).expect("read").into_vec().expect("bytes");
     let text = change(String::from_utf8(text).expect("UTF-8"));
-    let mut to = NpzWriter::new(Cursor::new(Vec::new()));
-    let stored = FileOptions::default().compression_method(CompressionMethod::Stored);
-    let array = to.array("text", stored).expect("begun").default_dtype().shape(&[text.len() as u64]);
-    let mut array = array.begin_nd().expect("begun");
-    array.extend(text.bytes()).expect("written");
-    array.finish().expect("finished");
-    let names: Vec<_> = from.array_names().filter(|name| *name != "text").map(str::to_owned).collect();
-    for name in names {
-        let entry = from.zip_archive().by_name(&format!("{name}.npy")).expect("an entry");
-        to.zip_writer().raw_copy_file(entry).expect("copied");
+    let mut to = ZipWriter::new(Cursor::new(Vec::new()));
+    add(&mut to, ("text", CompressionMethod::Stored), &[text.len()], text.bytes()).expect("written");
+    for name in from.names().iter().filter(|name| *name != "text") {
+        to.raw_copy_file(from.entry(name).expect("an entry")).expect("copied");
     }
-    to.zip_writer().finish().expect("finished").into_inner()
+    to.finish().expect("finished").into_inner()
 }
 
 #[test]

@@ -4,7 +4,6 @@ use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use npyz::npz::NpzWriter;
 use relstab::arrays::add;
 use relstab::backend;
 use relstab::config::{Config, Flags, RunPlan};
@@ -14,6 +13,7 @@ use relstab::probe::{Options, Source};
 use relstab::serve::Request;
 use relstab::watch::protocol::Said;
 use zip::CompressionMethod::Stored;
+use zip::ZipWriter;
 
 use super::allocations::{Allocated, counted};
 
@@ -158,7 +158,7 @@ fn part(folder: &Path, bytes: &[u8]) -> PathBuf {
     let mut parts = bytes.splitn(2, |byte| *byte == 0);
     let (text, values) = (parts.next().unwrap_or_default(), parts.next().filter(|values| !values.is_empty()));
     let mut values = values.unwrap_or(&[0]).iter().copied().cycle();
-    let mut file = NpzWriter::new(Cursor::new(Vec::new()));
+    let mut file = ZipWriter::new(Cursor::new(Vec::new()));
     add(&mut file, ("text", Stored), &[text.len()], text.iter().copied()).expect("written");
     for (name, dims) in
         [("clean", &[4, 10][..]), ("deformed", &[4, 1, 10]), ("noisy", &[4, 1, 10]), ("sums", &[4, 2, 5])]
@@ -180,6 +180,6 @@ fn part(folder: &Path, bytes: &[u8]) -> PathBuf {
         add(&mut file, (name, Stored), dims, values.by_ref().take(count).map(u32::from)).expect("written");
     }
     let path = folder.join("part");
-    fs::write(&path, file.zip_writer().finish().expect("finished").into_inner()).expect("written");
+    fs::write(&path, file.finish().expect("finished").into_inner()).expect("written");
     path
 }
