@@ -74,7 +74,7 @@ fn text(daemon: &Value) -> String {
     }
     lines.push(format!("  journal  {}", text(&daemon["journal"])));
     if daemon["journal_writable"] == false {
-        lines.push("  the journal cannot be written now: what is measured waits".to_owned());
+        lines.push("  the journal cannot be written, or its file was removed: the daemon's log says which".to_owned());
     }
     for run in daemon["runs"].as_array().into_iter().flatten() {
         let [measured, pending, failed, skipped] =
