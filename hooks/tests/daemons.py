@@ -39,7 +39,7 @@ class Unlucky:
             daemon.stop()
 
 
-def history(run: Path) -> list[dict[str, Any]]:
+def history(run: str | Path) -> list[dict[str, Any]]:
     """Of each checkpoint what the journal holds."""
     command: list[str | Path] = [sys.executable, "-m", "relstab", "history", run, "--format=json"]
     printed = subprocess.run(command, check=True, capture_output=True).stdout

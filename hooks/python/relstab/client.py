@@ -129,7 +129,9 @@ class Client:
 
 
 def _canonical(run_dir: str | os.PathLike[str]) -> str:
-    return path_text(Path(run_dir).resolve())
+    # Addresses of buckets name their runs as they are, but for slashes at the end.
+    text = os.fspath(run_dir)
+    return text.rstrip("/") if "://" in text else path_text(Path(run_dir).resolve())
 
 
 class _Connection:

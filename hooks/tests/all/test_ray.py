@@ -21,6 +21,7 @@ import pytest
 import ray
 import relstab
 import relstab.ray
+from buckets import BUCKET, Bucket, Proxy
 from daemons import history
 from ray.cluster_utils import Cluster
 from relstab.files import metadata_props, write_atomically
@@ -62,7 +63,19 @@ class Nodes:
 
 
 @pytest.fixture
-def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    bucket = Bucket()
+    proxy = Proxy(bucket)
+    # Nodes and their workers know the store as the daemon does.
+    for name, value in proxy.environment().items():
+        monkeypatch.setenv(name, value)
+    yield bucket
+    proxy.stop()
+    bucket.stop()
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch, bucket: Bucket) -> Iterator[Nodes]:
     # Ray's workers are nice to all else that this machine does; the tests would wait for it.
     monkeypatch.setenv("RAY_worker_niceness", "0")
     nodes = Nodes(3)
@@ -81,12 +94,13 @@ def checkpoints(count: int) -> dict[str, bytes]:
 class Daemon:
     """`relstab watch` with workers on the cluster; it can be killed and started again."""
 
-    def __init__(self, run: Path) -> None:
-        self.run, self.log = run, run.parent / "log"
+    def __init__(self, run: str, log: Path) -> None:
+        self.run, self.log = run, log
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "relstab", "watch", str(self.run), "--workers=3", "--worker-idle=2s"]
+        command = [sys.executable, "-m", "relstab", "watch", self.run, "--workers=3", "--worker-idle=2s"]
+        command += ["--list-every=500ms"] if "://" in self.run else []
         command += [f"--worker-command={sys.executable} -m relstab.ray"]
         command += [f"--{name}={value}" for name, value in SETTINGS.items()]
         with self.log.open("a") as log:
@@ -105,26 +119,43 @@ class Daemon:
             return 0
 
 
-@pytest.fixture
-def daemon(nodes: Nodes, tmp_path: Path) -> Iterator[Daemon]:
-    daemon = Daemon(bundled_run(tmp_path / "run"))
-    yield daemon
-    daemon.end(signal.SIGKILL)
-
-
 def numbers(measurement: dict[str, Any]) -> list[float]:
     return [measurement[name]["value"] for name in ("r_f", "d_f", "g_f")]
 
 
+@pytest.mark.parametrize("place", ["bucket", "directory"])
 def test_two_of_three_nodes_and_the_daemon_die_and_each_content_has_one_outcome(
-    nodes: Nodes, daemon: Daemon, tmp_path: Path
+    nodes: Nodes, bucket: Bucket, tmp_path: Path, place: str
 ) -> None:
-    run, chance = daemon.run, random.Random(SEED)
-    contents = checkpoints(60)
+    contents, here = checkpoints(60 if place == "bucket" else 20), bundled_run(tmp_path / "here")
     for name, content in contents.items():
-        write_atomically(run / name, content)
+        write_atomically(here / name, content)
+    run = f"s3://{BUCKET}/run" if place == "bucket" else str(shutil.copytree(here, tmp_path / "run"))
+    for file in here.iterdir() if place == "bucket" else ():
+        bucket.put(f"run/{file.name}", file.read_bytes())
+    daemon = Daemon(run, tmp_path / "log")
+    try:
+        survived(nodes, daemon, contents)
+    finally:
+        daemon.end(signal.SIGKILL)
+    with relstab.start(here, **SETTINGS, workers=2):
+        subprocess.run(
+            [sys.executable, "-m", "relstab", "wait", str(here), "--timeout=10m"], check=True, capture_output=True
+        )
+    elsewhere = {entry["step"]: numbers(entry["measurement"]) for entry in history(run)}
+    local = {entry["step"]: numbers(entry["measurement"]) for entry in history(here)}
+    assert elsewhere.keys() == local.keys() == set(range(1, len(contents) + 1))
+    for step, values in local.items():
+        assert elsewhere[step] == pytest.approx(values, rel=1e-6), step
+    # What was started for a daemon or on a node that died is gone.
+    eventually(lambda: not workers_of(nodes))
+
+
+def survived(nodes: Nodes, daemon: Daemon, contents: dict[str, bytes]) -> None:
+    """All contents were measured once each, while nodes and the daemon were killed."""
+    run, chance = daemon.run, random.Random(SEED)
     # A node and the daemon at two moments each, no two of which are the same.
-    moments = sorted(chance.sample(range(2, 50), 4))
+    moments = sorted(chance.sample(range(2, len(contents) - 8), 4))
     for count, what in zip(moments, chance.sample(["node", "node", "daemon", "daemon"], 4), strict=True):
         waited(daemon, count)
         time.sleep(chance.random() / 2)
@@ -145,19 +176,6 @@ def test_two_of_three_nodes_and_the_daemon_die_and_each_content_has_one_outcome(
             outcomes[Path(event["measurement"]["model"]["path"]).name] += 1
     assert outcomes == dict.fromkeys(contents, 1)
     daemon.end(signal.SIGTERM)
-    here = tmp_path / "here"
-    shutil.copytree(run, here)
-    with relstab.start(here, **SETTINGS, workers=2):
-        subprocess.run(
-            [sys.executable, "-m", "relstab", "wait", str(here), "--timeout=10m"], check=True, capture_output=True
-        )
-    elsewhere = {entry["step"]: numbers(entry["measurement"]) for entry in history(run)}
-    local = {entry["step"]: numbers(entry["measurement"]) for entry in history(here)}
-    assert elsewhere.keys() == local.keys() == set(range(1, 61))
-    for step, values in local.items():
-        assert elsewhere[step] == pytest.approx(values, rel=1e-6), step
-    # What was started for a daemon or on a node that died is gone.
-    eventually(lambda: not workers_of(nodes))
 
 
 def waited(daemon: Daemon, count: int) -> None:
