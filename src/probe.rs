@@ -11,20 +11,12 @@ mod idx;
 mod npy;
 mod npz;
 mod order;
-#[cfg(feature = "parquet")]
-mod pages;
-#[cfg(feature = "parquet")]
-mod parquet;
-#[cfg(not(feature = "parquet"))]
-#[path = "probe/no_parquet.rs"]
 mod parquet;
 mod pickle;
 mod raw;
 mod save;
 mod shape;
 mod source;
-#[cfg(feature = "parquet")]
-mod thrift;
 mod webdataset;
 
 use std::path::Path;

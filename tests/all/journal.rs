@@ -248,8 +248,8 @@ fn a_confident_rule_goes_by_the_replicates_of_what_it_monitors() {
                 record.r_f.as_mut().expect("defined").value = f64::from(1.0 - gain);
                 let invariance = record.scores.as_mut().and_then(|scores| scores.invariance.as_mut());
                 invariance.expect("a classifier's").deformed.value = f64::from(0.3 + gain);
-                // At an even step the replicates go up, at an odd one down: differences spread by twice as much.
-                let wave = |at: u8, spread: f32| if (at + step).is_multiple_of(2) { spread } else { -spread };
+                // Differences between any two steps have both signs.
+                let wave = |at: u8, spread: f32| spread * (f32::from(at) * f32::from(step)).sin();
                 record.replicates_log_r_f = Some((0..100).map(|at| (1.0 - gain).ln() + wave(at, spread_r_f)).collect());
                 record.replicates_invariance =
                     Some((0..100).map(|at| 0.3 + gain + wave(at, spread_invariance)).collect());

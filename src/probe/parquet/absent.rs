@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::contents::Catalogue;
 use crate::error::{Error, Result};
+use crate::probe::contents::Catalogue;
 
 /// Refuses the tables, with what to do.
 pub fn open(paths: &[PathBuf]) -> Result<Catalogue> {
