@@ -222,17 +222,17 @@ fn a_recurrent_network_begins_anew_with_each_image() {
 
 #[test]
 fn a_network_whose_weights_alone_are_bytes_is_measured_one_image_at_a_time() {
+    // Where ONNX Runtime's sums of bytes are cut off, it says so, and the engines differ a little.
+    let saturates = backend::lacks_vnni();
     let [one, other] = ENGINES.map(|engine| {
         let (found, codes) = measured("dynamic_range", engine);
-        let saturates = engine == Engine::Onnxruntime && backend::lacks_vnni();
-        let more = saturates.then_some(Code::Saturation);
-        assert!(
-            codes.iter().copied().eq([Code::MeasuredBefore, Code::DynamicScale].into_iter().chain(more)),
-            "{engine}: {codes:?}"
-        );
+        let more = (saturates && engine == Engine::Onnxruntime).then_some(Code::Saturation);
+        let expected = [Code::MeasuredBefore, Code::DynamicScale].into_iter().chain(more);
+        assert!(codes.iter().copied().eq(expected), "{engine}: {codes:?}");
         r_f(&found)
     });
-    assert!((one / other - 1.0).abs() < TOLERANCE, "{one} {other}");
+    let tolerance = if saturates { 0.01 } else { TOLERANCE };
+    assert!((one / other - 1.0).abs() < tolerance, "{one} {other}");
     assert!((one / r_f(&measured("base", Engine::Tract).0) - 1.0).abs() < 0.1, "{one}");
 }
 
