@@ -48,12 +48,13 @@ use crate::error::{Error, Result};
 use crate::event::Kind;
 
 /// What makes each version of the schema from the one before.
-const VERSIONS: [&str; 5] = [
+const VERSIONS: [&str; 6] = [
     include_str!("journal/schema/1.sql"),
     include_str!("journal/schema/2.sql"),
     include_str!("journal/schema/3.sql"),
     include_str!("journal/schema/4.sql"),
     include_str!("journal/schema/5.sql"),
+    include_str!("journal/schema/6.sql"),
 ];
 /// How long a reader or writer waits for another's lock.
 const PATIENCE: Duration = Duration::from_secs(5);

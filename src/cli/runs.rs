@@ -202,6 +202,8 @@ pub fn wait(args: &Wait) -> Result<ExitCode> {
     let end = args.timeout.map(|timeout| Instant::now() + timeout);
     // The daemon may not have seen the run yet.
     let (mut known, mut is_told) = (None, false);
+    // Of a file that was written just before, the daemon may hear a moment later.
+    let mut was_done = args.step.is_some();
     loop {
         if known.is_none() {
             known = match args.run.find() {
@@ -217,8 +219,14 @@ pub fn wait(args: &Wait) -> Result<ExitCode> {
                 return Ok(ExitCode::Stopped);
             }
             if is_done(journal, *id, args.step)? {
-                return Ok(ExitCode::Success);
+                if was_done {
+                    return Ok(ExitCode::Success);
+                }
+                was_done = true;
+                std::thread::sleep(INTERVAL);
+                continue;
             }
+            was_done = args.step.is_some();
         }
         if !is_told {
             is_told = true;

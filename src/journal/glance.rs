@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::history::{Filter, PRESENT};
-use super::series::within;
+use super::series::{BEST_FIRST, within};
 use super::{Journal, State};
 use crate::error::Result;
 use crate::event::{Finding, Severity};
@@ -31,7 +31,7 @@ pub struct Glance {
     pub failed: u64,
     /// Predicted errors in training order, evenly thinned.
     pub predicted_error: Vec<Option<f64>>,
-    /// The checkpoint that `relstab best` names, but that without a rule the latest attempt's least `R_f` counts whatever its settings.
+    /// The checkpoint that `relstab best` names, but that without a rule all of the latest attempt count, whatever their settings.
     pub best: Option<Mark>,
     /// What the rules say.
     pub rules: Vec<Verdict>,
@@ -88,7 +88,7 @@ impl Journal {
         let counts = self.counts(run)?;
         let best = match rules.first().and_then(|rule| rule.best.clone()) {
             Some(best) => Some(best),
-            None => self.least_r_f(run)?,
+            None => self.best_by_evidence(run)?,
         };
         let latest = self.latest(run, &series.run)?;
         let count = |state: State| counts.get(&state).copied().unwrap_or(0);
@@ -168,15 +168,22 @@ impl Journal {
         })
     }
 
-    fn least_r_f(&self, run: i64) -> Result<Option<Mark>> {
-        let sql = format!(
-            "SELECT path, step, r_f FROM checkpoints AS c WHERE run = ?1 AND state = 1 AND r_f IS NOT NULL
-             AND stride IS NOT NULL AND step IS NOT 0 AND {PRESENT} ORDER BY r_f LIMIT 1"
-        );
+    /// By the best evidence that the latest attempt has.
+    fn best_by_evidence(&self, run: i64) -> Result<Option<Mark>> {
         let mark = |row: &Row| {
             let step: Option<i64> = row.get(1)?;
             Ok(Mark { path: row.get(0)?, step: step.map(|step| step as u64), value: row.get(2)? })
         };
-        self.reading(|db| db.prepare_cached(&sql)?.query_row([run], mark).optional())
+        for (column, best_first) in BEST_FIRST {
+            let sql = format!(
+                "SELECT path, step, {column} FROM checkpoints AS c
+                 WHERE run = ?1 AND stride IS NOT NULL AND {PRESENT} AND {best_first} LIMIT 1"
+            );
+            let found = self.reading(|db| db.prepare_cached(&sql)?.query_row([run], mark).optional())?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 }

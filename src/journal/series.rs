@@ -56,9 +56,19 @@ pub struct Series {
 /// Training order.
 type Place = (Option<i64>, Option<u64>, i64, i64);
 
+/// What a checkpoint may be best by, the best evidence first, as rules have it: a column, and how its best come first. Each has an index.
+/// What is known without labels says nothing of a network before training.
+pub(super) const BEST_FIRST: [(&str, &str); 5] = [
+    ("val_error", "state = 1 AND val_error IS NOT NULL ORDER BY val_error"),
+    ("probe_error", "state = 1 AND probe_error IS NOT NULL ORDER BY probe_error"),
+    ("predicted_error", "state = 1 AND predicted_error IS NOT NULL AND step IS NOT 0 ORDER BY predicted_error"),
+    ("invariance", "state = 1 AND invariance IS NOT NULL AND step IS NOT 0 ORDER BY invariance DESC"),
+    ("r_f", "state = 1 AND r_f IS NOT NULL AND step IS NOT 0 ORDER BY r_f"),
+];
+
 impl Journal {
-    /// A run's measured checkpoints: all, or at most `most` of them at even distances, then the latest and the one of the
-    /// least `R_f` as well.
+    /// A run's measured checkpoints: all, or at most `most` of them at even distances, then the latest and the best by each evidence as
+    /// well.
     ///
     /// # Errors
     /// `Journal` if it cannot be read.
@@ -80,8 +90,10 @@ impl Journal {
                 even.retain(|point| point.stride > last);
             }
             let latest = take("ORDER BY step DESC", LATEST)?;
-            let best = take("AND state = 1 AND r_f IS NOT NULL ORDER BY r_f", 1)?;
-            points.extend(even.into_iter().chain(latest).chain(best).map(|point| (point.place, point)));
+            let best = BEST_FIRST.iter().map(|(_, best_first)| take(&format!("AND {best_first}"), 1));
+            let best = best.collect::<rusqlite::Result<Vec<_>>>()?;
+            let all = even.into_iter().chain(latest).chain(best.into_iter().flatten());
+            points.extend(all.map(|point| (point.place, point)));
 
             let path = db.prepare_cached("SELECT path FROM runs WHERE id = ?1")?.query_row([run], |row| row.get(0))?;
             let mut findings = latest_findings(db, run)?;

@@ -201,11 +201,33 @@ fn the_latest_and_the_best_are_those_of_the_latest_attempt() {
     assert_eq!(journal.declare(7, 3, 1).expect("declared").0, 2);
     let sql = "UPDATE checkpoints SET written = 2, attempt = 2, r_f = 8 WHERE id = 3";
     journal.db.execute(sql, []).expect("written");
+    journal.db.execute("UPDATE checkpoints SET invariance = NULL", []).expect("written");
     journal.db.execute("UPDATE checkpoints SET r_f = 0.5 WHERE id = 9", []).expect("written");
     let glance = journal.glance(7).expect("read");
     assert_eq!(glance.latest.and_then(|latest| latest.step), Some(3));
     assert_eq!(glance.best.and_then(|best| best.step), Some(1), "not the earlier attempt's step 9");
     assert_eq!(journal.figures(7).expect("read").step, Some(3.0));
+}
+
+#[test]
+fn without_a_rule_the_best_is_that_by_the_best_evidence() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("journal.sqlite");
+    of_version(&path, VERSIONS.len(), 10);
+    let journal = Journal::open(&path).expect("up to date");
+    journal.db.execute("UPDATE checkpoints SET step = 0 WHERE id = 1", []).expect("written");
+    // R_f is least early on; of the rest each says another step, and the better evidence counts.
+    for (column, value, best) in [
+        ("invariance", "iif(id = 8, 0.9, 0.5)", 8),
+        ("predicted_error", "iif(id = 1, 0.1, abs(step - 7))", 7),
+        ("probe_error", "abs(step - 6)", 6),
+        ("val_error", "abs(step - 9)", 9),
+    ] {
+        let sql = format!("UPDATE checkpoints SET {column} = {value}");
+        journal.db.execute(&sql, []).expect("written");
+        let found = journal.glance(7).expect("read").best.and_then(|best| best.step);
+        assert_eq!(found, Some(best), "{column}");
+    }
 }
 
 #[test]
