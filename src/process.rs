@@ -2,8 +2,12 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use rustix::fs::Mode;
+
+use crate::error::{Error, Result};
 
 /// A program whose files are made with `umask`, whatever this process's own is.
 #[must_use]
@@ -13,6 +17,25 @@ pub fn with_umask(umask: Mode, program: &str) -> Command {
     let script = format!("umask {:04o}; command -v \"$1\" >/dev/null || exit 127; exec \"$@\"", umask.as_raw_mode());
     command.args(["-c", &script, "sh", program]);
     command
+}
+
+/// Starts so many threads at once, and ends them: libraries panic where they cannot have theirs.
+///
+/// # Errors
+/// `Unavailable` where the system lets this process start no more.
+pub fn try_threads(count: usize) -> Result<()> {
+    let gate = Mutex::new(());
+    let pass = || drop(gate.lock().unwrap_or_else(PoisonError::into_inner));
+    thread::scope(|scope| {
+        // Dropped on the way out, so that they end.
+        let _shut = gate.lock().unwrap_or_else(PoisonError::into_inner);
+        (0..count).try_for_each(|_| thread::Builder::new().spawn_scoped(scope, pass).map(drop))
+    })
+    .map_err(|error| Error::Unavailable {
+        what: format!("{count} threads"),
+        reason: error.to_string(),
+        help: "raise the limit of this user's processes (ulimit -u), or end some of them",
+    })
 }
 
 /// How a process ended, in words: "ended with exit code 3", "was killed by signal 9 (kill)".
@@ -61,6 +84,12 @@ fn children(process: u32) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_few_threads_may_be_started() {
+        try_threads(0).expect("none");
+        try_threads(16).expect("a few");
+    }
 
     #[test]
     fn a_command_has_its_words_and_the_umask_that_it_is_given() {

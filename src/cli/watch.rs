@@ -28,6 +28,7 @@ use crate::file_system;
 use crate::journal::{Journal, Lock};
 use crate::path::{self, RawPath};
 use crate::plan::Setup;
+use crate::process;
 use crate::report::figure;
 use crate::report::gallery::of_network;
 use crate::serve::{DrawImages, Http, Hub, Listeners, TensorBoard, Token};
@@ -47,6 +48,9 @@ use events::print_events;
 use hello::Hello;
 use service::Service;
 use system::{end_with_input, outlive_full_files, raise_open_files, signals};
+
+/// Threads that the daemon has at most while nobody asks it anything.
+const THREADS: usize = 8;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
@@ -143,6 +147,7 @@ fn watch(args: &Args, said: &Flags, devices: Vec<u16>, roots: Vec<PathBuf>, sear
     })?;
     write_log(flags.log_format, &log);
     raise_open_files();
+    process::try_threads(THREADS)?;
     let fail = |source| Error::Io { path: "the runtime".into(), action: "start", source };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(fail)?;
     outlive_full_files(&runtime)?;

@@ -7,11 +7,13 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::num::NonZero;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 use std::time::Duration;
 
 use super::protocol::{Hello, Measure, Picture, Planned, Reply, Request, RunOf, Said, Unplanned};
@@ -42,12 +44,13 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Answers requests on standard input until it ends, computing for `duty` of the time, with at most `memory` bytes resident.
 ///
 /// # Errors
-/// `Io` if the daemon cannot be heard or answered.
+/// `Io` if the daemon cannot be heard or answered, `Unavailable` where no threads can be started.
 pub fn run(duty: f64, memory: Option<u64>, draw: Draw) -> Result<()> {
     let fail = |source| Error::Io { path: "the daemon".into(), action: "talk to", source };
     // One that leads a group already is none the worse.
     let _ = rustix::process::setpgid(None, None);
     die_with_daemon(true);
+    process::try_threads(thread::available_parallelism().map_or(1, NonZero::get) + 2)?;
     let requests = File::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(fail)?);
     let answer = File::from(std::io::stdout().as_fd().try_clone_to_owned().map_err(fail)?);
     // Native libraries print to standard output as well: where the daemon hears answers, that would be nonsense.
@@ -80,7 +83,7 @@ pub fn run(duty: f64, memory: Option<u64>, draw: Draw) -> Result<()> {
 /// Reads requests on a thread of its own, which hears the end of the daemon while a network computes.
 fn listen(input: impl Read + Send + 'static, is_busy: Arc<AtomicBool>) -> std::io::Result<Receiver<String>> {
     let (sender, requests) = channel();
-    std::thread::Builder::new().name("requests".to_owned()).spawn(move || {
+    thread::Builder::new().name("requests".to_owned()).spawn(move || {
         for line in BufReader::new(input).lines() {
             let Ok(line) = line else { break };
             is_busy.store(true, Ordering::SeqCst);
@@ -100,12 +103,12 @@ fn stay_below(limit: u64) -> std::io::Result<()> {
     let own = std::process::id();
     let look = move || {
         while process::resident_with_children(own).is_none_or(|size| size <= limit) {
-            std::thread::sleep(LOOK);
+            thread::sleep(LOOK);
         }
         eprintln!("it needs more than {} (--memory-limit)", bytesize::ByteSize(limit));
         die();
     };
-    std::thread::Builder::new().name("memory".to_owned()).spawn(look).map(drop)
+    thread::Builder::new().name("memory".to_owned()).spawn(look).map(drop)
 }
 
 /// Ends the process at once, with what exports a checkpoint for it: a network cannot be asked to stop, nor may exit handlers run beside

@@ -85,6 +85,8 @@ impl Chaos {
 
     fn daemon(&mut self) -> &Daemon {
         let place = &self.place;
+        let ended = self.daemon.as_mut().and_then(|daemon| daemon.child.try_wait().expect("a child"));
+        assert!(ended.is_none(), "the daemon ended by itself ({ended:?}): {}", place.log());
         self.daemon.get_or_insert_with(|| Daemon::start(place, &["--attempts", "1000", "--workers", "2"]))
     }
 

@@ -1,8 +1,10 @@
 //! Where the operating system lets the daemon have little, and clients ask much.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 
 use crate::common::daemon::{Client, Daemon, Place, eventually, name_of};
 use crate::common::http::{get, start};
@@ -47,6 +49,30 @@ fn files_that_may_not_grow_are_as_a_full_disk() {
     prlimit(process, Resource::Fsize, all).expect("a limit that may be raised");
     eventually("all are measured", || status(&daemon)["runs"][0]["measured"] == steps);
     assert_eq!(daemon.end(), Some(0));
+}
+
+/// As another user than root, whom the limit does not bind.
+#[test]
+fn where_too_few_threads_may_start_the_daemon_says_so_and_ends() {
+    if !rustix::process::getuid().is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.rename_in("step_1.onnx", "one");
+    let command = place.path().join("relstab");
+    fs::copy(env!("CARGO_BIN_EXE_relstab"), &command).expect("copied");
+    let owned = Command::new("chown").args(["-R", "65534:65534"]).arg(place.path()).status();
+    assert!(owned.expect("run").success());
+    for limit in [3, 8] {
+        let limited = format!("--nproc={limit}");
+        let mut daemon = Command::new("setpriv");
+        daemon.args(["--reuid=65534", "--regid=65534", "--clear-groups", "prlimit", &limited]).arg(&command);
+        daemon.arg("watch").arg(place.run()).args(["--backend", "tract"]).env("XDG_STATE_HOME", place.home());
+        let done = daemon.output().expect("it ends");
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.code().is_some_and(|code| code > 0 && code < 100), "{limit}: {said}");
+        assert!(said.contains("ulimit -u") && !said.contains("panicked"), "{limit}: {said}");
+    }
 }
 
 #[test]

@@ -32,12 +32,15 @@ const RelstabTable = (() => {
 
   const chip = (state, text) => node("span", [icon(state), text], { class: `chip ${state}` });
 
+  /** A reason without the run's directory, which the row names: only its beginning fits. */
+  const brief = (run, reason) => reason.replaceAll(`${run.run}/`, "").replace(/^model /, "");
+
   /** How a run stands: a sign, a word, and why. */
   function standing(run) {
     const stop = run.rules?.find((rule) => rule.stop)?.stop;
-    if (run.unusable) return ["failed", "cannot be measured", run.unusable];
+    if (run.unusable) return ["failed", "cannot be measured", brief(run, run.unusable)];
     if (run.stopped) return ["stop", "should stop", stop?.reason ?? ""];
-    if (run.failure) return ["failed", "failed", run.failure];
+    if (run.failure) return ["failed", "failed", brief(run, run.failure)];
     if (!run.watched) return ["unwatched", "not watched", ""];
     if (run.measuring?.length) {
       const [{ path, seconds }] = run.measuring;
