@@ -11,12 +11,11 @@ In a law of one data set the error is proportional to 1 - EI. Slopes fitted to e
 one group of people trains has more in common than what several do, and a new network is of another group. Both variances are
 estimated by restricted maximum likelihood; the interval counts their sum, with Satterthwaite's degrees of freedom.
 
-The law over data sets is a hierarchical line. Each data set has a height of its own, normal about a common one. Each group in it (the
-whole set, some of its classes, its images at half the side: groups.csv) has a height and a slope of its own, normal about those of its
-set. How far sets lie from each other, and groups within a set, is unknown: standard deviations with half-normal priors, of scale
-PRIOR_HEIGHT and PRIOR_GROUP in log error at 1 - EI = CENTRE, and of scale PRIOR_SLOPE in the slope. An error that was counted on few
-images has the variance of that count. All is integrated over a grid; what a set that was not seen has is then summed up as the Bayesian
-line of relstab (normal-inverse-gamma, DEGREES degrees of freedom) of the same mean and covariance, so that known errors update it.
+The law over data sets is a hierarchical line: each set has a height and a slope of its own, normal about common ones. How far sets
+lie from each other is unknown: standard deviations with half-normal priors, of scale PRIOR_HEIGHT in log error at 1 - EI = CENTRE
+and of scale PRIOR_SLOPE in the slope. It is integrated over a grid; what a set that was not seen has is then summed up as the
+Bayesian line of relstab (normal-inverse-gamma, DEGREES degrees of freedom) of the same mean and covariance, so that known errors
+update it.
 """
 
 from __future__ import annotations
@@ -39,7 +38,6 @@ import numpy.typing as npt
 HERE = Path(__file__).parent
 CENTRE = 0.3
 PRIOR_HEIGHT = 0.7  # data sets lie within a factor of 2 of each other, or so
-PRIOR_GROUP = 0.35  # groups of one data set, half as far
 PRIOR_SLOPE = 0.25
 DEGREES = 10.0
 SLOPE = 1.0  # of a law of one data set
@@ -151,17 +149,7 @@ class Points:
 
     @property
     def y(self) -> Floats:
-        # Of a count of few, half of one more: it may be none.
-        counted = [(wrong(row) + 0.5) / (int(row["images"]) + 1) for row in self.rows]
-        known = [float(row["error"]) for row in self.rows]
-        return np.log(
-            [few if is_group(row) else all_ for row, few, all_ in zip(self.rows, counted, known, strict=True)]
-        )
-
-    @property
-    def counted(self) -> Floats:
-        """Variances of log errors that were counted on the images of a group; 0 of those known from a whole test set."""
-        return np.array([1 / (wrong(row) + 0.5) if is_group(row) else 0.0 for row in self.rows])
+        return np.log([float(row["error"]) for row in self.rows])
 
     @property
     def spread(self) -> float:
@@ -195,95 +183,47 @@ def data_set(row: Row) -> str:
     return row["data_set"] if row["pixels"] == "original" else f"{row['data_set']}, {row['pixels']}"
 
 
-def is_group(row: Row) -> bool:
-    """Whether it is of a part of a data set."""
-    return "/" in row["data_set"]
-
-
-def wrong(row: Row) -> int:
-    """Images that the network gets wrong."""
-    return round(float(row["error"]) * int(row["images"]))
-
-
-def parent(row: Row) -> str:
-    """The data set that a group is of."""
-    return data_set(row).split("/")[0]
-
-
 def repository(row: Row) -> str:
     """Whose network it is."""
     return row["repository"]
 
 
-@dataclass
-class Known:
-    """What rows tell of a height and a slope, at each point of a grid: exp(-b'Ab / 2 + v'b + weight), b the two."""
-
-    precision: Floats
-    moments: Floats
-    weight: Floats
-
-    @classmethod
-    def of(cls, points: Points, sigma: Floats) -> Known:
-        rows, y = np.stack([np.ones(len(points)), points.x - math.log(CENTRE)], 1), points.y
-        variance = sigma[:, None] ** 2 + points.counted
-        precision = np.einsum("gn,ni,nj->gij", 1 / variance, rows, rows)
-        moments = np.einsum("gn,ni,n->gi", 1 / variance, rows, y)
-        return cls(precision, moments, -0.5 * (np.log(variance) + y**2 / variance).sum(1))
-
-    @classmethod
-    def all(cls, known: list[Known]) -> Known:
-        return cls(*(sum(parts[1:], parts[0]) for parts in zip(*(vars(one).values() for one in known), strict=True)))
-
-    def about(self, spread: Floats) -> Known:
-        """What they tell of the mean of what they tell of now, which lies about it with the covariance `spread`."""
-        a, v = self.precision, self.moments
-        scaled = np.eye(2) + a @ spread
-        m = spread @ np.linalg.inv(scaled)
-        weight = self.weight - 0.5 * np.linalg.slogdet(scaled)[1] + 0.5 * np.einsum("gi,gij,gj->g", v, m, v)
-        return Known(a - a @ m @ a, v - np.einsum("gij,gjk,gk->gi", a, m, v), weight)
-
-
 def hierarchical(points: Points) -> Line:
     """What is known of a data set that is not among these."""
-    sets, groups, slopes, sigma = (
+    tau, omega, sigma = (
         axis.ravel()
         for axis in np.meshgrid(
-            np.linspace(0.02, 3, 30) * PRIOR_HEIGHT,
-            np.linspace(0.02, 3, 16) * PRIOR_GROUP,
-            np.linspace(0.02, 3, 12) * PRIOR_SLOPE,
-            np.exp(np.linspace(math.log(0.05), math.log(0.8), 30)),
+            np.linspace(0.02, 3, 60) * PRIOR_HEIGHT,
+            np.linspace(0.02, 3, 24) * PRIOR_SLOPE,
+            np.exp(np.linspace(math.log(0.05), math.log(0.8), 40)),
             indexing="ij",
         )
     )
-
-    def spread(height: Floats, slope: Floats) -> Floats:
-        found = np.zeros((len(height), 2, 2))
-        found[:, 0, 0], found[:, 1, 1] = height**2, slope**2
-        return found
-
-    between, within = spread(sets, 0 * slopes), spread(groups, slopes)
-    known = Known.all(
-        [
-            Known.all([Known.of(group, sigma).about(within) for group in mine.parts(data_set).values()]).about(between)
-            for mine in points.parts(parent).values()
-        ]
-    )
-    common = np.linalg.inv(known.precision)
-    means = np.einsum("gij,gj->gi", common, known.moments)
-    log_weight = known.weight + 0.5 * np.einsum("gi,gi->g", means, known.moments)
-    log_weight -= 0.5 * np.linalg.slogdet(known.precision)[1]
+    centre = math.log(CENTRE)
+    between = np.zeros((len(tau), 2, 2))
+    between[:, 0, 0], between[:, 1, 1] = tau**2, omega**2
+    precision, moments = np.zeros((len(tau), 2, 2)), np.zeros((len(tau), 2))
     # Of the priors: half-normal, and 1 / sigma, which the grid's even steps in log sigma are.
-    for deviation, scale in ((sets, PRIOR_HEIGHT), (groups, PRIOR_GROUP), (slopes, PRIOR_SLOPE)):
-        log_weight -= 0.5 * (deviation / scale) ** 2
+    log_weight = -0.5 * (tau / PRIOR_HEIGHT) ** 2 - 0.5 * (omega / PRIOR_SLOPE) ** 2
+    for mine in points.parts(data_set).values():
+        rows, y = np.stack([np.ones(len(mine)), mine.x - centre], 1), mine.y
+        a, v, q, noise = rows.T @ rows, rows.T @ y, float(y @ y), sigma[:, None, None] ** 2
+        m = between @ np.linalg.inv(noise * np.eye(2) + a @ between)
+        precision += (a - a @ m @ a) / noise
+        moments += (v - (a @ m) @ v) / sigma[:, None] ** 2
+        log_weight -= 0.5 * (q - np.einsum("i,gij,j->g", v, m, v)) / sigma**2 + len(mine) * np.log(sigma)
+        log_weight -= 0.5 * np.linalg.slogdet(np.eye(2) + between @ a / noise)[1]
+    common = np.linalg.inv(precision)
+    means = np.einsum("gij,gj->gi", common, moments)
+    log_weight += 0.5 * np.einsum("gi,gi->g", means, moments) - 0.5 * np.linalg.slogdet(precision)[1]
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.sum()
     mean = weight @ means
     off = means - mean
-    covariance = np.einsum("g,gij->ij", weight, common + between + within) + np.einsum("g,gi,gj->ij", weight, off, off)
+    covariance = np.einsum("g,gij->ij", weight, common + between) + np.einsum("g,gi,gj->ij", weight, off, off)
     variance = float(weight @ sigma**2)
     # Back from 1 - EI = CENTRE to 1 - EI = 1.
-    shift = np.array([[1.0, -math.log(CENTRE)], [0.0, 1.0]])
+    shift = np.array([[1.0, -centre], [0.0, 1.0]])
     mean, covariance = shift @ mean, shift @ covariance @ shift.T
     line = variance * np.linalg.inv(covariance)
     squares = float(mean @ line @ mean) + (DEGREES - 2) * variance
@@ -356,8 +296,8 @@ def law(name: str, line: Line | Spread, points: Points, about: str) -> dict[str,
     }
 
 
-def laws(points: Points, groups: Points, zoo: Points) -> list[dict[str, Any]]:
-    """Those of single data sets, then the one over all, for which parts of data sets count too."""
+def laws(points: Points, zoo: Points) -> list[dict[str, Any]]:
+    """Those of single data sets, then the one over all."""
     made: dict[str, dict[str, Any]] = {}
     kinds = (
         (points, "public networks of {} repositories for {}, by others"),
@@ -370,16 +310,14 @@ def laws(points: Points, groups: Points, zoo: Points) -> list[dict[str, Any]]:
             if len(mine) >= FEWEST and name not in made:
                 of = told.format(len(mine.parts(repository)), data)
                 made[name] = law(name, Spread.of(mine), mine, f"{len(mine)} {of}, measured on {pixels} images")
-    everything = Points(points.rows + groups.rows)
-    line = hierarchical(everything)
+    line = hierarchical(points)
     sets = points.parts(data_set)
     told = ", ".join(f"{len(mine)} for {name}" for name, mine in sets.items())
-    parts = f"and {len(groups.parts(data_set))} parts of these data sets (some classes, half the side)"
-    about = f"public networks by others, {told}, {parts}: a line for each, and how far these lie apart"
-    over = law("invariance", line, points, about)
-    over["range"] = everything.range
-    sides = [float(row["side"]) for row in everything.rows]
-    classes = [int(row["classes"]) for row in everything.rows]
+    over = law(
+        "invariance", line, points, f"public networks by others, {told}: a line for each, and how far these lie apart"
+    )
+    sides = [float(row["side"]) for row in points.rows]
+    classes = [int(row["classes"]) for row in points.rows]
     over["sets"] = {
         "names": list(sets),
         "prior": PRIOR_HEIGHT,
@@ -402,22 +340,14 @@ def table(title: str, header: str, lines: list[str]) -> None:
     print()
 
 
-def report(points: Points, groups: Points) -> None:
+def report(points: Points) -> None:
     sets = points.parts(data_set)
-
-    def elsewhere(name: str) -> Line:
-        """The law over all data sets but this one."""
-        return hierarchical(Points([row for row in points.rows + groups.rows if parent(row) != name]))
-
-    own, few, over, apart, slopes = [], [], [], [], []
+    own, few, over, slopes = [], [], [], []
     columns = "networks | mean absolute log error | 90% intervals that hold | their factor"
     for name, mine in sets.items():
         rest = points.without(mine)
         if rest.rows:
-            over.append((name, Tried.of(elsewhere(name), mine)))
-            for group, part in groups.parts(data_set).items():
-                if parent(part.rows[0]) == name:
-                    apart.append((group, Tried.of(elsewhere(name), part)))
+            over.append((name, Tried.of(hierarchical(rest), mine)))
         if len(mine) < FEWEST:
             continue
         by = {"repository": repository, "network": lambda row: row["name"]}
@@ -429,14 +359,14 @@ def report(points: Points, groups: Points) -> None:
             if len(mine) - max(len(part) for part in mine.parts(key).values()) >= FEWEST - 1:
                 own.append(f"{name} | {what} | {left_out(mine, key, Spread.of)} | {rank}")
         if rest.rows:
-            tried, least_squares = calibrated(elsewhere(name), mine)
+            tried, least_squares = calibrated(hierarchical(rest), mine)
             few.append(f"{name} | {tried} | {least_squares:.3f}")
     table("A slope for each data set, by least squares", "data set | networks | slope | standard error", slopes)
     table("Each data set's law, on networks left out", f"data set | by | {columns} | rank correlation", own)
     table(
         "The law over data sets, on a set left out",
         f"data set | {columns}",
-        [f"{name} | {tried}" for name, tried in over + apart],
+        [f"{name} | {tried}" for name, tried in over],
     )
     if over:
         print(f"All of them: {Tried.all([tried for _, tried in over])}\n")
@@ -447,11 +377,9 @@ def report(points: Points, groups: Points) -> None:
     )
 
 
-def read(path: Path, *, may_be_right: bool = False) -> list[Row]:
-    """The networks of a table; those that are right on all images only where the images were few."""
+def read(path: Path) -> list[Row]:
     with open(path, newline="") as file:
-        measured = [row for row in csv.DictReader(file) if row["invariance_deformed"]]
-    return [row for row in measured if may_be_right or float(row["error"]) > 0]
+        return [row for row in csv.DictReader(file) if row["invariance_deformed"] and float(row["error"]) > 0]
 
 
 def read_zoo(path: Path) -> list[Row]:
@@ -482,15 +410,13 @@ def main() -> None:
         default=[HERE.parent / "zoo" / "fashionmnist.csv"],
         help="tables of our own networks",
     )
-    parser.add_argument("--groups", type=Path, default=HERE / "groups.csv", help="the table of groups.py")
     parser.add_argument("--laws", type=Path, metavar="FILE", help="write the laws that relstab ships")
     arguments = parser.parse_args()
     points = Points(list(itertools.chain.from_iterable(read(path) for path in arguments.tables)))
     zoo = Points(list(itertools.chain.from_iterable(read_zoo(path) for path in arguments.zoo)))
-    groups = Points(read(arguments.groups, may_be_right=True))
-    report(points, groups)
+    report(points)
     tried_zoo(zoo, points)
-    found = laws(points, groups, zoo)
+    found = laws(points, zoo)
     for one in found:
         print(
             f"{one['name']}: {one['a']} (1 - EI)^{one['b']}, sd {one['sd_log']}, n {one['points']}, {one['range']}: {one['source']}"

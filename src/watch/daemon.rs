@@ -56,7 +56,7 @@ pub struct Seams {
 /// Runs the daemon until it is told to end, or ends by itself; gives which.
 ///
 /// # Errors
-/// `Journal` or `Io` if it cannot begin; what happens later costs a checkpoint or waits.
+/// `Io` if it cannot begin; what happens later costs a checkpoint or waits.
 pub fn run(
     mut journal: Journal,
     options: Options,
@@ -64,7 +64,7 @@ pub fn run(
     channels: &Channels,
     messages: Receiver<Message>,
 ) -> Result<End> {
-    journal.restart(&[])?;
+    let begun = journal.restart(&[]);
     // Of an earlier life.
     let _ = std::fs::remove_dir_all(&options.exports);
     let Seams { source, starter, planner } = seams;
@@ -91,6 +91,11 @@ pub fn run(
         alarms: Alarms::new(messenger),
         nearing: Nearing::new(),
     };
+    if let Err(error) = begun {
+        // Somebody may hold the journal, or its disk be full, just now.
+        daemon.missed_news = true;
+        daemon.stalled(&error);
+    }
     daemon.tell_stops();
     daemon.run(&messages);
     // Whoever still waits to be heard, or for an answer, waits no more.
