@@ -85,21 +85,26 @@ fn renamed(node: &mut NodeProto, rename: &dyn Fn(&mut String)) {
 
 /// Replaces the calls that read the tensor `name`, in bodies too, so that what is done to it first can be seen; says whether there was one.
 pub(super) fn inline_reading(nodes: &mut Vec<NodeProto>, name: &str, functions: &[FunctionProto]) -> bool {
-    let (mut is_changed, mut left) = (false, MOST_NODES);
-    while let Some(place) = nodes.iter().position(|node| {
-        called(functions, node).is_some_and(|function| function.node.len() < left)
-            && node.input.iter().any(|read| read == name)
+    let mut left = MOST_NODES;
+    inline_within(nodes, name, functions, &mut left);
+    left < MOST_NODES
+}
+
+/// As [`inline_reading`], while nodes are `left`: all bodies share one bound.
+fn inline_within(nodes: &mut Vec<NodeProto>, name: &str, functions: &[FunctionProto], left: &mut usize) {
+    let cost = |node: &NodeProto| called(functions, node).map(|function| function.node.len().max(1));
+    while let Some((place, cost)) = nodes.iter().enumerate().find_map(|(place, node)| {
+        let is_reading = node.input.iter().any(|read| read == name);
+        Some((place, cost(node).filter(|cost| is_reading && *cost <= *left)?))
     }) {
-        left -= called(functions, &nodes[place]).map_or(0, |function| function.node.len().max(1));
         if !inline(nodes, place, functions) {
             break;
         }
-        is_changed = true;
+        *left -= cost;
     }
     for body in nodes.iter_mut().flat_map(bodies_mut) {
-        is_changed |= inline_reading(&mut body.node, name, functions);
+        inline_within(&mut body.node, name, functions, left);
     }
-    is_changed
 }
 
 /// Replaces every call; what is left of the functions is not needed any more.
