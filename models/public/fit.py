@@ -43,6 +43,7 @@ DEGREES = 10.0
 SLOPE = 1.0  # of a law of one data set
 LEVEL = 0.9
 FEWEST = 6  # networks of a data set that has a law of its own
+FEWEST_CLASSES = 2  # of a part of a data set on which the law over data sets was tried, and held (grouped.py)
 KNOWN, REPETITIONS = 4, 1000
 
 Row = dict[str, str]
@@ -317,11 +318,10 @@ def laws(points: Points, zoo: Points) -> list[dict[str, Any]]:
         "invariance", line, points, f"public networks by others, {told}: a line for each, and how far these lie apart"
     )
     sides = [float(row["side"]) for row in points.rows]
-    classes = [int(row["classes"]) for row in points.rows]
     over["sets"] = {
         "names": list(sets),
         "prior": PRIOR_HEIGHT,
-        "classes": [min(classes), max(classes)],
+        "classes": [FEWEST_CLASSES, max(int(row["classes"]) for row in points.rows)],
         "sides": [min(sides), max(sides)],
     }
     over["posterior"] = {

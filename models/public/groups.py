@@ -24,9 +24,15 @@ from onnx import helper, numpy_helper
 HERE = Path(__file__).parent
 # Some classes of a data set; none: all of them on images of half the side.
 GROUPS: dict[str, dict[str, list[int]]] = {
-    "cifar10": {"animals": [2, 3, 4, 5, 6, 7], "vehicles": [0, 1, 8, 9], "half": []},
-    "mnist": {"low": [0, 1, 2, 3, 4], "high": [5, 6, 7, 8, 9], "half": []},
-    "fashionmnist": {"tops": [0, 2, 3, 4, 6], "others": [1, 5, 7, 8, 9], "half": []},
+    "cifar10": {"animals": [2, 3, 4, 5, 6, 7], "vehicles": [0, 1, 8, 9], "pets": [3, 5], "cars": [1, 9], "half": []},
+    "mnist": {"low": [0, 1, 2, 3, 4], "high": [5, 6, 7, 8, 9], "3 and 5": [3, 5], "4 and 9": [4, 9], "half": []},
+    "fashionmnist": {
+        "tops": [0, 2, 3, 4, 6],
+        "others": [1, 5, 7, 8, 9],
+        "shirts": [0, 6],
+        "shoes": [7, 9],
+        "half": [],
+    },
 }
 
 

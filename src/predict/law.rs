@@ -84,7 +84,7 @@ pub struct Sets {
     pub names: Vec<String>,
     /// Scale of the half-normal prior on the standard deviation of log error between data sets.
     pub prior: f64,
-    /// Least and largest number of classes.
+    /// Least and largest number of classes that it was tried on.
     pub classes: [usize; 2],
     /// Least and largest image side, pixels.
     pub sides: [f64; 2],
@@ -187,19 +187,20 @@ impl Law {
         };
         let term = terms.first()?;
         let x = term.counted(*measured.quantities.get(term)?);
-        let outside =
-            |what: String, low: f64, high: f64| format!("{what}, {OUTSIDE} {name} was fitted on ({low} to {high})");
+        let outside = |what: String, how: &str, low: f64, high: f64| {
+            format!("{what}, {OUTSIDE} {name} was {how} on ({low} to {high})")
+        };
         if !sets.are_like(outputs, measured.side) {
             let ([least, most], [low, high]) = (sets.classes, sets.sides);
             return Some(if (least..=most).contains(&outputs) {
-                outside(format!("images of side {:.0}", measured.side), low, high)
+                outside(format!("images of side {:.0}", measured.side), "fitted", low, high)
             } else {
-                outside(format!("{outputs} classes"), least as f64, most as f64)
+                outside(format!("{outputs} classes"), "tried", least as f64, most as f64)
             });
         }
         let [low, high] = self.range?;
         let is_within = self.is_bound(measured) || (low..=high).contains(&x);
-        (!is_within).then(|| outside(format!("{} is {x:.3}", term.factor()), low, high))
+        (!is_within).then(|| outside(format!("{} is {x:.3}", term.factor()), "fitted", low, high))
     }
 
     /// Predicted test error, with the interval for a new network: Student-t about `log error ~ log a + b log q`, from the calibrated

@@ -144,6 +144,7 @@ fn the_law_over_data_sets_is_wide_and_speaks_within_what_it_saw() {
         assert!(silence.contains(part) && silence.contains(OUTSIDE), "{silence}");
     }
     assert_eq!(law.silence(&Measured { side: 28.0, ..invariance(0.6) }), None);
+    assert_eq!(law.silence(&Measured { classes: 2, ..invariance(0.6) }), None);
     assert_eq!(law.difference(&Conditions { side: 224.0, ..law.conditions() }), None);
     assert!(law.difference(&Conditions { cutoff: 5, ..law.conditions() }).is_some_and(|text| text.contains("cutoff")));
     let other = Conditions { estimator: Estimator::Mean, ..law.conditions() };
