@@ -39,12 +39,12 @@ pub fn lock(root: &Path, is_recursive: bool, journal: &Path, note: &Value) -> Re
     let mut note = note.clone();
     note[FOLDER] = path::text(root).into();
     note[RECURSIVE] = is_recursive.into();
-    let name = Path::new("watched").join(hash(&path::to_bytes(root)));
+    let name = Path::new(WATCHED).join(hash(&path::to_bytes(root)));
     let note = note.to_string();
     let take = |folder: &Path| {
         let lock = Lock::take(&folder.join(&name), &note)?;
         // After it is taken: of two daemons that begin at once, none overlooks the other.
-        overlap(&folder.join("watched"), root, is_recursive).map_or(Ok(lock), Err)
+        overlap(&folder.join(WATCHED), root, is_recursive).map_or(Ok(lock), Err)
     };
     let in_state = state_folder().and_then(|folder| take(&folder));
     let lock = match in_state {
@@ -57,6 +57,8 @@ pub fn lock(root: &Path, is_recursive: bool, journal: &Path, note: &Value) -> Re
     })
 }
 
+/// The folder of locks on directories.
+const WATCHED: &str = "watched";
 /// What a lock's note says of the directory that it is for.
 const FOLDER: &str = "folder";
 const RECURSIVE: &str = "recursive";
@@ -64,15 +66,31 @@ const RECURSIVE: &str = "recursive";
 /// The refusal, if a daemon whose lock lies in the folder `locks` watches a directory above `root` with all below it, or one below
 /// `root` that would be watched with it.
 fn overlap(locks: &Path, root: &Path, is_recursive: bool) -> Option<Error> {
-    let locks = std::fs::read_dir(locks).ok()?.flatten().map(|entry| entry.path().with_extension(""));
-    locks.filter_map(|lock| journal::holder(&lock)).find_map(|holder| {
-        let note: Value = serde_json::from_str(&holder).ok()?;
-        let other = path::of_text(note[FOLDER].as_str()?);
+    watched(locks).find_map(|(folder, note, holder)| {
         let is_own = note["pid"] == std::process::id();
-        let is_above = note[RECURSIVE] == true && root.starts_with(&other);
-        let is_below = is_recursive && other.starts_with(root);
-        (!is_own && other != root && (is_above || is_below)).then_some(Error::Watched { folder: other, holder })
+        let is_above = note[RECURSIVE] == true && root.starts_with(&folder);
+        let is_below = is_recursive && folder.starts_with(root);
+        (!is_own && folder != root && (is_above || is_below)).then_some(Error::Watched { folder, holder })
     })
+}
+
+/// The directories whose locks in the folder `locks` are held, with what each lock's note says, and the note itself.
+fn watched(locks: &Path) -> impl Iterator<Item = (PathBuf, Value, String)> {
+    let locks = std::fs::read_dir(locks).into_iter().flatten().flatten().map(|entry| entry.path().with_extension(""));
+    locks.filter_map(|lock| {
+        let holder = journal::holder(&lock)?;
+        let note: Value = serde_json::from_str(&holder).ok()?;
+        Some((path::of_text(note[FOLDER].as_str()?), note, holder))
+    })
+}
+
+/// The socket of the daemon that watches the directory `run` now, by its name or with one above it.
+#[must_use]
+pub fn watcher_socket(run: &Path) -> Option<PathBuf> {
+    let locks = state_folder().ok()?.join(WATCHED);
+    let is_of = |folder: &Path, note: &Value| folder == run || (note[RECURSIVE] == true && run.starts_with(folder));
+    let (_, note, _) = watched(&locks).find(|(folder, note, _)| is_of(folder, note))?;
+    note["socket"].as_str().map(path::of_text)
 }
 
 /// Takes over what other journals of the state directory know of the directories `roots`, and below them if `is_recursive`. A journal

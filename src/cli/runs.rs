@@ -15,7 +15,7 @@ use crate::error::{Error, ExitCode, Result};
 use crate::journal::{Entry, Filter, Journal, Lock, State};
 use crate::path;
 use crate::report;
-use crate::state::{Known, canonical, find, journal_of, live_socket, socket_of};
+use crate::state::{Known, canonical, find, journal_of, live_socket, socket_of, watcher_socket};
 use crate::stop::Mark;
 use crate::store::address::is_address;
 use crate::text::visible;
@@ -37,17 +37,18 @@ impl Run {
     }
 }
 
-/// Where the daemon that knows the run listens, else where one that watches this directory alone would.
+/// Where the daemon that knows the run or watches it listens, else where one that watches this directory alone would.
 pub fn socket(args: &Run) -> Result<ExitCode> {
-    let live = args.find().ok().and_then(|known| live_socket(known.journal.path()));
-    let socket = live.map_or_else(
-        || {
-            let run = canonical(&args.run)?;
-            let journal = args.journal.clone().map_or_else(|| journal_of(&[run]), Ok)?;
-            Ok(live_socket(&journal).unwrap_or_else(|| socket_of(&journal)))
-        },
-        Ok,
-    )?;
+    let known = || live_socket(args.find().ok()?.journal.path());
+    // A run without a checkpoint is in no journal yet.
+    let watched = || watcher_socket(&canonical(&args.run).ok().filter(|_| args.journal.is_none())?);
+    let socket = if let Some(live) = known().or_else(watched) {
+        live
+    } else {
+        let run = canonical(&args.run)?;
+        let journal = args.journal.clone().map_or_else(|| journal_of(&[run]), Ok)?;
+        live_socket(&journal).unwrap_or_else(|| socket_of(&journal))
+    };
     print(&format!("{}\n", socket.display()))?;
     Ok(ExitCode::Success)
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::common::daemon::{Client, Daemon, Place, bundled, eventually, name_of, network, property};
@@ -130,6 +131,25 @@ fn names_of_any_bytes_are_measured() {
     let found: Vec<_> = Client::subscribed(&daemon, 0).outcomes(4).iter().map(name_of).collect();
     assert_eq!(found, ["a b step_1.onnx", "line\nstep_2.onnx", "\\xff\\xfe step_3.onnx", "quote\"'step_4.onnx"]);
     assert_eq!(place.outcomes("measured").len(), 4);
+}
+
+#[test]
+fn the_socket_of_a_run_without_a_checkpoint_is_that_of_who_watches_above() {
+    let place = Place::new();
+    let runs = place.path().join("runs");
+    let child = runs.join("new/deep");
+    fs::create_dir_all(&child).expect("created");
+    let daemon = Daemon::start_at(&place, std::slice::from_ref(&runs), &["--recursive"]);
+    let _ready = daemon.client();
+    for run in [&runs, &child] {
+        let asked = Command::new(env!("CARGO_BIN_EXE_relstab"))
+            .arg("socket")
+            .arg(run)
+            .env("XDG_STATE_HOME", place.home())
+            .output()
+            .expect("the command runs");
+        assert_eq!(String::from_utf8_lossy(&asked.stdout).trim_end(), place.socket().to_string_lossy());
+    }
 }
 
 #[test]
