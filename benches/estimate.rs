@@ -1,4 +1,5 @@
-//! Time of the estimates from given outputs, against a bootstrap that expands and sorts every resample, and of merging parts.
+//! Time of the estimates from given outputs, against a bootstrap that expands and sorts every resample, of EI's interval alone, and
+//! of merging parts.
 
 use std::fs;
 use std::hint::black_box;
@@ -11,7 +12,7 @@ use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use relstab::backend::{self, Engine, Options};
 use relstab::error::Result;
-use relstab::estimate::{Resampling, Responses, stabilities};
+use relstab::estimate::{Bootstrap, Resampling, Responses, stabilities};
 use relstab::measure::Settings;
 use relstab::measure::shards::{Part, Shard, Whole, part};
 use relstab::probe::{self, ProbeSet};
@@ -86,6 +87,18 @@ fn naive(criterion: &mut Criterion) {
     });
 }
 
+/// The interval of the effective invariance from each image's: a measurement has two, deformed and noisy.
+fn invariance(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("effective invariance, 1000 resamples");
+    for images in [500, 10_000] {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(3);
+        let values: Vec<f64> = (0..images).map(|_| rng.random()).collect();
+        let bootstrap = Bootstrap::new(images, &Resampling { level: 0.95, resamples: 1000, seed: 1 }).expect("images");
+        let name = BenchmarkId::from_parameter(format!("{images} images"));
+        group.bench_function(name, |bencher| bencher.iter(|| bootstrap.mean(black_box(&values))));
+    }
+}
+
 /// Eight parts of one measurement, read and merged to its record.
 fn merging(criterion: &mut Criterion) {
     let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fashion-mnist-cnn");
@@ -109,5 +122,5 @@ fn merging(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, fast, naive, merging);
+criterion_group!(benches, fast, naive, invariance, merging);
 criterion_main!(benches);
