@@ -1,5 +1,6 @@
 //! The probe images whose answers move most, as a picture and what it shows.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use base64::Engine as _;
@@ -27,18 +28,19 @@ pub struct Strip {
 }
 
 /// A grid of small pictures: a row for each image, in its columns the image as it is, deformed, and with noise.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Shown {
     /// Of a small picture, pixels.
     pub width: u32,
     /// Of a small picture, pixels.
     pub height: u32,
     /// The image whose answer moves most comes first.
+    #[schemars(length(min = 1, max = 12))]
     pub rows: Vec<Row>,
 }
 
 /// One image.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Row {
     /// What it is called.
     pub image: String,
@@ -51,7 +53,7 @@ pub struct Row {
 }
 
 /// An answer to one image.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Told {
     /// The likeliest class.
     pub class: u32,

@@ -1,6 +1,7 @@
 //! What a run went through: trainings that began again, alerts that were raised, laws that predicted its errors.
 
 use rusqlite::{Connection, Row, params};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -9,7 +10,7 @@ use crate::error::Result;
 use crate::predict::{LawSummary, Prediction};
 
 /// A training that began again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Attempt {
     /// Its number; the first training is 1, and not listed.
     pub attempt: i64,
@@ -22,7 +23,7 @@ pub struct Attempt {
 }
 
 /// An alert that was raised.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Raised {
     /// Its name.
     pub alert: String,
@@ -37,7 +38,7 @@ pub struct Raised {
 }
 
 /// A version of a law, and the records that it predicted as they were measured.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct LawOf {
     /// The law.
     pub law: LawSummary,
@@ -50,7 +51,7 @@ pub struct LawOf {
 }
 
 /// What a run went through.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Past {
     /// In their order.
     pub attempts: Vec<Attempt>,

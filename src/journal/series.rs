@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::history::{LAST_STEP, PRESENT};
@@ -17,7 +18,7 @@ use crate::path;
 const LATEST: usize = 16;
 
 /// Measured checkpoints in training order, one entry a column each; null where a value is unknown, errors are fractions.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "each is the record's field of its name")]
 pub struct Series {
     /// The run's number.

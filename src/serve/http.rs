@@ -1,6 +1,7 @@
 //! HTTP beside the sockets: runs and measurements as JSON, events as they happen, metrics for Prometheus (docs/http.md).
 
 mod api;
+mod description;
 mod guard;
 mod metrics;
 mod overview;
@@ -145,7 +146,7 @@ fn router(hub: Arc<Hub>, guard: Arc<Guard>, place: Place) -> Router {
     let open = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(api::ready))
-        .route("/openapi.json", get(api::description));
+        .route("/openapi.json", get(description::description));
     guarded
         .merge(open)
         // What is sent changes with each checkpoint.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
@@ -82,11 +82,6 @@ macro_rules! from_rejections {
 from_rejections!(JsonRejection, PathRejection, QueryRejection);
 
 pub type Answer<T> = std::result::Result<T, Refused>;
-
-/// The API's description, `OpenAPI` 3.1.
-pub async fn description() -> impl axum::response::IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json"))
-}
 
 /// Whether the daemon answers and can write its journal.
 pub async fn ready(State(hub): State<Arc<Hub>>) -> Response {
