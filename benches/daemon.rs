@@ -116,10 +116,7 @@ fn ready_and_idle(counts: &Counts) {
 
 /// A real record, from a real measurement.
 fn record() -> Measurement {
-    let place = Place::new();
-    place.rename_in("step_1.onnx", "one");
-    let daemon = Daemon::start(&place, &[]);
-    let event = Client::subscribed(&daemon, 0).next_of("measured");
+    let (_place, _daemon, event) = Place::measured();
     serde_json::from_value(event["measurement"].clone()).expect("a record")
 }
 
@@ -172,25 +169,6 @@ fn multiply(place: &Place, runs: usize) {
 
 /// What a browser asks for to draw 100 runs at first: bytes as they travel, and the daemon's time for the data.
 fn page(counts: &Counts) {
-    const FILES: [&str; 17] = [
-        "/",
-        "/uplot.css",
-        "/style.css",
-        "/chart.css",
-        "/drawer.css",
-        "/dashboard.css",
-        "/uplot.js",
-        "/words.js",
-        "/kinds.js",
-        "/chart.js",
-        "/charts.js",
-        "/runs.js",
-        "/table.js",
-        "/strip.js",
-        "/drawer.js",
-        "/run.js",
-        "/dashboard.js",
-    ];
     // All runs in one line each, and the eight that are drawn at first.
     let data = || {
         let series = (1..=8).map(|run| format!("/api/runs/{run}/series?points=500"));
@@ -207,7 +185,9 @@ fn page(counts: &Counts) {
         assert_eq!(status, 200, "{path}");
         body.len()
     };
-    let files: usize = FILES.into_iter().map(bytes).sum();
+    let index = String::from_utf8(http::get(&address, "/", "").1).expect("UTF-8");
+    let parts = index.split('"').filter(|part| part.starts_with('/') && part.contains('.'));
+    let files: usize = bytes("/") + parts.map(bytes).sum::<usize>();
     let mut times = Vec::new();
     let mut of_data = 0;
     for _ in 0..20 {
@@ -318,10 +298,7 @@ fn latency(counts: &Counts) {
 
 /// Subscribers, events at 100 a second; what they wait for each.
 fn fan_out(counts: &Counts) {
-    let place = Place::new();
-    let daemon = Daemon::start(&place, &[]);
-    place.rename_in("step_1.onnx", "one");
-    Client::subscribed(&daemon, 0).next_of("measured");
+    let (place, _daemon, _) = Place::measured();
     let since = Journal::read(&place.journal()).expect("a journal").last_seq().expect("read");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let (socket, run, events) = (place.socket(), place.run_name(), counts.events);

@@ -113,10 +113,7 @@ fn a_run_is_known_whatever_it_is_watched_with_and_by_one_daemon() {
 
 #[test]
 fn history_and_best_are_told_by_a_journal_that_cannot_be_written() {
-    let place = Place::new();
-    place.rename_in("step_1.onnx", "one");
-    let daemon = Daemon::start(&place, &[]);
-    Client::subscribed(&daemon, 0).next_of("measured");
+    let (place, daemon, _) = Place::measured();
     // What it wrote last is in the log beside the journal.
     daemon.kill();
     let state = place.journal().parent().expect("a folder").to_owned();

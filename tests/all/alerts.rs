@@ -66,11 +66,6 @@ impl Hook {
     }
 }
 
-fn annotate(place: &Place, daemon: &Daemon, step: u64, val_error: f64) {
-    let request = json!({"type": "annotate", "run": place.run_name(), "step": step, "val_error": val_error});
-    assert_eq!(daemon.client().ask(&request)["type"], "annotated");
-}
-
 #[test]
 fn each_alert_is_heard_over_kills_and_none_of_what_did_not_last() {
     let place = Place::new();
@@ -92,13 +87,13 @@ fn each_alert_is_heard_over_kills_and_none_of_what_did_not_last() {
     eventually("the killed daemon's alert is heard", || !hook.heard(200, "failure").is_empty());
     place.rename_in("step_2.onnx", "two");
     Client::subscribed(&daemon, 0).next_of("measured");
-    annotate(&place, &daemon, 2, 0.9);
-    annotate(&place, &daemon, 2, 0.1);
+    place.annotate(&daemon, 2, 0.9);
+    place.annotate(&daemon, 2, 0.1);
     std::thread::sleep(Duration::from_secs(5));
     assert!(hook.heard(200, "high").is_empty(), "it did not last");
 
     // It begins under one daemon and lasts into the next.
-    annotate(&place, &daemon, 2, 0.9);
+    place.annotate(&daemon, 2, 0.9);
     daemon.kill();
     let daemon = Daemon::start(&place, &flags);
     eventually("it has lasted", || !hook.heard(200, "high").is_empty());
@@ -143,7 +138,7 @@ fn a_program_is_run_for_a_stop_and_a_stall_and_a_message_is_slacks() {
     let message = hook.heard.lock().expect("kept")[0].1["text"].as_str().unwrap_or_default().to_owned();
     assert!(message.contains("stall: no checkpoint came for 1 s"), "{message}");
 
-    annotate(&place, &daemon, 2, 0.99);
+    place.annotate(&daemon, 2, 0.99);
     place.rename_in("step_2.onnx", "two");
     eventually("the program ran", || fs::read_to_string(&told).is_ok_and(|text| text.lines().count() == 2));
     let text = fs::read_to_string(&told).expect("told");
@@ -177,7 +172,7 @@ fn the_log_tells_each_alert_once_and_a_program_has_the_umask_of_who_started_the_
     let daemon = Daemon::start_after(&place, "umask 027", &[place.run()], &[&flags[..], &program].concat());
     place.put("step_1.onnx", b"no network");
     eventually("the program runs", || begun.exists());
-    annotate(&place, &daemon, 1, 0.5);
+    place.annotate(&daemon, 1, 0.5);
     fs::write(go, "").expect("written");
     eventually("the program ran", || told.exists());
     assert_eq!(said(&place), 1, "{}", place.log());
@@ -203,7 +198,7 @@ fn what_was_raised_and_not_heard_outlives_a_configuration_that_is_spoiled() {
     eventually("it cannot be measured", || status()["runs"][0]["unusable"].is_string());
     place.rename_in("step_2.onnx", "two");
     eventually("another is seen", || status()["runs"][0]["pending"] == 1);
-    annotate(&place, &daemon, 1, 0.5);
+    place.annotate(&daemon, 1, 0.5);
     hook.status.store(200, Ordering::SeqCst);
     fs::write(&config, own).expect("mended");
     eventually("it is heard", || !hook.heard(200, "failure").is_empty());

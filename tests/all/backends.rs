@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::common::project;
+use crate::common::{project, r_f};
 use relstab::backend::{
     self, Backend, Engine, Identity, Lanes, Network, Options, PerturbGraph, PerturbOn, PerturbSession, Perturbing,
     Provider, Session,
@@ -34,10 +34,6 @@ fn measured(network: &str, engine: Engine, output: Option<&str>) -> Measurement 
     let backend = backend::open(&path, probe.shape(), &options)
         .unwrap_or_else(|error| panic!("{network} on {engine}: {error} (./test.sh installs ONNX Runtime)"));
     measure(&*backend, &probe, &Settings::default(), &|_, _| ()).expect("measured")
-}
-
-fn r_f(measurement: &Measurement) -> f64 {
-    measurement.r_f.as_ref().expect("defined").value
 }
 
 fn assert_close(a: f64, b: f64, what: &str) {

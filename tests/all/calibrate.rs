@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use crate::common::daemon::{Client, Daemon, Place, bundled};
-use crate::common::project;
+use crate::common::{project, relstab_at};
 use serde_json::{Value, json};
 
 const FEW: [&str; 6] = ["--backend", "tract", "--images", "200", "--draws", "2"];
@@ -19,9 +19,7 @@ impl Home {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_relstab"));
-        command.env("XDG_DATA_HOME", self.0.path().join("data")).env("XDG_STATE_HOME", self.0.path().join("state"));
-        command.current_dir(self.0.path()).args(arguments).output().expect("the command runs")
+        relstab_at(self.0.path(), arguments)
     }
 
     fn json(&self, arguments: &[&str]) -> Value {
@@ -111,8 +109,7 @@ fn a_law_from_a_journal_counts_the_errors_that_were_told() {
         place.put(&name, &fs::read(bundled(&name)).expect("a network"));
     }
     client.outcomes(4);
-    let request = json!({"type": "annotate", "run": place.run_name(), "step": 6000, "val_error": 0.05});
-    assert_eq!(daemon.client().ask(&request)["type"], "annotated");
+    place.annotate(&daemon, 6000, 0.05);
     let output = place.ask("calibrate", &["--format", "json"]);
     let fitted: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let points = fitted["calibration"]["points"].as_array().expect("points");
@@ -215,15 +212,12 @@ fn a_run_takes_its_known_errors_into_its_law() {
         assert_eq!((&law["name"], &law["version"]), (&json!("fashionmnist-c3-strided"), &json!(1)), "{event}");
     }
     let predictions = || {
-        let history: Value = serde_json::from_slice(&place.ask("history", &["--format", "json"]).stdout).expect("JSON");
+        let history = place.history();
         let of = |entry: &Value| entry["measurement"]["prediction"].clone();
         history.as_array().into_iter().flatten().map(of).collect::<Vec<_>>()
     };
     let before = predictions();
-    let annotate = |step: u64, val_error: f64| {
-        let request = json!({"type": "annotate", "run": place.run_name(), "step": step, "val_error": val_error});
-        assert_eq!(daemon.client().ask(&request)["type"], "annotated");
-    };
+    let annotate = |step: u64, val_error: f64| place.annotate(&daemon, step, val_error);
     for (version, (step, error)) in [(30, 0.6), (54, 0.55)].into_iter().enumerate() {
         annotate(step, error);
         let after = predictions();
@@ -279,9 +273,7 @@ fn a_run_without_a_law_comes_to_one_and_a_law_may_be_held() {
     }
     let law = |name: Value| {
         crate::common::daemon::eventually("the history has the law", || {
-            let history: Value =
-                serde_json::from_slice(&place.ask("history", &["--format", "json"]).stdout).expect("JSON");
-            history[5]["measurement"]["prediction"]["law"]["name"] == name
+            place.history()[5]["measurement"]["prediction"]["law"]["name"] == name
         });
     };
     law(json!("run"));

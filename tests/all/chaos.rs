@@ -11,27 +11,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::common::daemon::{Client, Daemon, Place, fill, send_signal};
+use crate::common::{Dice, pause, variable};
 use relstab::journal::{Journal, State};
 use rustix::process::Signal;
 use serde_json::json;
-
-fn number(variable: &str, usual: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
-}
-
-/// Numbers that differ from call to call and are the same in each test run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-
-    fn pause(&mut self, most: u64) {
-        std::thread::sleep(Duration::from_millis(self.below(most)));
-    }
-}
 
 /// A small disk for the journal, where one may be mounted.
 struct Disk(PathBuf);
@@ -99,7 +82,7 @@ impl Chaos {
             "kill" => self.daemon.take().expect("it runs").kill(),
             "stop" => {
                 send_signal(process, Signal::STOP);
-                self.dice.pause(200);
+                pause(self.dice.below(200));
                 send_signal(process, Signal::CONT);
             }
             "worker" => {
@@ -108,7 +91,7 @@ impl Chaos {
                 for worker in &workers {
                     send_signal(*worker, signal);
                 }
-                self.dice.pause(100);
+                pause(self.dice.below(100));
                 for worker in &workers {
                     send_signal(*worker, Signal::CONT);
                 }
@@ -117,7 +100,7 @@ impl Chaos {
                 let Some(Disk(folder)) = &self.disk else { return };
                 let filler = folder.join("filler");
                 fill(&filler);
-                self.dice.pause(400);
+                pause(self.dice.below(400));
                 fs::remove_file(filler).expect("removed");
             }
             "clock" => {
@@ -130,7 +113,7 @@ impl Chaos {
             "rename" => {
                 let away = self.place.path().join("away");
                 fs::rename(self.place.run(), &away).expect("renamed");
-                self.dice.pause(200);
+                pause(self.dice.below(200));
                 fs::rename(away, self.place.run()).expect("renamed");
             }
             "lock" => {
@@ -139,7 +122,7 @@ impl Chaos {
                 let Ok(db) = rusqlite::Connection::open(self.place.journal()) else { return };
                 let _ = db.busy_timeout(Duration::from_secs(5));
                 if db.execute_batch("BEGIN IMMEDIATE").is_ok() {
-                    self.dice.pause(most);
+                    pause(self.dice.below(most));
                 }
             }
             "visit" => drop(Client::subscribed(self.daemon(), 0)),
@@ -163,15 +146,15 @@ impl Chaos {
 
 #[test]
 fn whatever_happens_each_content_has_one_outcome_and_no_event_is_missing() {
-    let (count, started) = (number("RELSTAB_CHAOS", 24), Instant::now());
-    let mut chaos = Chaos::new(number("RELSTAB_CHAOS_SEED", 11));
+    let (count, started) = (variable("RELSTAB_CHAOS", 24), Instant::now());
+    let mut chaos = Chaos::new(variable("RELSTAB_CHAOS_SEED", 11));
     for step in 1..=count {
         chaos.daemon();
         chaos.place.rename_in(format!("step_{step}.onnx"), &step.to_string());
         if chaos.dice.below(2) == 0 {
             chaos.trouble();
         }
-        chaos.dice.pause(60);
+        pause(chaos.dice.below(60));
     }
     chaos.stalled.clear();
     let patience = Instant::now() + Duration::from_mins(2 + count / 10);

@@ -2,19 +2,12 @@
 
 use std::process::Output;
 
-use crate::common::project;
-use assert_cmd::Command;
+use crate::common::{in_bundled, project, relstab};
 use serde_json::Value;
-
-fn relstab(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_relstab"));
-    let output = command.current_dir(project("models/fashion-mnist-cnn")).args(arguments).output();
-    output.expect("the command runs")
-}
 
 /// `relstab check` on checkpoints of the bundled run: its `R_f` is 0.84 at step 0, 1.04 at step 569, 0.32 at the end.
 fn check(models: &[&str], more: &[&str]) -> (Option<i32>, Value) {
-    let output = relstab(&[&["check"], models, more, &FIXED[..]].concat());
+    let output = in_bundled(&[&["check"], models, more, &FIXED[..]].concat());
     (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_default())
 }
 
@@ -31,7 +24,7 @@ fn a_network_falls_short_only_with_its_whole_interval() {
     assert_eq!(report["models"][0]["checks"].as_array().map(Vec::len), Some(3));
 
     // Of all images: a verdict that is clear ends before.
-    let measured = relstab(&[&["measure", LAST], &FIXED[..]].concat());
+    let measured = in_bundled(&[&["measure", LAST], &FIXED[..]].concat());
     let record: Value = serde_json::from_slice(&measured.stdout).expect("a record");
     let end = |name: &str| record["r_f"][name].as_f64().unwrap_or_default();
     let inside = (end("low") * end("value")).sqrt().to_string();
@@ -63,7 +56,7 @@ fn what_cannot_be_told_is_neither_good_nor_bad() {
 #[test]
 fn a_limit_on_a_prediction_without_an_interval_is_refused() {
     let law = ["--law", "cifar10", "--force-law", "--max-predicted-error", "10%"];
-    let output = relstab(&[&["check", LAST], &law[..]].concat());
+    let output = in_bundled(&[&["check", LAST], &law[..]].concat());
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{complaint}");
     assert!(complaint.contains("cifar10") && complaint.contains("interval"), "{complaint}");
@@ -73,7 +66,7 @@ fn a_limit_on_a_prediction_without_an_interval_is_refused() {
 fn images_and_logits_can_be_written() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let to = folder.path().to_str().expect("UTF-8");
-    let written = relstab(&["perturb", "--probe", "probe.npz", "--images", "20", "--draws", "3", "--to", to]);
+    let written = in_bundled(&["perturb", "--probe", "probe.npz", "--images", "20", "--draws", "3", "--to", to]);
     assert!(written.status.success());
     let dims = |name: &str| {
         let bytes = std::fs::read(folder.path().join(name)).expect(name);
@@ -88,9 +81,9 @@ fn images_and_logits_can_be_written() {
     let logits = folder.path().join("logits.npy");
     let logits = logits.to_str().expect("UTF-8");
     let backend = ["--backend", "tract", "--to", logits];
-    assert!(relstab(&[&["logits", LAST, "--probe", "probe.npz"], &backend[..]].concat()).status.success());
+    assert!(in_bundled(&[&["logits", LAST, "--probe", "probe.npz"], &backend[..]].concat()).status.success());
     assert_eq!(dims("logits.npy").0, [500, 10]);
-    let nowhere = relstab(&["logits", LAST, "--probe", "probe.npz", "--to", "/no/such/folder/logits.npy"]);
+    let nowhere = in_bundled(&["logits", LAST, "--probe", "probe.npz", "--to", "/no/such/folder/logits.npy"]);
     assert_eq!(nowhere.status.code(), Some(10));
 }
 
@@ -143,7 +136,7 @@ fn a_worse_network_is_caught_and_a_saved_baseline_is_as_good() {
         if !more.contains(&"--draws") {
             flags.extend(["--draws", "2"]);
         }
-        let refused = relstab(&[&flags, more].concat());
+        let refused = in_bundled(&[&flags, more].concat());
         let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert_eq!(refused.status.code(), Some(2), "{complaint}");
         assert!(complaint.contains(word), "{complaint}");
@@ -180,7 +173,7 @@ fn reports_are_written_for_machines() {
 fn networks_are_ranked_and_ties_are_ties() {
     let run = |models: &[&str], format: &str| {
         let fixed = ["--backend", "tract", "--images", "200", "--draws", "2", "--format", format];
-        relstab(&[&["compare"], models, &fixed].concat())
+        in_bundled(&[&["compare"], models, &fixed].concat())
     };
     let copy = tempfile::tempdir().expect("a temporary folder");
     let twin = copy.path().join("twin.onnx");
@@ -200,10 +193,7 @@ fn networks_are_ranked_and_ties_are_ties() {
 
 /// The command on the fixtures, with the embedded engine and few passes.
 fn on_fixtures(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_relstab"));
-    let fixed = ["--probe", "images.npz", "--backend", "tract"];
-    let output = command.current_dir(project("tests/fixtures")).args(arguments).args(fixed).output();
-    output.expect("the command runs")
+    relstab(&[arguments, &["--probe", "images.npz", "--backend", "tract"]].concat())
 }
 
 #[test]

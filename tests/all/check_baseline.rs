@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use crate::common::project;
+use crate::common::daemon::fixture;
+use crate::common::{project, relstab_in};
 use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -17,19 +18,13 @@ const PROBE: &str = "models/fashion-mnist-cnn/probe.npz";
 const LAYERS: [usize; 4] = [16 * 9 * 4, 32 * 16 * 9 * 4, 48 * 32 * 9 * 4, 10 * 2352 * 4];
 
 fn run(arguments: &[&str]) -> Output {
-    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_relstab"));
-    let fixed = ["--backend", "tract", "--draws", "1"];
-    command.current_dir(project("")).arg("check").args(arguments).args(fixed).output().expect("the command runs")
+    relstab_in("", &[&["check"], arguments, &["--backend", "tract", "--draws", "1"]].concat())
 }
 
 fn check(model: &Path, more: &[&str]) -> (Option<i32>, Value) {
     let model = model.to_str().expect("UTF-8");
     let output = run(&[&[model, "--baseline", FLOAT, "--format", "json"], more].concat());
     (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_default())
-}
-
-fn fixture(name: &str) -> PathBuf {
-    project("tests/fixtures").join(name)
 }
 
 /// The bundled network with the weights of some layers changed, `change` of each layer's values.

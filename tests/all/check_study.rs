@@ -3,9 +3,8 @@
 //! As in `estimate_coverage.rs`, squared changes are heavy-tailed and mostly the image's own; most of what an image does
 //! to one network it does to the other. `RELSTAB_REPETITIONS=2000` runs the full study (docs/check.md).
 
-use crate::common::repetitions;
+use crate::common::{normal, repetitions};
 use rand::{RngExt as _, SeedableRng};
-use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 use relstab::check::shares::share_interval;
@@ -17,10 +16,6 @@ const DRAWS: usize = 4;
 const CONFIDENCE: f64 = 0.95;
 /// Share of the variance that two networks have in common, beyond the image's own.
 const SHARED: f32 = 0.7;
-
-fn normal(rng: &mut Xoshiro256PlusPlus) -> f32 {
-    StandardNormal.sample(rng)
-}
 
 /// Correlated normals, one for each network.
 fn both(rng: &mut Xoshiro256PlusPlus) -> [f32; 2] {

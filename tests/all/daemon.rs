@@ -4,15 +4,11 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::Command;
-use std::time::Duration;
 
 use crate::common::daemon::{Client, Daemon, Place, bundled, eventually, name_of, network, property};
+use crate::common::pause;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-
-fn pause(milliseconds: u64) {
-    std::thread::sleep(Duration::from_millis(milliseconds));
-}
 
 #[test]
 fn checkpoints_are_measured_once_and_in_order_as_they_land() {
@@ -98,8 +94,7 @@ fn what_is_replaced_or_removed_counts_as_it_is_in_the_end() {
     // Back to the first: known, and the newest again.
     place.rename_in("step_1.onnx", "first");
     assert_eq!(client.next_of("skipped")["reason"], "unchanged");
-    let output = place.ask("history", &["--format", "json"]);
-    let history: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let history = place.history();
     assert_eq!(history.as_array().map(Vec::len), Some(1), "{history}");
     assert_eq!(history[0]["measurement"]["model"]["sha256"], hash(&first));
 
@@ -235,18 +230,14 @@ fn two_daemons_never_share_a_journal() {
 
 #[test]
 fn a_changed_law_predicts_anew_without_measuring() {
-    let place = Place::new();
-    place.rename_in("step_1.onnx", "one");
-    let daemon = Daemon::start(&place, &[]);
-    let measured = Client::subscribed(&daemon, 0).next_of("measured");
+    let (place, daemon, measured) = Place::measured();
     assert_eq!(measured["measurement"]["prediction"]["law"]["name"], "fashionmnist-c3-strided");
     let config = "probe = 'probe.npz'\nlaw = 'fashionmnist-c3'\npreprocess = { mean = [0.2860], std = [0.3530] }\n";
     fs::write(place.run().join("relstab.toml"), config).expect("written");
     daemon.signal(Signal::HUP);
     // The network's metadata tell its error.
     eventually("history has the new law", || {
-        let history: Value = serde_json::from_slice(&place.ask("history", &["--format", "json"]).stdout).expect("JSON");
-        history[0]["measurement"]["prediction"]["law"]["name"] == "fashionmnist-c3+run"
+        place.history()[0]["measurement"]["prediction"]["law"]["name"] == "fashionmnist-c3+run"
     });
     assert_eq!(place.outcomes("measured").values().sum::<usize>(), 1);
 }

@@ -82,8 +82,7 @@ fn the_machine_of_a_worker_elsewhere_is_in_its_records() {
     place.bring("linear.onnx", "step_3.onnx");
     eventually("the third is measured", || place.outcomes("measured").len() == 2);
     assert_eq!(daemon.end(), Some(0));
-    let history = place.ask("history", &["--format", "json"]).stdout;
-    let entries: serde_json::Value = serde_json::from_slice(&history).expect("JSON");
+    let entries = place.history();
     let hosts = |pointer: &str| {
         entries.as_array().expect("entries").iter().map(|e| e.pointer(pointer).cloned()).collect::<Vec<_>>()
     };

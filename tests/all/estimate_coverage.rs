@@ -3,8 +3,8 @@
 //! The population imitates trained classifiers: squared changes are heavy-tailed, their coordinates are correlated, and
 //! how much an image's outputs move depends mostly on the image, in the same way under deformation and under noise.
 
+use crate::common::normal;
 use rand::SeedableRng;
-use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 use relstab::estimate::{Estimate, Estimator, Resampling, Responses, Stability, stabilities};
@@ -13,10 +13,6 @@ const OUTPUTS: usize = 10;
 const DRAWS: usize = 2;
 const IMAGES: usize = 200;
 const POPULATIONS: u64 = 300;
-
-fn normal(rng: &mut Xoshiro256PlusPlus) -> f32 {
-    StandardNormal.sample(rng)
-}
 
 /// `images` images and their responses: clean outputs, squared changes under deformation and under noise.
 fn draw(rng: &mut Xoshiro256PlusPlus, images: usize, draws: usize) -> [Vec<f32>; 3] {

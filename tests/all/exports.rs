@@ -3,24 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::common::command::{assert_refused, json, text};
+use crate::common::command::{assert_refused, gzipped, json, text};
 use crate::common::daemon::{Client, Daemon, Place, eventually, name_of, property};
 use crate::common::{project, relstab};
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// What a checkpoint of these tests holds: a network that says no step.
 fn packed(note: &str) -> Vec<u8> {
     let network = fs::read(project("tests/fixtures/plain.onnx")).expect("a fixture");
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(&[network, property("note", note)].concat()).expect("in memory");
-    encoder.finish().expect("in memory")
+    gzipped(&[network, property("note", note)].concat())
 }
 
 /// A shell script, and the command for `--export` that runs it.

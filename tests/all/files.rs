@@ -1,13 +1,11 @@
 //! Files that are no ONNX networks, or not yet: named for what they are, set aside at once, or waited for.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 
+use crate::common::command::gzipped;
 use crate::common::daemon::{Client, Daemon, Place, eventually, name_of, network};
 use crate::common::{project, relstab};
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
 /// What each file of tests/fixtures/foreign is called, and what to do with it.
@@ -26,12 +24,6 @@ const FOREIGN: [(&str, &str, &str); 10] = [
 
 fn foreign(name: &str) -> Vec<u8> {
     fs::read(project("tests/fixtures/foreign").join(name)).expect("a fixture")
-}
-
-fn packed(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(bytes).expect("in memory");
-    encoder.finish().expect("in memory")
 }
 
 #[test]
@@ -55,7 +47,7 @@ fn the_command_names_them_with_the_next_step() {
     refused("html.onnx", b"<!DOCTYPE html><html><body>404</body></html>", &["a web page"]);
     refused("json.onnx", b"{\"message\": \"Not Found\"}", &["JSON"]);
     refused("text.onnx", b"Entry not found", &["Entry not found"]);
-    refused("other.onnx.gz", &packed(&foreign("torch_zip")), &["a PyTorch file", "torch.onnx.export"]);
+    refused("other.onnx.gz", &gzipped(&foreign("torch_zip")), &["a PyTorch file", "torch.onnx.export"]);
 }
 
 #[test]
@@ -64,7 +56,7 @@ fn a_packed_network_is_measured_as_the_network_in_it() {
     let path = |name: &str| folder.path().join(name);
     for (name, packed_name) in [("plain.onnx", "plain.onnx.gz"), ("resnet_external.onnx", "resnet_external.onnx.gz")] {
         let bytes = fs::read(project("tests/fixtures").join(name)).expect("a fixture");
-        fs::write(path(packed_name), packed(&bytes)).expect("written");
+        fs::write(path(packed_name), gzipped(&bytes)).expect("written");
     }
     let weights = "resnet_external.onnx.data";
     fs::copy(project("tests/fixtures").join(weights), path(weights)).expect("copied");
@@ -92,7 +84,7 @@ fn a_daemon_sets_them_aside_at_once_and_waits_for_what_may_become_a_network() {
     let daemon = Daemon::start(&place, &["--give-up", "10m", "--pattern", "*.{onnx,onnx.gz}"]);
     let mut client = Client::subscribed(&daemon, 0);
     let whole = network("whole");
-    let archive = packed(&network("packed"));
+    let archive = gzipped(&network("packed"));
     for (name, bytes) in [
         ("empty.onnx", &[][..]),
         ("zeros.onnx", &[0; 4096]),
@@ -110,7 +102,7 @@ fn a_daemon_sets_them_aside_at_once_and_waits_for_what_may_become_a_network() {
         let reason = event["reason"].as_str().unwrap_or_default();
         assert!(event["type"] == "failed" && reason.contains(what) && reason.contains(next), "{event}");
     }
-    place.put("step_7.onnx.gz", &packed(&network("seven")));
+    place.put("step_7.onnx.gz", &gzipped(&network("seven")));
     assert_eq!(name_of(&client.next_of("measured")), "step_7.onnx.gz");
     // Those that wait are taken when they are whole; one that was set aside is, too.
     fs::write(place.run().join("cut.onnx"), &whole).expect("written");

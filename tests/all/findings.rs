@@ -2,9 +2,8 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Output;
 
-use crate::common::{FixedBackend, project};
+use crate::common::{FixedBackend, in_bundled, project};
 use npyz::{NpyFile, WriterBuilder as _};
 use relstab::arrays::{Archive, add};
 use relstab::event::{Code, Measurement, Severity};
@@ -20,14 +19,9 @@ use zip::ZipWriter;
 const LAST: &str = "step=006000.onnx";
 const PIXELS: usize = 28 * 28;
 
-fn relstab(arguments: &[&str]) -> Output {
-    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_relstab"));
-    command.current_dir(project("models/fashion-mnist-cnn")).args(arguments).output().expect("the command runs")
-}
-
 fn measured(more: &[&str]) -> Value {
     let fixed = ["measure", LAST, "--backend", "tract", "--draws", "1", "--format", "json"];
-    let output = relstab(&[&fixed, more].concat());
+    let output = in_bundled(&[&fixed, more].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
@@ -100,7 +94,7 @@ fn labels_in_another_order_are_named_and_fail_a_check() {
             "--max-rf",
             "9",
         ];
-        relstab(&[&fixed, more].concat())
+        in_bundled(&[&fixed, more].concat())
     };
     let failed = check(&[]);
     let told = String::from_utf8_lossy(&failed.stdout).into_owned();
@@ -222,7 +216,7 @@ fn other_classes_and_sides_are_doubtful_and_networks_without_an_invariance_have_
 
 #[test]
 fn the_doctor_explains_at_length() {
-    let output = relstab(&["doctor", LAST, "--backend", "tract", "--mean", "0", "--std", "1"]);
+    let output = in_bundled(&["doctor", LAST, "--backend", "tract", "--mean", "0", "--std", "1"]);
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{told}");
     assert!(told.contains("next: "), "{told}");
@@ -296,7 +290,7 @@ fn metadata_that_is_none_is_refused_by_name() {
         fs::write(folder.path().join("base.onnx.json"), said).expect("written");
         let images = project("tests/fixtures/images.npz");
         let fixed = ["--backend", "tract", "--draws", "1", "--format", "json", "--probe"];
-        let output = relstab(&[&["measure", text(&model)], &fixed[..], &[text(&images)]].concat());
+        let output = in_bundled(&[&["measure", text(&model)], &fixed[..], &[text(&images)]].concat());
         let record: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let findings = record["findings"].as_array().expect("findings").clone();
         findings.into_iter().find(|f| f["code"] == "metadata_refused").map(|f| f["text"].to_string())
@@ -329,7 +323,7 @@ fn images_that_the_training_saw_are_told() {
         let hashes = squares.chunks_exact(32 * 32).take(seen).map(|image| hex::encode(Sha256::digest(image)) + "\n");
         fs::write(folder.path().join("train.sha256"), hashes.collect::<String>()).expect("written");
         let fixed = ["measure", text(&model), "--backend", "tract", "--draws", "1", "--format", "json"];
-        let output = relstab(&[&fixed[..], &["--probe", text(&probe)]].concat());
+        let output = in_bundled(&[&fixed[..], &["--probe", text(&probe)]].concat());
         let record: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert!(!record["findings"].to_string().contains("metadata_refused"), "{}", record["findings"]);
         codes(&record, "doubt").contains(&"seen_in_training")

@@ -1,10 +1,8 @@
 //! What `relstab gallery` shows, through the command and as other parts of a program take it.
 
 use std::path::Path;
-use std::process::Output;
 
-use crate::common::project;
-use assert_cmd::Command;
+use crate::common::{project, relstab_in};
 use image::RgbImage;
 use npyz::WriterBuilder as _;
 use relstab::gallery::Gallery;
@@ -15,13 +13,8 @@ use serde_json::Value;
 
 const PROBE: &str = "models/fashion-mnist-cnn/probe.npz";
 
-fn relstab(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_relstab"));
-    command.current_dir(project("")).args(arguments).output().expect("the command runs")
-}
-
 fn succeeds(arguments: &[&str]) {
-    let output = relstab(arguments);
+    let output = relstab_in("", arguments);
     assert!(output.status.success() && output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -76,7 +69,8 @@ fn a_page_tells_what_a_measurement_will_do() {
         &["--cutoff", "5", "--delta", "0.5"],
     ]) {
         let measured: Value =
-            serde_json::from_slice(&relstab(&[&["measure", model], &flags[..], flag].concat()).stdout).expect("JSON");
+            serde_json::from_slice(&relstab_in("", &[&["measure", model], &flags[..], flag].concat()).stdout)
+                .expect("JSON");
         let number = |value: &Value| value.as_f64().expect("a number");
         let shown = |cell: usize| row[cell].trim_end_matches(" px").parse::<f64>().expect("a number");
         let rms = number(&measured["displacement_rms_px"]);
@@ -169,7 +163,7 @@ fn what_cannot_be_shown_says_so_and_what_was_there_stays() {
     std::fs::write(&there, "before").expect("written");
     let there = there.to_str().expect("UTF-8");
     let fails = |arguments: &[&str], code: i32, parts: &[&str]| {
-        let output = relstab(&[&["gallery"], arguments].concat());
+        let output = relstab_in("", &[&["gallery"], arguments].concat());
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{error}");
         assert!(parts.iter().all(|part| error.contains(part)), "{error}");

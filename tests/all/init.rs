@@ -1,9 +1,10 @@
 //! `relstab init`: settings of a new run that hold, and nothing that was there before is lost.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::common::command::{Folder, assert_refused, text};
+use crate::common::daemon::bundled;
 use crate::common::{project, relstab};
 use relstab::config::Config;
 use relstab::probe::{Options, ProbeSet};
@@ -19,10 +20,6 @@ fn run_in(folder: &Folder) -> String {
     }
     fs::write(run.join("step=006000.onnx"), network).expect("written");
     run.to_str().expect("UTF-8").to_owned()
-}
-
-fn bundled(name: &str) -> PathBuf {
-    project("models/fashion-mnist-cnn").join(name)
 }
 
 fn init(run: &str, probe: &Path, more: &[&str]) -> std::process::Output {

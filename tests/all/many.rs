@@ -6,14 +6,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::common::daemon::{Daemon, Place, property};
+use crate::common::{resident, variable};
 use serde_json::{Value, json};
 
 fn checkpoints() -> usize {
-    std::env::var("RELSTAB_CHECKPOINTS").ok().and_then(|text| text.parse().ok()).unwrap_or(300)
-}
-
-fn resident(daemon: &Daemon) -> u64 {
-    relstab::process::resident(daemon.child.id()).expect("Linux")
+    variable("RELSTAB_CHECKPOINTS", 300) as usize
 }
 
 fn counted(status: &Value, run: &str, of: &[&str]) -> u64 {

@@ -1,7 +1,7 @@
 //! Every way in which one small network is exported in `tests/fixtures/hard` (`models/hard_fixtures.py` makes them): measured as it
 //! is when plainly exported, or refused with what to do.
 
-use crate::common::project;
+use crate::common::{project, r_f};
 use relstab::backend::{self, Engine, NoticeCode as Code, Options};
 use relstab::error::Error;
 use relstab::event::{self, Measurement};
@@ -41,10 +41,6 @@ fn try_with(name: &str, engine: Engine, options: Options) -> Result<(Measurement
 
 fn measured(name: &str, engine: Engine) -> (Measurement, Vec<Code>) {
     try_with(name, engine, Options::default()).unwrap_or_else(|error| panic!("{name} on {engine}: {error}"))
-}
-
-fn r_f(measurement: &Measurement) -> f64 {
-    measurement.r_f.as_ref().expect("defined").value
 }
 
 /// Names, and the notice that each must bring.

@@ -1,10 +1,9 @@
 //! Probe sets from files: what is recognised, what names a set, and what every damaged file comes to.
 
 use std::fs;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use flate2::{Compression, write::GzEncoder};
+use crate::common::command::{Folder, gzipped};
 use npyz::WriterBuilder as _;
 use relstab::error::{Error, Result};
 use relstab::probe::{Layout, Options, ProbeSet, Shape};
@@ -44,35 +43,15 @@ fn idx(sizes: &[u32], values: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn gzipped(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(bytes).expect("written");
-    encoder.finish().expect("written")
-}
-
-struct Folder(tempfile::TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().expect("a temporary folder"))
-    }
-
-    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.0.path().join(name);
-        fs::write(&path, bytes).expect("written");
-        path
-    }
-}
-
-fn open(path: &Path) -> Result<ProbeSet> {
-    ProbeSet::open(path, &Options::default())
+fn open(path: &(impl AsRef<Path> + ?Sized)) -> Result<ProbeSet> {
+    ProbeSet::open(path.as_ref(), &Options::default())
 }
 
 #[test]
 fn layout_and_file_make_no_difference_to_images_and_name() {
     let folder = Folder::new();
-    let first = open(&folder.file("first.npy", &npy(&channels_first(), &[30, 3, 8, 6]))).expect("channels first");
-    let last = open(&folder.file("last.npy", &npy(&channels_last(), &[30, 8, 6, 3]))).expect("channels last");
+    let first = open(&folder.file("first.npy", npy(&channels_first(), &[30, 3, 8, 6]))).expect("channels first");
+    let last = open(&folder.file("last.npy", npy(&channels_last(), &[30, 8, 6, 3]))).expect("channels last");
     assert_eq!((first.shape(), last.shape()), (SHAPE, SHAPE));
     assert_eq!(first.sha256(), last.sha256());
     let (mut a, mut b) = (vec![0.0; SHAPE.len()], vec![0.0; SHAPE.len()]);
@@ -94,7 +73,7 @@ fn layout_and_file_make_no_difference_to_images_and_name() {
 fn floats_stay_as_they_are_and_are_normalised_by_channel() {
     let folder = Folder::new();
     let values: Vec<f64> = channels_first().into_iter().map(f64::from).collect();
-    let probe = open(&folder.file("floats.npy", &npy(&values, &[30, 3, 8, 6]))).expect("floats");
+    let probe = open(&folder.file("floats.npy", npy(&values, &[30, 3, 8, 6]))).expect("floats");
     let probe = probe.normalised(Some(&[1.0, 2.0, 3.0]), Some(&[2.0])).expect("normalised");
     let mut image = vec![0.0; SHAPE.len()];
     probe.image(4, &mut image);
@@ -106,16 +85,17 @@ fn floats_stay_as_they_are_and_are_normalised_by_channel() {
 fn idx_files_bring_their_labels_zipped_or_not() {
     let folder = Folder::new();
     let (images, labels) = (idx(&[90, 4, 4], &channels_first()[..1440]), (0..90).map(|i| i % 3).collect::<Vec<u8>>());
-    folder.file("t10k-labels-idx1-ubyte.gz", &gzipped(&idx(&[90], &labels)));
+    folder.file("t10k-labels-idx1-ubyte.gz", gzipped(&idx(&[90], &labels)));
     for (name, bytes) in [("t10k-images-idx3-ubyte", images.clone()), ("t10k-images-idx3-ubyte.gz", gzipped(&images))] {
-        let probe = ProbeSet::open(&folder.file(name, &bytes), &Options { images: Some(30), ..Options::default() })
-            .expect(name);
+        let probe =
+            ProbeSet::open(folder.file(name, bytes).as_ref(), &Options { images: Some(30), ..Options::default() })
+                .expect(name);
         assert_eq!(probe.shape(), Shape { channels: 1, height: 4, width: 4 });
         let found = probe.labels().expect("labels");
         assert_eq!([0, 1, 2].map(|class| found.iter().filter(|label| **label == class).count()), [10; 3]);
         assert!(found.iter().enumerate().all(|(i, label)| *label as usize == probe.source_index(i) % 3));
     }
-    folder.file("t10k-labels-idx1-ubyte.gz", &gzipped(&idx(&[89], &labels[..89])));
+    folder.file("t10k-labels-idx1-ubyte.gz", gzipped(&idx(&[89], &labels[..89])));
     let error = open(&folder.0.path().join("t10k-images-idx3-ubyte")).expect_err("a label short").to_string();
     assert!(error.contains("90 labels") && error.contains("89"), "{error}");
 }
@@ -123,10 +103,13 @@ fn idx_files_bring_their_labels_zipped_or_not() {
 #[test]
 fn layout_can_be_forced_where_sizes_do_not_tell() {
     let folder = Folder::new();
-    let path = folder.file("unclear.npy", &npy(&[5u8; 2 * 3 * 7 * 4], &[2, 3, 7, 4]));
+    let path = folder.file("unclear.npy", npy(&[5u8; 2 * 3 * 7 * 4], &[2, 3, 7, 4]));
     assert!(open(&path).expect_err("unclear").to_string().contains("--layout"));
     let options = Options { layout: Some(Layout::Nhwc), ..Options::default() };
-    assert_eq!(ProbeSet::open(&path, &options).expect("forced").shape(), Shape { channels: 4, height: 3, width: 7 });
+    assert_eq!(
+        ProbeSet::open(path.as_ref(), &options).expect("forced").shape(),
+        Shape { channels: 4, height: 3, width: 7 }
+    );
 }
 
 #[test]

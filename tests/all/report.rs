@@ -1,10 +1,9 @@
 //! What `relstab report` tells of a run and of saved results.
 
 use std::path::Path;
-use std::process::Output;
 
 use crate::common::daemon::{Daemon, Place, bundled};
-use assert_cmd::Command;
+use crate::common::in_bundled;
 use relstab::report::document::{self, Block, Document, Shown, Text, showing};
 use relstab::report::script::UPLOT;
 use relstab::report::{markdown, terminal};
@@ -14,12 +13,6 @@ use serde_json::Value;
 const HOSTILE: &str = "<img src=x onerror=alert(1)> a|b `c` &amp; *d* [e](f) step_54.onnx";
 /// One that hides its end and breaks its line.
 const REVERSED: &str = "line\nbreak \u{202e}gnp.x step_97.onnx";
-
-fn relstab(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_relstab"));
-    let output = command.current_dir(bundled("")).args(arguments).output();
-    output.expect("the command runs")
-}
 
 fn read(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(path).expect("a file")
@@ -40,10 +33,6 @@ fn measure_until(place: &Place, more: &[&str], awaited: &[&str]) {
     let waited = place.ask("wait", &[&["--timeout", "50s"], awaited].concat());
     assert!(waited.status.success(), "{}", String::from_utf8_lossy(&waited.stderr));
     daemon.end();
-}
-
-fn history(place: &Place) -> Vec<Value> {
-    serde_json::from_slice(&place.ask("history", &["--format", "json"]).stdout).expect("JSON")
 }
 
 /// The report of a run in both formats.
@@ -88,7 +77,8 @@ fn a_run_is_told_as_its_history_has_it() {
     }
     place.put("step=000009.onnx", b"no network");
     measure(&place, &["--stop", "monitor=r_f,patience=1"]);
-    let history = history(&place);
+    let history = place.history();
+    let history = history.as_array().expect("a list");
     let (html, markdown) = report(&place);
 
     let rows = table(&markdown, "Checkpoints");
@@ -201,10 +191,10 @@ fn saved_results_are_told() {
     let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
     let fixed = ["--backend", "tract", "--images", "50", "--draws", "1", "--format", "json"];
     let saved = |name: &str, arguments: &[&str]| {
-        std::fs::write(path(name), relstab(&[arguments, &fixed].concat()).stdout).expect("written");
+        std::fs::write(path(name), in_bundled(&[arguments, &fixed].concat()).stdout).expect("written");
         let page = path("page.html");
-        assert!(relstab(&["report", &path(name), "--html", &page]).status.success(), "{name}");
-        let printed = relstab(&["report", &path(name)]);
+        assert!(in_bundled(&["report", &path(name), "--html", &page]).status.success(), "{name}");
+        let printed = in_bundled(&["report", &path(name)]);
         (String::from_utf8(printed.stdout).expect("UTF-8"), read(page))
     };
     let [last, early] = ["step=006000.onnx", "step=000030.onnx"];
@@ -232,7 +222,7 @@ fn what_cannot_be_told_says_so_and_what_was_there_stays() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
     let fails = |arguments: &[&str], code: i32, parts: &[&str]| {
-        let output = relstab(&[&["report"], arguments].concat());
+        let output = in_bundled(&[&["report"], arguments].concat());
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{error}");
         assert!(parts.iter().all(|part| error.contains(part)), "{error}");
@@ -250,7 +240,7 @@ fn what_cannot_be_told_says_so_and_what_was_there_stays() {
     fails(&[&other, "--html", &there], 2, &["SOURCE", "relstab.measurement/9", "other.json"]);
     let measured =
         ["measure", "step=006000.onnx", "--backend", "tract", "--images", "20", "--draws", "1", "--format", "json"];
-    let text = relstab(&measured).stdout;
+    let text = in_bundled(&measured).stdout;
     std::fs::write(&whole, &text).expect("written");
     std::fs::write(&truncated, &text[..text.len() / 2]).expect("written");
     fails(&[&truncated, "--html", &there], 2, &["EOF", "truncated.json"]);

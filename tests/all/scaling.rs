@@ -2,19 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use crate::common::daemon::{Daemon, Place, bundled, property};
-use crate::common::project;
+use crate::common::{project, relstab_at};
 use serde_json::Value;
 
 const FEW: [&str; 6] = ["--backend", "tract", "--images", "50", "--draws", "1"];
-
-fn scaling(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_relstab"));
-    command.env("XDG_STATE_HOME", folder.join("state")).current_dir(folder).args(arguments);
-    command.output().expect("the command runs")
-}
 
 fn text(output: &Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -44,7 +38,7 @@ fn a_table_gives_a_law_a_group_in_text_json_and_figures() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path();
     table(path);
-    let run = |more: &[&str]| scaling(path, &[&["scaling", "networks.csv", "--group", "kind"], more].concat());
+    let run = |more: &[&str]| relstab_at(path, &[&["scaling", "networks.csv", "--group", "kind"], more].concat());
     let found = json(&run(&["--format", "json", "--figure", "laws.png"]));
     assert_eq!(found["schema"], "relstab.scaling/1");
     let laws: Vec<_> = found["laws"].as_array().expect("laws").iter().collect();
@@ -64,7 +58,7 @@ fn a_table_gives_a_law_a_group_in_text_json_and_figures() {
 
     fs::write(path.join("found.json"), run(&["--format", "json"]).stdout).expect("written");
     let report = ["report", "found.json", "--html", "page.html", "--markdown", "page.md", "--figure", "report.svg"];
-    text(&scaling(path, &report));
+    text(&relstab_at(path, &report));
     let page = fs::read_to_string(path.join("page.html")).expect("a page");
     assert!(page.contains("<svg") && page.contains("<bdi>&lt;b&gt;slow|</bdi>") && !page.contains("<b>slow"));
     let markdown = fs::read_to_string(path.join("page.md")).expect("Markdown");
@@ -81,7 +75,7 @@ fn networks_and_runs_tell_the_size_themselves() {
     }
     let run = place.run();
     let mut arguments = [&["scaling", run.to_str().expect("UTF-8"), "--format", "json"], &FEW[..]].concat();
-    let measured = json(&scaling(place.path(), &arguments));
+    let measured = json(&relstab_at(place.path(), &arguments));
     let law = &measured["laws"][0];
     assert_eq!((&law["quantity"], &law["n"], &law["group"]), (&"r_f".into(), &3.into(), &"networks".into()));
     assert!(law["sd_over_images"].as_f64().is_some_and(|sd| sd > 0.0), "{law}");
@@ -92,16 +86,16 @@ fn networks_and_runs_tell_the_size_themselves() {
     daemon.end();
     let journal = place.journal();
     arguments.extend(["--journal", journal.to_str().expect("UTF-8")]);
-    assert_eq!(json(&scaling(place.path(), &arguments))["laws"], measured["laws"]);
+    assert_eq!(json(&relstab_at(place.path(), &arguments))["laws"], measured["laws"]);
 
     let saved = ["step=000054", "step=000316", "step=006000"];
     for name in saved {
         let network = run.join(format!("{name}.onnx"));
         let measure = ["measure", network.to_str().expect("UTF-8"), "--format", "json"];
-        let output = scaling(place.path(), &[&measure, &FEW[..]].concat());
+        let output = relstab_at(place.path(), &[&measure, &FEW[..]].concat());
         fs::write(place.path().join(name), text(&output)).expect("written");
     }
-    let of_saved = json(&scaling(place.path(), &[&["scaling", "--format", "json"], &saved[..]].concat()));
+    let of_saved = json(&relstab_at(place.path(), &[&["scaling", "--format", "json"], &saved[..]].concat()));
     assert_eq!(of_saved["laws"][0]["beta"], law["beta"]);
 }
 
@@ -112,7 +106,7 @@ fn the_simple_model_stands_beside_the_zoo() {
         ["models/zoo/results.csv", "models/stripes.csv"].map(|path| project(path).display().to_string());
     let chosen = ["--group", "architecture", "--where", "cutoff=3", "--where", "data_set=fashionmnist"];
     let beside = [&["scaling", &zoo, &stripes, "--format", "json", "--estimator", "mean"], &chosen[..]].concat();
-    let found = json(&scaling(folder.path(), &beside));
+    let found = json(&relstab_at(folder.path(), &beside));
     let of = |key: &str, source: &str, quantity: &str| {
         let all = found[key].as_array().expect("an array").iter();
         all.filter(|one| one["source"] == source && one["quantity"] == quantity).cloned().collect::<Vec<_>>()
@@ -147,7 +141,7 @@ fn what_cannot_be_fitted_says_so() {
         (&["networks.csv", "--group", "kinds"], 9, &["--group", "kinds"]),
         (&[&zoo, "--where", "cutoff=3"], 9, &["twice", "row "]),
     ] {
-        let output = scaling(path, &[&["scaling"], arguments].concat());
+        let output = relstab_at(path, &[&["scaling"], arguments].concat());
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
         assert!(parts.iter().all(|part| error.contains(part)), "{arguments:?}: {error}");

@@ -12,10 +12,6 @@ fn configure(place: &Place, more: &str) {
     fs::write(place.run().join("relstab.toml"), format!("{CONFIG}{more}")).expect("written");
 }
 
-fn history(place: &Place) -> Value {
-    serde_json::from_slice(&place.ask("history", &["--format", "json"]).stdout).expect("JSON")
-}
-
 fn signal(processes: &[u32], signal: Signal) {
     for process in processes {
         send_signal(*process, signal);
@@ -53,7 +49,7 @@ fn forgetting_a_run_with_a_checkpoint_in_hand_stops_nothing() {
     signal(&workers, Signal::CONT);
     place.rename_in("step_3.onnx", "three");
     events.until(|event| event["type"] == "measured" && name_of(event) == "step_3.onnx");
-    eventually("all are measured once more", || history(&place).as_array().map(Vec::len) == Some(3));
+    eventually("all are measured once more", || place.history().as_array().map(Vec::len) == Some(3));
     assert_eq!(daemon.client().ask(&json!({"type": "status"}))["journal_writable"], true);
 }
 
@@ -66,7 +62,7 @@ fn settings_that_change_with_a_checkpoint_in_hand_measure_it_anew_and_may_be_cha
     configure(&place, "perturbation = { cutoff = 4 }\n");
     daemon.signal(Signal::HUP);
     let cutoffs = |place: &Place| -> Vec<Value> {
-        let history = history(place);
+        let history = place.history();
         let all = history.as_array().expect("a list").iter();
         all.map(|entry| entry["measurement"]["settings"]["cutoff"].clone()).collect()
     };

@@ -9,16 +9,15 @@ use serde_json::{Value, json};
 /// A checkpoint of this step, with an error that the training tells.
 fn learn(place: &Place, daemon: &Daemon, step: u64, val_error: f64) {
     let name = format!("step_{step}.onnx");
-    let request = json!({"type": "annotate", "run": place.run_name(), "step": step, "val_error": val_error});
     let measured = |event: &Value| event["type"] == "measured" && name_of(event) == name;
     // Until its first checkpoint is there the daemon does not know the run.
     if step > 1 {
-        assert_eq!(daemon.client().ask(&request)["type"], "annotated");
+        place.annotate(daemon, step, val_error);
     }
     let seq = daemon.client().ask(&json!({"type": "status"}))["seq"].as_i64().expect("a number");
     place.rename_in(&name, &format!("{step} {val_error}"));
     Client::subscribed(daemon, seq).until(measured);
-    assert_eq!(daemon.client().ask(&request)["type"], "annotated");
+    place.annotate(daemon, step, val_error);
 }
 
 fn decision(place: &Place, daemon: &Daemon) -> Value {

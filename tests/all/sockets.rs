@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use crate::common::daemon::{Client, Daemon, Place, eventually, name_of};
+use crate::common::resident;
 use serde_json::{Value, json};
 
 #[test]
@@ -44,20 +45,14 @@ fn a_client_is_greeted_and_answered() {
 
 #[test]
 fn errors_told_before_and_after_reach_the_history() {
-    let place = Place::new();
-    place.rename_in("step_1.onnx", "one");
-    let daemon = Daemon::start(&place, &[]);
-    Client::subscribed(&daemon, 0).next_of("measured");
-    let mut client = daemon.client();
-    for (step, val_error) in [(1, 0.25), (2, 0.125)] {
-        let request = json!({"type": "annotate", "run": place.run_name(), "step": step, "val_error": val_error});
-        assert_eq!(client.ask(&request)["type"], "annotated");
-    }
+    let (place, daemon, _) = Place::measured();
+    place.annotate(&daemon, 1, 0.25);
+    place.annotate(&daemon, 2, 0.125);
     place.rename_in("step_2.onnx", "two");
     let second =
         Client::subscribed(&daemon, 0).until(|event| event["type"] == "measured" && name_of(event) == "step_2.onnx");
     assert_eq!(second.last().expect("an event")["measurement"]["metadata"]["val_error"], 0.125);
-    let history: Value = serde_json::from_slice(&place.ask("history", &["--format", "json"]).stdout).expect("JSON");
+    let history = place.history();
     assert_eq!((&history[0]["val_error"], &history[1]["val_error"]), (&json!(0.25), &json!(0.125)));
 }
 
@@ -111,10 +106,7 @@ fn over_tcp_the_token_comes_first_and_a_web_page_commands_nothing() {
 
 #[test]
 fn a_number_beyond_the_last_event_is_answered_with_the_last() {
-    let place = Place::new();
-    place.rename_in("step_1.onnx", "one");
-    let daemon = Daemon::start(&place, &[]);
-    Client::subscribed(&daemon, 0).next_of("measured");
+    let (place, daemon, _) = Place::measured();
     let mut client = daemon.client();
     assert_eq!(
         client.ask(&json!({"type": "subscribe", "since": 1_000_000})),
@@ -182,12 +174,7 @@ fn malformed_and_endless_lines_hurt_nobody() {
         stream.write_all(&[&bytes[..], b"{\n"].concat()).expect("taken");
     }
     assert_eq!(counting.join().expect("counted"), 10_001);
-    let resident = std::fs::read_to_string(format!("/proc/{}/status", daemon.child.id())).expect("Linux");
-    let kilobytes: u64 = resident
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok())
-        .expect("a size");
-    assert!(kilobytes < 100 << 10, "{kilobytes} kB");
+    assert!(resident(&daemon) < 100 << 20, "{} bytes", resident(&daemon));
     assert_eq!(daemon.client().ask(&json!({"type": "status"}))["type"], "status");
 }
 
@@ -211,10 +198,7 @@ fn only_loopback_is_listened_on() {
 fn every_subscriber_hears_every_event_and_a_deaf_one_is_cut_off() {
     const SUBSCRIBERS: usize = 100;
     const EVENTS: i64 = 100;
-    let place = Place::new();
-    let daemon = Daemon::start(&place, &[]);
-    place.rename_in("step_1.onnx", "one");
-    Client::subscribed(&daemon, 0).next_of("measured");
+    let (place, daemon, _) = Place::measured();
     let mut clients: Vec<_> = (0..SUBSCRIBERS).map(|_| Client::subscribed(&daemon, 2)).collect();
     // Never read from; what it is sent fills its buffers.
     let mut deaf = daemon.client();
@@ -266,8 +250,7 @@ fn a_stop_is_latched_told_once_and_outlives_the_daemon() {
     // The patience is not forgotten, and the fourth checkpoint ends it.
     let daemon = Daemon::start(&place, &flags);
     let mut client = Client::subscribed(&daemon, 0);
-    let request = json!({"type": "annotate", "run": place.run_name(), "step": 4, "val_error": 0.7});
-    assert_eq!(daemon.client().ask(&request)["type"], "annotated");
+    place.annotate(&daemon, 4, 0.7);
     place.rename_in("step_4.onnx", "four");
     let stop = client.next_of("stop");
     assert_eq!((&stop["best"]["step"], &stop["at"]["step"]), (&json!(1), &json!(4)), "{stop}");

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::daemon::{Client, Daemon, PATIENCE, Place, eventually, name_of, send_signal};
@@ -12,21 +12,9 @@ use serde_json::json;
 
 /// A daemon with these streams.
 fn start(place: &Place, more: &[&str], out: Stdio, log: Stdio) -> Child {
-    let child = Command::new(env!("CARGO_BIN_EXE_relstab"))
-        .arg("watch")
-        .arg(place.run())
-        .args(["--backend", "tract", "--images", "20", "--draws", "1", "--settle", "300ms"])
-        .arg("--journal")
-        .arg(place.journal())
-        .arg("--socket")
-        .arg(place.socket())
-        .args(more)
-        .env("RELSTAB_LOG", "debug")
-        .stdin(Stdio::null())
-        .stdout(out)
-        .stderr(log)
-        .spawn()
-        .expect("the daemon starts");
+    let mut command = Daemon::command(place, &["env", "RELSTAB_LOG=debug"], &[place.run()], more);
+    command.arg("--journal").arg(place.journal());
+    let child = command.stdout(out).stderr(log).spawn().expect("the daemon starts");
     eventually("it listens", || std::os::unix::net::UnixStream::connect(place.socket()).is_ok());
     child
 }

@@ -4,42 +4,22 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::common::daemon::{Client, Daemon, Place, eventually, fill, name_of, network, property, send_signal};
+use crate::common::{Dice, pause, variable};
 use relstab::journal::Journal;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-fn pause(milliseconds: u64) {
-    std::thread::sleep(Duration::from_millis(milliseconds));
-}
-
 fn kills() -> u64 {
-    std::env::var("RELSTAB_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(15)
-}
-
-/// Numbers that differ from call to call and are the same in each test run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
+    variable("RELSTAB_KILLS", 15)
 }
 
 fn assert_sound(journal: &Path) {
-    let checked = Command::new("python3")
-        .args([
-            "-c",
-            "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('PRAGMA integrity_check').fetchone()[0])",
-        ])
-        .arg(journal)
-        .output()
-        .expect("python3 runs");
-    assert_eq!(String::from_utf8_lossy(&checked.stdout).trim(), "ok", "{}", String::from_utf8_lossy(&checked.stderr));
+    let db = rusqlite::Connection::open(journal).expect("a journal");
+    let checked: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("an answer");
+    assert_eq!(checked, "ok");
 }
 
 #[test]

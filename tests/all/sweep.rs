@@ -2,9 +2,7 @@
 
 use std::process::Output;
 
-use crate::common::daemon::bundled;
-use crate::common::{FixedBackend, project};
-use assert_cmd::Command;
+use crate::common::{FixedBackend, in_bundled, project};
 use relstab::measure::Settings;
 use relstab::measure::sweep::{Grid, Sizes, sweep};
 use relstab::probe::{self, ProbeSet};
@@ -12,14 +10,9 @@ use serde_json::Value;
 
 const NETWORK: &str = "step=006000.onnx";
 
-fn relstab(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_relstab"));
-    command.current_dir(bundled("")).args(arguments).output().expect("the command runs")
-}
-
 /// A command on the last checkpoint of the bundled run, with few passes.
 fn told(command: &str, more: &[&str]) -> Output {
-    relstab(&[&[command, NETWORK, "--images", "40", "--draws", "1"], more].concat())
+    in_bundled(&[&[command, NETWORK, "--images", "40", "--draws", "1"], more].concat())
 }
 
 fn json(command: &str, more: &[&str]) -> Value {
@@ -138,7 +131,7 @@ fn grids_that_mean_nothing_are_refused() {
 #[test]
 fn a_precision_is_settled_once() {
     let flags = ["--backend", "tract", "--cutoffs", "3", "--deltas", "1,0.5", "--precision", "0.3", "--images", "20"];
-    let output = relstab(&[&["sweep", NETWORK, "--draws", "1", "--format", "json"], &flags[..]].concat());
+    let output = in_bundled(&[&["sweep", NETWORK, "--draws", "1", "--format", "json"], &flags[..]].concat());
     let sweep: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let taken = |point: &Value| {
         let record = &point["measurement"];
@@ -180,7 +173,7 @@ fn what_is_undefined_everywhere_ends_as_its_measurement() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let figure = folder.path().join("figure.svg");
     let flags = ["sweep", network, "--probe", probe, "--backend", "tract", "--images", "20", "--draws", "1"];
-    let output = relstab(&[&flags[..], &["--figure", figure.to_str().expect("UTF-8")]].concat());
+    let output = in_bundled(&[&flags[..], &["--figure", figure.to_str().expect("UTF-8")]].concat());
     assert_eq!(output.status.code(), Some(8), "{}", error(&output));
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(text.matches("  undefined").count(), 9, "{text}");
@@ -231,7 +224,7 @@ fn a_sweep_is_told_as_table_page_and_figure() {
     std::fs::write(path("sweep.json"), sweep.to_string()).expect("written");
     let [html, markdown, again] = ["page.html", "page.md", "again.svg"].map(path);
     let report = ["report", &path("sweep.json"), "--html", &html, "--markdown", &markdown, "--figure", &again];
-    let output = relstab(&report);
+    let output = in_bundled(&report);
     assert!(output.status.success(), "{}", error(&output));
     assert_eq!(read("again.svg"), read("drawn.svg"));
     for part in ["R_f", "D_f", "G_f", "c = 3", "c = 5", "rings: outside the natural range"] {
@@ -249,7 +242,7 @@ fn a_sweep_is_told_as_table_page_and_figure() {
     assert!(warnings.starts_with("- 1 of 4 points: **doubt**: 48% of the deformations fold the image"), "{warnings}");
 
     let figure = |name: &str, code: i32| {
-        let output = relstab(&["report", &path("sweep.json"), "--figure", name]);
+        let output = in_bundled(&["report", &path("sweep.json"), "--figure", name]);
         assert_eq!(output.status.code(), Some(code), "{}", error(&output));
     };
     figure(&path("again.png"), 0);
@@ -258,7 +251,7 @@ fn a_sweep_is_told_as_table_page_and_figure() {
     figure(&path("full.svg"), 10);
     figure(&path("missing/again.svg"), 10);
     std::fs::write(path("cut.json"), &sweep.to_string()[..900]).expect("written");
-    let cut = relstab(&["report", &path("cut.json"), "--figure", &again]);
+    let cut = in_bundled(&["report", &path("cut.json"), "--figure", &again]);
     assert!(cut.status.code() == Some(2) && error(&cut).contains("EOF"), "{}", error(&cut));
     assert_eq!(read("again.svg"), read("drawn.svg"));
 }

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::common::daemon::{Client, Daemon, Place, bundled, eventually, name_of, network, property};
+use crate::common::resident;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 
@@ -31,10 +32,6 @@ fn reason(status: &Value, run: &str) -> Option<String> {
     let runs = status["runs"].as_array()?;
     let run = runs.iter().find(|found| found["run"].as_str().is_some_and(|path| path.ends_with(&format!("/{run}"))))?;
     run["unusable"].as_str().map(str::to_owned)
-}
-
-fn resident(daemon: &Daemon) -> u64 {
-    relstab::process::resident(daemon.child.id()).expect("Linux")
 }
 
 type Spoil = fn(&Path);
@@ -204,11 +201,9 @@ fn what_a_file_says_of_itself_is_cut_in_its_record() {
 fn a_record_that_the_journal_never_takes_costs_only_its_checkpoint() {
     let place = Place::new();
     Daemon::start(&place, &[]).end();
-    let sql =
-        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('''CREATE TRIGGER poison BEFORE INSERT
-               ON events WHEN new.body LIKE '%\"measured\"%step_1.onnx%' BEGIN SELECT RAISE(ABORT, 'poison'); END''')";
-    let made = Command::new("python3").args(["-c", sql]).arg(place.journal()).status().expect("python3 runs");
-    assert!(made.success());
+    let poison = "CREATE TRIGGER poison BEFORE INSERT ON events WHEN new.body LIKE '%\"measured\"%step_1.onnx%'
+                  BEGIN SELECT RAISE(ABORT, 'poison'); END";
+    rusqlite::Connection::open(place.journal()).and_then(|db| db.execute_batch(poison)).expect("made");
     place.rename_in("step_1.onnx", "one");
     place.rename_in("step_2.onnx", "two");
     let daemon = Daemon::start(&place, &[]);

@@ -1,8 +1,10 @@
 //! What the command prints, and files to give it.
 
 use std::fs;
+use std::io::Write as _;
 use std::process::Output;
 
+use flate2::{Compression, write::GzEncoder};
 use serde_json::Value;
 
 use super::relstab;
@@ -31,6 +33,12 @@ pub fn assert_refused(output: &Output, code: i32, words: &[&str]) {
         assert!(complaint.contains(word), "no {word:?} in: {complaint}");
     }
     assert!(output.stdout.is_empty(), "{}", text(output));
+}
+
+pub fn gzipped(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).expect("in memory");
+    encoder.finish().expect("in memory")
 }
 
 pub struct Folder(pub tempfile::TempDir);

@@ -101,6 +101,23 @@ impl Place {
         fs::rename(temporary, path).expect("renamed");
     }
 
+    /// With one checkpoint, the daemon that measured it, and its event.
+    pub fn measured() -> (Self, Daemon, Value) {
+        let place = Self::new();
+        place.rename_in("step_1.onnx", "one");
+        let daemon = Daemon::start(&place, &[]);
+        let event = Client::subscribed(&daemon, 0).next_of("measured");
+        (place, daemon, event)
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path().join("log")).unwrap_or_default()
+    }
+
+    pub fn printed(&self) -> String {
+        fs::read_to_string(self.path().join("printed")).unwrap_or_default()
+    }
+
     /// A command on the run, with the journal named.
     pub fn ask(&self, command: &str, more: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_relstab"))
@@ -111,6 +128,17 @@ impl Place {
             .args(more)
             .output()
             .expect("the command runs")
+    }
+
+    /// The run's history.
+    pub fn history(&self) -> Value {
+        serde_json::from_slice(&self.ask("history", &["--format", "json"]).stdout).expect("JSON")
+    }
+
+    /// Tells the error of a step.
+    pub fn annotate(&self, daemon: &Daemon, step: u64, val_error: f64) {
+        let request = json!({"type": "annotate", "run": self.run_name(), "step": step, "val_error": val_error});
+        assert_eq!(daemon.client().ask(&request)["type"], "annotated");
     }
 
     /// Every event in the journal.
@@ -140,7 +168,7 @@ pub fn bundled(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fashion-mnist-cnn").join(name)
 }
 
-fn fixture(name: &str) -> PathBuf {
+pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
@@ -182,25 +210,23 @@ impl Daemon {
         Self::start_after(place, "true", folders, &[&["--journal", journal.to_str().expect("UTF-8")], more].concat())
     }
 
+    /// `relstab watch` as the last words of another command.
+    pub fn command(place: &Place, words: &[&str], folders: &[PathBuf], more: &[&str]) -> Command {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).args([env!("CARGO_BIN_EXE_relstab"), "watch"]).args(folders).args(defaults(more));
+        command.arg("--socket").arg(place.socket()).args(more).stdin(Stdio::null());
+        command.env("RELSTAB_LOG", place.log_level).env("XDG_STATE_HOME", place.home());
+        command.envs(place.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
     /// As the last word of the shell command `prepare`, with the journal of the place's state directory unless `more` names one.
     pub fn start_after(place: &Place, prepare: &str, folders: &[PathBuf], more: &[&str]) -> Self {
         let log = fs::File::options().create(true).append(true).open(place.path().join("log")).expect("a log");
         let printed = fs::File::options().create(true).append(true).open(place.path().join("printed")).expect("a file");
-        let child = Command::new("sh")
-            .args(["-c", &format!("{prepare} && exec \"$@\""), "sh", env!("CARGO_BIN_EXE_relstab"), "watch"])
-            .args(folders)
-            .args(defaults(more))
-            .arg("--socket")
-            .arg(place.socket())
-            .args(more)
-            .env("RELSTAB_LOG", place.log_level)
-            .env("XDG_STATE_HOME", place.home())
-            .envs(place.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(printed)
-            .stderr(log)
-            .spawn()
-            .expect("the daemon starts");
+        let script = format!("{prepare} && exec \"$@\"");
+        let mut command = Self::command(place, &["sh", "-c", &script, "sh"], folders, more);
+        let child = command.stdout(printed).stderr(log).spawn().expect("the daemon starts");
         let mut daemon = Self { child, socket: place.socket() };
         let end = Instant::now() + PATIENCE;
         while UnixStream::connect(&daemon.socket).is_err() {
@@ -215,23 +241,10 @@ impl Daemon {
     pub fn start_in_namespace(place: &Place, prepare: &str, more: &[&str]) -> Option<Self> {
         let script = format!("{prepare} && exec \"$@\"");
         let log = fs::File::create(place.path().join("log")).expect("a log");
-        let child = Command::new("unshare")
-            .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"])
-            .args([env!("CARGO_BIN_EXE_relstab"), "watch"])
-            .arg(place.run())
-            .args(defaults(more))
-            .arg("--journal")
-            .arg(place.journal())
-            .arg("--socket")
-            .arg(place.socket())
-            .args(more)
-            .env("RELSTAB_LOG", "info")
-            .env("XDG_STATE_HOME", place.home())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("unshare runs");
+        let words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"];
+        let mut command = Self::command(place, &words, &[place.run()], more);
+        command.arg("--journal").arg(place.journal());
+        let child = command.stdout(Stdio::null()).stderr(log).spawn().expect("unshare runs");
         let mut daemon = Self { child, socket: place.socket() };
         while UnixStream::connect(&daemon.socket).is_err() {
             if daemon.child.try_wait().expect("a child").is_some() {
@@ -285,16 +298,6 @@ impl Drop for Daemon {
 pub fn fill(path: &Path) {
     let mut file = fs::File::create(path).expect("created");
     while file.write_all(&[0; 4096]).is_ok() {}
-}
-
-impl Place {
-    pub fn log(&self) -> String {
-        fs::read_to_string(self.path().join("log")).unwrap_or_default()
-    }
-
-    pub fn printed(&self) -> String {
-        fs::read_to_string(self.path().join("printed")).unwrap_or_default()
-    }
 }
 
 /// Signals a process, which may be gone.

@@ -5,11 +5,16 @@ pub mod command;
 pub mod daemon;
 pub mod http;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
 
-use relstab::backend::{Backend, Coordinates, Identity, Lanes, Network, Output, Provider, Session};
+use rand_distr::{Distribution as _, StandardNormal};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use relstab::backend::{self, Backend, Coordinates, Identity, Lanes, Network, Provider, Session};
 use relstab::checkpoint::Metadata;
 use relstab::error::Result;
+use relstab::event::Measurement;
 use relstab::probe::{Layout, Shape};
 
 /// A file of the project.
@@ -18,18 +23,64 @@ pub fn project(path: &str) -> PathBuf {
 }
 
 /// The command, run among the fixtures.
-pub fn relstab(arguments: &[&str]) -> std::process::Output {
-    assert_cmd::Command::new(env!("CARGO_BIN_EXE_relstab"))
-        .current_dir(project("tests/fixtures"))
-        .args(arguments)
-        .timeout(std::time::Duration::from_mins(2))
-        .output()
-        .expect("the command runs")
+pub fn relstab(arguments: &[&str]) -> Output {
+    relstab_in("tests/fixtures", arguments)
+}
+
+/// The command, run among the checkpoints of the bundled run.
+pub fn in_bundled(arguments: &[&str]) -> Output {
+    relstab_in("models/fashion-mnist-cnn", arguments)
+}
+
+/// The command, run in a folder of the project.
+pub fn relstab_in(folder: &str, arguments: &[&str]) -> Output {
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_relstab"));
+    command.current_dir(project(folder)).args(arguments).timeout(Duration::from_mins(5));
+    command.output().expect("the command runs")
+}
+
+/// The command, run in a folder that holds what it keeps of its user.
+pub fn relstab_at(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_relstab"));
+    command.env("XDG_DATA_HOME", folder.join("data")).env("XDG_STATE_HOME", folder.join("state"));
+    command.current_dir(folder).args(arguments).output().expect("the command runs")
+}
+
+/// What an environment variable says, or the usual number.
+pub fn variable(name: &str, usual: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
 /// How often a study repeats: `few` times, or as `RELSTAB_REPETITIONS` says.
 pub fn repetitions(few: u64) -> u64 {
-    std::env::var("RELSTAB_REPETITIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(few)
+    variable("RELSTAB_REPETITIONS", few)
+}
+
+pub fn pause(milliseconds: u64) {
+    std::thread::sleep(Duration::from_millis(milliseconds));
+}
+
+/// Numbers that differ from call to call and are the same in each test run.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+pub fn normal(rng: &mut Xoshiro256PlusPlus) -> f32 {
+    StandardNormal.sample(rng)
+}
+
+/// Bytes that a daemon holds in memory.
+pub fn resident(daemon: &daemon::Daemon) -> u64 {
+    relstab::process::resident(daemon.child.id()).expect("Linux")
+}
+
+pub fn r_f(measurement: &Measurement) -> f64 {
+    measurement.r_f.as_ref().expect("defined").value
 }
 
 /// A network given as a function of one image, `[channel, y, x]` to outputs.
@@ -48,7 +99,7 @@ impl FixedBackend {
             sha256: String::new(),
             bytes: 0,
             input: "images".to_owned(),
-            output: Output {
+            output: backend::Output {
                 name: "logits".to_owned(),
                 op: "MatMul".to_owned(),
                 coordinates: Coordinates::of(vec![outputs]),
@@ -90,7 +141,7 @@ impl FixedBackend {
 impl FixedBackend {
     /// The same network, which gives its first `outputs` outputs as a layer before the others.
     pub fn with_layer(mut self, outputs: usize) -> Self {
-        let of = |name: &str, outputs| Output {
+        let of = |name: &str, outputs| backend::Output {
             name: name.to_owned(),
             op: "MatMul".to_owned(),
             coordinates: Coordinates::of(vec![outputs]),
