@@ -131,17 +131,8 @@ def export(network: nn.Module, path: Path, properties: dict[str, object]) -> Non
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.onnx"
         onnx_file.export(network, torch.zeros(2, 1, 28, 28), file)
-        model = onnx.load(file)
+        model = onnx_file.without_notes(onnx.load(file))
     network.train()
-    for part in (
-        *model.graph.node,
-        *model.graph.value_info,
-        *model.graph.input,
-        *model.graph.output,
-        model.graph,
-        model,
-    ):
-        del part.metadata_props[:]  # the exporter's notes on source files
     onnx.helper.set_model_props(model, {f"relstab.{key}": str(value) for key, value in properties.items()})
     temporary = path.with_suffix(".tmp")
     onnx.save(model, temporary)

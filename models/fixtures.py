@@ -16,6 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import Tensor, nn
 
+import onnx_file
+
 FOLDER = Path(__file__).parent.parent / "tests" / "fixtures"
 BUNDLED = Path(__file__).parent / "fashion-mnist-cnn"
 CHANNELS, SIDE, CLASSES = 3, 32, 10
@@ -61,17 +63,7 @@ def export(name: str, batch: int | None, **options: Any) -> None:
     if options.get("dynamo"):
         shapes = ({0: torch.export.Dim.DYNAMIC},) if batch is None else None
         torch.onnx.export(resnet(), example, path, dynamic_shapes=shapes, verbose=False, **names, **options)
-        model = onnx.load(path, load_external_data=False)
-        for part in (
-            *model.graph.node,
-            *model.graph.value_info,
-            *model.graph.input,
-            *model.graph.output,
-            model.graph,
-            model,
-        ):
-            del part.metadata_props[:]  # the exporter's notes on source files
-        onnx.save(model, path)
+        onnx.save(onnx_file.without_notes(onnx.load(path, load_external_data=False)), path)
     else:
         axes = {"images": {0: "batch"}, "logits": {0: "batch"}} if batch is None else None
         torch.onnx.export(resnet(), example, path, dynamic_axes=axes, **names, **options)

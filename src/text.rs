@@ -71,6 +71,26 @@ pub fn duration(text: &str) -> std::result::Result<Duration, String> {
     Ok(duration.min(CENTURY))
 }
 
+/// Has serde read and write types as their text.
+macro_rules! as_text {
+    ($($kind:ty),*) => {
+        $(impl TryFrom<String> for $kind {
+            type Error = String;
+
+            fn try_from(text: String) -> std::result::Result<Self, String> {
+                text.parse()
+            }
+        }
+
+        impl From<$kind> for String {
+            fn from(value: $kind) -> Self {
+                value.to_string()
+            }
+        })*
+    };
+}
+pub(crate) use as_text;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::event::{Finding, Timing};
 use crate::perturb::Displacement;
 use crate::small_file;
+use crate::text::as_text;
 
 /// The version of a part's file, to count up with every change of it.
 const SCHEMA: &str = "relstab.part/1";
@@ -72,19 +73,7 @@ impl FromStr for Shard {
     }
 }
 
-impl TryFrom<String> for Shard {
-    type Error = String;
-
-    fn try_from(text: String) -> std::result::Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<Shard> for String {
-    fn from(shard: Shard) -> Self {
-        shard.to_string()
-    }
-}
+as_text!(Shard);
 
 impl std::fmt::Display for Shard {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {

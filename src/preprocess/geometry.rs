@@ -8,6 +8,8 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::text::as_text;
+
 /// A decoded image of 8-bit pixels, `[y][x][channel]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bitmap {
@@ -157,33 +159,7 @@ impl fmt::Display for Resize {
     }
 }
 
-impl TryFrom<String> for Extent {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<Extent> for String {
-    fn from(extent: Extent) -> Self {
-        extent.to_string()
-    }
-}
-
-impl TryFrom<String> for Resize {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<Resize> for String {
-    fn from(resize: Resize) -> Self {
-        resize.to_string()
-    }
-}
+as_text!(Extent, Resize);
 
 impl Resize {
     /// Rows and columns that an image of this size comes to.
