@@ -11,7 +11,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from limit import cpu_s
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "hooks" / "tests"))
@@ -25,52 +29,52 @@ PUTS = 15
 FLAGS = ["--images", "20", "--draws", "1", "--backend", "tract"]
 
 
-def cpu_s(process: int) -> float:
-    """What a process computed so far, without its workers."""
-    fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def watched(folder: Path, proxy: Proxy, every: str) -> subprocess.Popen[bytes]:
+@contextmanager
+def watched(folder: Path, proxy: Proxy, every: str) -> Iterator[int]:
+    """The process of a daemon that watches the bucket."""
     command = ["relstab", "watch", f"s3://{BUCKET}/run", "--journal", str(folder / "journal.sqlite")]
     environment = os.environ | proxy.environment() | {"XDG_STATE_HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
-    return subprocess.Popen([*command, "--list-every", every, *FLAGS], env=environment, stdout=subprocess.DEVNULL)
+    daemon = subprocess.Popen([*command, "--list-every", every, *FLAGS], env=environment, stdout=subprocess.DEVNULL)
+    try:
+        yield daemon.pid
+    finally:
+        daemon.kill()
 
 
 def idle(bucket: Bucket, proxy: Proxy, folder: Path) -> None:
     """Requests an hour and CPU of the daemon over a prefix of which nothing changes."""
     for number in range(KEYS):
         bucket.put(f"run/notes/{number}.txt", b"x")
-    daemon = watched(folder, proxy, "10s")
-    time.sleep(15)
-    count, began, computed = len(proxy.requests), time.time(), cpu_s(daemon.pid)
-    time.sleep(IDLE_S)
-    passed = time.time() - began
-    requests, computed = len(proxy.requests) - count, cpu_s(daemon.pid) - computed
-    daemon.kill()
+    with watched(folder, proxy, "10s") as daemon:
+        time.sleep(15)
+        count, began, computed = len(proxy.requests), time.time(), cpu_s(daemon)
+        time.sleep(IDLE_S)
+        passed = time.time() - began
+        requests, computed = len(proxy.requests) - count, cpu_s(daemon) - computed
     print(
         f"{KEYS} keys, idle: {requests / passed * 3600:.0f} requests an hour, {100 * computed / passed:.2f}% of one CPU"
     )
 
 
+def gets(proxy: Proxy, key: str) -> list[tuple[float, float]]:
+    """When an object was asked for, and given."""
+    return [(came, gone) for came, gone, method, path in proxy.requests if method == "GET" and path.endswith(key)]
+
+
 def latency(bucket: Bucket, proxy: Proxy, folder: Path) -> None:
     """From the list that first has an object to the worker having all of it."""
     network = (BUNDLED / "step=006000.onnx").read_bytes()
-    daemon = watched(folder, proxy, "500ms")
     took = []
-    for step in range(PUTS):
-        key = f"run/step_{step}.onnx"
-        bucket.put(key, network)
-        put = time.time()
-        for _ in range(600):
-            fetched = [end for _, end, method, path in proxy.requests if method == "GET" and path.endswith(key)]
-            if fetched:
-                break
-            time.sleep(0.05)
-        listed = next(came for came, _, _, path in proxy.requests if "list-type" in path and came > put)
-        took.append(1000 * (fetched[0] - listed))
-        time.sleep(1)
-    daemon.kill()
+    with watched(folder, proxy, "500ms"):
+        for step in range(PUTS):
+            key = f"run/step_{step}.onnx"
+            bucket.put(key, network)
+            while not (fetched := gets(proxy, key)):
+                time.sleep(0.05)
+            began, ended = fetched[0]
+            listed = max(came for came, _, _, path in proxy.requests if "list-type" in path and came < began)
+            took.append(1000 * (ended - listed))
+            time.sleep(1)
     # The first one waits for its worker to start.
     print(
         f"from the list to the worker: median {statistics.median(took[1:]):.0f} ms of {PUTS - 1}, most {max(took[1:]):.0f} ms"

@@ -1,4 +1,7 @@
-"""A bucket of a real S3 server is watched as a directory is: one outcome for each content, whatever fails or dies meanwhile."""
+"""A bucket of a real S3 server is watched as a directory is: one outcome for each content, whatever fails or dies meanwhile.
+
+`RELSTAB_KEYS=10000 python -m pytest hooks/tests/test_store.py` puts as many other keys beside the checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from serving import BUNDLED, CHECKPOINTS, bundled_run, eventually
 
 RUN = f"s3://{BUCKET}/today"
 SETTINGS = ["--images", "60", "--draws", "1", "--backend", "tract"]
+KEYS = int(os.environ.get("RELSTAB_KEYS", "0"))
 
 
 @pytest.fixture
@@ -27,6 +31,8 @@ def bucket() -> Iterator[Bucket]:
     bucket = Bucket()
     for name in ("relstab.toml", "probe.npz"):
         bucket.put(f"today/{name}", (BUNDLED / name).read_bytes())
+    for number in range(KEYS):
+        bucket.put(f"today/notes/{number}.txt", b"x")
     yield bucket
     bucket.stop()
 
