@@ -163,8 +163,9 @@ const RelstabRuns = (() => {
 
     function listen() {
       const events = new EventSource("/events");
-      // Also after the daemon was away: what it did meanwhile is asked for, not replayed.
-      events.addEventListener("open", () => attempt(load));
+      // Also after the daemon was away: what it did meanwhile is asked for, not replayed. The page's first answer was asked for with its
+      // scripts, before any event could be heard: so it is asked again.
+      events.addEventListener("open", () => attempt(load).then(soon));
       events.addEventListener("message", ({ data }) => hear(JSON.parse(data)));
       events.addEventListener("error", () => {
         say(AWAY);
