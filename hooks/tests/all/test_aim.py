@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import aim
 import relstab
+from aim.sdk.run import Run
 from aim.storage.context import Context
 from daemons import DAEMON
 from serving import BUNDLED, CHECKPOINTS
 
 
 def test_aim_tracks_by_name(tmp_path: Path) -> None:
-    run = aim.Run(repo=str(tmp_path), system_tracking_interval=None, capture_terminal_logs=False)
+    run = Run(repo=str(tmp_path), system_tracking_interval=None, capture_terminal_logs=False)
     monitor = relstab.Monitor(tmp_path / "run", probe=BUNDLED / "probe.npz", logger=run)
     with relstab.start(tmp_path / "run", **DAEMON), monitor:
         for step, network in zip((10, 20), CHECKPOINTS[1:], strict=False):
