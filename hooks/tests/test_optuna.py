@@ -49,7 +49,7 @@ def test_trials_are_pruned_by_the_rules_of_their_runs(
     assert ends == {0.0: (TrialState.PRUNED, 3), 0.1: (TrialState.COMPLETE, 5)}
     assert "unjudged" not in caplog.text
     (reason,) = pruner.reasons.values()
-    assert reason == "val_error did not improve on 0.5000 in 2 checkpoints"
+    assert reason == "val_error did not improve on 0.5000 (step 1) in 2 checkpoints"
 
 
 def test_without_a_daemon_no_trial_is_pruned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

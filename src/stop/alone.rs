@@ -9,34 +9,34 @@ use crate::estimate::Comparison;
 /// a predicted error, of what its law goes by.
 pub type Compare<'a> = &'a dyn Fn(i64, i64, f64) -> Option<Comparison>;
 
-/// What `rule` says of `history`, in training order; nothing behind the checkpoint that decides a stop is looked at.
+/// What `rule` says of `history`, in training order. What comes behind the checkpoint that decides a stop may be the best, and changes
+/// nothing else.
 #[must_use]
 pub fn judge(rule: &Rule, history: &[Point], compare: Compare) -> Verdict {
     let rule = &rule.on(history);
     let mut verdict = Verdict { monitor: rule.monitor, best: None, wait: 0, patience_left: rule.patience, stop: None };
     // What is to be beaten by `min_delta`: worse than the best by less than that.
-    let mut mark: Option<(i64, f64)> = None;
-    let mut best: Option<f64> = None;
+    let mut mark: Option<(&Point, f64)> = None;
     let mut cooldown = 0;
     for point in history {
         if point.step.is_some_and(|step| step < rule.start_from) {
             continue;
         }
         let Some(value) = point.value(rule.monitor) else { continue };
-        if let Some(reason) = rule.at_once(value).filter(|_| !point.is_overruled) {
+        let is_open = verdict.stop.is_none();
+        if let Some(reason) = rule.at_once(value).filter(|_| is_open && !point.is_overruled) {
             verdict.stop = Some(Stop { reason, at: Mark::new(point, value), compared: Vec::new() });
-            return verdict;
-        }
-        if !value.is_finite() {
             continue;
         }
-        if best.is_none_or(|than| rule.is_better(value, than)) {
-            best = Some(value);
+        if value.is_finite() && verdict.best.as_ref().is_none_or(|best| rule.is_better(value, best.value)) {
             verdict.best = Some(Mark::new(point, value));
         }
-        let is_improvement = mark.is_none_or(|(id, than)| {
+        if !value.is_finite() || !is_open {
+            continue;
+        }
+        let is_improvement = mark.is_none_or(|(at, than)| {
             rule.is_improvement(value, than)
-                && rule.confidence.and_then(|level| compare(point.id, id, level)).is_none_or(|paired| {
+                && rule.confidence.and_then(|level| compare(point.id, at.id, level)).is_none_or(|paired| {
                     match (rule.monitor, rule.mode) {
                         // A law may rise or fall with what it goes by: what it says is surely another where that surely is.
                         (Monitor::PredictedError, _) => paired.is_different(),
@@ -46,7 +46,7 @@ pub fn judge(rule: &Rule, history: &[Point], compare: Compare) -> Verdict {
                 })
         });
         if is_improvement {
-            mark = Some((point.id, value));
+            mark = Some((point, value));
         }
         if is_improvement && rule.baseline.is_none_or(|baseline| rule.is_improvement(value, baseline)) {
             verdict.wait = 0;
@@ -60,10 +60,12 @@ pub fn judge(rule: &Rule, history: &[Point], compare: Compare) -> Verdict {
         }
         verdict.patience_left = rule.patience.saturating_sub(verdict.wait);
         if verdict.patience_left == 0 {
-            let than = mark.map_or(value, |(_, than)| than);
-            let reason = format!("{} did not improve on {than:.4} in {} checkpoints", rule.monitor, verdict.wait);
+            let (at, than) = mark.unwrap_or((point, value));
+            let step = at.step.map_or_else(String::new, |step| format!(" (step {step})"));
+            let by = if rule.min_delta.number() > 0.0 { format!(" by {}", rule.min_delta) } else { String::new() };
+            let monitor = rule.monitor;
+            let reason = format!("{monitor} did not improve on {than:.4}{step}{by} in {} checkpoints", verdict.wait);
             verdict.stop = Some(Stop { reason, at: Mark::new(point, value), compared: Vec::new() });
-            return verdict;
         }
     }
     verdict
