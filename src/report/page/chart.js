@@ -200,33 +200,37 @@ const RelstabChart = (() => {
 
   /** The best and the stop: filled signs with an edge of the paper's colour, and the word beside them where it has room. */
   function paintMarks(ctx, at, runs, tokens, scale) {
-    const taken = [];
     ctx.lineWidth = 3 * scale;
     ctx.strokeStyle = tokens.paper;
     ctx.font = `600 ${12 * scale}px ${tokens.font}`;
     ctx.textAlign = "center";
     ctx.textBaseline = "middle";
+    const placed = [];
     for (const run of runs) {
       for (const { index, sign } of run.marks) {
         const line = run.lines.find((each) => isKnown(each.y[index]));
         if (!line) continue;
         const [x, y] = [at.x(run.x[index]), at.y(line.y[index])];
+        placed.push({ sign, x, y });
         ctx.beginPath();
         SIGNS[sign](ctx, x, y, 3.5 * scale);
         ctx.stroke();
         ctx.fillStyle = sign === "stop" ? tokens.stop : run.colour;
         ctx.fill();
-        const isFree = (middle) =>
-          middle > 8 * scale && middle < at.bottom - 8 * scale &&
-          !taken.some(([left, top]) => Math.abs(left - x) < 30 * scale && Math.abs(top - middle) < 14 * scale);
-        const middle = [y - 14 * scale, y + 16 * scale].find(isFree);
-        if (middle === undefined) continue;
-        taken.push([x, middle]);
-        const inside = Math.max(at.left + 16 * scale, Math.min(at.right - 16 * scale, x));
-        ctx.strokeText(sign, inside, middle);
-        ctx.fillStyle = tokens.ink;
-        ctx.fillText(sign, inside, middle);
       }
+    }
+    const taken = placed.map(({ x, y }) => [x, y]);
+    for (const { sign, x, y } of placed) {
+      const isFree = (middle) =>
+        middle > 8 * scale && middle < at.bottom - 8 * scale &&
+        !taken.some(([left, top]) => Math.abs(left - x) < 30 * scale && Math.abs(top - middle) < 14 * scale);
+      const middle = [y - 15 * scale, y + 16 * scale].find(isFree);
+      if (middle === undefined) continue;
+      taken.push([x, middle]);
+      const inside = Math.max(at.left + 16 * scale, Math.min(at.right - 16 * scale, x));
+      ctx.strokeText(sign, inside, middle);
+      ctx.fillStyle = tokens.ink;
+      ctx.fillText(sign, inside, middle);
     }
   }
 

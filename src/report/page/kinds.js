@@ -15,7 +15,7 @@ const RelstabKinds = (() => {
         { name: "known error", column: "val_error", sign: "cross" },
         { name: "error on the probe images", column: "probe_error", sign: "ring" },
       ],
-      key: "— predicted   × known   ○ on the probe images",
+      key: "— predicted   × known by the training   ○ on the labelled probe images   ★ best of its run",
       says: "The share of images that the network gets wrong.",
     },
     {
