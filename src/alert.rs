@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
 use crate::event::{Code, Finding, Severity};
@@ -68,7 +69,7 @@ pub enum On {
     Change,
     /// The latest checkpoint has a finding.
     Finding,
-    /// The latest checkpoint could not be measured.
+    /// The latest checkpoint could not be measured, or nothing of the run can be.
     Failure,
     /// No checkpoint came for the time `after`.
     Stall,
@@ -152,6 +153,14 @@ impl Webhook {
     /// # Errors
     /// `Setting` for both or neither.
     pub fn validated(self) -> Result<Self> {
+        let holds_address = |text: Option<&str>| text.is_some_and(|text| text.contains("://"));
+        if holds_address(self.file.as_deref().and_then(std::path::Path::to_str)) || holds_address(self.env.as_deref()) {
+            return Err(Error::setting(
+                "alert: webhook",
+                "the name of a file or of a variable",
+                "an address, which is a secret",
+            ));
+        }
         if self.file.is_some() == self.env.is_some() {
             let found = if self.file.is_some() { "both" } else { "neither" };
             return Err(Error::setting("alert: webhook", "file or env, which hold the address", found));
@@ -183,12 +192,16 @@ pub struct Seen {
     pub points: Vec<Point>,
     /// What was found about the latest.
     pub findings: Vec<Finding>,
-    /// Why the last one could not be measured, if it could not.
+    /// Why the last one could not be measured, or nothing of the run can, if so.
     pub failure: Option<String>,
     /// When its newest checkpoint was written, milliseconds since 1970.
     pub written: Option<i64>,
     /// Why it should stop.
     pub stop: Option<String>,
+    /// When the oldest checkpoint was written that waits to be measured, milliseconds since 1970.
+    pub waiting: Option<i64>,
+    /// Whether all that was written while nobody watched is known.
+    pub is_caught: bool,
 }
 
 /// What an alert waits for, come true.
@@ -258,11 +271,25 @@ impl Alert {
         })
     }
 
-    /// Tells it from the others of a run: all that it says but whom it tells.
+    /// Tells it from the others of a run: all that it says, with a hash in place of whom it tells.
     #[must_use]
     pub fn key(&self) -> String {
         let bare = Self { command: Vec::new(), webhook: None, ..self.clone() };
-        serde_json::to_string(&bare).unwrap_or_else(|_| format!("{bare:?}"))
+        let key = serde_json::to_string(&bare).unwrap_or_else(|_| format!("{bare:?}"));
+        if self.command.is_empty() && self.webhook.is_none() {
+            return key;
+        }
+        let whom = format!("{:?}", (&self.command, &self.webhook));
+        format!("{key} {}", hex::encode(&Sha256::digest(whom)[..8]))
+    }
+
+    /// Whether what was written before it is due may end what it waits for: it holds for a time, or while nothing comes.
+    #[must_use]
+    pub fn may_be_ended(&self, seen: &Seen, due: i64) -> bool {
+        let is_of_checkpoints = !matches!(self.on, On::Stall | On::Stop);
+        let is_lasting = !self.lasting.0.is_zero();
+        let is_waiting = seen.waiting.is_some_and(|written| written <= due);
+        (is_lasting || self.on == On::Stall) && !seen.is_caught || is_lasting && is_of_checkpoints && is_waiting
     }
 
     /// Whether it holds, and why. Of a stall that is known only by the clock: see [`Alert::stalls_at`].

@@ -243,6 +243,8 @@ impl Config {
                 format!(", line {}", 1 + text[..span.start.min(text.len())].matches('\n').count())
             });
             let found = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+            // An alert's address in place of a file's name is a secret.
+            let found = if found.contains("://") { "an address, which is not shown".to_owned() } else { found };
             Error::setting("relstab.toml", "a valid configuration", format!("{}{place}: {found}", path.display()))
         })?;
         let place = || format!("in {}", path.display());

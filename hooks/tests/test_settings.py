@@ -72,3 +72,16 @@ def test_a_rule_goes_by_a_known_error_where_there_is_one(
     Settings(tmp_path, **{"stop": {"patience": 1}, **settings})
     assert f'[[stop]]\nmonitor = "{monitor}"\n' in (tmp_path / "relstab.toml").read_text()
     assert (f"goes by {monitor}" in caplog.text) == (monitor != "g_f")
+
+
+@pytest.mark.parametrize(
+    ("rule", "written"),
+    [
+        ({"patience": 1}, "[[stop]]\npatience = 1\n"),
+        ({"patience": 1, "baseline": 0.3}, '[[stop]]\nmonitor = "predicted_error"\npatience = 1\nbaseline = 0.3\n'),
+        ({"monitor": "g_f"}, '[[stop]]\nmonitor = "g_f"\n'),
+    ],
+)
+def test_a_rule_of_a_loop_goes_by_what_the_loop_will_tell(rule: dict[str, Any], written: str, tmp_path: Path) -> None:
+    relstab.Monitor(tmp_path, stop=rule).close()
+    assert (tmp_path / "relstab.toml").read_text().endswith(written)

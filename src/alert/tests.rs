@@ -71,6 +71,35 @@ fn a_stall_is_known_by_the_clock_and_none_of_a_run_that_should_stop() {
 }
 
 #[test]
+fn who_is_told_is_part_of_the_key_and_not_told_by_it() {
+    let to = |file: &str| Alert {
+        webhook: Some(Webhook { file: Some(file.into()), env: None, form: Form::Json }),
+        ..alert("on=failure")
+    };
+    assert_ne!(to("first").key(), to("second").key());
+    assert_ne!(to("first").key(), alert("on=failure").key());
+    assert!(!to("first").key().contains("first"));
+    for text in ["https://example.org/secret", "env:https://example.org/secret"] {
+        let refused = text.parse::<Webhook>().expect_err("an address");
+        assert!(!refused.to_string().contains("secret/") && !format!("{refused:?}").contains("example"), "{refused}");
+    }
+    let written = Webhook { file: None, env: Some("https://example.org".to_owned()), form: Form::Json };
+    assert!(written.validated().is_err_and(|error| !error.to_string().contains("example")));
+}
+
+#[test]
+fn what_waits_to_be_measured_may_end_what_must_last() {
+    let lasting = alert("on=failure,for=2s");
+    let seen = |waiting, is_caught| Seen { waiting, is_caught, ..Seen::default() };
+    assert!(lasting.may_be_ended(&seen(Some(900), true), 1000));
+    assert!(!lasting.may_be_ended(&seen(Some(1100), true), 1000), "written too late");
+    assert!(!lasting.may_be_ended(&seen(None, true), 1000));
+    assert!(lasting.may_be_ended(&seen(None, false), 1000), "written while nobody watched");
+    assert!(alert("on=stall,after=2s").may_be_ended(&seen(None, false), 1000));
+    assert!(!alert("on=failure").may_be_ended(&seen(Some(900), false), 1000), "it need not last");
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     for text in [
         "monitor=r_f",

@@ -156,6 +156,7 @@ fn watch(args: &Args, said: &Flags, devices: Vec<u16>, roots: Vec<PathBuf>, sear
     let starter = Local { nice: flags.nice, duty: flags.duty };
     let mut planner = Planner::new(Box::new(starter), said.clone(), roots.clone());
     let ending = flags.ending(&roots)?;
+    let receivers = flags.receivers()?;
     let plans = if args.recursive { Ok(Vec::new()) } else { planned(&mut planner, &roots) };
     let plans = match plans {
         Ok(plans) => plans,
@@ -219,7 +220,7 @@ fn watch(args: &Args, said: &Flags, devices: Vec<u16>, roots: Vec<PathBuf>, sear
         on_stop: flags.on_stop.clone(),
         umask,
         limits,
-        receivers: flags.receivers(),
+        receivers,
         ending,
         exports: journal_path.with_added_extension("exports"),
     };

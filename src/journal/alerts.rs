@@ -15,6 +15,8 @@ pub const ALL_TOLD: u8 = 128;
 
 /// How often an alert that holds is looked at until it is due, milliseconds: the clock may be set back.
 const LOOK: i64 = 60_000;
+/// How often one that is due is looked at, while what may end it waits to be measured, milliseconds.
+const WAIT: i64 = 1000;
 
 /// An alert that was raised, and that somebody is to be told of.
 #[derive(Debug, Clone)]
@@ -40,17 +42,24 @@ struct Known {
 
 impl Journal {
     /// Looks at what is known of a run at `now`, milliseconds since 1970: `alerts` that have held for long enough are raised, each
-    /// once for each time that it holds. Gives when to look again.
+    /// once for each time that it holds. `blocked` says why nothing of it can be measured, `is_caught` whether all that was written
+    /// while nobody watched is known. Gives when to look again.
     ///
     /// # Errors
     /// `Journal` if it cannot be read or written.
-    pub fn alert(&mut self, run: i64, alerts: &[Alert], now: i64) -> Result<(Option<i64>, Vec<Line>)> {
+    pub fn alert(
+        &mut self,
+        run: i64,
+        alerts: &[Alert],
+        (blocked, is_caught): (Option<&str>, bool),
+        now: i64,
+    ) -> Result<(Option<i64>, Vec<Line>)> {
         self.write("look at alerts in", |tx| {
             let keys: Vec<_> = alerts.iter().map(Alert::key).collect();
             let list = serde_json::to_string(&keys).unwrap_or_default();
             tx.prepare_cached("DELETE FROM alerts WHERE run = ?1 AND rule NOT IN (SELECT value FROM json_each(?2))")?
                 .execute(params![run, list])?;
-            let seen = seen(tx, run, alerts)?;
+            let seen = Seen { is_caught, ..seen(tx, (run, blocked), alerts)? };
             let mut next: Option<i64> = None;
             for (alert, key) in alerts.iter().zip(&keys) {
                 let due = look(tx, (run, key), alert, &seen, now)?;
@@ -88,20 +97,27 @@ impl Journal {
     }
 }
 
-fn seen(tx: &Writer, run: i64, alerts: &[Alert]) -> rusqlite::Result<Seen> {
+fn seen(tx: &Writer, (run, blocked): (i64, Option<&str>), alerts: &[Alert]) -> rusqlite::Result<Seen> {
     let monitors: Vec<_> = alerts.iter().map(|alert| alert.monitor).collect();
     let last = "SELECT state, reason FROM checkpoints WHERE run = ?1 AND state IN (1, 3) ORDER BY current DESC LIMIT 1";
     let row = |row: &Row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?));
     let last = tx.prepare_cached(last)?.query_row([run], row).optional()?;
     let stop = "SELECT json_extract(body, '$.reason') FROM runs JOIN events ON events.seq = stopped WHERE runs.id = ?1";
     let written = "SELECT max(written) / 1000000 FROM checkpoints WHERE run = ?1";
+    let waiting = "SELECT min(written) / 1000000 FROM checkpoints WHERE run = ?1 AND state = 0";
+    let failed = last.filter(|(state, _)| *state == State::Failed as i64).map(|(_, reason)| reason.unwrap_or_default());
+    // What waits for a run that cannot be measured may wait for ever.
+    let waiting =
+        if blocked.is_some() { None } else { tx.prepare_cached(waiting)?.query_row([run], |row| row.get(0))? };
     let is_asked = |kinds: &[On]| alerts.iter().any(|alert| kinds.contains(&alert.on));
     Ok(Seen {
         points: if is_asked(&[On::Threshold, On::Change]) { points(tx, run, &monitors)? } else { Vec::new() },
         findings: if is_asked(&[On::Finding]) { latest_findings(tx, run)? } else { Vec::new() },
-        failure: last.filter(|(state, _)| *state == State::Failed as i64).map(|(_, reason)| reason.unwrap_or_default()),
+        failure: blocked.map(str::to_owned).or(failed),
         written: tx.prepare_cached(written)?.query_row([run], |row| row.get(0))?,
         stop: tx.prepare_cached(stop)?.query_row([run], |row| row.get(0)).optional()?.flatten(),
+        waiting,
+        is_caught: false,
     })
 }
 
@@ -138,6 +154,9 @@ fn look(tx: &Writer, of: (i64, &str), alert: &Alert, seen: &Seen, now: i64) -> r
     let due = since.saturating_add(alert.lasting.milliseconds()).max(cool);
     if due > now {
         return Ok(Some(due.min(now.saturating_add(LOOK))));
+    }
+    if alert.may_be_ended(seen, since.saturating_add(alert.lasting.milliseconds())) {
+        return Ok(Some(now.saturating_add(WAIT)));
     }
     let seq = tx.append(of.0, &Kind::Alert { alert: alert.title(), text: cause.text, at: cause.at })?;
     tx.prepare_cached("UPDATE alerts SET raised = ?3, told = 0 WHERE run = ?1 AND rule = ?2")?

@@ -272,7 +272,7 @@ fn an_alert_is_raised_again_after_the_clock_was_set_back() {
     let now = jiff::Timestamp::now().as_millisecond() - 20_000;
     let mut look = |val_error: f64, now: i64| {
         journal.annotate(7, &CheckpointName::Step(5), val_error, None).expect("told");
-        let (next, lines) = journal.alert(7, &alerts, now).expect("looked at");
+        let (next, lines) = journal.alert(7, &alerts, (None, true), now).expect("looked at");
         for seq in lines.iter().map(|line| line.seq) {
             journal.set_alert_told(7, &alerts[0].key(), seq, super::ALL_TOLD).expect("told");
         }

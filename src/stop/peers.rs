@@ -27,13 +27,13 @@ pub fn judge_among(rule: &Rule, history: &[Point], peers: &[Peer]) -> Verdict {
     let best = finite.copied().reduce(|best, next| if rule.is_better(next.1, best.1) { next } else { best });
     verdict.best = best.map(|(point, value)| Mark::new(point, value));
     let Some((latest, value)) = own.last().copied() else { return verdict };
-    if history.iter().any(|point| point.is_overruled) {
-        return verdict;
-    }
     let before = own.len().checked_sub(2).and_then(|before| own[before].0.step);
-    let found = match (rule.at_once(value), best, latest.step) {
+    let is_compared = history.iter().all(|point| !point.is_overruled);
+    let is_early = latest.step.is_some_and(|step| step < rule.start_from);
+    let at_once = rule.at_once(value).filter(|_| !latest.is_overruled && !is_early);
+    let found = match (at_once, best, latest.step) {
         (Some(reason), ..) => Some((reason, Vec::new())),
-        (None, Some((_, best)), Some(step)) if step >= rule.start_from => match rule.kind {
+        (None, Some((_, best)), Some(step)) if is_compared && !is_early => match rule.kind {
             RuleKind::Patience => None,
             RuleKind::Median => beside_median(rule, best, step, peers),
             RuleKind::Halving => at_rung(rule, value, (before, step), peers),

@@ -166,6 +166,7 @@ fn a_run_worse_at_best_than_the_median_of_the_others_averages_stops() {
     assert!(among("kind=median,monitor=invariance", &[0.1, 0.59], all).is_some());
     assert_eq!(among("kind=median,monitor=invariance", &[0.1, 0.61], all), None);
     assert!(among(rule, &[0.1, f64::NAN], all).is_some_and(|stop| stop.reason.contains("not finite")));
+    assert_eq!(among("kind=median,monitor=r_f,start_from=3", &[0.9, f64::NAN], all), None, "within its grace");
 }
 
 #[test]
@@ -198,6 +199,9 @@ fn a_run_whose_stop_was_overruled_is_not_compared_any_more() {
     own[0].is_overruled = true;
     let all = peers(&[&[0.1, 0.1], &[0.1, 0.1], &[0.1, 0.1]]);
     assert!(judge_among(&rule("kind=median,monitor=r_f"), &own, &all).stop.is_none());
+    // What is broken afterwards stops it all the same.
+    own[1].r_f = Some(f64::NAN);
+    assert!(judge_among(&rule("kind=median,monitor=r_f"), &own, &all).stop.is_some());
 }
 
 #[test]

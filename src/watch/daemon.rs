@@ -107,8 +107,15 @@ impl Daemon {
     fn run(&mut self, messages: &Receiver<Message>) {
         loop {
             let next = self.work();
-            let is_done = self.pool.busy().next().is_none() && self.alarms.are_quiet();
+            // Who ends it does not wait for those who do not hear; when it ends by itself they have this long.
+            let is_heard = self.nearing.end == End::Told || self.alarms.again.is_empty();
+            let is_done = self.pool.busy().next().is_none() && self.alarms.are_quiet() && is_heard;
             if self.ends_by.is_some_and(|by| is_done || by <= Instant::now()) {
+                if !self.alarms.again.is_empty() {
+                    warn!(
+                        "alerts are left that somebody could not be told of: the next daemon that watches these runs tells them"
+                    );
+                }
                 return;
             }
             let first = match next.or(self.ends_by) {
@@ -141,6 +148,9 @@ impl Daemon {
             Message::News(News::Found(found, rest)) => self.queue(vec![(found, rest)]),
             Message::News(News::Caught) => {
                 self.nearing.has_caught = true;
+                for id in self.runs.keys().copied().collect::<Vec<_>>() {
+                    self.look_at_alerts(id);
+                }
                 let blocked: Vec<_> = self.runs.iter().filter(|(_, run)| run.is_waiting()).map(|(id, _)| *id).collect();
                 if let Err(error) = self.journal.release(&blocked) {
                     self.missed_news = true;

@@ -164,9 +164,6 @@ fn ended(child: &mut Child) -> std::result::Result<(), String> {
 /// Posts the event to an address, which no reason names.
 fn post(webhook: &Webhook, event: String, said: &Value) -> std::result::Result<(), String> {
     let address = address(webhook)?;
-    if address.starts_with("https:") && !cfg!(feature = "tls") {
-        return Err("its address begins with https, and this relstab was built without TLS (--features tls)".to_owned());
-    }
     let body = match webhook.form {
         Form::Json => event,
         Form::Slack => {
@@ -190,11 +187,22 @@ fn post(webhook: &Webhook, event: String, said: &Value) -> std::result::Result<(
     }
 }
 
-fn address(webhook: &Webhook) -> std::result::Result<String, String> {
+/// Where a webhook is told.
+///
+/// # Errors
+/// Why that is not known, or cannot be told; never with an address in it.
+pub fn address(webhook: &Webhook) -> std::result::Result<String, String> {
     let text = match (&webhook.file, &webhook.env) {
         (Some(file), _) => small_file::read(file, LONGEST).map_err(|error| format!("{}: {error}", file.display()))?,
         (None, Some(name)) => std::env::var(name).map_err(|_| format!("the daemon's environment has no {name}"))?,
         (None, None) => return Err("it names no address".to_owned()),
     };
-    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+    let address = text.lines().next().unwrap_or_default().trim();
+    if address.starts_with("https:") && !cfg!(feature = "tls") {
+        return Err("its address begins with https, and this relstab was built without TLS (--features tls)".to_owned());
+    }
+    if !address.starts_with("http:") && !address.starts_with("https:") {
+        return Err("what it holds does not begin with http:// or https://".to_owned());
+    }
+    Ok(address.to_owned())
 }

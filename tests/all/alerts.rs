@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::common::daemon::{Client, Daemon, Place, eventually};
+use crate::common::daemon::{Client, Daemon, Place, eventually, network, property};
+use crate::common::pause;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -204,6 +205,76 @@ fn what_was_raised_and_not_heard_outlives_a_configuration_that_is_spoiled() {
     eventually("it is heard", || !hook.heard(200, "failure").is_empty());
     let raised = place.events().into_iter().filter(|event| event["type"] == "alert").count();
     assert_eq!(raised, 1, "{}", place.log());
+}
+
+/// A checkpoint of this known error, renamed into the run.
+fn put(place: &Place, step: u32, error: &str) {
+    let more = [property("relstab.step", &step.to_string()), property("relstab.val_error", error)].concat();
+    place.put(format!("step_{step}.onnx"), &[network(&step.to_string()), more].concat());
+}
+
+fn raised(place: &Place) -> Vec<Value> {
+    place.events().into_iter().filter(|event| event["type"] == "alert").collect()
+}
+
+#[test]
+fn what_ended_before_it_had_lasted_is_not_told_whoever_watched_meanwhile() {
+    let place = Place::new();
+    let flags = ["--alert", "on=threshold,name=high,monitor=val_error,above=0.5,for=3s"];
+    let daemon = Daemon::start(&place, &flags);
+    put(&place, 1, "0.9");
+    eventually("it is measured", || place.outcomes("measured").len() == 1);
+    drop(daemon);
+    put(&place, 2, "0.1");
+    pause(3500);
+    let _daemon = Daemon::start(&place, &flags);
+    eventually("the other is measured", || place.outcomes("measured").len() == 2);
+    pause(1500);
+    assert_eq!(raised(&place), [] as [Value; 0]);
+    put(&place, 3, "0.8");
+    eventually("what lasts is told", || raised(&place).len() == 1);
+}
+
+#[test]
+fn two_that_wait_for_the_same_are_both_told_and_a_run_that_cannot_be_measured_is_a_failure() {
+    let place = Place::new();
+    let config = place.path().join("alerts.toml");
+    let told = ["first", "second"].map(|name| place.path().join(name));
+    let own = fs::read_to_string(place.run().join("relstab.toml")).expect("read");
+    let own = own.replace("probe.npz", place.run().join("probe.npz").to_str().expect("UTF-8"));
+    let alert =
+        |path: &std::path::PathBuf| format!("[[alert]]\non = 'failure'\ncommand = ['touch', '{}']\n", path.display());
+    fs::write(&config, format!("{own}\n{}{}", alert(&told[0]), alert(&told[1]))).expect("written");
+    let daemon = Daemon::start(&place, &["--config", config.to_str().expect("UTF-8")]);
+    place.rename_in("step_1.onnx", "one");
+    eventually("it is measured", || place.outcomes("measured").len() == 1);
+    fs::rename(place.run().join("probe.npz"), place.path().join("probe.npz")).expect("moved");
+    daemon.signal(Signal::HUP);
+    eventually("both are told", || told.iter().all(|path| path.exists()));
+    let texts: Vec<_> = raised(&place).iter().map(|event| event["text"].to_string()).collect();
+    assert!(texts.len() == 2 && texts.iter().all(|text| text.contains("probe.npz")), "{texts:?}");
+}
+
+#[test]
+fn an_address_that_cannot_be_told_is_said_at_the_start_and_never_shown() {
+    let place = Place::new();
+    let nothing = place.path().join("empty");
+    fs::write(&nothing, "").expect("written");
+    let address = format!("https://example.org/{SECRET}");
+    for hook in [&address, "env:RELSTAB_NO_SUCH", "/no/such/file", nothing.to_str().expect("UTF-8")] {
+        let refused = place.ask("watch", &["--alert", "on=failure", "--alert-webhook", hook]);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(2) && told.contains("--alert-webhook"), "{hook}: {told}");
+        assert!(!told.contains(SECRET), "{told}");
+    }
+    let own = fs::read_to_string(place.run().join("relstab.toml")).expect("read");
+    for webhook in [format!("'{address}'"), format!("{{ env = '{address}' }}")] {
+        let config = place.path().join("alerts.toml");
+        fs::write(&config, format!("{own}\n[[alert]]\non = 'failure'\nwebhook = {webhook}\n")).expect("written");
+        let refused = place.ask("watch", &["--config", config.to_str().expect("UTF-8")]);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(2) && !told.contains(SECRET), "{told}");
+    }
 }
 
 #[test]

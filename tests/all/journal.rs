@@ -298,7 +298,7 @@ fn a_run_tells_which_alerts_were_raised_and_which_hold() {
     let mut place = Place::new();
     let alerts = ["on=failure,name=broken", "on=stop"].map(|text| text.parse::<Alert>().expect("an alert"));
     let now = |place: &mut Place, at| {
-        place.journal.alert(place.run, &alerts, at).expect("written");
+        place.journal.alert(place.run, &alerts, (None, true), at).expect("written");
         let past = place.journal.past(place.run, 0).expect("read");
         past.alerts.into_iter().map(|raised| (raised.alert, raised.text, raised.since)).collect::<Vec<_>>()
     };

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Union
 
 Numbers = float | Sequence[float]
-Option = Union[str, int, float, bool, "os.PathLike[str]", Sequence[float], None]
+Option = Union[str, int, float, bool, "os.PathLike[str]", Sequence[float], Sequence[str], None]
 
 
 class RelstabError(RuntimeError):
@@ -76,7 +76,8 @@ def flat(values: Any) -> list[Any]:
 
 
 def flags(options: Mapping[str, Option]) -> list[str]:
-    """`force_law=True, mean=[0.5, 0.5]` as `--force-law --mean=0.5,0.5`; `None` and `False` are left out."""
+    """`force_law=True, mean=[0.5, 0.5], stop=["patience=2"]` as `--force-law --mean=0.5,0.5 --stop=patience=2`; words are given
+    one after the other, `None` and `False` are left out."""
     arguments = []
     for name, value in options.items():
         flag = "--" + name.replace("_", "-")
@@ -86,6 +87,8 @@ def flags(options: Mapping[str, Option]) -> list[str]:
             arguments.append(flag)
         elif isinstance(value, (str, int, float, os.PathLike)):
             arguments.append(f"{flag}={os.fspath(value) if isinstance(value, os.PathLike) else value}")
+        elif isinstance(value, (list, tuple)) and value and all(isinstance(word, (str, os.PathLike)) for word in value):
+            arguments += [f"{flag}={os.fspath(word)}" for word in value]
         else:
             arguments.append(f"{flag}={','.join(str(float(number)) for number in flat(value))}")
     return arguments

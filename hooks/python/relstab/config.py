@@ -20,6 +20,8 @@ _log = logging.getLogger("relstab")
 
 _CONFIG = "relstab.toml"
 _MARK = "# Written by relstab.Monitor; remove this line to keep your own."
+#: Settings of a rule that mean something for one quantity only: the daemon wants that to be named.
+_OF_MONITOR = {"mode", "baseline", "divergence_threshold", "confidence"}
 #: Exit codes of the command for a setting, a probe set and a law that it refuses, and for a file that it cannot read.
 _REFUSED = (2, 3, 9, 10)
 
@@ -32,13 +34,13 @@ def prepare(
     std: Numbers | None = None,
     law: str | None = None,
     stop: Rule | Sequence[Rule] = (),
-    tells_error: bool = False,
+    tells_error: bool | None = False,
 ) -> None:
     """Makes the run's directory and writes `relstab.toml` and the probe images there, as [`Monitor`] is told; a
     `relstab.toml` that somebody else wrote stays, and nothing is written beside it.
 
     A rule that names no monitor goes by the error that the training tells (`tells_error`), else by that on labelled probe
-    images, else by the predicted one.
+    images, else by the predicted one. Where it is not known beforehand what will be told (`None`), the daemon chooses so.
 
     Raises `ValueError` or `TypeError` for settings that are wrong, before anything is written. A directory that cannot be
     written is a warning.
@@ -49,22 +51,24 @@ def prepare(
     ]
     lines += ["[preprocess]", *preprocess] if preprocess else []
     monitor = "val_error" if tells_error else "probe_error" if pair(probe)[1] is not None else "predicted_error"
-    goes_by_default = False
+    goes_by = set()
     for rule in [stop] if isinstance(stop, Mapping) else stop if isinstance(stop, (list, tuple)) else [None]:
         if not isinstance(rule, Mapping):
             raise TypeError(
                 f'stop: expected a rule such as {{"monitor": "val_error", "patience": 5}}, or several, found {stop!r}'
             )
-        goes_by_default |= "monitor" not in rule
-        rule = {"monitor": monitor, **rule}
+        is_left = tells_error is None and not _OF_MONITOR & rule.keys()
+        if "monitor" not in rule:
+            goes_by.add("the best that is known" if is_left else monitor)
+        rule = dict(rule) if is_left else {"monitor": monitor, **rule}
         lines += ["[[stop]]", *(f"{name} = {_toml(value)}" for name, value in rule.items())]
     folder = Path(run_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if lines or probe is not None:
             _write_config(folder, lines, probe)
-        if goes_by_default:
-            _log.info("%s: the rule that names no monitor goes by %s", folder, monitor)
+        for evidence in sorted(goes_by):
+            _log.info("%s: the rule that names no monitor goes by %s", folder, evidence)
     except OSError as error:
         _log.warning("%s cannot be prepared: %s", folder, error)
 

@@ -35,7 +35,7 @@ class Monitor:
 
     `probe` (arrays or tensors, or (images, labels), or a file), `mean`, `std`, `law` and `stop` (`{"monitor": "val_error",
     "patience": 5}`, or several such rules) are written into the run's directory as `relstab.toml`, if any is given. A rule
-    that names no monitor goes by the error on the probe images where labels are given with them, else by the predicted error.
+    that names no monitor goes by the best that is known: `val_error`, the error on labelled probe images, the predicted error.
     `every`: exports each so many calls of `checkpoint`. `logger`: where [`Measurement.scalars`] go.
     `active`: whether this process does all that; of a distributed training only one should.
     """
@@ -69,7 +69,7 @@ class Monitor:
         self._listener: Listener | None = None
         if not active:
             return
-        prepare(run_dir, probe=probe, mean=mean, std=std, law=law, stop=stop)
+        prepare(run_dir, probe=probe, mean=mean, std=std, law=law, stop=stop, tells_error=None)
         self._writer = _Writer(self._state)
         self._listener = Listener(self.run_dir, address, self._state)
         atexit.register(self._let_go)

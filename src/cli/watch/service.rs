@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::journal::Policy;
 use crate::stop::Rule;
 use crate::watch::daemon::{Ending, Receivers};
+use crate::watch::messenger;
 use crate::watch::pool::Limits;
 use crate::watch::starter::{ByCommand, Local, Starter};
 
@@ -89,7 +90,7 @@ pub struct Service {
     pub alert_command: Vec<String>,
     /// File whose first line is the address that alerts are posted to; env:NAME for a variable of the environment
     #[arg(long, value_name = "FILE")]
-    pub alert_webhook: Option<Webhook>,
+    pub alert_webhook: Option<String>,
     /// How they are written there
     #[arg(long, value_enum, default_value_t = Form::Json, requires = "alert_webhook")]
     pub alert_form: Form,
@@ -128,9 +129,17 @@ impl Service {
     }
 
     /// Who hears of alerts that name nobody themselves.
-    pub fn receivers(&self) -> Receivers {
-        let webhook = self.alert_webhook.clone().map(|webhook| Webhook { form: self.alert_form, ..webhook });
-        Receivers { command: self.alert_command.clone(), webhook }
+    ///
+    /// # Errors
+    /// `Setting` where no address can be read; never with an address in it.
+    pub fn receivers(&self) -> Result<Receivers> {
+        let Some(place) = &self.alert_webhook else {
+            return Ok(Receivers { command: self.alert_command.clone(), webhook: None });
+        };
+        let webhook = Webhook { form: self.alert_form, ..place.parse()? };
+        let expected = "a file whose first line is the address, or env:NAME for a variable that is it";
+        messenger::address(&webhook).map_err(|found| Error::setting("--alert-webhook", expected, found))?;
+        Ok(Receivers { command: self.alert_command.clone(), webhook: Some(webhook) })
     }
 
     /// When the daemon of the directories `roots` ends by itself.

@@ -27,7 +27,10 @@ impl Daemon {
         if alerts.is_empty() && !self.alarms.due.contains_key(&id) {
             return;
         }
-        match self.journal.alert(id, &alerts, now()) {
+        let run = self.runs.get(&id);
+        let blocked = run.and_then(|run| run.blocked.as_ref()).map(|blocked| blocked.reason.clone());
+        let is_caught = self.nearing.has_caught && run.is_some_and(|run| !run.is_planning());
+        match self.journal.alert(id, &alerts, (blocked.as_deref(), is_caught), now()) {
             Ok((next, lines)) => {
                 match next {
                     Some(next) => self.alarms.due.insert(id, next),
@@ -48,9 +51,9 @@ impl Daemon {
         self.tell_alerts(id, &alerts);
     }
 
-    /// A run's alerts; `None` while they are not known: what the journal knows of them holds meanwhile.
+    /// A run's alerts, by its last plan; `None` while there was none: what the journal knows of them holds meanwhile.
     fn alerts_of(&self, id: i64) -> Option<Vec<Alert>> {
-        self.runs.get(&id).and_then(|run| run.plan.as_ref()).map(|plan| plan.alerts.clone())
+        self.runs.get(&id)?.alerts.clone()
     }
 
     /// Sends errands for what nobody was told of yet.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use crate::alert::Alert;
 use crate::config::RunPlan;
 use crate::measure::ChosenLaw;
 use crate::watch::scan::Found;
@@ -13,6 +14,8 @@ pub(super) struct Run {
     pub path: PathBuf,
     /// None while the run cannot be planned.
     pub plan: Option<RunPlan>,
+    /// What its last plan alerts of.
+    pub alerts: Option<Vec<Alert>>,
     /// Key of the plan with the probe file as it is, or as it was last; empty where there was none yet.
     pub key: String,
     pub blocked: Option<Blocked>,

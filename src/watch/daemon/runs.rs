@@ -36,6 +36,7 @@ impl Daemon {
             unknown.insert(Run {
                 path: folder.to_owned(),
                 plan: None,
+                alerts: None,
                 key: String::new(),
                 blocked: None,
                 complaint: None,
@@ -72,6 +73,7 @@ impl Daemon {
         let (is_first, held) = (run.is_new(), std::mem::take(&mut run.held));
         let is_other = self.settle_plan(id, outcome);
         self.queue(held);
+        self.look_at_alerts(id);
         // What was seen under other settings is seen anew.
         self.rescan_when_planned |= is_other && !is_first;
         let is_last = self.runs.values().all(|run| run.planning == Planning::Done);
@@ -96,6 +98,7 @@ impl Daemon {
         if let Some(key) = key {
             run.key = key;
         }
+        run.alerts = Some(plan.alerts.clone());
         (run.blocked, run.plan, run.deaths) = (None, Some(plan), 0);
         let (law, key) = (run.law(), run.key.clone());
         let refit = run.plan.as_ref().is_some_and(|plan| plan.refit);
@@ -105,7 +108,7 @@ impl Daemon {
         let result = result.and_then(|()| self.journal.set_law(id, law.as_ref(), refit));
         let result = result.and_then(|()| self.journal.judge(id, rules.as_deref()));
         if self.journalled(result) {
-            self.tell_judgement(id);
+            self.tell_stops();
         }
         is_other
     }
@@ -121,6 +124,7 @@ impl Daemon {
         if let Err(error) = self.journal.set_blocked(id, true) {
             self.stalled(&error);
         }
+        self.look_at_alerts(id);
     }
 
     /// Has those runs planned again that could not be measured, soon after their files have changed, and from time to time.
