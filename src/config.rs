@@ -39,6 +39,8 @@ pub struct Config {
     pub custom_ops: Vec<PathBuf>,
     /// A command that makes an ONNX file of a framework's own checkpoint; only in a file that the user names.
     pub export: Option<String>,
+    /// A shell command that starts workers, as `--worker-command`; only in a file that the user names.
+    pub worker_command: Option<String>,
     /// How images are perturbed.
     pub perturbation: Perturbation,
     /// A preset's name, or a law of one's own.
@@ -59,6 +61,7 @@ impl Default for Config {
             preprocess,
             custom_ops: Vec::new(),
             export: None,
+            worker_command: None,
             perturbation,
             law: None,
             refit: true,
@@ -207,7 +210,11 @@ impl Config {
         };
         let config = Self::parse(&path, &text)?;
         let library = config.custom_ops.first().map(|library| library.display().to_string());
-        for (name, code) in [("relstab.toml: custom_ops", &library), ("relstab.toml: export", &config.export)] {
+        for (name, code) in [
+            ("relstab.toml: custom_ops", &library),
+            ("relstab.toml: export", &config.export),
+            ("relstab.toml: worker_command", &config.worker_command),
+        ] {
             if let Some(code) = code {
                 let found = format!("{code} in {}", path.display());
                 return Err(Error::setting(name, "a flag, or a file named with --config: it is code", found));
@@ -335,6 +342,7 @@ mod tests {
             "exec = 'rm'",
             "custom_ops = ['a.so']",
             "export = 'rm {checkpoint} {onnx}'",
+            "worker_command = 'rm x'",
             "\n\nlaw = [",
         ] {
             let error = read(text).expect_err(text).to_string();

@@ -160,7 +160,7 @@ pub struct Known {
 /// # Errors
 /// `Io` for a directory that is not there, `Setting` for an address that cannot be one.
 pub fn canonical(run: &Path) -> Result<PathBuf> {
-    if is_address(run) { normalised(run) } else { run.canonicalize().map_err(Error::io(run, "open")) }
+    if is_address(run) { normalised("RUN", run) } else { run.canonicalize().map_err(Error::io(run, "open")) }
 }
 
 /// Finds the run of directory `run`: in the journal that is named, else in the one that a running daemon writes, else in
@@ -169,8 +169,12 @@ pub fn canonical(run: &Path) -> Result<PathBuf> {
 /// # Errors
 /// `UnknownRun` if none knows it, `Journal` if the one that is named cannot be read.
 pub fn find(run: &Path, named: Option<&Path>) -> Result<Known> {
-    // One that is deleted is found by its name.
-    let run = canonical(run).or_else(|_| std::path::absolute(run)).unwrap_or_else(|_| run.to_owned());
+    let run = if is_address(run) {
+        normalised("RUN", run)?
+    } else {
+        // One that is deleted is found by its name.
+        canonical(run).or_else(|_| std::path::absolute(run)).unwrap_or_else(|_| run.to_owned())
+    };
     let run = path::text(&run);
     let folder = named.map_or_else(state_folder, |path| Ok(path.to_owned()))?;
     let candidates = if let Some(path) = named {

@@ -119,7 +119,7 @@ fn roots(args: &Args) -> Result<Vec<PathBuf>> {
     }
     let mut stores = Stores::default();
     let root = |folder: &PathBuf| {
-        let root = address::normalised(folder)?;
+        let root = address::normalised("DIR", folder)?;
         stores.prepare(&root).map(|()| root)
     };
     args.folders.iter().map(root).collect()
@@ -157,6 +157,7 @@ fn watch(args: &Args, said: &Flags, devices: Vec<u16>, roots: Vec<PathBuf>, sear
     let mut planner = Planner::new(Box::new(starter), said.clone(), roots.clone());
     let ending = flags.ending(&roots)?;
     let receivers = flags.receivers()?;
+    let named = said.named()?;
     let plans = if args.recursive { Ok(Vec::new()) } else { planned(&mut planner, &roots) };
     let plans = match plans {
         Ok(plans) => plans,
@@ -175,6 +176,7 @@ fn watch(args: &Args, said: &Flags, devices: Vec<u16>, roots: Vec<PathBuf>, sear
     if flags.journal.is_none() {
         state::adopt(&mut journal, &roots, args.recursive);
     }
+    let last_seq = journal.last_seq()?;
     let reader = Journal::read(&journal_path)?;
     let board = |folder: &PathBuf| {
         Ok(TensorBoard::new(folder.clone(), Journal::read(&journal_path)?, draw_images(said, &roots, starter, &limits)))
@@ -206,12 +208,13 @@ fn watch(args: &Args, said: &Flags, devices: Vec<u16>, roots: Vec<PathBuf>, sear
         runtime.spawn(async move { http.serve(hub, &folders).await })
     });
     let board = board.map(|board| runtime.spawn(board.follow(Arc::clone(&hub), ends.clone())));
-    let printer = runtime.spawn(print_events(hub, args.shared.format, ends.clone()));
+    let printer = runtime.spawn(print_events(hub, last_seq, args.shared.format, ends.clone()));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
     let source = source(roots, search, flags.list_every, &channels)?;
     let planner = planner.spawn(channels.messages.clone(), Message::Planned)?;
-    let seams = Seams { source, starter: flags.starter(starter), planner };
+    let seams =
+        Seams { source, starter: flags.starter(starter, named.and_then(|config| config.worker_command)), planner };
     let options = Options {
         settle: flags.settle,
         give_up: flags.give_up,
@@ -222,7 +225,7 @@ fn watch(args: &Args, said: &Flags, devices: Vec<u16>, roots: Vec<PathBuf>, sear
         limits,
         receivers,
         ending,
-        exports: journal_path.with_added_extension("exports"),
+        exports: std::path::absolute(&journal_path).unwrap_or(journal_path).with_added_extension("exports"),
     };
     let result = daemon::run(journal, options, seams, &channels, received);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);

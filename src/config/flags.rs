@@ -16,7 +16,7 @@ use crate::predict::Law;
 use crate::preprocess::Preprocess;
 use crate::probe::Layout;
 use crate::stop::Rule;
-use crate::store::address::is_address;
+use crate::store::address::{is_address, normalised};
 
 /// What flags say; each wins over `relstab.toml`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -84,8 +84,15 @@ impl Flags {
     /// # Errors
     /// As [`Config::read_file`].
     pub fn has_export(&self) -> Result<bool> {
-        let named = self.config.as_ref().map(|path| Config::read_file(&path.0)).transpose()?;
-        Ok(self.backend.export.is_some() || named.is_some_and(|config| config.export.is_some()))
+        Ok(self.backend.export.is_some() || self.named()?.is_some_and(|config| config.export.is_some()))
+    }
+
+    /// The configuration that these flags name.
+    ///
+    /// # Errors
+    /// As [`Config::read_file`].
+    pub fn named(&self) -> Result<Option<Config>> {
+        self.config.as_ref().map(|path| Config::read_file(&path.0)).transpose()
     }
 
     /// What a run below `root` is measured on and judged by.
@@ -104,9 +111,11 @@ impl Flags {
     pub fn run_plan_by(&self, config: &Config, folder: &Path) -> Result<RunPlan> {
         let mut plan = self.plan(config, folder)?;
         let probe = &mut plan.probe.0;
-        if !is_address(probe) {
-            *probe = std::path::absolute(&*probe).map_err(Error::io(probe, "find"))?;
-        }
+        *probe = if is_address(probe) {
+            normalised("--probe", probe)?
+        } else {
+            std::path::absolute(&*probe).map_err(Error::io(probe, "find"))?
+        };
         let rules = if self.stop.is_empty() { &config.stop } else { &self.stop };
         let alerts = if self.alert.is_empty() { &config.alert } else { &self.alert };
         Ok(RunPlan { plan, rules: rules.clone(), refit: config.refit, alerts: alerts.clone() })

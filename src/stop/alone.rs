@@ -17,6 +17,7 @@ pub fn judge(rule: &Rule, history: &[Point], compare: Compare) -> Verdict {
     let mut verdict = Verdict { monitor: rule.monitor, best: None, wait: 0, patience_left: rule.patience, stop: None };
     // What is to be beaten by `min_delta`: worse than the best by less than that.
     let mut mark: Option<(&Point, f64)> = None;
+    let mut best: Option<f64> = None;
     let mut cooldown = 0;
     for point in history {
         if point.step.is_some_and(|step| step < rule.start_from) {
@@ -28,7 +29,8 @@ pub fn judge(rule: &Rule, history: &[Point], compare: Compare) -> Verdict {
             verdict.stop = Some(Stop { reason, at: Mark::new(point, value), compared: Vec::new() });
             continue;
         }
-        if value.is_finite() && verdict.best.as_ref().is_none_or(|best| rule.is_better(value, best.value)) {
+        if value.is_finite() && best.is_none_or(|than| rule.is_better(value, than)) {
+            best = Some(value);
             verdict.best = Some(Mark::new(point, value));
         }
         if !value.is_finite() || !is_open {

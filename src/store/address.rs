@@ -33,13 +33,13 @@ pub fn local_path(address: &Path) -> &Path {
     address.to_str().and_then(|text| text.strip_prefix("file://")).map_or(address, Path::new)
 }
 
-/// The address as runs are named by it: no slash at its end.
+/// The address as runs are named by it: no slash at its end. `what` is what a user gave it as.
 ///
 /// # Errors
 /// `Setting` for what is no address of a store, and for one that holds credentials.
-pub fn normalised(path: &Path) -> Result<PathBuf> {
+pub fn normalised(what: &'static str, path: &Path) -> Result<PathBuf> {
     let text = path.to_str().unwrap_or_default().trim_end_matches('/');
-    let refused = || Error::setting("DIR", EXPECTED, without_secrets(&path.to_string_lossy()));
+    let refused = || Error::setting(what, EXPECTED, without_secrets(&path.to_string_lossy()));
     let (_, rest) = text.split_once("://").filter(|_| is_address(path)).ok_or_else(refused)?;
     let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
     let is_local = text.starts_with("file:");
@@ -129,7 +129,7 @@ mod tests {
             ("gs://bucket", "gs://bucket"),
             ("file:///tmp/a b/", "file:///tmp/a b"),
         ] {
-            assert_eq!(normalised(Path::new(given)).expect(given).to_str(), Some(expected));
+            assert_eq!(normalised("DIR", Path::new(given)).expect(given).to_str(), Some(expected));
         }
         for wrong in [
             "s3://",
@@ -140,7 +140,7 @@ mod tests {
             "s3://user:sesame@a/b",
             "s3://a/b?key=sesame",
         ] {
-            let error = normalised(Path::new(wrong)).expect_err(wrong).to_string();
+            let error = normalised("DIR", Path::new(wrong)).expect_err(wrong).to_string();
             assert!(error.contains("credentials come from the environment") && !error.contains("sesame"), "{error}");
         }
         assert!(!is_address(Path::new("/tmp/s3://a")) && !is_address(Path::new("runs/a")));

@@ -59,7 +59,8 @@ impl Cache {
     pub fn find_all(&mut self, address: &Path) -> Result<Vec<Object>> {
         match self.stores.find(address)? {
             Some(object) => Ok(vec![object]),
-            None => self.stores.list(address),
+            // Consoles make an empty object for a folder.
+            None => Ok(self.stores.list(address)?.into_iter().filter(|object| object.size > 0).collect()),
         }
     }
 

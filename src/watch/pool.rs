@@ -102,6 +102,8 @@ struct Slot {
 struct Worker {
     started: Started,
     generation: u64,
+    /// It said who it is, and is of this version.
+    is_known: bool,
     /// Its machine, where that is not this one.
     host: Option<String>,
     job: Option<Job>,
@@ -113,6 +115,12 @@ struct Worker {
 }
 
 impl Worker {
+    /// Hears nothing from it any more; the first reason counts.
+    fn refuse(&mut self, reason: String) {
+        self.killed_for.get_or_insert(reason);
+        self.started.kill();
+    }
+
     fn is_idle(&self) -> bool {
         self.job.is_none() && self.killed_for.is_none() && self.ends_by.is_none()
     }
@@ -189,6 +197,7 @@ impl<M: Send + 'static> Pool<M> {
         Ok(Worker {
             started,
             generation,
+            is_known: false,
             host: None,
             job: None,
             since: Instant::now(),
@@ -206,10 +215,15 @@ impl<M: Send + 'static> Pool<M> {
         match heard.said.map(|said| *said) {
             Ok(Said { reply: Reply::Hello(hello), .. }) => {
                 worker.host = hello.elsewhere();
-                if let Some(reason) = hello.refusal() {
-                    worker.killed_for = Some(reason);
-                    worker.started.kill();
+                match hello.refusal() {
+                    None => worker.is_known = true,
+                    Some(reason) => worker.refuse(reason),
                 }
+                None
+            }
+            // What one of another version measured is another quantity.
+            Ok(_) if !worker.is_known => {
+                worker.refuse("it did not say who it is before anything else".to_owned());
                 None
             }
             Ok(Said { reply: Reply::Taken | Reply::Loaded | Reply::Exporting, .. }) if worker.killed_for.is_some() => {

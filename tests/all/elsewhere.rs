@@ -1,5 +1,7 @@
 //! Workers that a command starts, as on another machine.
 
+use std::fs;
+
 use crate::common::daemon::{Daemon, Place, eventually};
 use rustix::process::{Pid, Signal, kill_process_group};
 
@@ -53,8 +55,15 @@ fn a_worker_that_limits_itself_ends_when_it_grows() {
 #[test]
 fn what_is_no_worker_of_this_version_is_refused_and_nothing_fails() {
     let hello = r#"{"reply":{"type":"hello","version":"0.0.1","host":"elsewhere"},"rest":{"secs":0,"nanos":0}}"#;
+    let measured = r#"{"reply":{"type":"failed","content":null,"reason":"no","is_finite":true,"weights":[]},"rest":{"secs":0,"nanos":0}}"#;
+    let taken = r#"{"reply":{"type":"taken"},"rest":{"secs":0,"nanos":0}}"#;
     for (command, told) in [
         (format!("echo '{hello}'; cat > /dev/null"), "the worker on elsewhere is relstab 0.0.1"),
+        (
+            format!("printf '%s\\n' '{hello}' '{taken}' '{measured}'; cat > /dev/null"),
+            "the worker on elsewhere is relstab 0.0.1",
+        ),
+        (format!("printf '%s\\n' '{taken}' '{measured}'; cat > /dev/null"), "it did not say who it is"),
         ("echo Welcome to elsewhere".to_owned(), "it said what is no reply: Welcome to elsewhere"),
         ("no-such-program".to_owned(), "a worker ended before it began"),
     ] {
@@ -65,6 +74,21 @@ fn what_is_no_worker_of_this_version_is_refused_and_nothing_fails() {
         assert!(place.outcomes("failed").is_empty(), "{command}");
         assert_eq!(daemon.end(), Some(0));
     }
+}
+
+#[test]
+fn a_configuration_that_the_user_names_may_say_what_starts_workers() {
+    let place = Place::new();
+    let (started, config) = (place.path().join("started"), place.path().join("named.toml"));
+    let own = fs::read_to_string(place.run().join("relstab.toml")).expect("read");
+    let own = own.replace("probe.npz", place.run().join("probe.npz").to_str().expect("UTF-8"));
+    let command = format!("touch {}; exec '{}' worker", started.display(), env!("CARGO_BIN_EXE_relstab"));
+    fs::write(&config, format!("worker_command = \"{command}\"\n{own}")).expect("written");
+    let daemon = Daemon::start(&place, &["--config", config.to_str().expect("UTF-8")]);
+    place.rename_in("step_1.onnx", "one");
+    eventually("it is measured", || place.outcomes("measured").len() == 1);
+    assert!(started.exists());
+    assert_eq!(daemon.end(), Some(0));
 }
 
 #[test]

@@ -17,18 +17,18 @@ use crate::text::visible;
 /// How long the last lines may take.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// Prints what happens until the daemon ends or nobody reads.
-pub async fn print_events(hub: Arc<Hub>, format: Format, ends: CancellationToken) {
+/// Prints what happens after event `since` until the daemon ends or nobody reads.
+pub async fn print_events(hub: Arc<Hub>, since: i64, format: Format, ends: CancellationToken) {
     let Ok(printer) = Printer::start() else { return };
     tokio::select! {
-        () = follow(hub, format, &printer) => {}
+        () = follow(hub, since, format, &printer) => {}
         () = ends.cancelled() => {}
     }
     printer.finish(LAST_WORDS).await;
 }
 
-async fn follow(hub: Arc<Hub>, format: Format, printer: &Printer) {
-    let Ok(mut feed) = Feed::new(hub, Vec::new(), None).await else { return };
+async fn follow(hub: Arc<Hub>, since: i64, format: Format, printer: &Printer) {
+    let Ok(mut feed) = Feed::new(hub, Vec::new(), Some(since)).await else { return };
     let mut said = Said::default();
     while let Ok(Some(lines)) = feed.next().await {
         let text = match format {

@@ -155,9 +155,9 @@ impl Service {
         Ok(Ending { idle: self.until_idle, marker: self.until.clone(), roots: roots.to_vec() })
     }
 
-    /// What starts the workers that measure, `local` unless a command does.
-    pub fn starter(&self, local: Local) -> Box<dyn Starter> {
-        match self.worker_command.clone() {
+    /// What starts the workers that measure, `local` unless a command does: the flag's, else that of a configuration that is named.
+    pub fn starter(&self, local: Local, configured: Option<String>) -> Box<dyn Starter> {
+        match self.worker_command.clone().or(configured) {
             Some(command) => Box::new(ByCommand { command }),
             None => Box::new(local),
         }

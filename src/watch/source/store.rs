@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::{News, Rest, Source};
 use crate::checkpoint::folders::Listing;
 use crate::error::{Error, Result};
-use crate::store::address::{Object, is_address};
+use crate::store::address::{Object, is_address, scheme};
 use crate::store::bucket::Stores;
 use crate::watch::scan::{Met, Search};
 use crate::watch::tree::Tree;
@@ -270,7 +270,8 @@ impl Watching {
                     let version = hasher.finish();
                     known.insert(found.path.clone(), version);
                     if self.known.get(&found.path) != Some(&version) {
-                        let is_alone = self.listed.set(&found.path).len() == 1;
+                        // A file of this machine may be half written as it is listed.
+                        let is_alone = scheme(&found.path) != Some("file") && self.listed.set(&found.path).len() == 1;
                         (self.tell)(News::Found(found, if is_alone { Rest::Renamed } else { Rest::Closed }));
                     }
                 }
