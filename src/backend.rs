@@ -4,6 +4,7 @@
 //! several batches are in flight while others are being made.
 
 mod alone;
+mod at_hand;
 mod batches;
 mod coordinates;
 mod cuda;
@@ -41,6 +42,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+pub use at_hand::{AtHand, at_hand};
 pub use coordinates::Coordinates;
 pub use cuda::{Driver, INSTALL, driver, lacks, visible_gpus};
 pub use discover::{Candidate, candidates};

@@ -89,6 +89,34 @@ pub fn visible_gpus() -> usize {
     std::env::var_os(VISIBLE).map_or(gpus, |visible| shown(&visible, gpus))
 }
 
+/// Names of the GPUs by the driver's files, which it need not be loaded for; `None` where there are none, or all are hidden.
+pub(super) fn gpus_at_hand() -> Option<String> {
+    let visible = std::env::var_os(VISIBLE);
+    if visible.as_ref().is_some_and(|visible| hides_all(visible)) {
+        return None;
+    }
+    let folders = Path::new("/proc/driver/nvidia/gpus").read_dir().into_iter().flatten().flatten();
+    let mut folders: Vec<_> = folders.map(|folder| folder.path()).collect();
+    folders.sort();
+    let name = |folder: PathBuf| model(&std::fs::read_to_string(folder.join("information")).ok()?);
+    let mut names: Vec<_> = folders.into_iter().filter_map(name).collect();
+    if names.is_empty() && Path::new("/dev/nvidia0").exists() {
+        // A container may have the device without the driver's files.
+        names.push("a GPU".to_owned());
+    }
+    let mut names = (!names.is_empty()).then(|| names.join(" + "))?;
+    if let Some(visible) = visible {
+        names += &format!(" ({VISIBLE}={})", visible.to_string_lossy());
+    }
+    Some(names)
+}
+
+/// A GPU's name in what the driver says of it.
+fn model(information: &str) -> Option<String> {
+    let name = information.lines().find_map(|line| line.strip_prefix("Model:"))?.trim();
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
 const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 const DRIVER: &str = "libcuda.so.1";
 
@@ -239,6 +267,13 @@ mod tests {
         for (visible, count) in [("0,1,2", 2), ("1", 1), ("1,-1,0", 1), ("5,0", 0), ("GPU-1, GPU-2", 2), ("", 0)] {
             assert_eq!(shown(visible.as_ref(), 2), count, "{visible}");
         }
+    }
+
+    #[test]
+    fn a_gpu_has_a_name_in_the_drivers_files() {
+        let information = "Model: \t\t NVIDIA H200\nIRQ:   \t\t 18\nGPU UUID: \t GPU-1\n";
+        assert_eq!(model(information).as_deref(), Some("NVIDIA H200"));
+        assert_eq!((model("IRQ: 18\n"), model("Model: \n")), (None, None));
     }
 
     #[test]

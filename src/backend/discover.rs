@@ -33,11 +33,24 @@ pub fn candidates(named: Option<&Path>) -> Vec<Candidate> {
     if let Some(path) = named_by_variable() {
         return vec![Candidate { path: inside(&path), origin: VARIABLE }];
     }
-    let python = python_packages().into_iter().filter_map(|package| library_in(&package.join("capi")));
+    searched(python_packages()).collect()
+}
+
+/// The first of them that is found without asking `python3`, which takes longer than all else.
+pub(super) fn at_hand() -> Option<Candidate> {
+    match named_by_variable() {
+        Some(path) => Some(Candidate { path: inside(&path), origin: VARIABLE }),
+        None => searched(packages_of_environments()).next(),
+    }
+}
+
+/// Libraries in Python packages, then in the system.
+fn searched(packages: Vec<PathBuf>) -> impl Iterator<Item = Candidate> {
+    let python = packages.into_iter().filter_map(|package| library_in(&package.join("capi")));
     let python = python.map(|path| Candidate { path, origin: "the active Python environment" });
     let system = system_folders().into_iter().filter_map(|folder| library_in(&folder));
     let system = system.map(|path| Candidate { path, origin: "the system's library path" });
-    python.chain(system).collect()
+    python.chain(system)
 }
 
 /// A folder stands for the library in it, or for the one in a Python package.
@@ -56,9 +69,15 @@ fn library_in(folder: &Path) -> Option<PathBuf> {
 
 /// Folders of the `onnxruntime` package in the active Python environment; asks `python3` where no environment is set.
 fn python_packages() -> Vec<PathBuf> {
-    if environments().is_empty() {
-        return asked_of_python().into_iter().collect();
-    }
+    if asks_python() { asked_of_python().into_iter().collect() } else { packages_of_environments() }
+}
+
+/// Whether only `python3` knows where the package would be.
+pub(super) fn asks_python() -> bool {
+    environments().is_empty()
+}
+
+fn packages_of_environments() -> Vec<PathBuf> {
     site_packages().into_iter().map(|folder| folder.join("onnxruntime")).filter(|package| package.is_dir()).collect()
 }
 

@@ -104,9 +104,12 @@ fn load(path: &Path) -> Result<(ort::environment::Environment, String), String> 
 
 /// The version in the library's file name, else the release it says it was built from.
 fn version(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let from_name = name.split_once(".so.").map(|(_, version)| version.to_owned());
     let from_build =
         || ort::info().split_once("git-branch=rel-").and_then(|(_, rest)| rest.split(',').next()).map(str::to_owned);
-    from_name.or_else(from_build).unwrap_or_else(|| "unknown".to_owned())
+    version_in_name(path).or_else(from_build).unwrap_or_else(|| "unknown".to_owned())
+}
+
+pub(super) fn version_in_name(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_string_lossy();
+    name.split_once(".so.").map(|(_, version)| version.to_owned())
 }

@@ -78,7 +78,7 @@ pub(super) fn run(
     progress: Progress,
 ) -> Result<Passes> {
     let sizes = block_sizes(probe.len(), network.lanes());
-    run_blocks(network, probe, perturber, draws, (0, &sizes), progress)
+    run_blocks(network, probe, perturber, draws, (0, &sizes, false), progress)
 }
 
 /// As [`run`]; what went through before, of as many draws, is not run again.
@@ -95,13 +95,13 @@ pub(super) fn extend(
         let sizes = block_sizes(probe.len() - first, network.lanes());
         let before = passes.count;
         let of_all = |done, all| progress(before + done, before + all);
-        passes.append(run_blocks(network, probe, perturber, passes.draws as u32, (first, &sizes), &of_all)?);
+        passes.append(run_blocks(network, probe, perturber, passes.draws as u32, (first, &sizes, false), &of_all)?);
     }
     Ok(passes)
 }
 
 /// As [`run`], over some of the images in whole batches, all but the last: however the others are shared out, these go through the
-/// network in the same company.
+/// network in the same company, and are perturbed in the same place.
 pub(super) fn run_share(
     network: &dyn Backend,
     probe: &ProbeSet,
@@ -111,16 +111,16 @@ pub(super) fn run_share(
     progress: Progress,
 ) -> Result<Passes> {
     let sizes = block_sizes(images.len(), Lanes { whole: true, ..network.lanes() });
-    run_blocks(network, probe, perturber, draws, (images.start, &sizes), progress)
+    run_blocks(network, probe, perturber, draws, (images.start, &sizes, true), progress)
 }
 
-/// Blocks of these sizes, one after the other from the image `first` on.
+/// Blocks of these sizes, one after the other from the image `first` on; of all images, or of a share.
 fn run_blocks(
     network: &dyn Backend,
     probe: &ProbeSet,
     perturber: &Perturber,
     draws: u32,
-    (first, sizes): (usize, &[usize]),
+    (first, sizes, is_share): (usize, &[usize], bool),
     progress: Progress,
 ) -> Result<Passes> {
     let (images, draws) = (sizes.iter().sum(), draws as usize);
@@ -144,7 +144,7 @@ fn run_blocks(
     let report =
         |rows: usize| progress((done.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64).min(count), count);
     let shared = Shared { backend: network, probe, perturber, report: &report };
-    let scheduler = Scheduler { shared, largest, lanes: network.lanes().count, images, draws };
+    let scheduler = Scheduler { shared, largest, lanes: network.lanes().count, images, draws, is_share };
     let (times, note) = scheduler.run_all(jobs(&mut passes, first, sizes))?;
     for times in &times {
         passes.times.add(times, 1);

@@ -20,6 +20,8 @@ pub(super) struct Scheduler<'a> {
     pub images: usize,
     /// Draws of each.
     pub draws: usize,
+    /// Whether timing has no say in where images are perturbed: shares of one measurement must not differ in that.
+    pub is_share: bool,
 }
 
 /// Blocks for each lane of a graph that time it.
@@ -37,7 +39,9 @@ impl Scheduler<'_> {
                 let forward = || OnProvider::new(self.shared, &*graph, self.largest);
                 Ok((vec![self.run(jobs, graph.lanes(), forward, |_, error| Err(error))?], None))
             }
-            Perturbing::Quicker(worth) if self.draws > 0 && jobs.len() >= self.lanes + ENOUGH_BLOCKS => {
+            Perturbing::Quicker(worth)
+                if !self.is_share && self.draws > 0 && jobs.len() >= self.lanes + ENOUGH_BLOCKS =>
+            {
                 self.by_the_quicker(jobs, worth)
             }
             _ => Ok((vec![self.on_cpu(jobs)?], None)),

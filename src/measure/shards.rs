@@ -177,7 +177,7 @@ const LONGEST_VALUE: usize = 200;
 
 /// What all parts of a measurement share; where its files lie may differ from machine to machine.
 fn common(text: &Text) -> Value {
-    let Text { subject, batch, law, notes, has_labels, .. } = text;
+    let Text { subject, batch, law, notes, has_labels, timing, .. } = text;
     let mut subject = subject.clone();
     subject.model.path.clear();
     subject.probe.source.clear();
@@ -186,6 +186,8 @@ fn common(text: &Text) -> Value {
     common["law"] = json!(law);
     common["notes"] = json!(notes);
     common["labels"] = json!(has_labels);
+    // A graph on the provider rounds otherwise.
+    common["perturbed_on_provider"] = json!(timing.perturbed_on_provider > 0);
     common
 }
 

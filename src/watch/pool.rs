@@ -6,6 +6,8 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
+use tracing::{debug, info};
+
 use super::protocol::{LONGEST_REPLY, Reply, Request, Said};
 use super::starter::{Started, Starter};
 use crate::error::{Error, Result};
@@ -214,7 +216,13 @@ impl<M: Send + 'static> Pool<M> {
         let now = Instant::now();
         match heard.said.map(|said| *said) {
             Ok(Said { reply: Reply::Hello(hello), .. }) => {
+                let hello = hello.bounded();
                 worker.host = hello.elsewhere();
+                match &worker.host {
+                    Some(host) => info!("a worker on {}: {}", visible(host), visible(&hello.told())),
+                    // One may be started for each checkpoint.
+                    None => debug!("a worker: {}", visible(&hello.told())),
+                }
                 match hello.refusal() {
                     None => worker.is_known = true,
                     Some(reason) => worker.refuse(reason),

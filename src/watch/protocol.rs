@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::weights::Part;
+use crate::backend::{AtHand, at_hand};
 use crate::config::{Flags, RunPlan};
 use crate::error::ExitCode;
 use crate::event::{Measurement, Strip};
@@ -15,8 +16,8 @@ use crate::text::cut;
 
 /// A worker's line may be this long, bytes: a record takes some tens of thousands, a picture some millions.
 pub const LONGEST_REPLY: usize = 4 << 20;
-/// A machine's name may be this long, bytes.
-const LONGEST_HOST: usize = 256;
+/// A word of a hello, such as a machine's name, may be this long, bytes.
+const LONGEST_WORD: usize = 256;
 
 /// What the daemon asks.
 #[derive(Debug, Serialize, Deserialize)]
@@ -62,6 +63,9 @@ pub struct Measure {
     pub objects: Vec<Object>,
     /// The folder for what is exported from it.
     pub room: RawPath,
+    /// Size and second of the last write of the file that the daemon sees: a worker elsewhere may see another one at the same path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<(u64, i64)>,
 }
 
 /// Who a worker is.
@@ -71,23 +75,48 @@ pub struct Hello {
     pub version: String,
     /// Name of its machine.
     pub host: String,
+    /// What it computes with unless it is told otherwise, with the version; as far as that is known before anything is loaded.
+    #[serde(default)]
+    pub engine: String,
+    /// Where, alike: `cuda` or `cpu`.
+    #[serde(default)]
+    pub provider: String,
+    /// The GPUs that it sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
 }
 
 impl Hello {
     /// The name of its machine, where that is not this one.
     #[must_use]
     pub fn elsewhere(&self) -> Option<String> {
-        let mut host = Some(&self.host).filter(|host| **host != Self::own().host)?.clone();
-        cut(&mut host, LONGEST_HOST);
-        Some(host)
+        (self.host != own_host()).then(|| self.host.clone())
+    }
+
+    /// The same, with words of bounded length.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        let Self { version, host, engine, provider, device } = &mut self;
+        for word in [version, host, engine, provider].into_iter().chain(device) {
+            cut(word, LONGEST_WORD);
+        }
+        self
+    }
+
+    /// What it is and computes with, in words.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let Self { version, engine, provider, device, .. } = self;
+        let device = device.as_ref().map_or_else(String::new, |device| format!(", {device}"));
+        format!("relstab {version}, {engine}, {provider}{device}")
     }
 
     /// This process's.
     #[must_use]
     pub fn own() -> Self {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
-        let host = host.map_or_else(|| "a machine without a name".to_owned(), |name| name.trim().to_owned());
-        Self { version: env!("CARGO_PKG_VERSION").to_owned(), host }
+        let AtHand { engine, provider, device } = at_hand();
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Self { version, host: own_host(), engine, provider: provider.to_owned(), device }
     }
 
     /// Why the daemon does not work with it.
@@ -101,6 +130,12 @@ impl Hello {
             )
         })
     }
+}
+
+/// This machine's name.
+pub fn own_host() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
+    host.map_or_else(|| "a machine without a name".to_owned(), |name| name.trim().to_owned())
 }
 
 /// What the worker says.
@@ -154,6 +189,11 @@ pub enum Reply {
     },
     /// The file changed while it was read or measured.
     Changed,
+    /// The file is another one here than the daemon sees.
+    Stale {
+        /// One line.
+        reason: String,
+    },
     /// The file cannot be measured.
     Failed {
         /// Hash of the content and key of the settings, if it came so far.
@@ -207,4 +247,22 @@ pub struct Picture {
     pub height: u32,
     /// The file's bytes, base64.
     pub png: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hello_is_told_in_bounded_length() {
+        let own = Hello::own();
+        assert!(own.engine.starts_with("onnxruntime") || own.engine.starts_with("tract "), "{own:?}");
+        assert_eq!(own.provider == "cuda", own.device.is_some(), "{own:?}");
+        assert_eq!(own.elsewhere(), None);
+        let long = "x".repeat(1 << 20);
+        let hello = Hello { host: long.clone(), engine: long.clone(), device: Some(long), ..own }.bounded();
+        assert!(hello.told().len() < 4 * 300 && hello.elsewhere().is_some_and(|host| host.len() < 300));
+        let old: Hello = serde_json::from_str(r#"{"version":"0.0.1","host":"gpu-7"}"#).expect("an earlier one's");
+        assert!(old.refusal().is_some_and(|reason| reason.contains("gpu-7")));
+    }
 }

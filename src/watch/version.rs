@@ -1,6 +1,7 @@
 //! Which version of a checkpoint lies at a path, told without reading it.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -16,6 +17,8 @@ pub struct Version {
     pub fingerprint: String,
     /// The last write.
     pub written: SystemTime,
+    /// Of a file, size and second of the last write: what other machines that share it see too.
+    pub seen: Option<(u64, i64)>,
 }
 
 /// The present version of a checkpoint's file, or of its folder; `None` if it is gone, or neither, or a folder without files.
@@ -37,7 +40,7 @@ pub fn folder_version(folder: &Path) -> Option<Version> {
         hash.update(crate::path::to_bytes(&path));
         hash.update(stamp(&file));
     }
-    Some(Version { fingerprint: hex::encode(&hash.finalize()[..16]), written })
+    Some(Version { fingerprint: hex::encode(&hash.finalize()[..16]), written, seen: None })
 }
 
 /// As [`version`], of a file.
@@ -50,5 +53,5 @@ pub fn file_version(path: &Path) -> Option<Version> {
             fingerprint = format!("{fingerprint}+{stamp}");
         }
     }
-    Some(Version { fingerprint, written: file.modified().ok()? })
+    Some(Version { fingerprint, written: file.modified().ok()?, seen: Some((file.size(), file.mtime())) })
 }

@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use super::protocol::{Hello, Measure, Picture, Planned, Reply, Request, RunOf, Said, Unplanned};
+use super::protocol::{Hello, Measure, Picture, Planned, Reply, Request, RunOf, Said, Unplanned, own_host};
 use super::remote::{Remote, addressed};
 use super::throttle::Throttle;
 use super::version::{Version, version};
@@ -26,6 +26,7 @@ use crate::config::RunPlan;
 use crate::error::{Error, Reach, Result};
 use crate::event::{Measurement, REASON, Strip};
 use crate::measure::Kept;
+use crate::path;
 use crate::plan::{Plan, Resolved, Setup};
 use crate::process;
 use crate::store::address::{Object, is_address};
@@ -201,7 +202,7 @@ impl Worker {
 
     /// Loads the plan's probe images unless they are loaded, then measures.
     fn measure(&mut self, request: Measure) -> std::io::Result<Reply> {
-        let Measure { path, plan, known, resolved, objects, room } = request;
+        let Measure { path, plan, known, resolved, objects, room, seen } = request;
         if let Err(error) = self.load(plan) {
             return Ok(Reply::Unusable { reason: reason(&error) });
         }
@@ -209,7 +210,11 @@ impl Worker {
         let Some((_, Loaded { setup, .. })) = &self.loaded else { return Ok(Reply::Changed) };
         let throttle = &self.throttle;
         if objects.is_empty() {
-            let Some(before) = version(&path.0) else { return Ok(Reply::Changed) };
+            let before = seen_anew(&path.0);
+            if let Some(reason) = seen.and_then(|seen| is_another(&path.0, seen, before.as_ref())) {
+                return Ok(Reply::Stale { reason });
+            }
+            let Some(before) = before else { return Ok(Reply::Changed) };
             return Ok(match self.read(setup, &path.0, &known, &room.0)? {
                 Ok(model) => measure(setup, (&path.0, &before), model, &known, resolved, throttle),
                 Err(_) if version(&path.0).as_ref() != Some(&before) => Reply::Changed,
@@ -280,6 +285,29 @@ impl Worker {
         self.loaded = Some((identity, Loaded { setup, brought }));
         Ok(())
     }
+}
+
+/// The version that lies at `path` now, not one of a while ago.
+fn seen_anew(path: &Path) -> Option<Version> {
+    if path.is_file() {
+        // A network file system asks its server when a file is opened, and remembers what it was told otherwise.
+        let _ = File::open(path);
+    }
+    version(path)
+}
+
+/// Why the file is not the one that the daemon sees.
+fn is_another(path: &Path, seen: (u64, i64), here: Option<&Version>) -> Option<String> {
+    let here = here.and_then(|version| version.seen);
+    let told = |(size, second): (u64, i64)| format!("{size} bytes, written at Unix time {second}");
+    (here != Some(seen)).then(|| {
+        let (path, there, host) = (path::text(path), told(seen), own_host());
+        let here = here.map_or_else(|| "no such file".to_owned(), told);
+        let mut reason =
+            format!("model {path}: expected the file that the daemon sees ({there}), found {here} on {host}");
+        cut(&mut reason, REASON);
+        reason
+    })
 }
 
 /// Brings a checkpoint's objects, and measures the copy.

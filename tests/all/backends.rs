@@ -13,6 +13,7 @@ use relstab::backend::{
 };
 use relstab::error::{Error, Result};
 use relstab::event::Measurement;
+use relstab::measure::shards::{Shard, Whole, part};
 use relstab::measure::{Settings, measure};
 use relstab::perturb::{Deformation, Draws, Interpolation, Perturber, Size};
 use relstab::probe::{self, Layout, ProbeSet};
@@ -385,4 +386,11 @@ fn the_quicker_way_to_perturb_takes_all_but_the_first_blocks() {
         // On a busy machine other work takes longer than the rests: then the slower way may win, but not three times.
         assert!((0..3).any(|_| measured() == on_provider), "case {case}");
     }
+    // Parts of one measurement are perturbed in one place, whatever takes longer.
+    let asked = Arc::default();
+    let network = open(PerturbOn::Provider);
+    let network = Rigged { network, pause: NONE, worth: NONE, fault: Fault::None, asked: Arc::clone(&asked) };
+    let whole = part(&network, &probe, &settings, Shard { number: 1, of: 1 }, &|_, _| ()).expect("a part");
+    let whole = Whole::of(vec![whole]).expect("all parts").measurement().expect("a record");
+    assert_eq!((asked.load(Ordering::Relaxed), whole.timing.perturbed_on_provider), (0, 0));
 }

@@ -92,6 +92,68 @@ fn a_configuration_that_the_user_names_may_say_what_starts_workers() {
 }
 
 #[test]
+fn a_worker_says_what_it_computes_with_before_it_is_asked() {
+    let place = Place::new();
+    let said = place.path().join("said");
+    let command = format!("'{}' worker | tee '{}'", env!("CARGO_BIN_EXE_relstab"), said.display());
+    let daemon = Daemon::start(&place, &["--worker-command", &command]);
+    place.rename_in("step_1.onnx", "a");
+    eventually("it is measured", || place.outcomes("measured").len() == 1);
+    assert_eq!(daemon.end(), Some(0));
+    let said = std::fs::read_to_string(said).expect("what it said");
+    let hello: serde_json::Value = serde_json::from_str(said.lines().next().expect("a hello")).expect("JSON");
+    let word = |key: &str| hello["reply"][key].as_str().unwrap_or_default().to_owned();
+    assert_eq!((word("type"), word("version")), ("hello".into(), env!("CARGO_PKG_VERSION").into()));
+    assert!(["onnxruntime", "tract "].iter().any(|engine| word("engine").starts_with(engine)), "{hello}");
+    assert!(["cpu", "cuda"].contains(&word("provider").as_str()) && !word("host").is_empty(), "{hello}");
+    assert_eq!(word("provider") == "cuda", !word("device").is_empty(), "{hello}");
+}
+
+#[test]
+fn what_a_worker_elsewhere_computes_with_is_in_the_log() {
+    let place = Place::new();
+    let long = "x".repeat(10_000);
+    let hello = serde_json::json!({
+        "reply": {"type": "hello", "version": env!("CARGO_PKG_VERSION"), "host": "gpu-7", "engine": "onnxruntime 1.22.1",
+                  "provider": "cuda", "device": format!("NVIDIA H200{long}")},
+        "rest": {"secs": 0, "nanos": 0},
+    });
+    let file = place.path().join("hello");
+    std::fs::write(&file, format!("{hello}\n")).expect("written");
+    let daemon = Daemon::start(&place, &["--worker-command", &format!("cat '{}'", file.display())]);
+    place.rename_in("step_1.onnx", "a");
+    let told =
+        concat!("a worker on gpu-7: relstab ", env!("CARGO_PKG_VERSION"), ", onnxruntime 1.22.1, cuda, NVIDIA H200x");
+    eventually("the log names it", || place.log().contains(told));
+    assert!(!place.log().contains(&long), "a word of any length");
+    assert_eq!(daemon.end(), Some(0));
+}
+
+#[test]
+fn a_worker_that_sees_another_file_at_the_same_path_measures_nothing() {
+    // The first worker sees a file of another size, the second none.
+    for (other, found) in
+        [("s/\"seen\":\\[[0-9]*,/\"seen\":[7,/", "(7 bytes, "), ("s/step_1[.]onnx/step_9.onnx/", "no such file")]
+    {
+        let place = Place::new();
+        let sent = place.path().join("sent");
+        let command =
+            format!("tee -a '{}' | sed -u '{other}' | '{}' worker", sent.display(), env!("CARGO_BIN_EXE_relstab"));
+        let daemon = Daemon::start(&place, &["--worker-command", &command, "--give-up", "1s"]);
+        place.rename_in("step_1.onnx", "a");
+        eventually("it is given up", || place.outcomes("failed").len() == 1);
+        let failed = place.events().into_iter().find(|event| event["type"] == "failed").expect("an event").to_string();
+        let told = ["expected the file that the daemon sees", found, "not the same after 1s (--give-up)"];
+        assert!(told.iter().all(|told| failed.contains(told)), "{failed}");
+        assert!(place.log().contains("; trying again"), "{}", place.log());
+        assert!(place.outcomes("measured").is_empty(), "{found}");
+        let requests = std::fs::read_to_string(sent).expect("requests").matches("\"type\":\"measure\"").count();
+        assert!((2..=6).contains(&requests), "{requests} looks");
+        assert_eq!(daemon.end(), Some(0));
+    }
+}
+
+#[test]
 fn the_machine_of_a_worker_elsewhere_is_in_its_records() {
     let place = Place::of_fixtures();
     let renamed = "'s/\"host\":\"[^\"]*\"/\"host\":\"gpu-7\"/'";

@@ -147,6 +147,11 @@ fn parts_that_do_not_belong_together_are_refused_by_name() {
         let told = [told, "part odd", "measure this shard again"];
         desk.refuses(&format!("merge {} odd {}", parts[0], parts[2]), 10, &told);
     }
+    let part = fs::read(desk.path().join(&parts[1])).expect("a part");
+    let (from, to) = ("\"perturbed_on_provider\":0", "\"perturbed_on_provider\":8");
+    fs::write(desk.path().join("odd"), with_text(&part, |text| text.replace(from, to))).expect("written");
+    let told = ["perturbed_on_provider false, as in 3_1.part, found true", "part odd", "measure this shard again"];
+    desk.refuses(&format!("merge {} odd {}", parts[0], parts[2]), 10, &told);
     let halves = desk.parts(SMALL, 2);
     desk.refuses(&format!("merge {} {}", parts[0], halves[1]), 10, &["a shard of 3, as in 3_1.part", "2/2"]);
     if backend::runtime(None).is_ok() {

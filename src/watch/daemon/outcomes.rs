@@ -8,11 +8,12 @@ use tracing::{debug, error, info, warn};
 
 use super::state::{Daemon, RETRY};
 use crate::error::Error;
-use crate::event::Severity;
+use crate::event::{REASON, Severity};
 use crate::journal::{Job, Outcome};
 use crate::path;
 use crate::process::with_umask;
 use crate::stop::Rule;
+use crate::text::{cut, visible};
 use crate::watch::pool::{Death, Stage};
 use crate::watch::protocol::Reply;
 
@@ -32,6 +33,12 @@ impl Daemon {
             &mut reply
         {
             self.source.learn(&job.path, std::mem::take(weights));
+        }
+        let is_other_now = |daemon: &Self| {
+            daemon.source.version(&job.path).is_none_or(|version| version.fingerprint != job.fingerprint)
+        };
+        if matches!(reply, Reply::Stale { .. }) && is_other_now(self) {
+            reply = Reply::Changed;
         }
         match reply {
             Reply::Hello(_) | Reply::Taken | Reply::Loaded | Reply::Exporting => {}
@@ -59,18 +66,13 @@ impl Daemon {
                 job.unfinished_since = None;
                 self.put_back(&job, self.options.settle);
             }
-            Reply::Unfinished { reason } => {
-                let since = *job.unfinished_since.get_or_insert(self.now());
-                let borne = Duration::from_millis((self.now() - since).max(0) as u64);
-                let left = self.options.give_up.saturating_sub(borne);
-                if left.is_zero() {
-                    let reason = format!("{reason}; not whole after {:?} (--give-up)", self.options.give_up);
-                    self.finish(job, Outcome::Failed { content: None, reason, is_finite: true });
-                } else {
-                    debug!(path = %path::text(&job.path), reason, "not whole yet");
-                    let wait = (borne / 2).clamp(self.options.settle, UNFINISHED_LOOK.max(self.options.settle));
-                    self.put_back(&job, wait.min(left));
+            Reply::Unfinished { reason } => self.wait_for_rest(job, &reason, "not whole"),
+            Reply::Stale { mut reason } => {
+                cut(&mut reason, REASON);
+                if job.unfinished_since.is_none() {
+                    warn!("{}; trying again", visible(&reason));
                 }
+                self.wait_for_rest(job, &reason, "not the same");
             }
             Reply::Unusable { reason } => {
                 if self.is_by_other_settings(&job).is_none() {
@@ -78,6 +80,21 @@ impl Daemon {
                 }
                 self.put_back(&job, Duration::ZERO);
             }
+        }
+    }
+
+    /// What could not be measured yet is looked at again, ever more rarely, until it is given up.
+    fn wait_for_rest(&mut self, mut job: Job, reason: &str, lack: &str) {
+        let since = *job.unfinished_since.get_or_insert(self.now());
+        let borne = Duration::from_millis((self.now() - since).max(0) as u64);
+        let left = self.options.give_up.saturating_sub(borne);
+        if left.is_zero() {
+            let reason = format!("{reason}; {lack} after {:?} (--give-up)", self.options.give_up);
+            self.finish(job, Outcome::Failed { content: None, reason, is_finite: true });
+        } else {
+            debug!(path = %path::text(&job.path), reason, "{lack} yet");
+            let wait = (borne / 2).clamp(self.options.settle, UNFINISHED_LOOK.max(self.options.settle));
+            self.put_back(&job, wait.min(left));
         }
     }
 

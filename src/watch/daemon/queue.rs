@@ -62,7 +62,8 @@ impl Daemon {
         let known = self.journal.known_contents(&job).unwrap_or_default();
         let (path, room) = (RawPath(job.path.clone()), RawPath(self.room(&job)));
         let objects = self.source.objects(&job.path);
-        let request = Request::Measure(Box::new(Measure { path, plan, known, resolved, objects, room }));
+        let request =
+            Request::Measure(Box::new(Measure { path, plan, known, resolved, objects, room, seen: version.seen }));
         debug!(path = %path::text(&job.path), "handing out");
         if let Err(error) = self.pool.assign(slot, job.clone(), &request) {
             error!("{}; trying again in {} s", error.one_line(), RETRY.as_secs());

@@ -129,7 +129,7 @@ impl Tree for Listed {
         // What it says of itself is no content.
         let parts = set.iter().filter(|object| object.path().extension().is_none_or(|ending| ending != "json"));
         let fingerprint = parts.map(Object::version).collect::<Vec<_>>().join("+");
-        Some(Version { fingerprint, written: set.iter().map(Object::written).max()? })
+        Some(Version { fingerprint, written: set.iter().map(Object::written).max()?, seen: None })
     }
 
     fn stamp(&self, file: &Path) -> Option<String> {
