@@ -284,13 +284,19 @@ fn locks(args: &Args, roots: &[PathBuf], journal: &Path, socket: &Path) -> Resul
     of_journal.chain(watched.into_iter().map(|root| state::lock(root, args.recursive, journal, &note))).collect()
 }
 
-/// The plans of the watched directories; what is wrong from the beginning is said at once.
-fn planned(planner: &mut Planner, roots: &[PathBuf]) -> std::result::Result<Vec<Planned>, ExitCode> {
-    let plan = |root: &PathBuf| {
-        planner.plan(root).map(|planned| *planned).map_err(|unplanned| {
+/// The plans of the watched directories; what is wrong from the beginning is said at once. Where a store does not answer now there is none:
+/// the run is planned again when a checkpoint is found, and waits until it can be.
+fn planned(planner: &mut Planner, roots: &[PathBuf]) -> std::result::Result<Vec<Option<Planned>>, ExitCode> {
+    let plan = |root: &PathBuf| match planner.plan(root) {
+        Ok(planned) => Ok(Some(*planned)),
+        Err(unplanned) if unplanned.is_of_store && address::is_address(root) => {
+            warn!("{}; trying again once there is a checkpoint", unplanned.reason);
+            Ok(None)
+        }
+        Err(unplanned) => {
             complain("error", &unplanned.reason);
-            unplanned.code
-        })
+            Err(unplanned.code)
+        }
     };
     roots.iter().map(plan).collect()
 }

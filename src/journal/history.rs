@@ -295,7 +295,7 @@ impl Journal {
             let rows = query.query_map([run], |row| {
                 let mut entry = entry(row, filter.with_replicates)?;
                 if entry.state == State::Pending {
-                    entry.reason = Some(why(row.get(11)?, row.get(12)?, row.get(13)?, ahead));
+                    entry.reason = Some(why(row.get(11)?, row.get(12)?, entry.reason, row.get(13)?, ahead));
                     ahead += 1;
                 }
                 Ok(entry)

@@ -209,7 +209,7 @@ fn measured(tx: &Writer, job: &Job, settings: &str, measurement: &Measurement) -
         "UPDATE checkpoints SET state = 1, content = ?2, settings = ?3, outcome = ?4, current = ?4, step = ?5, epoch = ?6,
          r_f = ?7, d_f = ?8, g_f = ?9, probe_error = ?10, val_error = ?11, r_f_low = ?12, r_f_high = ?13,
          notes = ?14, doubts = ?15, wrongs = ?16, invariance = ?17, invariance_low = ?18, invariance_high = ?19,
-         host = ?20 WHERE id = ?1",
+         host = ?20, reason = NULL WHERE id = ?1",
     )?
     .execute(params![
         job.id,

@@ -81,6 +81,8 @@ pub struct Job {
     pub failures: u32,
     /// Since when it has been found unfinished, milliseconds of the daemon's clock.
     pub unfinished_since: Option<i64>,
+    /// Why it could not be fetched when that was tried last.
+    pub unfetched: Option<String>,
     /// The machine of the worker that had it in hand, where that is not this one.
     pub host: Option<String>,
     /// As the name tells; nulls first.
@@ -94,7 +96,8 @@ impl Journal {
     /// # Errors
     /// `Journal` if it cannot be written.
     pub fn restart(&mut self, busy: &[i64]) -> Result<()> {
-        let sql = "UPDATE checkpoints SET due = ?1, unfinished_since = NULL WHERE state = 0 AND id NOT IN ";
+        let sql =
+            "UPDATE checkpoints SET due = ?1, unfinished_since = NULL, reason = NULL WHERE state = 0 AND id NOT IN ";
         let sql = format!("{sql}({})", listed(busy));
         self.write("reopen", |tx| tx.execute(&sql, [BLOCKED])).map(|_| ())
     }
@@ -166,10 +169,10 @@ impl Journal {
     /// # Errors
     /// `Journal` if it cannot be written.
     pub fn put_back(&mut self, job: &Job, due: Option<i64>) -> Result<()> {
-        let sql = "UPDATE checkpoints SET due = ?2, fingerprint = ?3, plan = ?4, unfinished_since = ?5, failures = ?6
-                   WHERE id = ?1";
-        let Job { id, fingerprint, plan, unfinished_since, failures, .. } = job;
-        let values = params![id, due.unwrap_or(BLOCKED), fingerprint, plan, unfinished_since, failures];
+        let sql = "UPDATE checkpoints SET due = ?2, fingerprint = ?3, plan = ?4, unfinished_since = ?5, failures = ?6,
+                   reason = ?7 WHERE id = ?1";
+        let Job { id, fingerprint, plan, unfinished_since, failures, unfetched, .. } = job;
+        let values = params![id, due.unwrap_or(BLOCKED), fingerprint, plan, unfinished_since, failures, unfetched];
         self.write("put a checkpoint back into", |tx| {
             if waits(tx, job)? { tx.prepare_cached(sql)?.execute(values).map(|_| ()) } else { Ok(()) }
         })
@@ -189,6 +192,15 @@ impl Journal {
             let values = params![job.id, job.fingerprint, job.plan];
             db.prepare_cached(sql)?.query_row(values, |row| Ok((row.get(0)?, row.get(1)?))).optional()
         })
+    }
+
+    /// How many of a run's pending checkpoints could not be fetched when that was tried last.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn unfetched(&self, run: i64) -> Result<u64> {
+        let sql = "SELECT count(*) FROM checkpoints WHERE run = ?1 AND state = 0 AND reason IS NOT NULL";
+        self.reading(|db| db.prepare_cached(sql)?.query_row([run], |row| row.get(0)))
     }
 
     /// Lets a run's checkpoints be taken again, or keeps them all back.
@@ -254,7 +266,7 @@ fn see(tx: &Writer, new: &Sighting) -> rusqlite::Result<()> {
         Some(_) => return Ok(()),
     }
     let changed =
-        "UPDATE checkpoints SET fingerprint = ?3, plan = ?4, written = ?5, failures = 0, unfinished_since = NULL,
+        "UPDATE checkpoints SET fingerprint = ?3, plan = ?4, written = ?5, failures = 0, unfinished_since = NULL, reason = NULL,
                    attempt = (SELECT attempt FROM runs WHERE id = ?1), due = CASE due WHEN ?7 THEN ?7 ELSE ?6 END WHERE run = ?1 AND path = ?2 AND state = 0";
     let values = params![new.run, text, new.fingerprint, new.plan, new.written, due, TAKEN];
     if tx.prepare_cached(changed)?.execute(values)? > 0 {
@@ -277,7 +289,8 @@ fn see(tx: &Writer, new: &Sighting) -> rusqlite::Result<()> {
     seen()
 }
 
-const JOB: &str = "id, run, raw_path, fingerprint, plan, failures, unfinished_since, step, epoch, written, rank";
+const JOB: &str =
+    "id, run, raw_path, fingerprint, plan, failures, unfinished_since, step, epoch, written, rank, reason";
 
 fn job(row: &Row) -> rusqlite::Result<(Job, Option<i64>)> {
     let job = Job {
@@ -288,6 +301,7 @@ fn job(row: &Row) -> rusqlite::Result<(Job, Option<i64>)> {
         plan: row.get(4)?,
         failures: row.get(5)?,
         unfinished_since: row.get(6)?,
+        unfetched: row.get(11)?,
         host: None,
         order: (row.get(7)?, row.get(8)?, row.get(9)?),
     };

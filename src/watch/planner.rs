@@ -12,9 +12,12 @@ use super::starter::Starter;
 use crate::config::Flags;
 use crate::error::{Error, ExitCode, Result};
 use crate::path::RawPath;
+use crate::store::address::is_address;
 
 /// A plan may take this long: a few small files are read.
-pub const PLANNING: Duration = Duration::from_secs(10);
+const PLANNING: Duration = Duration::from_secs(10);
+/// As long where they lie in stores, which may be slow: each file takes some requests.
+const PLANNING_IN_STORES: Duration = Duration::from_mins(2);
 /// A worker may grow to this size for it, bytes.
 const MEMORY: u64 = 1 << 30;
 
@@ -50,7 +53,9 @@ impl Planner {
     /// Nothing is started yet. `roots` are the watched directories.
     #[must_use]
     pub fn new(starter: Box<dyn Starter>, flags: Flags, roots: Vec<PathBuf>) -> Self {
-        Self { caller: Caller::new(starter, PLANNING, Some(MEMORY)), flags, roots }
+        let is_in_store = roots.iter().any(|root| is_address(root));
+        let timeout = if is_in_store { PLANNING_IN_STORES } else { PLANNING };
+        Self { caller: Caller::new(starter, timeout, Some(MEMORY)), flags, roots }
     }
 
     /// Plans the run at `folder`, and waits for it.
@@ -130,7 +135,7 @@ pub fn run_of(flags: &Flags, roots: &[PathBuf], folder: &Path) -> RunOf {
 }
 
 fn unplanned(reason: String) -> Unplanned {
-    Unplanned { reason, code: ExitCode::Io, file: None }
+    Unplanned { reason, code: ExitCode::Io, is_of_store: false, file: None }
 }
 
 /// Where the daemon leaves runs to be planned.

@@ -205,6 +205,11 @@ pub enum Reply {
         /// Files of its weights whose names only the network tells, as far as it could be read.
         weights: Vec<Part>,
     },
+    /// Its store does not give it now, or it has no place here: the others of its run may be brought.
+    Unfetched {
+        /// One line.
+        reason: String,
+    },
     /// Nothing of this run can be measured: its probe set, a setting, or the engine.
     Unusable {
         /// One line.
@@ -234,6 +239,8 @@ pub struct Unplanned {
     pub reason: String,
     /// What a command ends with.
     pub code: ExitCode,
+    /// A store did not answer, or refused: later it may not.
+    pub is_of_store: bool,
     /// A file that was read besides `relstab.toml`.
     pub file: Option<RawPath>,
 }

@@ -23,6 +23,11 @@ pub trait Source: Send {
     /// The checkpoint's present version; `None` if it is gone.
     fn version(&self, checkpoint: &Path) -> Option<Version>;
 
+    /// Whether a checkpoint or a watched directory that has no version here is gone, rather than not seen yet.
+    fn knows(&self, _path: &Path) -> bool {
+        true
+    }
+
     /// A worker found the checkpoint changed.
     fn changed(&self, _checkpoint: &Path) {}
 
@@ -43,7 +48,7 @@ pub trait Source: Send {
 pub enum News {
     /// A file, and how sure it is that nobody writes it any more.
     Found(Found, Rest),
-    /// All that was there at the beginning (or after a reload) has been told.
+    /// All that was there at the beginning (or after a reload) has been told, but of what cannot be looked at; again once that can be.
     Caught,
     /// Something the user should know, once.
     Notice(String),

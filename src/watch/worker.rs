@@ -162,8 +162,10 @@ impl Worker {
     fn plan(&mut self, of: &RunOf) -> Reply {
         let (brought, planned, file) = self.remote.run_plan(of);
         self.brought.extend(brought);
-        let fail =
-            |error: &Error, file| Reply::Unplanned(Unplanned { reason: reason(error), code: error.exit_code(), file });
+        let fail = |error: &Error, file| {
+            let is_of_store = matches!(error, Error::Store { .. });
+            Reply::Unplanned(Unplanned { reason: reason(error), code: error.exit_code(), is_of_store, file })
+        };
         let plan = match planned {
             Ok(plan) => plan,
             Err(error) => return fail(&error, file),
@@ -227,11 +229,7 @@ impl Worker {
             (Some(_), Err(error)) => refusal(&error, None, Vec::new()),
         };
         let reply = measure_remote(&mut self.remote, &mut self.brought, &path.0, objects, &mut measured);
-        Ok(reply.unwrap_or_else(|error| match error {
-            // Whatever else keeps objects from being brought is none of their doing.
-            Error::Unfinished { .. } => refusal(&error, None, Vec::new()),
-            error => Reply::Unusable { reason: reason(&error) },
-        }))
+        Ok(reply.unwrap_or_else(|error| unfetched(&path.0, error)))
     }
 
     /// Reads the network at `path`, which a command may have to export into `room`; gives the reply where there is nothing to measure.
@@ -380,6 +378,20 @@ fn measured(
     // A checkpoint is measured whether or not its images can be shown.
     *strip = opened.strip(&kept, &rest).ok().flatten().and_then(Strip::bounded).map(Box::new);
     Ok(measurement)
+}
+
+/// Whatever keeps a checkpoint's objects from being brought is none of their doing, nor of its run.
+fn unfetched(checkpoint: &Path, error: Error) -> Reply {
+    let error = match error {
+        Error::Unfinished { .. } => return refusal(&error, None, Vec::new()),
+        // It names a copy that is gone by now.
+        Error::Io { action, source, .. } => {
+            let reason = format!("could not {action} its copy: {source}");
+            Error::Store { address: checkpoint.to_owned(), action: "fetch", reason }
+        }
+        error => error,
+    };
+    Reply::Unfetched { reason: reason(&error) }
 }
 
 /// What went wrong, on one line of bounded length.

@@ -17,8 +17,8 @@ use crate::watch::protocol::Planned;
 pub struct Hello<'a> {
     /// The watched directories.
     pub roots: &'a [PathBuf],
-    /// Their plans; none where each sub-directory has its own.
-    pub plans: &'a [Planned],
+    /// Their plans, but of those whose store did not answer; none where each sub-directory has its own.
+    pub plans: &'a [Option<Planned>],
     /// What counts as a checkpoint.
     pub kinds: &'a Kinds,
     /// What runs the networks.
@@ -44,6 +44,10 @@ impl Hello<'_> {
             row("watching", format!("{}, {}", folder.display(), self.kinds.words()));
             let Some(planned) = self.plans.get(k) else {
                 row("", "each sub-directory is a run by its own relstab.toml".to_owned());
+                continue;
+            };
+            let Some(planned) = planned else {
+                row("", "its settings could not be read yet: checkpoints wait for them".to_owned());
                 continue;
             };
             let plan = &planned.plan.plan;

@@ -21,7 +21,7 @@ pub enum End {
     Told,
     /// By itself; whether all was measured.
     Over {
-        /// No file failed, and none waits for its run to be measurable.
+        /// No file failed, none waits to be fetched or for its run to be measurable, and all that is watched was seen.
         is_whole: bool,
     },
 }

@@ -36,8 +36,9 @@ impl Daemon {
         self.nearing.has_asked &= is_marked;
         if (is_idle || is_marked) && self.nearing.has_caught && self.is_at_rest()? {
             let mut is_whole = self.runs.values().all(|run| run.blocked.is_none());
+            is_whole &= self.options.ending.roots.iter().all(|root| self.source.knows(root));
             for id in self.runs.keys() {
-                is_whole &= self.journal.failed_files(*id)? == 0;
+                is_whole &= self.journal.failed_files(*id)? == 0 && self.journal.unfetched(*id)? == 0;
             }
             info!("{}: ending", if is_marked { "the trainings are done" } else { "nothing new has come" });
             self.nearing.end = End::Over { is_whole };
@@ -46,15 +47,18 @@ impl Daemon {
         Ok(Some(self.nearing.next_look))
     }
 
-    /// Whether nothing is left to measure, but of runs that cannot be.
+    /// Whether nothing is left to measure, but of runs that cannot be, and what cannot be fetched.
     fn is_at_rest(&self) -> Result<bool> {
         let is_busy = self.pool.busy().next().is_some() || !self.unwritten.is_empty() || self.stall.is_some();
         if is_busy || self.runs.values().any(Run::is_planning) {
             return Ok(false);
         }
         for (id, run) in &self.runs {
-            if run.blocked.is_none() && self.journal.counts(*id)?.get(&State::Pending).is_some_and(|count| *count > 0) {
-                return Ok(false);
+            if run.blocked.is_none() {
+                let pending = self.journal.counts(*id)?.get(&State::Pending).copied().unwrap_or(0);
+                if pending > 0 && pending > self.journal.unfetched(*id)? {
+                    return Ok(false);
+                }
             }
         }
         Ok(true)

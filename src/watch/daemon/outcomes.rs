@@ -19,6 +19,8 @@ use crate::watch::protocol::Reply;
 
 /// The longest wait between two looks at an unfinished file.
 const UNFINISHED_LOOK: Duration = Duration::from_secs(10);
+/// The longest wait before a checkpoint is fetched again that could not be.
+const UNFETCHED_LOOK: Duration = Duration::from_mins(1);
 /// The wait before another worker is started after the first that ended before it began; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
@@ -63,8 +65,16 @@ impl Daemon {
                 if let Some(version) = self.source.version(&job.path) {
                     job.fingerprint = version.fingerprint;
                 }
-                job.unfinished_since = None;
+                (job.unfinished_since, job.unfetched) = (None, None);
                 self.put_back(&job, self.options.settle);
+            }
+            Reply::Unfetched { reason } => {
+                if job.unfetched.replace(reason.clone()).is_none() {
+                    warn!("{reason}; trying again, ever more seldom");
+                    job.unfinished_since = None;
+                }
+                let wait = (self.borne(&mut job) / 2).clamp(RETRY, UNFETCHED_LOOK);
+                self.put_back(&job, wait);
             }
             Reply::Unfinished { reason } => self.wait_for_rest(job, &reason, "not whole"),
             Reply::Stale { mut reason } => {
@@ -85,8 +95,11 @@ impl Daemon {
 
     /// What could not be measured yet is looked at again, ever more rarely, until it is given up.
     fn wait_for_rest(&mut self, mut job: Job, reason: &str, lack: &str) {
-        let since = *job.unfinished_since.get_or_insert(self.now());
-        let borne = Duration::from_millis((self.now() - since).max(0) as u64);
+        if job.unfetched.take().is_some() {
+            // What it was waited for until now says nothing of what it lacks.
+            job.unfinished_since = None;
+        }
+        let borne = self.borne(&mut job);
         let left = self.options.give_up.saturating_sub(borne);
         if left.is_zero() {
             let reason = format!("{reason}; {lack} after {:?} (--give-up)", self.options.give_up);
@@ -96,6 +109,12 @@ impl Daemon {
             let wait = (borne / 2).clamp(self.options.settle, UNFINISHED_LOOK.max(self.options.settle));
             self.put_back(&job, wait.min(left));
         }
+    }
+
+    /// For how long a checkpoint could not be read by now.
+    fn borne(&self, job: &mut Job) -> Duration {
+        let since = *job.unfinished_since.get_or_insert(self.now());
+        Duration::from_millis((self.now() - since).max(0) as u64)
     }
 
     /// A worker died with a checkpoint in its hands; that is the checkpoint's doing only if it had begun to read it, and nobody asked the

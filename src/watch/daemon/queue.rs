@@ -34,13 +34,18 @@ impl Daemon {
         self.send(lines);
         self.last_run = job.run;
         let Some(version) = self.source.version(&job.path) else {
+            if !self.source.knows(&job.path) {
+                // Not listed in this life: it is seen again, or released, once it is.
+                let result = self.journal.put_back(&job, None);
+                return result.map_err(|error| self.stalled(&error)).is_ok();
+            }
             self.finish(job, Outcome::Skipped(Skip::Gone));
             return true;
         };
         if version.fingerprint != job.fingerprint {
             job.fingerprint = version.fingerprint;
             // Somebody writes it still.
-            job.unfinished_since = None;
+            (job.unfinished_since, job.unfetched) = (None, None);
             self.put_back(&job, self.options.settle);
             return true;
         }

@@ -4,7 +4,7 @@
 //! and waits for slow answers; the daemon reads the last list that was whole. An object is whole once it is listed, a set of objects is
 //! whole once it was left alone for a while.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
@@ -54,6 +54,10 @@ impl Source for Addresses {
         self.search.version(checkpoint)
     }
 
+    fn knows(&self, path: &Path) -> bool {
+        self.listed.read().roots.iter().any(|root| path.starts_with(root))
+    }
+
     fn changed(&self, _checkpoint: &Path) {
         let _ = self.bell.send(Bell::List);
     }
@@ -74,17 +78,25 @@ impl Source for Addresses {
     }
 }
 
-/// The objects of the last lists, by their addresses; clones share them.
+/// The last lists; clones share them.
 #[derive(Debug, Clone, Default)]
-struct Listed(Arc<RwLock<BTreeMap<String, Object>>>);
+struct Listed(Arc<RwLock<Lists>>);
+
+#[derive(Debug, Default)]
+struct Lists {
+    /// By their addresses.
+    objects: BTreeMap<String, Object>,
+    /// The watched addresses that were listed.
+    roots: BTreeSet<PathBuf>,
+}
 
 impl Listed {
-    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Object>> {
+    fn read(&self) -> RwLockReadGuard<'_, Lists> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn object(&self, address: &Path) -> Option<Object> {
-        self.read().get(address.to_str()?).cloned()
+        self.read().objects.get(address.to_str()?).cloned()
     }
 
     /// A checkpoint and what lies beside it for it: weights, and what it says of itself.
@@ -97,8 +109,9 @@ impl Listed {
     fn replace(&self, root: &Path, objects: Vec<Object>) {
         let below = format!("{}/", root.display());
         let mut listed = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        listed.retain(|address, _| !address.starts_with(&below));
-        listed.extend(objects.into_iter().map(|object| (object.address.clone(), object)));
+        listed.objects.retain(|address, _| !address.starts_with(&below));
+        listed.objects.extend(objects.into_iter().map(|object| (object.address.clone(), object)));
+        listed.roots.insert(root.to_owned());
     }
 }
 
@@ -106,7 +119,7 @@ impl Tree for Listed {
     fn list(&self, folder: &Path) -> std::io::Result<Listing> {
         let below = format!("{}/", folder.display());
         let mut listing = Listing::default();
-        for address in self.read().range(below.clone()..).map(|(address, _)| address) {
+        for address in self.read().objects.range(below.clone()..).map(|(address, _)| address) {
             let Some(rest) = address.strip_prefix(&below) else { break };
             if rest.starts_with('.') {
                 continue;
@@ -153,12 +166,11 @@ pub fn spawn<M: Send + 'static>(
     let search = search.over(Arc::new(listed.clone()));
     let (bell, asked) = channel();
     let watching = Watching {
-        roots: roots.into_iter().map(|address| Root { address, has_list: false, is_failing: false }).collect(),
+        roots: roots.into_iter().map(Root::new).collect(),
         stores: Stores::default(),
         listed: listed.clone(),
         search: search.clone(),
         interval,
-        known: HashMap::new(),
         noticed: HashSet::new(),
         // A daemon that is gone hears no news: the thread is about to end.
         tell: Box::new(move |news| drop(sender.send(tell(news)))),
@@ -168,12 +180,23 @@ pub fn spawn<M: Send + 'static>(
     Ok(Addresses { bell, listed, search })
 }
 
+/// A watched address; one that cannot be listed keeps no other waiting.
 struct Root {
     address: PathBuf,
     /// It was listed once.
     has_list: bool,
-    /// Its last list failed.
-    is_failing: bool,
+    /// Lists that failed in a row.
+    failures: u32,
+    /// When it is listed next.
+    due: Instant,
+    /// Checkpoints with hashes of the runs and versions that were told.
+    known: HashMap<PathBuf, u64>,
+}
+
+impl Root {
+    fn new(address: PathBuf) -> Self {
+        Self { address, has_list: false, failures: 0, due: Instant::now(), known: HashMap::new() }
+    }
 }
 
 struct Watching {
@@ -182,43 +205,48 @@ struct Watching {
     listed: Listed,
     search: Search,
     interval: Duration,
-    /// Checkpoints with hashes of the runs and versions that were told.
-    known: HashMap<PathBuf, u64>,
     noticed: HashSet<String>,
     tell: Box<dyn Fn(News) + Send>,
 }
 
 impl Watching {
     fn run(mut self, asked: &Receiver<Bell>) {
-        let (mut is_caught_up, mut failures) = (false, 0);
+        let mut is_caught_up = false;
         loop {
             let began = Instant::now();
-            self.list();
-            self.meet();
-            let is_whole = self.roots.iter().all(|root| root.has_list);
-            if !is_caught_up && is_whole && !self.is_failing() {
+            for k in 0..self.roots.len() {
+                if self.roots[k].due <= began {
+                    let had_list = self.roots[k].has_list;
+                    self.list(k);
+                    self.meet(k);
+                    // What was below it is known to be gone, or there, from now on.
+                    is_caught_up &= had_list || !self.roots[k].has_list;
+                    self.roots[k].due = Instant::now() + self.pause(self.roots[k].failures);
+                }
+            }
+            // Each was listed by now, or failed: nobody waits for an address that may never be there.
+            if !is_caught_up {
                 is_caught_up = true;
                 (self.tell)(News::Caught);
             }
-            failures = if self.is_failing() { failures + 1 } else { 0 };
-            match asked.recv_timeout(self.pause(failures)) {
+            let next = self.roots.iter().map(|root| root.due).min().unwrap_or(began + self.interval);
+            match asked.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(first) => {
                     let is_of_all = std::iter::once(first).chain(asked.try_iter()).any(|bell| bell == Bell::TellAll);
                     if is_of_all {
-                        self.known.clear();
+                        self.roots.iter_mut().for_each(|root| root.known.clear());
                         is_caught_up = false;
                     } else {
                         std::thread::sleep(SHORTEST_PAUSE.min(self.interval).saturating_sub(began.elapsed()));
                     }
+                    for root in self.roots.iter_mut().filter(|root| is_of_all || root.failures == 0) {
+                        root.due = Instant::now();
+                    }
                 }
             }
         }
-    }
-
-    fn is_failing(&self) -> bool {
-        self.roots.iter().any(|root| root.is_failing)
     }
 
     /// How long to wait after so many failures in a row.
@@ -228,40 +256,36 @@ impl Watching {
         pause.mul_f64(1.0 + JITTER * (2.0 * chance - 1.0))
     }
 
-    /// Asks for the lists; one that fails leaves the last as it was.
-    fn list(&mut self) {
-        for k in 0..self.roots.len() {
-            let root = &mut self.roots[k];
-            let (name, was_failing) = (root.address.display().to_string(), root.is_failing);
-            let list = self.stores.list(&root.address);
-            root.is_failing = list.is_err();
-            match list {
-                Ok(objects) => {
-                    let is_empty = objects.is_empty();
-                    root.has_list = true;
-                    self.listed.replace(&root.address, objects);
-                    if was_failing {
-                        (self.tell)(News::Notice(format!("{name}: is listed again")));
-                    }
-                    if is_empty {
-                        self.notice(format!("{name}: nothing lies there yet"));
-                    }
+    /// Asks for a list; one that fails leaves the last as it was.
+    fn list(&mut self, k: usize) {
+        let root = &mut self.roots[k];
+        let name = root.address.display().to_string();
+        match self.stores.list(&root.address) {
+            Ok(objects) => {
+                let (is_empty, was_failing) = (objects.is_empty(), root.failures > 0);
+                (root.has_list, root.failures) = (true, 0);
+                self.listed.replace(&root.address, objects);
+                if was_failing {
+                    (self.tell)(News::Notice(format!("{name}: is listed again")));
                 }
-                Err(error) if !was_failing => {
+                if is_empty {
+                    self.notice(format!("{name}: nothing lies there yet"));
+                }
+            }
+            Err(error) => {
+                root.failures = root.failures.saturating_add(1);
+                if root.failures == 1 {
                     (self.tell)(News::Notice(format!("{}; trying again, ever more seldom", error.one_line())));
                 }
-                Err(_) => {}
             }
         }
     }
 
-    /// Tells what is new in the lists.
-    fn meet(&mut self) {
+    /// Tells what is new in a list.
+    fn meet(&mut self, k: usize) {
         let (mut met, mut known) = (Vec::new(), HashMap::new());
-        for root in &self.roots {
-            // A list can always be walked.
-            let _ = self.search.walk(&root.address, &mut |one| met.push(one));
-        }
+        // A list can always be walked.
+        let _ = self.search.walk(&self.roots[k].address, &mut |one| met.push(one));
         for one in met {
             match one {
                 Met::Checkpoint(found) => {
@@ -269,7 +293,7 @@ impl Watching {
                     (&found.run, &found.version.fingerprint).hash(&mut hasher);
                     let version = hasher.finish();
                     known.insert(found.path.clone(), version);
-                    if self.known.get(&found.path) != Some(&version) {
+                    if self.roots[k].known.get(&found.path) != Some(&version) {
                         // A file of this machine may be half written as it is listed.
                         let is_alone = scheme(&found.path) != Some("file") && self.listed.set(&found.path).len() == 1;
                         (self.tell)(News::Found(found, if is_alone { Rest::Renamed } else { Rest::Closed }));
@@ -278,7 +302,7 @@ impl Watching {
                 other => other.notice().into_iter().for_each(|text| self.notice(text)),
             }
         }
-        self.known = known;
+        self.roots[k].known = known;
     }
 
     fn notice(&mut self, text: String) {
