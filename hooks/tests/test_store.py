@@ -198,3 +198,36 @@ def test_an_outage_is_said_once_and_outlived(bucket: Bucket, proxy: Proxy, tmp_p
         )
     log = (tmp_path / "log").read_text()
     assert log.count("could not list it") == 1 and log.count("is listed again") == 1, log
+
+
+def states(folder: Path) -> dict[str, str]:
+    return {Path(entry["path"]).name: entry["state"] for entry in history(folder)}
+
+
+def test_an_object_that_cannot_be_fetched_keeps_no_other_waiting(
+    bucket: Bucket, proxy: Proxy, tmp_path: Path
+) -> None:
+    names = ["step_1.onnx", "step_2.onnx", "step_3.onnx"]
+    proxy.before = lambda method, path: 500 if method == "GET" and path.endswith(names[0]) else None
+    for name, checkpoint in zip(names, CHECKPOINTS, strict=False):
+        bucket.put(f"today/{name}", checkpoint.read_bytes())
+    log = (tmp_path / "log").read_text
+    with watching(tmp_path):
+        others = dict.fromkeys(names[1:], "measured")
+        eventually(lambda: states(tmp_path) == {names[0]: "pending"} | others, log)
+        for command in ("history", "status"):
+            flags = ["--format", "json"] if command == "history" else []
+            eventually(lambda: "to be fetched again" in ask(tmp_path, command, *flags), log)  # noqa: B023
+        proxy.before = lambda _method, _path: None
+        eventually(lambda: states(tmp_path) == dict.fromkeys(names, "measured"), log)
+    assert log().count("could not fetch it") == 1 and "nothing of this run" not in log(), log()
+
+
+def test_a_store_that_does_not_answer_at_the_start_is_outlived(bucket: Bucket, proxy: Proxy, tmp_path: Path) -> None:
+    proxy.before = lambda method, path: 503 if method == "HEAD" and path.endswith("relstab.toml") else None
+    log = (tmp_path / "log").read_text
+    with watching(tmp_path):
+        eventually(lambda: "trying again once there is a checkpoint" in log(), log)
+        proxy.before = lambda _method, _path: None
+        bucket.put("today/step_1.onnx", CHECKPOINTS[3].read_bytes())
+        eventually(lambda: states(tmp_path) == {"step_1.onnx": "measured"}, log)

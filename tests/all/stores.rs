@@ -193,3 +193,45 @@ fn addresses_that_cannot_be_watched_say_why_and_never_repeat_a_password() {
         assert!(refused(&["s3://bucket/run"]).contains("--features stores"));
     }
 }
+
+#[test]
+fn an_address_that_cannot_be_listed_keeps_no_other_waiting_and_its_checkpoints_are_not_gone() {
+    let place = Place::new();
+    let probe = place.run().join("probe.npz");
+    let above = place.path().canonicalize().expect("there").join("above");
+    let other = above.join("other");
+    let roots = [PathBuf::from(format!("file://{}", other.display())), address(&place)];
+    let more = [&OFTEN[..], &["--probe", probe.to_str().expect("UTF-8"), "--until-idle", "3s"]].concat();
+    // What lies below a file cannot be listed.
+    fs::write(&above, "").expect("written");
+    let failing = || place.log().matches("could not list it").count();
+
+    let mut daemon = Daemon::start_at(&place, &roots, &more);
+    eventually("said", || failing() == 1);
+    place.rename_in("step_1.onnx", "one");
+    // All was told, as far as it can be: it ends by itself, and says that not all was seen.
+    assert_eq!(daemon.child.wait().expect("a child").code(), Some(11), "{}", place.log());
+    assert_eq!(place.outcomes("measured").get("step_1.onnx"), Some(&1));
+
+    // Seen and not measured: then its address cannot be listed, then it can.
+    fs::remove_file(&above).expect("removed");
+    fs::create_dir_all(&other).expect("created");
+    let daemon = Daemon::start_at(&place, &roots, &[&more[..], &["--settle", "1h"]].concat());
+    fs::write(other.join("step_2.onnx"), network("two")).expect("written");
+    fs::write(other.join("step_2.json"), "{}").expect("written");
+    eventually("seen", || place.outcomes("checkpoint_seen").contains_key("step_2.onnx"));
+    daemon.kill();
+    let aside = place.path().join("aside");
+    fs::rename(&above, &aside).expect("moved");
+    fs::write(&above, "").expect("written");
+    let forever = [&OFTEN[..], &["--probe", probe.to_str().expect("UTF-8")]].concat();
+    let _daemon = Daemon::start_at(&place, &roots, &forever);
+    eventually("said again", || failing() == 2);
+    place.rename_in("step_3.onnx", "three");
+    eventually("measured", || place.outcomes("measured").contains_key("step_3.onnx"));
+    assert!(place.outcomes("skipped").is_empty());
+    fs::remove_file(&above).expect("removed");
+    fs::rename(&aside, &above).expect("moved");
+    eventually("measured as well", || place.outcomes("measured").contains_key("step_2.onnx"));
+    assert!(place.outcomes("skipped").is_empty() && place.outcomes("failed").is_empty());
+}
