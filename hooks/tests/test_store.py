@@ -204,9 +204,7 @@ def states(folder: Path) -> dict[str, str]:
     return {Path(entry["path"]).name: entry["state"] for entry in history(folder)}
 
 
-def test_an_object_that_cannot_be_fetched_keeps_no_other_waiting(
-    bucket: Bucket, proxy: Proxy, tmp_path: Path
-) -> None:
+def test_an_object_that_cannot_be_fetched_keeps_no_other_waiting(bucket: Bucket, proxy: Proxy, tmp_path: Path) -> None:
     names = ["step_1.onnx", "step_2.onnx", "step_3.onnx"]
     proxy.before = lambda method, path: 500 if method == "GET" and path.endswith(names[0]) else None
     for name, checkpoint in zip(names, CHECKPOINTS, strict=False):
@@ -215,9 +213,8 @@ def test_an_object_that_cannot_be_fetched_keeps_no_other_waiting(
     with watching(tmp_path):
         others = dict.fromkeys(names[1:], "measured")
         eventually(lambda: states(tmp_path) == {names[0]: "pending"} | others, log)
-        for command in ("history", "status"):
-            flags = ["--format", "json"] if command == "history" else []
-            eventually(lambda: "to be fetched again" in ask(tmp_path, command, *flags), log)  # noqa: B023
+        eventually(lambda: "to be fetched again" in ask(tmp_path, "history", "--format", "json"), log)
+        eventually(lambda: "to be fetched again" in ask(tmp_path, "status"), log)
         proxy.before = lambda _method, _path: None
         eventually(lambda: states(tmp_path) == dict.fromkeys(names, "measured"), log)
     assert log().count("could not fetch it") == 1 and "nothing of this run" not in log(), log()
