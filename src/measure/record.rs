@@ -141,6 +141,13 @@ fn prediction(law: &Applicable, measurement: &Measurement) -> std::result::Resul
             axes_text(&model.output_axes)
         ));
     }
+    // An untrained network is outside what laws were fitted on, which asks for none of its own.
+    if measurement.metadata.is_initial() {
+        return Err("the checkpoint was written before any training".to_owned());
+    }
+    if !is_trained(measurement) {
+        return Err("the network answers like an untrained one".to_owned());
+    }
     let measured = measured(measurement);
     let silence = law.silence(&measured);
     if let Some(reason) = silence.as_ref().filter(|_| !(*force && law.sets.is_some())) {
@@ -151,12 +158,6 @@ fn prediction(law: &Applicable, measurement: &Measurement) -> std::result::Resul
     }
     if let Some(wrong) = measurement.findings.iter().find(|finding| finding.severity == Severity::Wrong) {
         return Err(format!("{} ({})", wrong.text, wrong.code));
-    }
-    if measurement.metadata.is_initial() {
-        return Err("the checkpoint was written before any training".to_owned());
-    }
-    if !is_trained(measurement) {
-        return Err("the network answers like an untrained one".to_owned());
     }
     let mut prediction = law.predict(&measured)?;
     prediction

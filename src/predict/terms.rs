@@ -90,12 +90,18 @@ impl Term {
         log.is_finite().then_some(log)
     }
 
-    /// Standard deviation of that logarithm, from an interval of the quantity.
+    /// Standard deviation of that logarithm, from an interval of the quantity. Where one end has no logarithm, as an EI of 1, half of
+    /// the interval is from the value to the other end.
     #[must_use]
     pub fn spread(self, estimate: &Estimate) -> Option<f64> {
-        let ends = (self.counted(estimate.low).ln() - self.counted(estimate.high).ln()).abs();
-        let normal = Normal::standard().inverse_cdf(f64::midpoint(1.0, estimate.level));
-        let spread = ends / (2.0 * normal);
+        let Estimate { value, low, high, level } = *estimate;
+        let [low, value, high] = [low, value, high].map(|value| self.counted(value).ln());
+        let half = match (low.is_finite(), high.is_finite()) {
+            (true, true) => (low - high).abs() / 2.0,
+            (true, false) => (low - value).abs(),
+            (false, _) => (high - value).abs(),
+        };
+        let spread = half / Normal::standard().inverse_cdf(f64::midpoint(1.0, level));
         spread.is_finite().then_some(spread)
     }
 
@@ -144,7 +150,12 @@ mod tests {
         let of_ratio = Term::RF.spread(&estimate(0.5, 0.5 * 3.92f64.exp())).expect("an interval");
         let of_score = Term::InvarianceDeformed.spread(&estimate(1.0 - 0.1 * 3.92f64.exp(), 0.9));
         assert!((of_ratio - 1.0).abs() < 1e-4 && (of_score.expect("an interval") - 1.0).abs() < 1e-4);
-        assert_eq!(Term::InvarianceDeformed.spread(&estimate(0.9, 1.0)), None);
+        // Nothing is left to 1 at one end, which tells less than a short interval does, not more.
+        let to_one = Estimate { value: 1.0 - 0.1 * (-1.96f64).exp(), ..estimate(0.9, 1.0) };
+        assert!((Term::InvarianceDeformed.spread(&to_one).expect("an interval") - 1.0).abs() < 1e-4);
+        let from_nothing = Estimate { value: 0.5 * (-1.96f64).exp(), ..estimate(0.0, 0.5) };
+        assert!((Term::RF.spread(&from_nothing).expect("an interval") - 1.0).abs() < 1e-4);
+        assert_eq!(Term::InvarianceDeformed.spread(&Estimate { value: 1.0, ..estimate(1.0, 1.0) }), None);
     }
 
     #[test]

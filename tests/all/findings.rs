@@ -172,6 +172,15 @@ fn the_law_over_data_sets_doubts_what_it_was_not_fitted_on() {
     assert!(prediction.is_none() && text.starts_with("no prediction: "), "{text}");
     let (prediction, text) = by(true);
     assert!(prediction.is_some() && text.contains("was forced"), "{text}");
+
+    // A network before its training is like none that laws were fitted on, and that is no reason for another law.
+    let law = Law { range: Some([0.3, 0.4]), ..Law::usual().expect("a preset") };
+    let mut initial: Measurement = serde_json::from_value(trained).expect("a record");
+    (initial.metadata.step, initial.metadata.epoch) = (Some(0), None);
+    predict_anew(&mut initial, Some(&ChosenLaw { law, explicit: false, force: false }));
+    assert!(initial.findings.iter().all(|finding| finding.code != Code::OutsideLaw), "{:?}", initial.findings);
+    let told = initial.findings.iter().find(|finding| finding.code == Code::NoPrediction).expect("no prediction");
+    assert!(told.text.contains("before any training"), "{}", told.text);
 }
 
 /// Findings of a network that is a function of a linear one, under the law over data sets.
