@@ -249,7 +249,7 @@ def parts() -> None:
     subject = {
         "backend": {"name": "tract", "version": "0.23.9", "provider": "cpu", "provider_requested": "auto"},
         "model": {"path": "a.onnx", "sha256": "00", "input": "x", "output": "y", "outputs": 10, "bytes": 9},
-        "reading": {"outputs": 10, "are_classes": True, "has_answer": False},
+        "reading": {"outputs": 10, "are_classes": True, "has_answer": False, "is_independent": False},
         "metadata": {"step": 6000, "val_error": 0.08, "seed": "0"} | normalised,
         "settings": {"cutoff": 3, "delta": 1.0, "temperature": 0.0015, "interpolation": "bilinear", "draws": 1}
         | {"seed": 0, "noise": "squares", "estimator": "coordinate_median"},
@@ -260,7 +260,7 @@ def parts() -> None:
         "notices": [],
     }
     text = {
-        "schema": "relstab.part/1",
+        "schema": "relstab.part/2",
         "version": "0.1.0",
         "shard": "1/1",
         "batch": 1,

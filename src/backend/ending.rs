@@ -6,7 +6,7 @@ use tract_onnx::pb::{FunctionProto, GraphProto, NodeProto, ValueInfoProto};
 
 use super::inline::inline;
 use super::proto::{attribute, bodies_mut, called, is_op, node};
-use super::squash::{Effect, Scopes, effect, squashed, unmasked};
+use super::squash::{Effect, Scopes, effect, normalised, squashed, unmasked};
 
 /// The end of a network that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(super) struct Ending {
     pub op: String,
     /// Whether that squashes what enters it; a `ReLU` or a `Clip` does not.
     pub squashes: bool,
+    /// Whether that squashes each number by itself, as a sigmoid does, so that several classes may be right at once.
+    pub is_independent: bool,
     /// Whether the largest number of an image is the same one before and behind it.
     pub keeps_classes: bool,
 }
@@ -111,10 +113,19 @@ impl Search<'_> {
         let input = made.input.get(from)?;
         match through {
             Effect::Same => self.before(input, keeps_numbers, steps),
-            Effect::Scaled { keeps_order } => self.before(input, false, steps).map(|found| found.kept(keeps_order)),
+            Effect::Scaled { keeps_order } => {
+                let is_shared = is_op(&made, "Div") && normalised(&self.scopes, &made).is_some();
+                self.before(input, false, steps).map(|found| found.kept(keeps_order).within(!is_shared))
+            }
             Effect::Clamped => self.before(input, keeps_numbers, steps).or_else(|| {
                 let (before, op) = (input.clone(), made.op_type.clone());
-                keeps_numbers.then_some(Ending { before, op, squashes: false, keeps_classes: false })
+                keeps_numbers.then_some(Ending {
+                    before,
+                    op,
+                    squashes: false,
+                    is_independent: false,
+                    keeps_classes: false,
+                })
             }),
             Effect::Moved { keeps_order } => {
                 let found = self.before(input, keeps_numbers, steps)?.kept(keeps_order);
@@ -135,11 +146,13 @@ impl Search<'_> {
     fn before_squashing(&mut self, made: &NodeProto, input: String, op: String, steps: usize) -> Ending {
         // The first axis is that of the batch, unless something turned it before: the exported output tells.
         let keeps_classes = attribute(made, "axis").is_none_or(|axis| axis.i > 0 || axis.i == -1);
+        // Numbers whose hyperbolic tangent is scaled may be logits that are kept small.
+        let is_independent = matches!(op.as_str(), "Sigmoid" | "HardSigmoid") && !is_op(made, "Tanh");
         // A softmax that was exported with one already, and trained or wrapped with another.
         if let Some(found) = self.before(&input, true, steps).filter(|found| found.squashes) {
-            return found.kept(keeps_classes);
+            return found.kept(keeps_classes).within(is_independent);
         }
-        let mut found = Ending { before: input, op, squashes: true, keeps_classes };
+        let mut found = Ending { before: input, op, squashes: true, is_independent, keeps_classes };
         if let Some(before) = unmasked(&self.scopes, &found.before) {
             return Ending { before, ..found }.kept(false);
         }
@@ -232,10 +245,16 @@ impl Ending {
         Self { keeps_classes: self.keeps_classes && keeps_classes, ..self }
     }
 
+    /// The same, with something else that leaves each number by itself or not.
+    fn within(self, is_independent: bool) -> Self {
+        Self { is_independent: self.is_independent && is_independent, ..self }
+    }
+
     /// Of several ends, of which there is one at least: the first, or one that squashes.
     fn of_all(all: Vec<Self>) -> Self {
         let keeps_classes = all.iter().all(|ending| ending.keeps_classes);
-        let none = Self { before: String::new(), op: String::new(), squashes: false, keeps_classes };
+        let none =
+            Self { before: String::new(), op: String::new(), squashes: false, is_independent: false, keeps_classes };
         all.into_iter()
             .reduce(|first, other| if other.squashes && !first.squashes { other } else { first })
             .map_or(none, |ending| Self { keeps_classes, ..ending })

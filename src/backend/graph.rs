@@ -52,6 +52,8 @@ pub(super) struct Graph {
     pub output: String,
     /// The graph output that tells the class, where what is measured does not.
     pub answer: Option<String>,
+    /// Whether each measured number is squashed by itself behind what is measured: several classes may be right at once.
+    pub is_independent: bool,
     /// The ONNX code of the type of the graph output's numbers.
     output_type: i32,
     /// Tensors before it that are measured too.
@@ -108,6 +110,8 @@ impl Graph {
         let (found, is_searched) = ending(&mut graph, &proto.functions, &chosen.name);
         notices.extend(found.as_ref().map(|ending| before_end(&chosen.name, ending)));
         let keeps_classes = found.as_ref().is_some_and(|ending| ending.keeps_classes);
+        // Where another tensor tells the class, that one tells this too.
+        let is_independent = keeps_classes && found.as_ref().is_some_and(|ending| ending.is_independent);
         let is_coded = is_byte(chosen_type) && !keeps_classes;
         let given = if is_coded { dequantised(&mut graph, &chosen) } else { chosen.name.clone() };
         let (measured, answer) = match found {
@@ -140,6 +144,7 @@ impl Graph {
             dims,
             output: measured,
             answer,
+            is_independent,
             output_type: if is_byte(chosen_type) { DataType::Float as i32 } else { chosen_type },
             layers: Layers::default(),
             outputs,
@@ -341,7 +346,7 @@ fn dequantised(graph: &mut GraphProto, output: &ValueInfoProto) -> String {
     name
 }
 
-fn before_end(output: &str, Ending { before, op, squashes, keeps_classes }: &Ending) -> Notice {
+fn before_end(output: &str, Ending { before, op, squashes, keeps_classes, .. }: &Ending) -> Notice {
     let what = match op.as_str() {
         "Softmax" | "LogSoftmax" => "is a softmax".to_owned(),
         _ if *squashes => format!("is a {op}"),

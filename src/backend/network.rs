@@ -31,6 +31,8 @@ pub struct Network {
     pub output: Output,
     /// The output that tells the class, where what is measured stands before a final `ReLU` or `Clip`.
     pub answer: Option<Output>,
+    /// Whether each number of the measured output goes through a sigmoid of its own behind it: several classes may be right at once.
+    pub is_independent: bool,
     /// The order of the input's axes.
     pub layout: Layout,
     /// One image.
@@ -80,6 +82,7 @@ impl Network {
             layers: graph.layers.tensors.iter().map(|layer| Output::new(&layer.name, &layer.op)).collect(),
             output: Output::new(&graph.output, graph.op_of(&graph.output)),
             answer: graph.answer.as_ref().map(|name| Output::new(name, graph.op_of(name))),
+            is_independent: graph.is_independent,
             layout,
             shape,
             axes,

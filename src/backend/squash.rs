@@ -115,7 +115,7 @@ fn by_constant(scopes: &Scopes, node: &NodeProto) -> Option<(Effect, usize)> {
 }
 
 /// The sum that a node divides its first input by, where it is that input's own.
-fn normalised<'a>(scopes: &'a Scopes, node: &NodeProto) -> Option<&'a NodeProto> {
+pub(super) fn normalised<'a>(scopes: &'a Scopes, node: &NodeProto) -> Option<&'a NodeProto> {
     let [above, below] = &node.input[..] else { return None };
     sum_of(scopes, below).filter(|sum| sum.input.first() == Some(above))
 }

@@ -24,7 +24,7 @@ use crate::small_file;
 use crate::text::as_text;
 
 /// The version of a part's file, to count up with every change of it.
-const SCHEMA: &str = "relstab.part/1";
+const SCHEMA: &str = "relstab.part/2";
 /// Of the program.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// A part's text may be this long, bytes.

@@ -13,7 +13,8 @@ use super::subject::Subject;
 use crate::error::{Error, Result};
 use crate::estimate::{self, Bootstrap, Estimate, Estimator, Resampling, Responses, Stabilities, Stability};
 use crate::event::{
-    Answers, Code, Finding, MEASUREMENT_SCHEMA, Measurement, Probe, Reading, Readings, Settings, Severity, Undefined,
+    Answers, Code, Finding, MEASUREMENT_SCHEMA, Measurement, Probe, Reading, Readings, Scores, Settings, Severity,
+    Undefined,
 };
 use crate::findings;
 use crate::predict::terms::{Measured, Term, known};
@@ -148,6 +149,10 @@ fn prediction(law: &Applicable, measurement: &Measurement) -> std::result::Resul
     if !is_trained(measurement) {
         return Err("the network answers like an untrained one".to_owned());
     }
+    let are_independent = |scores: &Scores| scores.classes.is_some() && scores.invariance.is_none();
+    if law.terms.contains(&Term::InvarianceDeformed) && measurement.scores.as_ref().is_some_and(are_independent) {
+        return Err(format!("several classes may be right at once: there is no EI, which law {} goes by", law.name));
+    }
     let measured = measured(measurement);
     let silence = law.silence(&measured);
     if let Some(reason) = silence.as_ref().filter(|_| !(*force && law.sets.is_some())) {
@@ -216,7 +221,7 @@ impl Told<'_> {
         let Self { subject, passes, labels, notes } = self;
         let Subject { backend, mut model, reading, metadata, settings, probe, images, notices } = subject;
         let (scores, replicates_invariance) = if reading.are_classes && reading.outputs > 1 {
-            let (scores, replicates) = scores::scores(&passes.tallies, passes.draws, bootstrap)?;
+            let (scores, replicates) = scores::scores(reading, (&passes.tallies, passes.draws), bootstrap)?;
             (Some(scores), replicates)
         } else {
             (None, None)

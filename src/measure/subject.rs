@@ -81,12 +81,15 @@ pub(super) struct Reading {
     pub are_classes: bool,
     /// Whether another output than the measured one, behind a final `ReLU` or `Clip`, tells the class.
     pub has_answer: bool,
+    /// Whether the network ends so that several classes may be right at once.
+    pub is_independent: bool,
 }
 
 impl Reading {
     pub fn of(network: &Network) -> Self {
         let are_classes = network.output.coordinates.are_classes();
-        Self { outputs: network.outputs(), are_classes, has_answer: network.answer.is_some() }
+        let (has_answer, is_independent) = (network.answer.is_some(), network.is_independent);
+        Self { outputs: network.outputs(), are_classes, has_answer, is_independent }
     }
 
     /// What the network answered to images as they are.

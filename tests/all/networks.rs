@@ -5,8 +5,9 @@ use crate::common::{project, r_f};
 use relstab::backend::{self, Engine, NoticeCode as Code, Options};
 use relstab::error::Error;
 use relstab::event::{self, Measurement};
-use relstab::measure::{Settings, measure};
+use relstab::measure::{ChosenLaw, Settings, measure, predict_anew};
 use relstab::plan::Plan;
+use relstab::predict::Law;
 use relstab::preprocess::Preprocess;
 use relstab::probe::{self, Layout, ProbeSet};
 
@@ -84,6 +85,27 @@ fn a_softmax_is_found_wherever_it_hides() {
         "sigmoid_reciprocal",
     ];
     assert_all_like_base(&names.map(|name| (name, Some(Code::MeasuredBefore))), TOLERANCE);
+}
+
+#[test]
+fn a_sigmoid_makes_classes_that_exclude_none_and_a_softmax_does_not() {
+    for engine in ENGINES {
+        for (name, has_invariance) in
+            [("base", true), ("softmax_cast", true), ("sigmoid", false), ("sigmoid_reciprocal", false)]
+        {
+            let mut found = measured(name, engine).0;
+            let scores = found.scores.as_ref().expect("classes");
+            assert_eq!(scores.invariance.is_some(), has_invariance, "{name} on {engine}");
+            assert_eq!(found.replicates_invariance.is_some(), has_invariance, "{name} on {engine}");
+            // Its weights are random, which would be a reason of its own.
+            found.findings.clear();
+            let law = Law::usual().expect("a preset");
+            predict_anew(&mut found, Some(&ChosenLaw { law, explicit: false, force: true }));
+            let told = found.warnings.iter().any(|text| text.contains("several classes may be right at once"));
+            assert_eq!(told, !has_invariance, "{name} on {engine}: {:?}", found.warnings);
+            assert!(has_invariance || found.prediction.is_none(), "{name} on {engine}");
+        }
+    }
 }
 
 #[test]

@@ -222,7 +222,7 @@ fn files_that_are_no_whole_parts_are_refused() {
         assert!(reason.is_empty() || reason.contains(told), "{length}: {reason}");
     }
     for (from, to, told) in [
-        ("relstab.part/1", "relstab.part/2", "relstab.part/1 of relstab 0"),
+        ("relstab.part/2", "relstab.part/3", "relstab.part/2 of relstab 0"),
         ("\"images\":12", "\"images\":4000000000", "expected clean of shape [4000000000, 10]"),
         ("\"images\":12", "\"images\":1", "two images or more"),
         ("\"draws\":1", "\"draws\":2", "expected deformed of shape [12, 2, 10]"),

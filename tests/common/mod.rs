@@ -105,6 +105,7 @@ impl FixedBackend {
                 coordinates: Coordinates::of(vec![outputs]),
             },
             answer: None,
+            is_independent: false,
             layers: Vec::new(),
             layout: Layout::Nchw,
             shape,
