@@ -329,8 +329,11 @@ fn entry(row: &Row, with_replicates: bool) -> rusqlite::Result<Entry> {
             record.insert("findings".to_owned(), findings);
             record.insert("warnings".to_owned(), warnings);
         }
+        let model = record.get("model").unwrap_or(&Value::Null);
+        let is_classifier =
+            model["outputs"].as_u64() > Some(1) && model["output_axes"].as_array().is_none_or(Vec::is_empty);
         let scores = record.get("scores").and_then(Value::as_object);
-        let is_older = scores.is_some_and(|scores| scores.get("classes").is_none_or(Value::is_null));
+        let is_older = scores.map_or(is_classifier, |scores| scores.get("classes").is_none_or(Value::is_null));
         if let Some(Value::Array(warnings)) = record.get_mut("warnings").filter(|_| is_older) {
             warnings.push(WITHOUT_INVARIANCE.into());
         }

@@ -135,7 +135,9 @@ fn count_known(tx: &Writer, run: i64) -> rusqlite::Result<u32> {
 
 /// Whether an earlier version measured it, without the effective invariance that the law goes by: it keeps its prediction.
 fn lacks(record: &Measurement, law: &Law) -> bool {
-    let is_older = record.scores.as_ref().is_some_and(|scores| scores.classes.is_none());
+    // The first versions told no scores of a classifier at all.
+    let is_classifier = record.model.outputs > 1 && record.model.output_axes.is_empty();
+    let is_older = record.scores.as_ref().map_or(is_classifier, |scores| scores.classes.is_none());
     is_older && law.terms.contains(&Term::InvarianceDeformed)
 }
 
