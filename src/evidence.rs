@@ -139,11 +139,12 @@ impl Row {
         let label = self.label.map_or_else(|| name.to_owned(), |label| format!("{name} ({label})"));
         let run = [self.run, self.repository].into_iter().flatten().find(|run| !run.is_empty());
         let point = Point { label, run, quantities, spreads, error: self.error };
-        let pixels = |name: String| match &self.pixels {
-            Some(pixels) if pixels != ORIGINAL => format!("{name}, {pixels}"),
-            _ => name,
+        let data_set = match (self.data_set, self.pixels) {
+            (Some(name), Some(pixels)) if pixels != ORIGINAL => Some(format!("{name}, {pixels}")),
+            // Copies are never judged with originals, whatever images they are of.
+            (name, pixels) => name.or(pixels),
         };
-        Ok(Known { point, conditions, classes, data_set: self.data_set.map(pixels) })
+        Ok(Known { point, conditions, classes, data_set })
     }
 }
 

@@ -53,7 +53,7 @@ struct Fit {
     /// Save the law under this name, for --law
     #[arg(long, value_name = "NAME")]
     save: Option<String>,
-    /// Start from what this law leads one to expect, instead of from nothing
+    /// Start from what this law leads one to expect, or from nothing: none [default: invariance, where it speaks of the networks]
     #[arg(long, value_name = "LAW")]
     prior: Option<String>,
     /// What the law goes by [default: invariance, r_f where it is not known, unless another one predicts points left out better]
@@ -79,8 +79,9 @@ fn fit(args: &Fit) -> Result<ExitCode> {
     if let Some(name) = &args.save {
         check_name(name)?;
     }
-    let prior = args.prior.as_deref().map(Law::named).transpose()?;
+    let named = args.prior.as_deref().filter(|name| *name != NOTHING).map(Law::named).transpose()?;
     let (known, left_out) = args.evidence.known(&args.shared)?;
+    let prior = if args.prior.is_some() { named } else { usual(&known, args.form)? };
     let forced = together(&known, prior.as_ref(), args.shared.predicting.force_law)?;
     let points: Vec<_> = known.iter().map(|known| known.point.clone()).collect();
     let calibration = calibrate(&points, prior.as_ref(), args.form)?;
@@ -92,11 +93,11 @@ fn fit(args: &Fit) -> Result<ExitCode> {
         sources.push(format!("and {more} more"));
     }
     let source = format!(
-        "{} of {}, {}{}",
+        "{} of {}, {}; starting from {}",
         counted(points.len(), "network"),
         counted(calibration.runs(), "training"),
         sources.join(", "),
-        prior.map_or_else(String::new, |law| format!("; starting from {}", law.name))
+        prior.map_or_else(|| "nothing".to_owned(), |law| law.name)
     );
     let mut law = calibration.law(args.save.as_deref().unwrap_or("unsaved"), &first.conditions, first.classes, source);
     law.forced = forced;
@@ -107,6 +108,32 @@ fn fit(args: &Fit) -> Result<ExitCode> {
     }
     tell(&saved, || text(&law::saved(&saved)) + &not_counted(left_out), args.shared.format)?;
     Ok(ExitCode::Success)
+}
+
+/// What starts from no law.
+const NOTHING: &str = "none";
+
+/// The law that networks start from which were given none: the one of those who name none, where it speaks of all of them.
+fn usual(known: &[Known], form: Option<Form>) -> Result<Option<Law>> {
+    let law = Law::usual()?;
+    let is_of_form = form.unwrap_or_else(|| Form::usual(known.iter().map(|known| &known.point))) == Form::of(&law);
+    let speaks = |known: &Known| unlike(&law, known).is_none();
+    let speaks_of_all = known.iter().all(speaks);
+    Ok((is_of_form && speaks_of_all).then_some(law))
+}
+
+/// How a network differs from those that a law speaks of, in words.
+fn unlike(law: &Law, known: &Known) -> Option<String> {
+    let Known { conditions, classes, .. } = known;
+    let of_sets = || {
+        let sets = law.sets.as_ref().filter(|sets| !sets.are_like(*classes, conditions.side))?;
+        let ([least, most], [low, high]) = (sets.classes, sets.sides);
+        let side = conditions.side;
+        Some(format!(
+            "{least} to {most} classes, side {low:.0} to {high:.0} (measured: {classes} classes, side {side:.0})"
+        ))
+    };
+    law.difference(conditions).or_else(of_sets)
 }
 
 /// Why networks were left out, if any were.
@@ -123,7 +150,7 @@ fn counted(count: usize, what: &str) -> String {
 fn together(known: &[Known], prior: Option<&Law>, force: bool) -> Result<Option<String>> {
     let mut told = differences(known);
     if let (Some(law), Some(first)) = (prior, known.first())
-        && let Some(difference) = law.difference(&first.conditions)
+        && let Some(difference) = unlike(law, first)
     {
         told.insert(0, (format!("law {}", law.name), difference));
     }

@@ -9,7 +9,8 @@ use super::flags::Shared;
 use super::sources::Evidence;
 use super::terminal::tell;
 use crate::error::{Error, ExitCode, Result};
-use crate::predict::calibrate::{Point, evidence};
+use crate::evidence::differences;
+use crate::predict::calibrate::{Known, Point, evidence};
 use crate::report::evidence::document;
 use crate::report::terminal;
 
@@ -25,15 +26,32 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let (known, left_out) = args.evidence.known(&args.shared)?;
+    let (known, mut left_out) = args.evidence.known(&args.shared)?;
     if known.is_empty() {
         return Err(Error::points("evidence", "networks with a known error", "none"));
     }
-    let mut sets = BTreeMap::<String, Vec<Point>>::new();
+    let mut sets = BTreeMap::<String, Vec<Known>>::new();
     for known in known {
-        sets.entry(known.data_set.unwrap_or_default()).or_default().push(known.point);
+        let Point { label, error, .. } = &known.point;
+        if !(0.0..=1.0).contains(error) {
+            return Err(Error::points(label, "an error from 0 to 1", error.to_string()));
+        }
+        if *error > 0.0 {
+            sets.entry(known.data_set.clone().unwrap_or_default()).or_default().push(known);
+        } else {
+            // It has no logarithm.
+            left_out += 1;
+        }
     }
-    let told: Vec<_> = sets.into_iter().map(|(data_set, points)| (data_set, evidence(&points))).collect();
+    let mut told = Vec::new();
+    for (data_set, known) in sets {
+        let other = differences(&known).into_iter().next().filter(|_| !args.shared.predicting.force_law);
+        if let Some((label, difference)) = other {
+            return Err(Error::points(&label, "the settings of the other networks (or --force-law)", difference));
+        }
+        let points: Vec<_> = known.into_iter().map(|known| known.point).collect();
+        told.push((data_set, evidence(&points)));
+    }
     let set = |(data_set, quantities): &(String, Vec<_>)| json!({"data_set": data_set, "quantities": quantities});
     let sets: Vec<_> = told.iter().map(set).collect();
     let result = json!({"schema": SCHEMA, "sets": sets, "left_out": left_out});

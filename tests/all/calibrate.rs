@@ -170,6 +170,87 @@ fn bad_input_is_refused_by_name() {
     assert!(!Path::new(&home.0.path().join("data")).exists());
 }
 
+/// Networks of about `error = 0.2 (1 - EI)`, as CSV.
+fn invariances(count: usize, side: u32, classes: u32) -> String {
+    let row = |index: usize| {
+        let left = 0.15 + 0.1 * index as f64;
+        let error = 0.2 * left * if index.is_multiple_of(2) { 1.05 } else { 0.95 };
+        format!("{},{error},{side},{classes}\n", 1.0 - left)
+    };
+    (0..count).map(row).fold("invariance_deformed,error,side,classes\n".to_owned(), |text, row| text + &row)
+}
+
+#[test]
+fn a_law_starts_from_the_usual_one_where_that_speaks_of_the_networks() {
+    let home = Home::new();
+    let from = |fitted: &Value| {
+        let source = fitted["law"]["source"].as_str().expect("a source").to_owned();
+        source.rsplit_once("starting from ").map(|(_, name)| name.to_owned()).expect("a start")
+    };
+    let path = home.table("own.csv", &invariances(4, 32, 10));
+    let usual = home.json(&["calibrate", &path]);
+    assert_eq!(from(&usual), "invariance");
+    assert_eq!(
+        usual["law"]["posterior"],
+        home.json(&["calibrate", &path, "--prior", "invariance"])["law"]["posterior"]
+    );
+    let nothing = home.json(&["calibrate", &path, "--prior", "none"]);
+    assert_eq!(from(&nothing), "nothing");
+    assert_ne!(nothing["law"]["posterior"], usual["law"]["posterior"]);
+    let text = String::from_utf8(home.run(&["calibrate", &path]).stdout).expect("text");
+    assert!(text.contains("starting from invariance"), "{text}");
+    // One network is enough, and as few as without a law are not.
+    let one = home.table("one.csv", &invariances(1, 32, 10));
+    assert_eq!(from(&home.json(&["calibrate", &one])), "invariance");
+    assert_eq!(home.refused(&["calibrate", &one, "--prior", "none"]).0, Some(9));
+
+    // Of other sides and classes it says nothing, unless it is forced to.
+    for (side, classes, part) in [(224, 10, "side 28 to 32"), (32, 1000, "2 to 10 classes")] {
+        let far = home.table("far.csv", &invariances(4, side, classes));
+        assert_eq!(from(&home.json(&["calibrate", &far])), "nothing");
+        let (code, told) = home.refused(&["calibrate", &far, "--prior", "invariance"]);
+        assert!(code == Some(9) && told.contains(part), "{told}");
+        let forced = home.json(&["calibrate", &far, "--prior", "invariance", "--force-law"]);
+        assert!(forced["law"]["forced"].as_str().is_some_and(|text| text.contains(part)), "{forced}");
+    }
+}
+
+#[test]
+fn evidence_leaves_out_errors_of_0_and_keeps_networks_of_other_settings_apart() {
+    let home = Home::new();
+    let good = invariances(6, 32, 10);
+    let told = home.json(&["evidence", &home.table("zero.csv", &(good.clone() + "0.99,0,32,10\n"))]);
+    assert_eq!((&told["left_out"], &told["sets"][0]["quantities"][0]["points"]), (&json!(1), &json!(6)), "{told}");
+    for (row, part) in [
+        ("0.5,1.5,32,10\n", "an error from 0 to 1"),
+        ("0.5,-0.1,32,10\n", "an error from 0 to 1"),
+        ("0.5,0.1,64,10\n", "image side"),
+        ("0.5,0.1,32,100\n", "classes"),
+    ] {
+        let (code, told) = home.refused(&["evidence", &home.table("bad.csv", &(good.clone() + row))]);
+        assert!(code == Some(9) && told.contains("row 7") && told.contains(part), "{row}: {told}");
+    }
+    let apart = home.table("far.csv", &(good.clone() + "0.5,0.1,64,10\n"));
+    assert!(home.run(&["evidence", &apart, "--force-law"]).status.success());
+    // Copies of the images are a set of their own, named or not.
+    let copies = good.lines().enumerate().fold(String::new(), |text, (index, line)| {
+        let pixels = if index == 0 {
+            "pixels"
+        } else if index % 2 == 0 {
+            "jpeg"
+        } else {
+            "original"
+        };
+        text + line + "," + pixels + "\n"
+    });
+    let copies = home.table("copies.csv", &copies);
+    let told = home.json(&["evidence", &copies]);
+    let names: Vec<_> = told["sets"].as_array().into_iter().flatten().map(|set| set["data_set"].clone()).collect();
+    assert_eq!(names, ["jpeg", "original"]);
+    let (code, refused) = home.refused(&["calibrate", &copies]);
+    assert!(code == Some(9) && refused.contains("data set original"), "{refused}");
+}
+
 #[test]
 fn networks_of_other_settings_are_refused_unless_forced_and_then_marked() {
     let home = Home::new();
