@@ -119,7 +119,19 @@ fn run<T>(
         let passes = &*kept.0.insert(passes);
         let bootstrap = record::bootstrap(set.len(), set.sha256(), settings.seed)?;
         let stabilities = record::statistics(&passes.output, passes.draws, &bootstrap)?;
-        if let (Some(precision), Ok(r_f)) = (&mut precision, stabilities.get(settings.estimator).r_f.as_ref()) {
+        let r_f = stabilities.get(settings.estimator).r_f.as_ref();
+        if let (Some(precision), Err(_)) = (&mut precision, r_f) {
+            if precision.gives_up() {
+                (images, draws) = asked;
+                continue;
+            }
+            let text = format!(
+                "precision {} not reached: R_f is undefined, so {images} images and {draws} draws were taken",
+                settings.precision.unwrap_or_default()
+            );
+            notes.push(Finding::new(Code::Perturbation, text));
+        }
+        if let (Some(precision), Ok(r_f)) = (&mut precision, r_f) {
             let width = r_f.relative_half_width();
             let one_draw = || one_draw_width(passes, &bootstrap, settings.estimator);
             if let Some(next) = precision.next((images, draws), probe.len(), width, one_draw) {

@@ -63,6 +63,11 @@ impl Precision {
         is_worthwhile.then(|| (images, (draws * 2).min(MAX_DRAWS)))
     }
 
+    /// Whether `R_f` is undefined on no more than the pilot: then what was asked for is measured, which may define it.
+    pub fn gives_up(&mut self) -> bool {
+        std::mem::take(&mut self.is_open)
+    }
+
     pub fn is_reached(&self, width: f64) -> bool {
         width <= self.target
     }

@@ -215,6 +215,26 @@ fn precision_takes_more_images_and_says_when_it_cannot() {
 }
 
 #[test]
+fn an_undefined_r_f_takes_what_was_asked_for_whatever_the_precision() {
+    let backend = FixedBackend::new(SHAPE, 3, Vec::new(), |_, outputs, _| outputs.fill(1.0));
+    for draws in [None, Some(1)] {
+        let free = Settings { deformation: settings(250, 1, Estimator::default()).deformation, ..Settings::default() };
+        let wanted = Settings { images: 250, precision: Some(0.1), ..free };
+        let wanted = match draws {
+            Some(draws) => wanted.with_draws(draws),
+            None => wanted,
+        };
+        let record = measure(&backend, &ramps(300), &wanted, &|_, _| ()).expect("measured");
+        let plain = Settings { precision: None, ..wanted };
+        let plain = measure(&backend, &ramps(300), &plain, &|_, _| ()).expect("measured");
+        let taken = |record: &relstab::event::Measurement| (record.probe.images, record.settings.draws);
+        assert_eq!((taken(&record), taken(&plain).0), (taken(&plain), 250));
+        let notes = record.warnings.iter().filter(|warning| warning.contains("R_f is undefined, so 250 images"));
+        assert_eq!(notes.count(), 1, "{:?}", record.warnings);
+    }
+}
+
+#[test]
 fn dead_and_constant_networks_are_undefined_with_a_reason() {
     let backend = FixedBackend::new(SHAPE, 3, Vec::new(), |_, outputs, _| outputs.fill(1.0));
     let record = measure(&backend, &ramps(20), &settings(20, 2, Estimator::default()), &|_, _| ()).expect("measured");
