@@ -68,9 +68,10 @@ impl Daemon {
                 (job.unfinished_since, job.unfetched) = (None, None);
                 self.put_back(&job, self.options.settle);
             }
-            Reply::Unfetched { reason } => {
+            Reply::Unfetched { mut reason } => {
+                cut(&mut reason, REASON);
                 if job.unfetched.replace(reason.clone()).is_none() {
-                    warn!("{reason}; trying again, ever more seldom");
+                    warn!("{}; trying again, ever more seldom", visible(&reason));
                     job.unfinished_since = None;
                 }
                 let wait = (self.borne(&mut job) / 2).clamp(RETRY, UNFETCHED_LOOK);
