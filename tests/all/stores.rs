@@ -217,7 +217,7 @@ fn an_address_that_cannot_be_listed_keeps_no_other_waiting_and_its_checkpoints_a
     fs::remove_file(&above).expect("removed");
     fs::create_dir_all(&other).expect("created");
     let daemon = Daemon::start_at(&place, &roots, &[&more[..], &["--settle", "1h"]].concat());
-    fs::write(other.join("step_2.json"), "{}").expect("written");
+    fs::write(other.join("step_2.onnx.json"), "{}").expect("written");
     fs::write(other.join("step_2.onnx"), network("two")).expect("written");
     eventually("seen", || place.outcomes("checkpoint_seen").contains_key("step_2.onnx"));
     daemon.kill();
