@@ -221,7 +221,8 @@ impl Told<'_> {
         let Self { subject, passes, labels, notes } = self;
         let Subject { backend, mut model, reading, metadata, settings, probe, images, notices } = subject;
         let (scores, replicates_invariance) = if reading.are_classes && reading.outputs > 1 {
-            let (scores, replicates) = scores::scores(reading, (&passes.tallies, passes.draws), bootstrap)?;
+            let (scores, replicates) =
+                scores::scores((&passes.tallies, passes.draws), reading.is_independent, bootstrap)?;
             (Some(scores), replicates)
         } else {
             (None, None)

@@ -1,7 +1,6 @@
 //! What else the passes tell of a classifier without labels: how sure it is, how often it stays with its answer, and both at once.
 
 use super::outputs::Changed;
-use super::subject::Reading;
 use crate::error::Result;
 use crate::estimate::{Bootstrap, Mean};
 use crate::event::{Agreement, Confidence, Invariance, Scores};
@@ -39,16 +38,16 @@ enum Kind {
 pub(super) struct Nature {
     kind: Kind,
     /// Whether one class excludes the others; outputs in [0, 1] that do not sum to one tell of each class by itself, and so do those
-    /// that go through a sigmoid afterwards.
+    /// that are independent, a sigmoid standing behind them.
     pub is_exclusive: bool,
 }
 
 impl Nature {
-    pub fn of(reading: Reading, tallies: &[Tally]) -> Self {
+    pub fn of(tallies: &[Tally], are_independent: bool) -> Self {
         let are_bounded = tallies.iter().all(|tally| tally.bounded);
         let are_probabilities = tallies.iter().all(|tally| tally.probable);
         let kind = if are_probabilities { Kind::Probabilities } else { Kind::Logits };
-        Self { kind, is_exclusive: !reading.is_independent && (!are_bounded || are_probabilities) }
+        Self { kind, is_exclusive: !are_independent && (!are_bounded || are_probabilities) }
     }
 }
 
@@ -114,15 +113,15 @@ impl Tally {
 /// # Errors
 /// As [`Bootstrap::mean`].
 pub(super) fn scores(
-    reading: Reading,
     (tallies, draws): (&[Tally], usize),
+    are_independent: bool,
     bootstrap: &Bootstrap,
 ) -> Result<(Scores, Option<Vec<f32>>)> {
     let mean = |value: &dyn Fn(&Tally) -> f64, each: usize| {
         tallies.iter().map(value).sum::<f64>() / (tallies.len() * each) as f64
     };
     let [deformed, noisy] = [Changed::Deformed as usize, Changed::Noisy as usize];
-    let nature = Nature::of(reading, tallies);
+    let nature = Nature::of(tallies, are_independent);
     let kind = nature.kind as usize;
     let invariance = |changed: usize| {
         let of_image = |tally: &Tally| f64::from(tally.sums[kind].invariance[changed]) / draws as f64;
@@ -198,11 +197,9 @@ mod tests {
     use super::*;
     use crate::estimate::Resampling;
 
-    const LOGITS: Reading = Reading { outputs: 2, are_classes: true, has_answer: false, is_independent: false };
-
     fn of(tallies: &[Tally], draws: usize) -> Scores {
         let bootstrap = Bootstrap::new(tallies.len(), &Resampling::default()).expect("two images");
-        let (scores, replicates) = scores(LOGITS, (tallies, draws), &bootstrap).expect("as many tallies as images");
+        let (scores, replicates) = scores((tallies, draws), false, &bootstrap).expect("as many tallies as images");
         assert_eq!(
             replicates.map_or(0, |replicates| replicates.len()),
             if scores.invariance.is_some() { 1000 } else { 0 }
@@ -273,6 +270,6 @@ mod tests {
         assert!(sigmoids.invariance.is_none());
         let logits = tallies([[0.1, 9.0], [3.0, -2.0]]);
         assert!(of(&logits, 1).invariance.is_some());
-        assert!(!Nature::of(Reading { is_independent: true, ..LOGITS }, &logits).is_exclusive);
+        assert!(!Nature::of(&logits, true).is_exclusive);
     }
 }

@@ -76,7 +76,7 @@ fn chosen(network: &Network, passes: &Passes, count: usize) -> Vec<Chosen> {
     if draws == 0 {
         return Vec::new();
     }
-    let nature = Nature::of(Reading::of(network), &passes.tallies);
+    let nature = Nature::of(&passes.tallies, network.is_independent);
     let nature = Some(nature).filter(|nature| tells_classes(network) && nature.is_exclusive);
     let moved = |(image, (tally, changes)): (usize, (&Tally, &[f32]))| {
         let of_draws =
@@ -121,7 +121,7 @@ fn answers(
     }
     let Shape { channels, height, width } = shape;
     let set = ProbeSet::from_nchw(images.concat(), [images.len(), channels, height, width], None)?;
-    let nature = Nature::of(Reading::of(network.network()), &passes.tallies);
+    let nature = Nature::of(&passes.tallies, network.network().is_independent);
     let told = |tally: &Tally| Told { class: tally.class() as u32, confidence: tally.confidence(nature) };
     let given: Vec<_> = clean(network, &set, progress)?.tallies.iter().map(told).collect();
     Ok(given.as_chunks::<3>().0.iter().copied().map(Some).collect())
