@@ -1,6 +1,7 @@
 use super::linear::Linear;
-use super::terms::{Measured, Quantities};
+use super::terms::{Measured, Quantities, known};
 use super::*;
+use crate::estimate::Estimate;
 
 fn with(term: Term, value: f64) -> Measured {
     let quantities = Quantities::from([(term, value)]);
@@ -123,6 +124,16 @@ fn what_measuring_leaves_open_counts_beyond_what_the_law_holds() {
     let open = law.b * (0.3f64.powi(2) - 0.05f64.powi(2)).sqrt();
     let sd = law.sd_log.expect("a spread") * (1.0 + 1.0 / (law.degrees.expect("said") + 2.0)).sqrt();
     assert!((width(0.3) / width(0.05) - open.hypot(sd) / sd).abs() < 1e-9);
+}
+
+#[test]
+fn an_interval_of_ei_that_reaches_one_widens_the_prediction() {
+    // 12 images, one of which changes its class.
+    let few = Estimate { value: 0.917, low: 0.75, high: 1.0, level: 0.95 };
+    let spreads = known([(Term::InvarianceDeformed, Term::InvarianceDeformed.spread(&few))]);
+    let law = Law::preset("cifar10-invariance").expect("a preset");
+    let prediction = law.predict(&Measured { spreads, ..invariance(few.value) }).expect("EI");
+    assert!(prediction.high.expect("an interval") > 2.5 * prediction.error, "{prediction:?}");
 }
 
 #[test]
