@@ -4,10 +4,14 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use rustix::fs::Mode;
 
 use crate::error::{Error, Result};
+
+/// How often a process looks at its own size.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A program whose files are made with `umask`, whatever this process's own is.
 #[must_use]
@@ -79,6 +83,41 @@ fn children(process: u32) -> Vec<u32> {
     let threads = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
     lists.flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect()
+}
+
+/// Ends this process, and its group, once it needs more than `limit` bytes, which the flag `--memory-limit` gives.
+///
+/// # Errors
+/// The system's, where no thread can be started.
+pub fn stay_below(limit: u64) -> std::io::Result<()> {
+    let own = std::process::id();
+    let look = move || {
+        while resident_with_children(own).is_none_or(|size| size <= limit) {
+            thread::sleep(LOOK);
+        }
+        eprintln!("it needs more than {} (--memory-limit)", bytesize::ByteSize(limit));
+        die();
+    };
+    thread::Builder::new().name("memory".to_owned()).spawn(look).map(drop)
+}
+
+/// Ends this process at once, and its group if it leads one: a network that computes cannot be asked to stop, nor may exit handlers run
+/// beside it.
+pub fn die() {
+    use rustix::process::{Signal, getpgrp, getpid, kill_process, kill_process_group};
+    let own = getpid();
+    if getpgrp() == own {
+        let _ = kill_process_group(own, Signal::KILL);
+    }
+    let _ = kill_process(own, Signal::KILL);
+}
+
+/// Whether the system ends this process when its parent ends. It would not end what this one started: while there is such, this process
+/// hears of its parent's end, and ends both.
+#[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "other systems have no such thing"))]
+pub fn die_with_parent(does: bool) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_parent_process_death_signal(does.then_some(rustix::process::Signal::KILL));
 }
 
 #[cfg(test)]

@@ -39,9 +39,6 @@ const LONGEST_PLAN: usize = 64 << 10;
 /// Draws what the network at a path is shown.
 pub type Draw = fn(&Setup, &Path) -> Result<Picture>;
 
-/// How often a worker looks at its own size.
-const LOOK: Duration = Duration::from_millis(100);
-
 /// Answers requests on standard input until it ends, computing for `duty` of the time, with at most `memory` bytes resident.
 ///
 /// # Errors
@@ -50,14 +47,14 @@ pub fn run(duty: f64, memory: Option<u64>, draw: Draw) -> Result<()> {
     let fail = |source| Error::Io { path: "the daemon".into(), action: "talk to", source };
     // One that leads a group already is none the worse.
     let _ = rustix::process::setpgid(None, None);
-    die_with_daemon(true);
+    process::die_with_parent(true);
     process::try_threads(thread::available_parallelism().map_or(1, NonZero::get) + 2)?;
     let requests = File::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(fail)?);
     let answer = File::from(std::io::stdout().as_fd().try_clone_to_owned().map_err(fail)?);
     // Native libraries print to standard output as well: where the daemon hears answers, that would be nonsense.
     rustix::stdio::dup2_stdout(std::io::stderr()).map_err(|error| fail(error.into()))?;
     if let Some(limit) = memory {
-        stay_below(limit).map_err(fail)?;
+        process::stay_below(limit).map_err(fail)?;
     }
     let is_busy = Arc::new(AtomicBool::new(false));
     let requests = listen(requests, Arc::clone(&is_busy)).map_err(fail)?;
@@ -93,42 +90,10 @@ fn listen(input: impl Read + Send + 'static, is_busy: Arc<AtomicBool>) -> std::i
             }
         }
         if is_busy.load(Ordering::SeqCst) {
-            die();
+            process::die();
         }
     })?;
     Ok(requests)
-}
-
-/// Ends the worker once it needs more than `limit` bytes.
-fn stay_below(limit: u64) -> std::io::Result<()> {
-    let own = std::process::id();
-    let look = move || {
-        while process::resident_with_children(own).is_none_or(|size| size <= limit) {
-            thread::sleep(LOOK);
-        }
-        eprintln!("it needs more than {} (--memory-limit)", bytesize::ByteSize(limit));
-        die();
-    };
-    thread::Builder::new().name("memory".to_owned()).spawn(look).map(drop)
-}
-
-/// Ends the process at once, with what exports a checkpoint for it: a network cannot be asked to stop, nor may exit handlers run beside
-/// it.
-fn die() {
-    use rustix::process::{Signal, getpgrp, getpid, kill_process, kill_process_group};
-    let own = getpid();
-    if getpgrp() == own {
-        let _ = kill_process_group(own, Signal::KILL);
-    }
-    let _ = kill_process(own, Signal::KILL);
-}
-
-/// Whether the system ends this process when the daemon ends. It would not end an export: while one runs, this process hears of the
-/// daemon's end, and ends both.
-#[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "other systems have no such thing"))]
-fn die_with_daemon(does: bool) {
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::set_parent_process_death_signal(does.then_some(rustix::process::Signal::KILL));
 }
 
 struct Worker {
@@ -251,9 +216,9 @@ impl Worker {
             return Ok(Err(Reply::Known { content: content.0, settings: content.1, weights: Vec::new() }));
         }
         self.say(Reply::Exporting, Duration::ZERO)?;
-        die_with_daemon(false);
+        process::die_with_parent(false);
         let model = backend::export(native, setup.backend(), Some(room));
-        die_with_daemon(true);
+        process::die_with_parent(true);
         self.say(Reply::Loaded, Duration::ZERO)?;
         Ok(model.map_err(|error| refusal(&error, Some(content), Vec::new())))
     }
