@@ -200,7 +200,9 @@ impl Journal {
     /// `Journal` if it cannot be read.
     pub fn unfetched(&self, run: i64) -> Result<u64> {
         let sql = "SELECT count(*) FROM checkpoints WHERE run = ?1 AND state = 0 AND reason IS NOT NULL";
-        self.reading(|db| db.prepare_cached(sql)?.query_row([run], |row| row.get(0)))
+        self.reading(|db| {
+            db.prepare_cached(sql)?.query_row([run], |row| row.get::<_, i64>(0)).map(|count| count as u64)
+        })
     }
 
     /// Lets a run's checkpoints be taken again, or keeps them all back.

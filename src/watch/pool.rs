@@ -218,10 +218,11 @@ impl<M: Send + 'static> Pool<M> {
             Ok(Said { reply: Reply::Hello(hello), .. }) => {
                 let hello = hello.bounded();
                 worker.host = hello.elsewhere();
-                match &worker.host {
-                    Some(host) => info!("a worker on {}: {}", visible(host), visible(&hello.told())),
+                if let Some(host) = &worker.host {
+                    info!("a worker on {}: {}", visible(host), visible(&hello.told()));
+                } else {
                     // One may be started for each checkpoint.
-                    None => debug!("a worker: {}", visible(&hello.told())),
+                    debug!("a worker: {}", visible(&hello.told()));
                 }
                 match hello.refusal() {
                     None => worker.is_known = true,

@@ -133,6 +133,7 @@ impl Hello {
 }
 
 /// This machine's name.
+#[must_use]
 pub fn own_host() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
     host.map_or_else(|| "a machine without a name".to_owned(), |name| name.trim().to_owned())
