@@ -208,7 +208,7 @@ fn a_run_whose_stop_was_overruled_is_not_compared_any_more() {
 fn cooldown_start_and_baseline_move_the_count() {
     assert_eq!(stops("patience=2,cooldown=1", &[1.0, 1.0, 1.0, 1.0]), (Some(3), Some(0)));
     assert_eq!(stops("patience=2,start_from=3", &[0.1, 0.1, 1.0, 1.0, 1.0]), (Some(4), Some(2)));
-    assert_eq!(stops("monitor=r_f,patience=2,baseline=0.5", &[1.0, 0.9, 0.8]), (Some(1), Some(1)));
+    assert_eq!(stops("monitor=r_f,patience=2,baseline=0.5", &[1.0, 0.9, 0.8]), (Some(1), Some(2)));
     assert_eq!(stops("monitor=r_f,patience=2,baseline=0.5", &[1.0, 0.4, 0.8]), (None, Some(1)));
 }
 

@@ -245,11 +245,11 @@ fn two_that_wait_for_the_same_are_both_told_and_a_run_that_cannot_be_measured_is
     let alert =
         |path: &std::path::PathBuf| format!("[[alert]]\non = 'failure'\ncommand = ['touch', '{}']\n", path.display());
     fs::write(&config, format!("{own}\n{}{}", alert(&told[0]), alert(&told[1]))).expect("written");
-    let daemon = Daemon::start(&place, &["--config", config.to_str().expect("UTF-8")]);
+    let _daemon = Daemon::start(&place, &["--config", config.to_str().expect("UTF-8")]);
     place.rename_in("step_1.onnx", "one");
     eventually("it is measured", || place.outcomes("measured").len() == 1);
     fs::rename(place.run().join("probe.npz"), place.path().join("probe.npz")).expect("moved");
-    daemon.signal(Signal::HUP);
+    place.rename_in("step_2.onnx", "two");
     eventually("both are told", || told.iter().all(|path| path.exists()));
     let texts: Vec<_> = raised(&place).iter().map(|event| event["text"].to_string()).collect();
     assert!(texts.len() == 2 && texts.iter().all(|text| text.contains("probe.npz")), "{texts:?}");
