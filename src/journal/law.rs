@@ -18,6 +18,8 @@ use crate::predict::{Law, Prediction};
 
 /// Every known error counts at once up to this many, and from there on whenever a twentieth more are known.
 const EACH: u32 = 100;
+/// So many of them count at most, the latest: what the daemon needs in memory must not grow with a run.
+const MOST_KNOWN: u32 = 500;
 
 /// What predicts a run's errors.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -111,11 +113,12 @@ pub(super) fn keep_prediction(tx: &Writer, id: i64, prediction: Option<&Predicti
     .map(|_| ())
 }
 
-/// The run's checkpoints with a known error, as last told, in training order.
+/// The run's last checkpoints with a known error, as last told, in training order.
 fn known(tx: &Writer, run: i64) -> rusqlite::Result<Vec<Known>> {
     let sql = format!(
         "SELECT body, val_error FROM checkpoints AS c JOIN events ON events.seq = outcome
-         WHERE c.run = ?1 AND state = 1 AND val_error IS NOT NULL AND {COUNTED} ORDER BY step, epoch, written, c.id"
+         WHERE c.run = ?1 AND state = 1 AND val_error IS NOT NULL AND {COUNTED}
+         ORDER BY step DESC, epoch DESC, written DESC, c.id DESC LIMIT {MOST_KNOWN}"
     );
     let mut query = tx.prepare_cached(&sql)?;
     let mut rows = query.query([run])?;
@@ -125,6 +128,7 @@ fn known(tx: &Writer, run: i64) -> rusqlite::Result<Vec<Known>> {
         record.metadata.val_error = row.get(1)?;
         known.extend(of_measurement("", &record, ErrorOf::ValError));
     }
+    known.reverse();
     Ok(known)
 }
 
