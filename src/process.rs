@@ -1,5 +1,6 @@
 //! Processes: what the operating system tells of one, and how a user's command is started.
 
+use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus};
 use std::sync::{Mutex, PoisonError};
@@ -95,7 +96,8 @@ pub fn stay_below(limit: u64) -> std::io::Result<()> {
         while resident_with_children(own).is_none_or(|size| size <= limit) {
             thread::sleep(LOOK);
         }
-        eprintln!("it needs more than {} (--memory-limit)", bytesize::ByteSize(limit));
+        // Where nobody hears it, it ends all the same.
+        let _ = writeln!(std::io::stderr(), "it needs more than {} (--memory-limit)", bytesize::ByteSize(limit));
         die();
     };
     thread::Builder::new().name("memory".to_owned()).spawn(look).map(drop)

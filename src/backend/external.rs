@@ -10,6 +10,7 @@ use tract_onnx::pb::{ModelProto, TensorProto};
 
 use super::proto::tensors;
 use crate::error::{Error, Result};
+use crate::small_file::kind;
 
 /// The files beside `path` that the network names, whether they are there or not.
 pub(super) fn named(path: &Path, model: &ModelProto) -> BTreeSet<PathBuf> {
@@ -38,6 +39,9 @@ pub(super) fn files(path: &Path, model: &ModelProto) -> Result<BTreeSet<PathBuf>
         let number = |key: &str| entry(tensor, key).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
         let needed = number("offset").saturating_add(number("length"));
         let found = match fs::metadata(&file) {
+            Ok(metadata) if !metadata.is_file() => {
+                return Err(Error::model(path, format!("weights in a regular file {location}"), kind(&metadata)));
+            }
             Ok(metadata) if metadata.len() < needed => format!("{} bytes", metadata.len()),
             Ok(_) if !files.contains(&file) && ends_in_a_hole(&file) => {
                 "one that is allocated and not filled".to_owned()

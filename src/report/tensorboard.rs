@@ -2,11 +2,12 @@
 
 pub mod record;
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::BufReader;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
@@ -38,9 +39,11 @@ impl EventFile {
     pub fn open(board: &Path, run: &str) -> Result<Self> {
         let path = path_of(board, run);
         let folder = path.parent().unwrap_or(board);
-        fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+        // They are their user's alone, and a link in the file's place is not followed.
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(Error::io(folder, "create"))?;
         let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false);
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
         let file = options.open(&path).map_err(Error::io(&path, "open"))?;
         let size = file.metadata().and_then(|found| small_file::regular(&found).map(|()| found.len()));
         let size = size.map_err(Error::io(&path, "read"))?;

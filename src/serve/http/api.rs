@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
@@ -54,7 +54,12 @@ impl Refused {
 
 impl axum::response::IntoResponse for Refused {
     fn into_response(self) -> Response {
-        (self.0, refusal(&self.1)).into_response()
+        let mut response = (self.0, refusal(&self.1)).into_response();
+        if self.0 == StatusCode::SERVICE_UNAVAILABLE {
+            // Who is refused for want of room does not keep the room.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
 }
 

@@ -272,11 +272,14 @@ impl Daemon {
                 shell.args(["-c", command]).env("RELSTAB_RUN", path::of_text(&run));
                 shell.env("RELSTAB_BEST", best).env("RELSTAB_REASON", reason).stdin(Stdio::null());
                 match shell.spawn() {
-                    Ok(mut child) => drop(std::thread::spawn(move || match child.wait() {
-                        Ok(status) if status.success() => {}
-                        Ok(status) => error!("--on-stop: {status}"),
-                        Err(error) => error!("--on-stop: {error}"),
-                    })),
+                    Ok(mut child) => {
+                        // Where no thread may start, nobody hears how it ended.
+                        let _ = std::thread::Builder::new().spawn(move || match child.wait() {
+                            Ok(status) if status.success() => {}
+                            Ok(status) => error!("--on-stop: {status}"),
+                            Err(error) => error!("--on-stop: {error}"),
+                        });
+                    }
                     Err(error) => {
                         // With the next outcome it is tried again.
                         error!("--on-stop: {error}");
