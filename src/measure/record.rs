@@ -142,12 +142,14 @@ fn prediction(law: &Applicable, measurement: &Measurement) -> std::result::Resul
             axes_text(&model.output_axes)
         ));
     }
-    // An untrained network is outside what laws were fitted on, which asks for none of its own.
-    if measurement.metadata.is_initial() {
-        return Err("the checkpoint was written before any training".to_owned());
-    }
-    if !is_trained(measurement) {
-        return Err("the network answers like an untrained one".to_owned());
+    let untrained = if measurement.metadata.is_initial() {
+        Some("the checkpoint was written before any training")
+    } else {
+        (!is_trained(measurement)).then_some("the network answers like an untrained one")
+    };
+    // It lies outside what a law over data sets was fitted on, which is no doubt of its own.
+    if let Some(reason) = untrained.filter(|_| law.sets.is_some()) {
+        return Err(reason.to_owned());
     }
     let are_independent = |scores: &Scores| scores.classes.is_some() && scores.invariance.is_none();
     if law.terms.contains(&Term::InvarianceDeformed) && measurement.scores.as_ref().is_some_and(are_independent) {
@@ -163,6 +165,9 @@ fn prediction(law: &Applicable, measurement: &Measurement) -> std::result::Resul
     }
     if let Some(wrong) = measurement.findings.iter().find(|finding| finding.severity == Severity::Wrong) {
         return Err(format!("{} ({})", wrong.text, wrong.code));
+    }
+    if let Some(reason) = untrained {
+        return Err(reason.to_owned());
     }
     let mut prediction = law.predict(&measured)?;
     prediction
