@@ -130,7 +130,7 @@ const RelstabTable = (() => {
       name: "Speed",
       key: (run) => -(run.latest?.passes / run.latest?.seconds || 0),
       class: "number",
-      cell: ({ latest }) => latest?.seconds > 0 ? two(`${whole(Math.round(latest.passes / latest.seconds))} images/s`, `${duration(latest.seconds)} a checkpoint`) : ["–"],
+      cell: ({ latest }) => latest?.seconds > 0 ? two(`${whole(Math.round(latest.passes / latest.seconds))}/s`, `images; ${duration(latest.seconds)} a checkpoint`) : ["–"],
     },
   ];
 
