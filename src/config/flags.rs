@@ -111,11 +111,9 @@ impl Flags {
     pub fn run_plan_by(&self, config: &Config, folder: &Path) -> Result<RunPlan> {
         let mut plan = self.plan(config, folder)?;
         let probe = &mut plan.probe.0;
-        *probe = if is_address(probe) {
-            normalised("--probe", probe)?
-        } else {
-            std::path::absolute(&*probe).map_err(Error::io(probe, "find"))?
-        };
+        if !is_address(probe) {
+            *probe = std::path::absolute(&*probe).map_err(Error::io(probe, "find"))?;
+        }
         let rules = if self.stop.is_empty() { &config.stop } else { &self.stop };
         let alerts = if self.alert.is_empty() { &config.alert } else { &self.alert };
         Ok(RunPlan { plan, rules: rules.clone(), refit: config.refit, alerts: alerts.clone() })
@@ -149,6 +147,8 @@ impl Flags {
                 return Err(Error::setting("--probe", "a file or folder of probe images", found));
             }
         };
+        // No message may show what is secret in an address.
+        let probe = if is_address(&probe) { normalised("--probe", &probe)? } else { probe };
         let plan = Plan {
             probe: RawPath(probe),
             layout: self.layout,
