@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import multiprocessing
 import runpy
+import shutil
 import sys
 import time
 from contextlib import redirect_stdout
@@ -85,6 +86,10 @@ def test_a_killed_training_ends_with_the_same_rows(cifar10: Path, tmp_path: Path
     before = files()
     again, _ = run("killed-again")
     assert (again, files()) == ("", before)
+
+    shutil.rmtree(folder)
+    again, _ = run("killed-lost")
+    assert (again, found.read_text()) == ("", expected.read_text())
 
 
 @pytest.mark.parametrize("architecture", ["fc4", "lenet", "vgg11", "vgg11_bn", "resnet18", "efficientnet_b0"])

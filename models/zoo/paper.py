@@ -194,9 +194,8 @@ def run(arguments: argparse.Namespace) -> None:
         with table.locked(folder / "lock", wait=False) as is_mine:
             if not is_mine:
                 continue
-            if not (folder / "done.json").exists() and not arguments.measure_only:
+            is_measured = any(job.owns(row) for row in table.read(results)) and not arguments.remeasure
+            if not (is_measured or arguments.measure_only or (folder / "done.json").exists()):
                 Run(job.plan, tensors(), folder).finish()
-            is_trained = (folder / "done.json").exists()
-            is_measured = any(job.owns(row) for row in table.read(results))
-            if is_trained and not arguments.train_only and (arguments.remeasure or not is_measured):
+            if not (is_measured or arguments.train_only) and (folder / "done.json").exists():
                 add(results, job, measure(arguments.relstab, job, folder, probes))

@@ -102,10 +102,7 @@ class Run:
                     old.unlink()
                 self.export(self.calibrated(), 0)
             self.train_epoch()
-            is_stuck = len(self.history) >= PATIENCE and all(
-                epoch["test_error"] >= CHANCE for epoch in self.history[-PATIENCE:]
-            )
-            if is_stuck and self.attempt + 1 < len(self.plan.rates):
+            if self.is_stuck() and self.attempt + 1 < len(self.plan.rates):
                 self.start(self.attempt + 1)
             self.save()
         best = copy.deepcopy(self.network)
@@ -122,6 +119,12 @@ class Run:
         temporary.write_text(json.dumps(summary, indent=1))
         temporary.rename(self.folder / "done.json")
         (self.folder / "graph.tmp").unlink(missing_ok=True)
+
+    def is_stuck(self) -> bool:
+        """Whether the network stays at chance. Weights that are no numbers stay so."""
+        recent = [epoch["test_error"] for epoch in self.history[-PATIENCE:]]
+        stays = len(recent) == PATIENCE and min(recent) >= CHANCE
+        return stays or math.isnan(self.history[-1]["train_loss"])
 
     def train_epoch(self) -> None:
         """An epoch whose order, crops, flips and dropout follow from seed and epoch alone."""
