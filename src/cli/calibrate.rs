@@ -117,23 +117,9 @@ const NOTHING: &str = "none";
 fn usual(known: &[Known], form: Option<Form>) -> Result<Option<Law>> {
     let law = Law::usual()?;
     let is_of_form = form.unwrap_or_else(|| Form::usual(known.iter().map(|known| &known.point))) == Form::of(&law);
-    let speaks = |known: &Known| unlike(&law, known).is_none();
+    let speaks = |known: &Known| law.unlike(&known.conditions, known.classes).is_none();
     let speaks_of_all = known.iter().all(speaks);
     Ok((is_of_form && speaks_of_all).then_some(law))
-}
-
-/// How a network differs from those that a law speaks of, in words.
-fn unlike(law: &Law, known: &Known) -> Option<String> {
-    let Known { conditions, classes, .. } = known;
-    let of_sets = || {
-        let sets = law.sets.as_ref().filter(|sets| !sets.are_like(*classes, conditions.side))?;
-        let ([least, most], [low, high]) = (sets.classes, sets.sides);
-        let side = conditions.side;
-        Some(format!(
-            "{least} to {most} classes, side {low:.0} to {high:.0} (measured: {classes} classes, side {side:.0})"
-        ))
-    };
-    law.difference(conditions).or_else(of_sets)
 }
 
 /// Why networks were left out, if any were.
@@ -150,7 +136,7 @@ fn counted(count: usize, what: &str) -> String {
 fn together(known: &[Known], prior: Option<&Law>, force: bool) -> Result<Option<String>> {
     let mut told = differences(known);
     if let (Some(law), Some(first)) = (prior, known.first())
-        && let Some(difference) = unlike(law, first)
+        && let Some(difference) = law.unlike(&first.conditions, first.classes)
     {
         told.insert(0, (format!("law {}", law.name), difference));
     }

@@ -173,6 +173,20 @@ impl Law {
         own.difference(measured)
     }
 
+    /// The same with the classes and sides that a law over several data sets was tried on.
+    #[must_use]
+    pub fn unlike(&self, measured: &Conditions, classes: usize) -> Option<String> {
+        let of_sets = || {
+            let sets = self.sets.as_ref().filter(|sets| !sets.are_like(classes, measured.side))?;
+            let ([least, most], [low, high]) = (sets.classes, sets.sides);
+            let side = measured.side;
+            Some(format!(
+                "{least} to {most} classes, side {low:.0} to {high:.0} (measured: {classes} classes, side {side:.0})"
+            ))
+        };
+        self.difference(measured).or_else(of_sets)
+    }
+
     /// Why it does not speak of a network of these classes, images and quantities, in words; those of a law over several data sets
     /// hold [`OUTSIDE`].
     #[must_use]
@@ -286,6 +300,15 @@ impl Law {
     #[must_use]
     pub fn has_interval(&self) -> bool {
         self.posterior.is_some() || self.sd_log.is_some()
+    }
+
+    /// The factor that the interval of a new network spans either way, in the middle of the range; for a law of one term.
+    #[must_use]
+    pub fn reach(&self, level: f64) -> Option<f64> {
+        let [low, high] = self.fitted_range().filter(|_| self.terms.len() == 1)?;
+        let line = self.posterior.as_ref().and_then(Linear::fit);
+        let of_line = line.and_then(|line| line.predictive(&[(low * high).sqrt().ln()]));
+        Some(of_line.or_else(|| self.spread())?.half_width(level)?.exp())
     }
 
     /// The spread of a law that is known by its numbers alone, about the error it predicts.

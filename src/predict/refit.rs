@@ -10,11 +10,7 @@ use super::terms::logs;
 #[must_use]
 pub fn refitted(known: &[Known], base: Option<&Law>) -> Option<Law> {
     let last = known.last()?;
-    let is_of_it = |law: &&Law| {
-        let are_like = law.sets.as_ref().is_none_or(|sets| sets.are_like(last.classes, last.conditions.side));
-        are_like && law.difference(&last.conditions).is_none()
-    };
-    let base = base.filter(is_of_it);
+    let base = base.filter(|law| law.unlike(&last.conditions, last.classes).is_none());
     let form = base.map_or_else(|| Form::usual(known.iter().map(|known| &known.point)), Form::of);
     let is_usable = |known: &&Known| {
         let is_alike = last.conditions.difference(&known.conditions).is_none() && last.classes == known.classes;

@@ -2,19 +2,27 @@
 
 use super::document::{Block, Document, Text, columns, table};
 use super::percent;
-use crate::predict::Law;
 use crate::predict::calibrate::{Calibration, Candidate, FEWEST, Judged, LEVEL, LeftOut, Verdict};
 use crate::predict::saved::Saved;
 use crate::predict::terms::logs;
+use crate::predict::{Law, Sets};
 
 /// The equation, its spread, and what it was fitted on.
 #[must_use]
 pub fn document(law: &Law) -> Document {
     let spread = law.sd_log.map_or_else(|| "unknown".to_owned(), |sd| format!("a factor of {:.2}", sd.exp()));
     let Law { cutoff, delta, interpolation, estimator, side, classes, .. } = law;
-    let settings =
-        format!("cutoff {cutoff}, delta {delta}, {interpolation}, {estimator}, side {side:.0}; {classes} classes");
-    let mut told = vec![("spread", format!("{spread} (one standard deviation)")), ("settings", settings)];
+    let (within, images) = match &law.sets {
+        Some(Sets { classes: [least, most], sides: [low, high], .. }) => {
+            (", within a data set", format!("side {low:.0} to {high:.0}; {least} to {most} classes"))
+        }
+        None => ("", format!("side {side:.0}; {classes} classes")),
+    };
+    let settings = format!("cutoff {cutoff}, delta {delta}, {interpolation}, {estimator}, {images}");
+    let mut told = vec![("spread", format!("{spread} (one standard deviation{within})")), ("settings", settings)];
+    if let Some(factor) = law.reach(LEVEL) {
+        told.push(("interval", format!("a factor of {factor:.1} either way ({:.0}%)", 100.0 * LEVEL)));
+    }
     if let (Some([low, high]), Some(term)) = (law.fitted_range(), law.terms.first()) {
         told.push(("range", format!("{} from {low} to {high}", term.factor())));
     }
