@@ -186,6 +186,16 @@ def test_a_run_without_a_checkpoint_is_seen(chromium: Browser, tmp_path: Path) -
         expect(page.page.locator("#runs")).to_contain_text("<i>new<i>no checkpoint yet")
 
 
+def test_a_run_of_a_tree_is_seen_before_its_first_checkpoint(chromium: Browser, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    bundled_run(runs / "early")
+    with serving(runs, "--recursive") as daemon:
+        page = Page(chromium.new_context(), daemon.url)
+        expect(page.page.locator("#runs")).to_contain_text("earlyno checkpoint yet")
+        bundled_run(runs / "late")
+        expect(page.page.locator("#runs")).to_contain_text("lateno checkpoint yet")
+
+
 def test_only_a_token_has_failed_checkpoints_measured_again(chromium: Browser, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("0123456789abcdef0123456789abcdef\n")

@@ -14,6 +14,7 @@ use crate::checkpoint::Metadata;
 use crate::checkpoint::folders::{Listing, are_steps};
 use crate::checkpoint::names::{self, Folder, step_and_epoch};
 use crate::checkpoint::signature::{EXPORT, EXPORT_KERAS};
+use crate::config::FILE_NAME;
 use crate::error::{Error, Result};
 
 /// What counts as a run and as a checkpoint.
@@ -43,6 +44,8 @@ pub struct Found {
 pub enum Met {
     /// A directory of the run given second.
     Folder(PathBuf, PathBuf),
+    /// A directory below a watched one that is a run by its configuration, also while it holds no checkpoint.
+    Run(PathBuf),
     /// A checkpoint.
     Checkpoint(Found),
     /// A framework's own checkpoint, which this program cannot read without an export.
@@ -58,7 +61,7 @@ impl Met {
     #[must_use]
     pub fn notice(self) -> Option<String> {
         match self {
-            Self::Folder(..) | Self::Checkpoint(_) => None,
+            Self::Folder(..) | Self::Run(_) | Self::Checkpoint(_) => None,
             Self::Foreign(path) => {
                 let ending = path.extension().unwrap_or_default().to_string_lossy();
                 let folder = path.parent().unwrap_or(Path::new("")).display();
@@ -108,6 +111,10 @@ impl Search {
     fn walk_run(&mut self, run: &Path, depth: usize, meet: &mut dyn FnMut(Met)) -> Result<()> {
         meet(Met::Folder(run.to_owned(), run.to_owned()));
         let listing = self.tree.list(run).map_err(Error::io(run, "list"))?;
+        let is_configuration = |file: &PathBuf| file.file_name().is_some_and(|name| name == FILE_NAME);
+        if depth < MAX_DEPTH && listing.files.iter().any(is_configuration) {
+            meet(Met::Run(run.to_owned()));
+        }
         self.meet_files(run, &listing, meet);
         let numbers = self.open_numbers(&listing);
         if !numbers.is_empty() {
@@ -350,7 +357,7 @@ pub fn checkpoints(search: &Search, root: &Path, notice: &mut dyn FnMut(&str)) -
     search.clone().walk(root, &mut |met| match met {
         Met::Checkpoint(checkpoint) => found.push(checkpoint),
         Met::Numbers(text) | Met::PassedOver(text) => notice(&text),
-        Met::Folder(..) | Met::Foreign(_) => {}
+        Met::Folder(..) | Met::Run(_) | Met::Foreign(_) => {}
     })?;
     let metadata = |found: &Found| {
         read_metadata(&found.path).unwrap_or_else(|_| {

@@ -8,7 +8,7 @@
 pub mod directory;
 pub mod store;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::scan::Found;
 use super::version::Version;
@@ -48,6 +48,8 @@ pub trait Source: Send {
 pub enum News {
     /// A file, and how sure it is that nobody writes it any more.
     Found(Found, Rest),
+    /// A directory that is a run by its configuration, also while it holds no checkpoint.
+    Run(PathBuf),
     /// All that was there at the beginning (or after a reload) has been told, but of what cannot be looked at; again once that can be.
     Caught,
     /// Something the user should know, once.

@@ -35,6 +35,8 @@ const RelstabTable = (() => {
   /** A reason without the run's directory, which the row names: only its beginning fits. */
   const brief = (run, reason) => reason.replaceAll(`${run.run}/`, "").replace(/^model /, "");
 
+  const EMPTY = ["waiting", "no checkpoint yet", "It appears here once one is written."];
+
   /** How a run stands: a sign, a word, and why. */
   function standing(run) {
     const stop = run.rules?.find((rule) => rule.stop)?.stop;
@@ -50,6 +52,7 @@ const RelstabTable = (() => {
       const first = run.waiting?.[0];
       return ["waiting", `${run.pending} waiting`, first ? `${within(run.run, first.path)}: ${first.reason}` : ""];
     }
+    if (!run.measured && !run.skipped) return EMPTY;
     return ["fine", "up to date", ""];
   }
 
@@ -130,7 +133,7 @@ const RelstabTable = (() => {
       name: "Speed",
       key: (run) => -(run.latest?.passes / run.latest?.seconds || 0),
       class: "number",
-      cell: ({ latest }) => latest?.seconds > 0 ? two(`${whole(Math.round(latest.passes / latest.seconds))}/s`, `images; ${duration(latest.seconds)} a checkpoint`) : ["–"],
+      cell: ({ latest }) => latest?.seconds > 0 ? two(whole(Math.round(latest.passes / latest.seconds)), `images/s; ${duration(latest.seconds)} a checkpoint`) : ["–"],
     },
   ];
 
@@ -183,7 +186,8 @@ const RelstabTable = (() => {
     }
 
     function empty(folder) {
-      const text = node("td", [chip("waiting", "no checkpoint yet"), node("span", "It appears here once one is written.", { class: "below" })], {
+      const [state, words, why] = EMPTY;
+      const text = node("td", [chip(state, words), node("span", why, { class: "below" })], {
         colspan: COLUMNS.length,
         role: "cell",
         class: "state",

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use watcher::Watcher;
 
 use super::{News, Rest, Source};
+use crate::config::FILE_NAME;
 use crate::error::{Error, Result};
 use crate::file_system::shared;
 use crate::watch::scan::{Met, Search};
@@ -157,7 +158,7 @@ struct Watching {
     search: Search,
     rescan: Duration,
     watcher: Watcher,
-    /// Hashes of paths with hashes of the runs and versions that were told.
+    /// Hashes of paths with hashes of the runs and versions that were told; 0 for a run.
     known: HashMap<u64, u64>,
     gone: Gone,
     noticed: HashSet<String>,
@@ -268,6 +269,11 @@ impl Watching {
                     (self.tell)(News::Found(found, rest));
                 }
             }
+            Met::Run(folder) => {
+                if self.known.insert(hash(&*folder), 0).is_none() {
+                    (self.tell)(News::Run(folder));
+                }
+            }
             other => other.notice().into_iter().for_each(|text| self.notice(text)),
         }
     }
@@ -308,8 +314,8 @@ impl Watching {
         for event in self.watcher.read() {
             match event {
                 Change::Overflow => self.scan_all(),
-                // Checkpoints may be links through it, as those of a Kubernetes volume are.
-                Change::File { root, path, .. } if path.is_dir() => self.scan(root),
+                // Checkpoints may be links through it, as those of a Kubernetes volume are; a configuration makes a run.
+                Change::File { root, path, .. } if path.is_dir() || path.ends_with(FILE_NAME) => self.scan(root),
                 Change::File { root, run, path, rest } => {
                     self.look(root, rest, |search, meet| search.meet_new(&run, &path, meet));
                 }

@@ -299,6 +299,11 @@ impl Watching {
                         (self.tell)(News::Found(found, if is_alone { Rest::Renamed } else { Rest::Closed }));
                     }
                 }
+                Met::Run(folder) => {
+                    if known.insert(folder.clone(), 0).or(self.roots[k].known.get(&folder).copied()).is_none() {
+                        (self.tell)(News::Run(folder));
+                    }
+                }
                 other => other.notice().into_iter().for_each(|text| self.notice(text)),
             }
         }

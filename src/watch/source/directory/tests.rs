@@ -69,6 +69,23 @@ impl Watched {
 }
 
 #[test]
+fn a_directory_with_a_configuration_is_a_run_before_its_first_checkpoint() {
+    let write = |folder: &Path| {
+        fs::create_dir_all(folder).expect("created");
+        fs::write(folder.join(FILE_NAME), "").expect("written");
+    };
+    let watched = Watched::of(true, NEVER, |run| [run, &run.join("early")].into_iter().for_each(write));
+    let told = || loop {
+        if let News::Run(folder) = watched.news.recv_timeout(PATIENCE).expect("told in time") {
+            return folder;
+        }
+    };
+    assert_eq!(told(), watched.path("early"));
+    write(&watched.path("late"));
+    assert_eq!(told(), watched.path("late"));
+}
+
+#[test]
 fn a_link_is_told_again_when_its_target_changes() {
     let watched = Watched::new(Duration::from_millis(50), |run| {
         fs::write(run.join("../target"), "one").expect("written");
