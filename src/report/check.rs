@@ -1,13 +1,15 @@
 //! What `relstab check` found.
 
-use super::conditions::all;
-use super::document::{Block, Document, Suite, Test, Text, Tone};
+use super::conditions::{all, time};
+use super::document::{Block, Document, Line, Suite, Test, Text, Tone};
 use super::{percent, significant};
 use crate::check::{Bound, Check, Checked, Ended, Limit, Quantity, Report, Rise, Verdict};
 use crate::estimate::Estimate;
 use crate::event::{Code, Finding, Measurement, Severity};
 
 const UNTOLD: &str = "could not tell";
+/// Networks that the verdict names; the table has all.
+const MOST_NAMED: usize = 5;
 
 /// Each network with its tests, and what the networks were measured with.
 #[must_use]
@@ -19,15 +21,45 @@ pub fn document(report: &Report) -> Document {
     Document {
         title: [Text::from("relstab check")].into_iter().chain(against).collect(),
         heading: Vec::new(),
-        blocks: [suites].into_iter().chain(promise).chain([Block::Details(all(&records))]).collect(),
+        blocks: [Block::Verdict(verdict(report)), Block::Details(vec![time(&records)]), suites]
+            .into_iter()
+            .chain(promise)
+            .chain([Block::Details(all(&records))])
+            .collect(),
+    }
+}
+
+/// What each network comes to, the worst first.
+fn verdict(report: &Report) -> Vec<Line> {
+    let line = |model: &Checked| {
+        let (tone, outcome) = outcome(model);
+        let short = model.checks.iter().filter(|check| check.verdict == Verdict::FallsShort);
+        let short: Vec<_> = short.map(|check| check.limit.quantity.to_string()).collect();
+        let by = if short.is_empty() { String::new() } else { format!(", by {}", short.join(", ")) };
+        (tone, vec![Text::name(&model.path), ": ".into(), Text::Verdict(tone, outcome), by.into()])
+    };
+    let mut lines: Vec<_> = report.models.iter().map(line).collect();
+    lines.sort_by_key(|(tone, _)| match tone {
+        Tone::Bad => 0,
+        Tone::Unsure => 1,
+        Tone::Good => 2,
+    });
+    let more = lines.len().saturating_sub(MOST_NAMED);
+    let rest = (more > 0).then(|| vec![format!("{more} more networks stand in the table.").into()]);
+    lines.into_iter().take(MOST_NAMED).map(|(_, line)| line).chain(rest).collect()
+}
+
+fn outcome(model: &Checked) -> (Tone, String) {
+    match (model.verdict, &model.error) {
+        (Some(Verdict::FallsShort), _) => (Tone::Bad, Verdict::FallsShort.to_string()),
+        (Some(Verdict::Holds), None) => (Tone::Good, Verdict::Holds.to_string()),
+        (Some(verdict), None) => (Tone::Unsure, verdict.to_string()),
+        _ => (Tone::Unsure, UNTOLD.to_owned()),
     }
 }
 
 fn suite(model: &Checked) -> Suite {
-    let outcome = match (model.verdict, &model.error) {
-        (Some(verdict), None) | (Some(verdict @ Verdict::FallsShort), _) => verdict.to_string(),
-        _ => UNTOLD.to_owned(),
-    };
+    let (_, outcome) = outcome(model);
     let early = ended(model).map_or_else(String::new, |early| format!(" ({early})"));
     let found = concerns(model).into_iter().map(|finding| concern(finding, &model.allowed));
     let (id, verdict) = ("measured".to_owned(), UNTOLD.to_owned());

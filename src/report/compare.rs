@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::conditions::all;
+use super::conditions::{all, time};
 use super::document::{Block, Document, Line, Ranges, Shown, Text, columns, showing, table};
 use super::{interval, invariance, marks, percent, predicted};
 use crate::event::Measurement;
@@ -61,7 +61,8 @@ pub fn document(ranking: &Ranking) -> Document {
         )
     });
     let records: Vec<&Measurement> = ranking.models.iter().map(|model| &model.measurement).collect();
-    let level = Block::Details(vec![Block::Verdict(verdict(ranking)), Block::Paragraph(vec![level.into()])]);
+    let verdict = Block::Verdict(verdict(ranking));
+    let level = Block::Details(vec![verdict, time(&records), Block::Paragraph(vec![level.into()])]);
     let pairs = [Block::Heading("Pairs"), pairs].into_iter().chain(all(&records)).collect();
     let blocks = [level].into_iter().chain(drawn(ranking)).chain([places, Block::Details(pairs)]).collect();
     Document { title: vec!["relstab compare".into()], heading: Vec::new(), blocks }

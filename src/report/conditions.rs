@@ -131,6 +131,14 @@ pub fn all(records: &[&Measurement]) -> Vec<Block> {
     [Block::Details(blocks)].into_iter().chain(warnings(records, "networks")).collect()
 }
 
+/// How long the measurements took together.
+#[must_use]
+pub fn time(records: &[&Measurement]) -> Block {
+    let seconds: f64 = records.iter().map(|record| record.timing.total_s).sum();
+    let passes: u64 = records.iter().map(|record| record.timing.passes).sum();
+    Block::Facts(vec![("time", vec![format!("{seconds:.1} s, {passes} passes").into()])])
+}
+
 /// Which network was measured, what ran it, and, with its size, on how much.
 #[must_use]
 pub fn heading(record: &Measurement, with_size: bool) -> Vec<Line> {

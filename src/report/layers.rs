@@ -1,7 +1,7 @@
 //! What `relstab layers` found.
 
-use super::conditions::{common, heading, warnings};
-use super::document::{Block, Document, Ranges, Shown, Text, columns, showing, table};
+use super::conditions::{common, heading, time, warnings};
+use super::document::{Block, Document, Line, Ranges, Shown, Text, columns, showing, table};
 use super::figure::layers::{ALT, panels};
 use super::interval;
 use crate::event::{Code, Measurement};
@@ -24,13 +24,27 @@ pub fn document(found: &Layers) -> Document {
     let table = table("Each layer, from the image on", columns, rows);
     let record = told(found);
     let figure = panels(found).map(|panels| Block::Figure { alt: ALT, panels });
-    let mut blocks: Vec<Block> = [drawn(found)].into_iter().chain(figure).chain([table]).collect();
+    let before = [Block::Verdict(verdict(found)), Block::Details(vec![time(&[&record])]), drawn(found)];
+    let mut blocks: Vec<Block> = before.into_iter().chain(figure).chain([table]).collect();
     let notes: Vec<_> = notes(found).iter().map(|note| vec![Text::words(note)]).collect();
     blocks.extend((!notes.is_empty()).then_some(Block::List(notes)));
     blocks.push(Block::Details(vec![Block::Heading("Measured with"), common(&record, &[])]));
     blocks.extend(warnings(&[&record], "networks"));
     let title = vec!["Layers of ".into(), Text::name(&path::text(&record.model.path))];
     Document { title, heading: heading(&record, true), blocks }
+}
+
+/// Where the network is the most stable and where the least, and what its output has.
+fn verdict(found: &Layers) -> Vec<Line> {
+    let mut known: Vec<_> = found.layers.iter().filter_map(|layer| Some((layer, layer.r_f?))).collect();
+    known.sort_by(|(_, a), (_, b)| a.value.total_cmp(&b.value));
+    let line = |words: &'static str, (layer, r_f): &(&Layer, _)| {
+        vec![words.into(), Text::name(&layer.name), format!(": {}.", interval(r_f)).into()]
+    };
+    match (known.first(), known.last()) {
+        (Some(least), Some(most)) => vec![line("Least R_f, the most stable: ", least), line("Greatest R_f: ", most)],
+        _ => vec![vec!["No layer has an R_f.".into()]],
+    }
 }
 
 /// `R_f` of each layer, by its name.

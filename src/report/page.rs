@@ -43,7 +43,10 @@ pub(super) fn page(title: &Line, styles: &str, content: &Markup) -> String {
                     h1 { (line(title)) }
                     (content)
                 }
-                footer { p.note { "relstab " (env!("CARGO_PKG_VERSION")) } }
+                footer { p.note {
+                    "relstab " (env!("CARGO_PKG_VERSION")) ", report made "
+                    (jiff::Timestamp::now().strftime("%F %H:%M UTC").to_string())
+                } }
             }
         }
     };
@@ -64,9 +67,11 @@ pub(super) fn block(block: &Block) -> Markup {
             Block::Table(rows) => (table(rows)),
             Block::Charts(series) => (charts(series)),
             Block::Figure { alt, panels } => div.figure role="img" aria-label=(alt) {
-                @match svg(panels) {
-                    Ok(drawn) => (PreEscaped(drawn)),
-                    Err(error) => p { "The figure could not be drawn: " (error) },
+                @for panel in panels.each() {
+                    @match svg(&panel) {
+                        Ok(drawn) => (PreEscaped(drawn)),
+                        Err(error) => p { "The figure could not be drawn: " (error) },
+                    }
                 }
             },
             Block::Suites(suites) => @for each in tables(suites) { (self::block(&each)) },

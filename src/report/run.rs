@@ -144,8 +144,6 @@ fn summary(run: &Run) -> Vec<(&'static str, Line)> {
         ("checkpoints", vec![counts.collect::<Vec<_>>().join(", ").into()]),
     ];
     facts.extend(written(run).map(|text| ("written", vec![text.into()])));
-    let made = jiff::Timestamp::now().strftime("%F %H:%M UTC").to_string();
-    facts.push(("report made", vec![made.into()]));
     facts
 }
 

@@ -1,9 +1,9 @@
 //! What `relstab sweep` found.
 
-use super::conditions::{common, heading, laws, warnings};
-use super::document::{self, Block, Document, Heat, Shown, Text, columns, showing};
+use super::conditions::{common, heading, laws, time, warnings};
+use super::document::{self, Block, Document, Heat, Line, Shown, Text, columns, showing};
 use super::figure::sweep::{ALT, left_out, panels};
-use super::{interval, percent, predicted, significant};
+use super::{interval, invariance, percent, predicted, significant};
 use crate::event::Measurement;
 use crate::measure::conditions;
 use crate::measure::sweep::{Point, Sweep};
@@ -23,7 +23,8 @@ pub fn document(sweep: &Sweep) -> Document {
     if let Some(left_out) = left_out(sweep).filter(|_| figure.is_some()) {
         details.push(Block::List(vec![vec![left_out.into()]]));
     }
-    let mut blocks: Vec<Block> = heat(sweep).into_iter().chain(figure).chain([table(sweep)]).collect();
+    let before = [Block::Verdict(verdict(sweep)), Block::Details(vec![time(&records)])];
+    let mut blocks: Vec<Block> = before.into_iter().chain(heats(sweep)).chain(figure).chain([table(sweep)]).collect();
     if let Some(ranges) = natural_ranges(sweep) {
         let are_all_within = sweep.points.iter().all(|point| point.in_natural_range);
         let mark = if are_all_within { "The" } else { "* outside the" };
@@ -46,8 +47,41 @@ pub fn document(sweep: &Sweep) -> Document {
     Document { title, heading: records.first().map(|record| heading(record, true)).unwrap_or_default(), blocks }
 }
 
-/// `R_f` over cutoff and delta; nothing where the cutoffs were swept over sizes of their own.
-fn heat(sweep: &Sweep) -> Option<Block> {
+/// From where to where `R_f` goes, and what a law predicts.
+fn verdict(sweep: &Sweep) -> Vec<Line> {
+    let at = |point: &Point| format!(" at cutoff {} and delta {} px", point.cutoff, significant(point.delta));
+    let known = |point| Some((point, r_f(point)?));
+    let mut natural: Vec<_> = sweep.points.iter().filter(|point| point.in_natural_range).filter_map(known).collect();
+    natural.sort_by(|(_, a), (_, b)| a.total_cmp(b));
+    let mut lines = vec![match (natural.first(), natural.last()) {
+        (Some((least, from)), Some((most, to))) => {
+            let [from, to] = [(from, least), (to, most)].map(|(value, point)| significant(*value) + &at(point));
+            vec![format!("In the natural range R_f goes from {from} to {to}.").into()]
+        }
+        _ => vec!["No point in the natural range has an R_f.".into()],
+    }];
+    let predicted_at =
+        |point: &Point| Some((point.measurement.as_ref()?.prediction.as_ref().map(predicted)?, at(point)));
+    let told = |(error, at)| vec![format!("Predicted error: {error}{at}.").into()];
+    lines.extend(sweep.points.iter().find_map(predicted_at).map(told));
+    lines
+}
+
+fn r_f(point: &Point) -> Option<f64> {
+    Some(point.measurement.as_ref()?.r_f?.value)
+}
+
+/// `R_f` and effective invariance over cutoff and delta.
+fn heats(sweep: &Sweep) -> impl Iterator<Item = Block> {
+    let ei = |point: &Point| Some(invariance(point.measurement.as_ref()?)?.value);
+    let has_ei = sweep.points.iter().any(|point| ei(point).is_some());
+    let r_f = heat(sweep, "R_f over cutoff (rows) and delta (columns)", r_f);
+    let ei = has_ei.then(|| heat(sweep, "Effective invariance (EI) over cutoff (rows) and delta (columns)", ei));
+    [r_f, ei.flatten()].into_iter().flatten()
+}
+
+/// A value over cutoff and delta; nothing where the cutoffs were swept over sizes of their own.
+fn heat(sweep: &Sweep, caption: &'static str, value: impl Fn(&Point) -> Option<f64>) -> Option<Block> {
     let mut deltas: Vec<f64> = sweep.points.iter().map(|point| point.delta).collect();
     deltas.sort_by(f64::total_cmp);
     deltas.dedup();
@@ -57,8 +91,7 @@ fn heat(sweep: &Sweep) -> Option<Block> {
     let cell = |cutoff: u32, delta: f64| {
         let point =
             sweep.points.iter().find(|point| point.cutoff == cutoff && point.delta.total_cmp(&delta).is_eq())?;
-        let r_f = point.measurement.as_ref().and_then(|record| Some(record.r_f.as_ref()?.value));
-        Some((r_f, point.in_natural_range))
+        Some((value(point), point.in_natural_range))
     };
     let row = |cutoff: u32| {
         let cells: Option<Vec<_>> = deltas.iter().map(|delta| cell(cutoff, *delta)).collect();
@@ -66,7 +99,7 @@ fn heat(sweep: &Sweep) -> Option<Block> {
     };
     let rows: Vec<_> = cutoffs.into_iter().map(row).collect::<Option<_>>()?;
     Some(Block::Heat(Heat {
-        caption: "R_f over cutoff (rows) and delta (columns)",
+        caption,
         axes: ["cutoff", "delta (px)"],
         columns: deltas.iter().map(|delta| significant(*delta)).collect(),
         rows,
@@ -75,11 +108,22 @@ fn heat(sweep: &Sweep) -> Option<Block> {
 }
 
 fn table(sweep: &Sweep) -> Block {
-    const NAMES: [&str; 10] =
-        ["cutoff", "delta", "natural range", "temperature", "rms px", "folded", "R_f", "D_f", "G_f", "predicted error"];
+    const NAMES: [&str; 11] = [
+        "cutoff",
+        "delta",
+        "natural range",
+        "temperature",
+        "rms px",
+        "folded",
+        "R_f",
+        "EI",
+        "D_f",
+        "G_f",
+        "predicted error",
+    ];
     let mut columns = showing(columns(&NAMES, &NAMES), Shown::Nothing, &NAMES[2..3]);
     columns[2].is_number = false;
-    let columns = showing(columns, Shown::Values, &["D_f", "G_f"]);
+    let columns = showing(columns, Shown::Values, &["EI"]);
     document::table("Each cutoff and delta, in pixels", columns, sweep.points.iter().map(row))
 }
 
@@ -97,8 +141,9 @@ fn row(point: &Point) -> Vec<Text> {
         Text::known(record.map(|record| significant(record.displacement_rms_px))),
         Text::known(record.map(|record| percent(record.folded_share))),
         r_f.map_or_else(|| untold.to_owned(), interval).into(),
-        Text::known(record.and_then(|record| record.d_f.as_ref()).map(interval)),
-        Text::known(record.and_then(|record| record.g_f.as_ref()).map(interval)),
+        Text::known(record.and_then(invariance).as_ref().map(interval)),
+        Text::known(record.and_then(|record| record.d_f).map(|d_f| significant(d_f.value))),
+        Text::known(record.and_then(|record| record.g_f).map(|g_f| significant(g_f.value))),
         Text::known(record.and_then(|record| record.prediction.as_ref()).map(predicted)),
     ]
 }

@@ -50,6 +50,11 @@ impl Panels {
         (!stack.is_empty()).then(|| Self { name: name.into(), scale, stack })
     }
 
+    /// Each panel on an axis of its own, for places that are wide.
+    pub fn each(&self) -> impl Iterator<Item = Self> {
+        self.stack.iter().map(|panel| Self { stack: vec![panel.clone()], ..self.clone() })
+    }
+
     fn axis(&self) -> Axis {
         let points = self.stack.iter().flat_map(|panel| panel.curves.iter().flat_map(|curve| &curve.points));
         Axis::around(points.map(|point| point.x), self.scale, Unit::Plain, 0.02)
