@@ -82,9 +82,11 @@ pub fn line(measurement: &Measurement) -> String {
     let m = measurement;
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let name = || visible(&path::text(m.model.path.file_stem().unwrap_or_default().as_ref()));
+    // Earlier versions measured none, and there is none for several right classes.
+    let ei = if invariance(m).is_some() { "" } else { "  no EI" };
     let host = m.backend.host.as_ref().map_or(String::new(), |host| format!("  on {}", visible(host)));
     format!(
-        "{:>7} {:>7}  {:<24} {:<24} {:>7} {:>9} {:>9}{}{host}\n",
+        "{:>7} {:>7}  {:<24} {:<24} {:>7} {:>9} {:>9}{}{ei}{host}\n",
         m.metadata.step.map_or_else(name, |step| step.to_string()),
         or_dash(m.metadata.epoch.map(significant)),
         m.r_f.as_ref().map_or_else(|| "undefined".to_owned(), interval),

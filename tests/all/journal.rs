@@ -226,6 +226,8 @@ fn records_of_earlier_versions_keep_their_prediction_and_history_says_so() {
         let told = give(&mut place, "cifar10-invariance");
         assert_eq!(told["prediction"]["law"]["name"], kept, "{told}");
         assert_eq!(told["warnings"].to_string().matches("without effective invariance").count(), counts, "{told}");
+        let told: Measurement = serde_json::from_value(told).expect("a record");
+        assert_eq!(relstab::report::line(&told).contains("no EI"), age > 0);
         // A law that goes by what the record has counts it.
         assert_eq!(give(&mut place, "cifar10-c5")["prediction"]["law"]["name"], "cifar10-c5");
     }
