@@ -5,6 +5,7 @@ mod tensorboard;
 mod feed;
 mod http;
 mod hub;
+mod places;
 mod session;
 mod token;
 
@@ -13,20 +14,21 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
-use tracing::{error, info};
+use tracing::info;
 
 pub use feed::Feed;
 pub use http::Http;
 pub use hub::Hub;
+pub use places::Places;
 pub use session::Request;
 pub use tensorboard::{DrawImages, TensorBoard};
 pub use token::Token;
 
 use crate::error::{Error, Result};
-use hub::listen;
+use hub::{accept, listen};
+use places::Door;
 
 /// Sockets that clients can connect to.
 #[derive(Debug)]
@@ -80,40 +82,26 @@ impl Listeners {
     }
 
     /// Serves clients until the daemon ends and each has heard goodbye.
-    pub async fn serve(self, hub: Arc<Hub>) {
-        let _file = self.file;
-        let mut sessions = tokio::task::JoinSet::new();
-        loop {
-            let accepted = tokio::select! {
-                () = hub.ends.cancelled() => break,
-                Some(_) = sessions.join_next(), if !sessions.is_empty() => continue,
-                client = self.unix.accept() => client.map(|(stream, _)| {
-                    sessions.spawn(session::run(stream, Arc::clone(&hub), "a client".to_owned(), None));
-                }),
-                client = accept(self.tcp.as_ref()) => client.map(|(stream, address, token)| {
-                    // Lines are short and wanted at once.
-                    let _ = stream.set_nodelay(true);
-                    sessions.spawn(session::run(stream, Arc::clone(&hub), address.to_string(), Some(token)));
-                }),
+    pub async fn serve(self, hub: Arc<Hub>, places: Arc<Places>) {
+        let Self { unix, tcp, file: _file } = self;
+        let unix = places.serve(
+            &hub.ends,
+            Door::Unix,
+            || unix.accept(),
+            |(stream, _), place| session::run(stream, Arc::clone(&hub), "a client".to_owned(), None, place),
+        );
+        let tcp = async {
+            let Some((listener, token)) = &tcp else { return };
+            let serve = |(stream, address): (_, SocketAddr), place| {
+                session::run(stream, Arc::clone(&hub), address.to_string(), Some(Arc::clone(token)), place)
             };
-            if let Err(error) = accepted {
-                error!("cannot accept a client: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-        info!("saying goodbye to {} clients", sessions.len());
-        while sessions.join_next().await.is_some() {}
-    }
-}
-
-async fn accept(
-    listener: Option<&(TcpListener, Arc<Token>)>,
-) -> std::io::Result<(tokio::net::TcpStream, SocketAddr, Arc<Token>)> {
-    match listener {
-        Some((listener, token)) => {
-            listener.accept().await.map(|(stream, address)| (stream, address, Arc::clone(token)))
-        }
-        None => std::future::pending().await,
+            places.serve(&hub.ends, Door::Tcp, || accept(listener), serve).await;
+        };
+        let end = async {
+            hub.ends.cancelled().await;
+            info!("saying goodbye to {} clients", places.taken());
+        };
+        tokio::join!(unix, tcp, end);
     }
 }
 

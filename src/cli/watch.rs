@@ -15,6 +15,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -31,7 +33,7 @@ use crate::plan::Setup;
 use crate::process;
 use crate::report::figure;
 use crate::report::gallery::of_network;
-use crate::serve::{DrawImages, Http, Hub, Listeners, TensorBoard, Token};
+use crate::serve::{DrawImages, Http, Hub, Listeners, Places, TensorBoard, Token};
 use crate::state;
 use crate::store::address;
 use crate::store::bucket::Stores;
@@ -47,10 +49,10 @@ use crate::watch::starter::Local;
 use events::print_events;
 use hello::Hello;
 use service::Service;
-use system::{end_with_input, outlive_full_files, raise_open_files, signals};
+use system::{end_with_input, outlive_full_files, raise_open_files, room_for_clients, signals};
 
 /// Threads that the daemon has at most while nobody asks it anything.
-const THREADS: usize = 8;
+const THREADS: usize = 10;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
@@ -84,7 +86,7 @@ pub struct Args {
 
 /// How long the last lines of the log, and of what is printed, may take.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// How long TensorBoard's files and HTTP's clients may take at the end.
+/// How long clients and TensorBoard's files may take at the end.
 const GOODBYE: Duration = Duration::from_secs(3);
 /// How long a picture may take.
 const DRAWING: Duration = Duration::from_mins(1);
@@ -190,24 +192,28 @@ fn watch(args: &Args, said: &Flags, devices: Vec<u16>, roots: Vec<PathBuf>, sear
     let http = http.transpose()?;
     let (channels, received) = Channels::new();
     let ends = CancellationToken::new();
-    let hub = Hub::new(channels.clone(), reader, ends.clone());
-    {
+    let hub = {
         let _inside = runtime.enter();
         signals(&channels)?;
-    }
+        Hub::new(channels.clone(), reader, ends.clone())
+    };
     if flags.until_eof {
-        end_with_input(&channels);
+        end_with_input(&channels)?;
     }
+    let places = Places::new(room_for_clients(limits.workers));
     let addresses = (listeners.tcp_address(), http.as_ref().and_then(Http::address));
-    info!(socket = %socket.display(), tcp = ?addresses.0, http = ?addresses.1, journal = %journal_path.display(), "ready");
+    info!(
+        socket = %socket.display(), tcp = ?addresses.0, http = ?addresses.1, clients = places.most(),
+        journal = %journal_path.display(), "ready"
+    );
     let (backend, page, journal_file) = (&said.backend, addresses.1, &journal_path);
     Hello { roots: &roots, plans: &plans, kinds: search.kinds(), backend, page, journal: journal_file }.say(&log);
-    let server = runtime.spawn(listeners.serve(Arc::clone(&hub)));
+    let server = runtime.spawn(listeners.serve(Arc::clone(&hub), Arc::clone(&places)));
     let pages = http.map(|http| {
         let (hub, folders) = (Arc::clone(&hub), roots.clone());
-        runtime.spawn(async move { http.serve(hub, &folders).await })
+        runtime.spawn(async move { http.serve(hub, &folders, &places).await })
     });
-    let board = board.map(|board| runtime.spawn(board.follow(Arc::clone(&hub), ends.clone())));
+    let board = board.map(|board| alone(&runtime, board.follow(Arc::clone(&hub), ends.clone())));
     let printer = runtime.spawn(print_events(hub, last_seq, args.shared.format, ends.clone()));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
@@ -230,18 +236,24 @@ fn watch(args: &Args, said: &Flags, devices: Vec<u16>, roots: Vec<PathBuf>, sear
     let result = daemon::run(journal, options, seams, &channels, received);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     ends.cancel();
-    runtime.block_on(async {
-        // All end by themselves, within the bounds of a goodbye; a picture that is being drawn may not.
-        let _ = server.await;
-        let _ = printer.await;
-        for task in [pages, board].into_iter().flatten() {
-            let _ = tokio::time::timeout(GOODBYE, task).await;
-        }
-    });
+    runtime.block_on(ended([Some(server), Some(printer), pages, board]));
     // A thread that reads the journal for a client that is gone is not waited for.
     runtime.shutdown_timeout(LAST_WORDS);
     log.finish(LAST_WORDS);
     result.map(code_of)
+}
+
+/// Does what holds its thread, as writing and drawing do, on one of its own.
+fn alone(runtime: &Runtime, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    let handle = runtime.handle().clone();
+    runtime.spawn_blocking(move || handle.block_on(work))
+}
+
+/// All end by themselves, within the bounds of a goodbye; a picture that is being drawn may not.
+async fn ended<const N: usize>(tasks: [Option<JoinHandle<()>>; N]) {
+    for task in tasks.into_iter().flatten() {
+        let _ = tokio::time::timeout(GOODBYE, task).await;
+    }
 }
 
 /// Says if a journal lies where SQLite is not safe.

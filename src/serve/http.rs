@@ -13,22 +13,25 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::{Request, StatusCode};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
-use tracing::{debug, error};
+use tracing::debug;
 
+use super::hub::accept;
+use super::places::{self, Door, Places};
 use super::{Hub, listen};
 use crate::error::{Error, Result};
 use crate::path;
@@ -43,10 +46,8 @@ const HEADERS: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(10);
 /// A client that takes nothing of its answer for this long is cut off.
 const TAKING: Duration = Duration::from_secs(10);
-/// Clients at once; more wait to be accepted.
-const MAX_CLIENTS: usize = 1024;
-/// Those of them that may follow events: the other places are for those who ask and leave, as health checks do.
-const MAX_FOLLOWERS: usize = 960;
+/// How long an answer may take once the daemon ends.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// An address at which HTTP is served.
 #[derive(Debug)]
@@ -77,55 +78,45 @@ impl Http {
     }
 
     /// Serves clients of the daemon that watches `folders` until it ends.
-    pub async fn serve(self, hub: Arc<Hub>, folders: &[PathBuf]) {
+    pub async fn serve(self, hub: Arc<Hub>, folders: &[PathBuf], places: &Arc<Places>) {
         let folders = folders.iter().map(|folder| path::text(folder)).collect();
         let place = Place { folders, has_token: self.guard.has_token() };
         let router = router(Arc::clone(&hub), self.guard, place);
-        let places = Arc::new(Semaphore::new(MAX_CLIENTS));
-        loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                () = hub.ends.cancelled() => return,
-                accepted = self.listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, address)) => {
-                    let (router, hub) = (router.clone(), Arc::clone(&hub));
-                    tokio::spawn(async move {
-                        if let Err(error) = serve_one(stream, router, hub).await {
-                            debug!("{address}: {error}");
-                        }
-                        drop(place);
-                    });
-                }
-                Err(error) => {
-                    error!("cannot accept a client: {error}");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+        let serve = |(stream, address), place| {
+            let (router, hub) = (router.clone(), Arc::clone(&hub));
+            async move {
+                if let Err(error) = serve_one(stream, router, &hub, place).await {
+                    debug!("{address}: {error}");
                 }
             }
-        }
+        };
+        places.serve(&hub.ends, Door::Http, || accept(&self.listener), serve).await;
     }
 }
 
-async fn serve_one(stream: TcpStream, router: Router, hub: Arc<Hub>) -> hyper::Result<()> {
-    let _ = stream.set_nodelay(true);
+async fn serve_one(stream: TcpStream, router: Router, hub: &Hub, place: Arc<places::Place>) -> hyper::Result<()> {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(TAKING));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Arc::clone(&place));
+        router.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
-        .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(Box::pin(stream)), service);
     let mut connection = pin!(connection);
     tokio::select! {
         result = connection.as_mut() => return result,
         () = hub.ends.cancelled() => connection.as_mut().graceful_shutdown(),
     }
-    tokio::time::timeout(Duration::from_secs(1), connection).await.unwrap_or(Ok(()))
+    tokio::time::timeout(GOODBYE, connection).await.unwrap_or(Ok(()))
 }
 
 fn router(hub: Arc<Hub>, guard: Arc<Guard>, place: Place) -> Router {
     let guarded = Router::new()
-        .route("/events", get(api::events).layer(Extension(Arc::new(Semaphore::new(MAX_FOLLOWERS)))))
+        .route("/events", get(api::events))
         .route("/api/runs", get(api::runs))
         .route("/api/overview", get(overview::overview))
         .route("/api/series", get(api::all_series))

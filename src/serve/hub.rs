@@ -1,10 +1,12 @@
 //! What all who listen share: the way to the daemon, the journal, and the end.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -12,43 +14,65 @@ use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::watch::daemon::{Ask, Channels, Message};
 
+type Reading = Box<dyn FnOnce(&Journal) + Send>;
+
 /// What every session shares.
 #[derive(Debug)]
 pub struct Hub {
     pub(super) channels: Channels,
-    journal: Mutex<Journal>,
+    /// To the thread that reads the journal, away from those that serve sockets.
+    readings: Sender<Reading>,
     /// Cancelled when the daemon ends.
     pub(super) ends: CancellationToken,
 }
 
 impl Hub {
     /// `journal` is opened for reading; `ends` is cancelled when the daemon ends.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
     #[must_use]
     pub fn new(channels: Channels, journal: Journal, ends: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { channels, journal: Mutex::new(journal), ends })
+        let (readings, wanted) = channel::<Reading>();
+        // One thread for all and for good: where no more may start, the runtime would panic for want of one.
+        tokio::task::spawn_blocking(move || {
+            for read in wanted {
+                // Whoever wanted it hears that there is no answer.
+                let _ = catch_unwind(AssertUnwindSafe(|| read(&journal)));
+            }
+        });
+        Arc::new(Self { channels, readings, ends })
     }
 
-    /// Reads the journal away from the threads that serve sockets.
+    /// What is read of the journal.
     pub(super) async fn read<T: Send + 'static>(
-        self: &Arc<Self>,
+        &self,
         read: impl FnOnce(&Journal) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let hub = Arc::clone(self);
-        let work = move || read(&hub.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::setting("read", "a result", error)))
+        let (answer, answered) = oneshot::channel();
+        let reading = move |journal: &Journal| {
+            // One who left wants nothing.
+            if !answer.is_closed() {
+                let _ = answer.send(read(journal));
+            }
+        };
+        // Where it cannot be sent, the answer's end is dropped with it.
+        let _ = self.readings.send(Box::new(reading));
+        answered.await.unwrap_or_else(|_| Err(gone()))
     }
 
     /// Asks the daemon itself.
     pub(super) async fn ask(&self, ask: Ask) -> Result<Value> {
         let (answer, answered) = oneshot::channel();
-        let messages = self.channels.messages.clone();
-        let gone = || Error::setting("request", "a daemon that runs", "one that ends");
-        let sent = tokio::task::spawn_blocking(move || messages.send(Message::Ask(ask, answer))).await;
-        if !matches!(sent, Ok(Ok(()))) {
+        if !self.channels.send(Message::Ask(ask, answer)).await {
             return Err(gone());
         }
         answered.await.unwrap_or_else(|_| Err(gone()))
     }
+}
+
+fn gone() -> Error {
+    Error::setting("request", "a daemon that runs", "one that ends")
 }
 
 /// Listens at the address that `flag` names.
@@ -61,4 +85,12 @@ pub(super) async fn listen(address: SocketAddr, flag: &'static str) -> Result<Tc
         ),
         _ => Error::io(address.to_string().as_ref(), "listen at")(error),
     })
+}
+
+/// The next client, and where it is.
+pub(super) async fn accept(listener: &TcpListener) -> std::io::Result<(TcpStream, SocketAddr)> {
+    let (stream, address) = listener.accept().await?;
+    // What is said is short, and wanted at once.
+    let _ = stream.set_nodelay(true);
+    Ok((stream, address))
 }

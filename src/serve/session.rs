@@ -8,8 +8,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_util::codec::{Decoder as _, LinesCodec, LinesCodecError};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::places::Place;
 use super::{Feed, Hub, Token};
 use crate::error::{Error, Result};
 use crate::journal::Journal;
@@ -26,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A client that neither asks for this long nor follows events is told goodbye.
 const IDLE: Duration = Duration::from_mins(10);
-/// How long a client's goodbye may take.
+/// How long a client's goodbye may take, and before it what it has not taken yet.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// What a client may ask, one JSON object a line; docs/protocol.md has its meaning.
@@ -66,8 +68,14 @@ pub enum Request {
 }
 
 /// Serves one client, who shows the token first if there is one, until it leaves, is cut off, or the daemon ends.
-pub async fn run(stream: impl AsyncRead + AsyncWrite, hub: Arc<Hub>, name: String, token: Option<Arc<Token>>) {
-    serve(stream, hub, name, token, IDLE).await;
+pub async fn run(
+    stream: impl AsyncRead + AsyncWrite,
+    hub: Arc<Hub>,
+    name: String,
+    token: Option<Arc<Token>>,
+    place: Arc<Place>,
+) {
+    serve(stream, hub, name, token, (place, IDLE)).await;
 }
 
 async fn serve(
@@ -75,16 +83,16 @@ async fn serve(
     hub: Arc<Hub>,
     name: String,
     token: Option<Arc<Token>>,
-    idle: Duration,
+    (place, idle): (Arc<Place>, Duration),
 ) {
     let (mut from, mut to) = tokio::io::split(stream);
     let ends = hub.ends.clone();
-    let mut session = Session { hub, feed: None };
+    let mut session = Session { hub, place, feed: None };
     let mut lines = LinesCodec::new_with_max_length(MAX_LINE);
     let mut buffer = BytesMut::new();
     if let Some(token) = token {
         let is_admitted = tokio::select! {
-            is_admitted = admit(&token, (&mut from, &mut to), &mut buffer, &name) => is_admitted,
+            is_admitted = admit(&token, (&mut from, &mut to), &mut buffer, (&name, &ends)) => is_admitted,
             () = ends.cancelled() => false,
         };
         if !is_admitted {
@@ -94,7 +102,7 @@ async fn serve(
     let mut heartbeat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
     let mut out = session.hello().await;
     loop {
-        if !send(&mut to, &mut out, &name).await {
+        if !send(&mut to, &mut out, (&name, &ends)).await {
             return;
         }
         tokio::select! {
@@ -115,8 +123,12 @@ async fn serve(
                         Err(LinesCodecError::Io(error)) => refusal(&error.to_string()),
                     };
                     out.extend(line(&reply));
+                    if reply["type"] == "goodbye" {
+                        send(&mut to, &mut out, (&name, &ends)).await;
+                        return;
+                    }
                     // One who asks without end and reads no answer is served no faster than he reads.
-                    if out.len() > MAX_LINE && !send(&mut to, &mut out, &name).await {
+                    if out.len() > MAX_LINE && !send(&mut to, &mut out, (&name, &ends)).await {
                         return;
                     }
                 }
@@ -143,8 +155,7 @@ async fn serve(
 }
 
 async fn say_goodbye(to: &mut (impl AsyncWrite + Unpin), reason: &str) {
-    let goodbye = line(&json!({"type": "goodbye", "reason": reason}));
-    let _ = tokio::time::timeout(GOODBYE, to.write_all(&goodbye)).await;
+    let _ = tokio::time::timeout(GOODBYE, to.write_all(&line(&goodbye(reason)))).await;
 }
 
 /// What a client says first over TCP.
@@ -162,13 +173,13 @@ async fn admit(
     token: &Token,
     (from, to): (&mut (impl AsyncRead + Unpin), &mut (impl AsyncWrite + Unpin)),
     buffer: &mut BytesMut,
-    name: &str,
+    (name, ends): (&str, &CancellationToken),
 ) -> bool {
     let first = first_line(from, buffer).await.unwrap_or_default();
     match serde_json::from_str(&first) {
         Ok(Shown::Token { token: shown }) if token.is(shown.as_bytes()) => return true,
         _ if is_object(&first) => {
-            send(to, &mut line(&refusal(NO_TOKEN)), name).await;
+            send(to, &mut line(&refusal(NO_TOKEN)), (name, ends)).await;
         }
         _ => debug!("{name} was cut off: its first line was no JSON object"),
     }
@@ -194,21 +205,18 @@ async fn first_line(from: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) 
     tokio::time::timeout(PATIENCE, read).await.ok().flatten()
 }
 
-/// Sends what there is to send; false if the client left or takes nothing.
-async fn send(to: &mut (impl AsyncWrite + Unpin), out: &mut Vec<u8>, name: &str) -> bool {
-    let result = tokio::time::timeout(PATIENCE, to.write_all(out)).await;
-    out.clear();
-    match result {
-        Ok(Ok(())) => true,
-        Ok(Err(error)) => {
-            debug!("{name} left: {error}");
-            false
-        }
-        Err(_) => {
+/// Sends what there is to send; false if the client left or takes nothing, for which the daemon's end leaves it less time.
+async fn send(to: &mut (impl AsyncWrite + Unpin), out: &mut Vec<u8>, (name, ends): (&str, &CancellationToken)) -> bool {
+    let is_sent = tokio::select! {
+        sent = to.write_all(out) => sent.inspect_err(|error| debug!("{name} left: {error}")).is_ok(),
+        () = tokio::time::sleep(PATIENCE) => {
             warn!("{name} was cut off: it took nothing for {} s", PATIENCE.as_secs());
             false
         }
-    }
+        () = async { ends.cancelled().await; tokio::time::sleep(GOODBYE).await; } => false,
+    };
+    out.clear();
+    is_sent
 }
 
 async fn next(feed: &mut Option<Feed>) -> Result<Option<Vec<crate::journal::Line>>> {
@@ -226,8 +234,13 @@ fn refusal(reason: &str) -> Value {
     json!({"type": "error", "reason": reason})
 }
 
+fn goodbye(reason: &str) -> Value {
+    json!({"type": "goodbye", "reason": reason})
+}
+
 struct Session {
     hub: Arc<Hub>,
+    place: Arc<Place>,
     feed: Option<Feed>,
 }
 
@@ -251,6 +264,7 @@ impl Session {
 
     async fn obey(&mut self, request: Request) -> Result<Value> {
         match request {
+            Request::Subscribe { .. } if !self.place.follow() => Ok(goodbye("too many clients follow events")),
             Request::Subscribe { runs, since } => {
                 let feed = Feed::new(Arc::clone(&self.hub), runs, since).await?;
                 let seq = feed.seq();
@@ -296,9 +310,8 @@ fn decision(journal: &Journal, run: &str) -> Result<Value> {
 
 #[cfg(test)]
 mod tests {
-    use tokio_util::sync::CancellationToken;
-
     use super::*;
+    use crate::serve::places::{Door, Places};
     use crate::watch::daemon::Channels;
 
     #[test]
@@ -307,19 +320,19 @@ mod tests {
         let path = folder.path().join("journal.sqlite");
         let journal = Journal::open(&path).and_then(|_| Journal::read(&path)).expect("made");
         let (channels, _messages) = Channels::new();
-        let hub = Hub::new(channels, journal, CancellationToken::new());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let serve = |request: &'static str| {
+            let (hub, places) = (Hub::new(channels, journal, CancellationToken::new()), Places::new(2));
+            let serve = async |request: &'static str| {
                 let (mut client, server) = tokio::io::duplex(1 << 16);
-                tokio::spawn(serve(server, Arc::clone(&hub), "a client".to_owned(), None, Duration::from_millis(50)));
-                async move {
-                    client.write_all(request.as_bytes()).await.expect("sent");
-                    let mut heard = String::new();
-                    let read = client.read_to_string(&mut heard);
-                    let is_closed = tokio::time::timeout(Duration::from_secs(1), read).await.is_ok();
-                    (is_closed, heard)
-                }
+                let place = places.take(Door::Unix).await.expect("free");
+                let idle = Duration::from_millis(50);
+                tokio::spawn(serve(server, Arc::clone(&hub), "a client".to_owned(), None, (place, idle)));
+                client.write_all(request.as_bytes()).await.expect("sent");
+                let mut heard = String::new();
+                let read = client.read_to_string(&mut heard);
+                let is_closed = tokio::time::timeout(Duration::from_secs(1), read).await.is_ok();
+                (is_closed, heard)
             };
             let (is_closed, heard) = serve("").await;
             assert!(is_closed && heard.contains("goodbye"), "{heard}");

@@ -54,14 +54,18 @@ impl TensorBoard {
         Self { folder, journal, draw_images, runs: HashMap::new(), is_failing: false }
     }
 
-    /// Follows the journal until the daemon ends; what cannot be written is said once, and tried again.
+    /// Follows the journal until the daemon ends; what cannot be written is said once, and tried again. Holds its thread while it writes.
     pub async fn follow(mut self, hub: Arc<Hub>, ends: CancellationToken) {
         let Ok(mut feed) = Feed::new(hub, Vec::new(), None).await else { return };
         let mut due = self.runs();
         loop {
-            let Ok((board, failed)) = tokio::task::spawn_blocking(move || self.write(due)).await else { return };
-            (self, due) = (board, failed);
+            due = self.write(due);
             tokio::select! {
+                biased;
+                () = ends.cancelled() => {
+                    self.write(self.runs());
+                    return;
+                }
                 lines = feed.next() => match lines {
                     Ok(Some(lines)) => due.extend(lines.iter().map(|line| line.run.to_string())),
                     Ok(None) => return,
@@ -69,11 +73,6 @@ impl TensorBoard {
                     Err(_) => tokio::time::sleep(RETRY).await,
                 },
                 () = tokio::time::sleep(RETRY), if !due.is_empty() => {}
-                () = ends.cancelled() => {
-                    due = self.runs();
-                    let _ = tokio::task::spawn_blocking(move || self.write(due)).await;
-                    return;
-                }
             }
         }
     }
@@ -83,7 +82,7 @@ impl TensorBoard {
     }
 
     /// Brings the files of these runs up to the journal; gives the runs whose file could not be written.
-    fn write(mut self, runs: BTreeSet<String>) -> (Self, BTreeSet<String>) {
+    fn write(&mut self, runs: BTreeSet<String>) -> BTreeSet<String> {
         let mut failed = BTreeSet::new();
         for run in runs {
             let Err(error) = self.catch_up(&run) else { continue };
@@ -96,7 +95,7 @@ impl TensorBoard {
         if failed.is_empty() && std::mem::take(&mut self.is_failing) {
             info!(folder = %self.folder.display(), "TensorBoard's files are up to date again");
         }
-        (self, failed)
+        failed
     }
 
     /// Writes what the journal holds of a run beyond its file.

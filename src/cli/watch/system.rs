@@ -1,10 +1,19 @@
 //! What the operating system tells the daemon, and what it lets it have: signals, the end of its input, limits.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::{Error, Result};
 use crate::watch::daemon::{Channels, Message};
+
+/// Clients at once, where files enough may be open, and where hardly any may.
+const MOST_CLIENTS: u64 = 2048;
+const FEWEST_CLIENTS: u64 = 2;
+/// Files that the daemon opens for a moment: to start a process, to look through directories.
+const FOR_A_MOMENT: u64 = 8;
+/// Files that it opens for each worker, and for who plans.
+const OF_WORKER: u64 = 3;
 
 /// Where files may not grow any more (`ulimit -f`), writing fails, as on a full disk, and ends nobody.
 pub fn outlive_full_files(runtime: &Runtime) -> Result<()> {
@@ -20,7 +29,7 @@ pub fn signals(channels: &Channels) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(fail)?;
-    let messages = channels.messages.clone();
+    let channels = channels.clone();
     tokio::spawn(async move {
         loop {
             let message = tokio::select! {
@@ -28,9 +37,7 @@ pub fn signals(channels: &Channels) -> Result<()> {
                 _ = interrupt.recv() => Message::End,
                 _ = hangup.recv() => Message::Reload,
             };
-            let messages = messages.clone();
-            let sent = tokio::task::spawn_blocking(move || messages.send(message)).await;
-            if !matches!(sent, Ok(Ok(()))) {
+            if !channels.send(message).await {
                 return;
             }
         }
@@ -39,17 +46,26 @@ pub fn signals(channels: &Channels) -> Result<()> {
 }
 
 /// Ends the daemon once nothing more can come from standard input.
-pub fn end_with_input(channels: &Channels) {
+pub fn end_with_input(channels: &Channels) -> Result<()> {
     let messages = channels.messages.clone();
-    std::thread::spawn(move || {
+    let listen = move || {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         let _ = messages.send(Message::End);
-    });
+    };
+    let fail = |source| Error::Io { path: "standard input".into(), action: "listen to", source };
+    std::thread::Builder::new().name("input".to_owned()).spawn(listen).map(drop).map_err(fail)
 }
 
 /// A thousand subscribers need a thousand open files.
 pub fn raise_open_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// How many clients there may be at once: they have half of the files that may be open beside those that are, and that so many workers need.
+pub fn room_for_clients(workers: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let open = std::fs::read_dir("/dev/fd").map_or(0, Iterator::count);
+    let needed = open as u64 + FOR_A_MOMENT + OF_WORKER * (workers as u64 + 1);
+    (limit.saturating_sub(needed) / 2).clamp(FEWEST_CLIENTS, MOST_CLIENTS) as usize
 }

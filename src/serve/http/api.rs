@@ -13,9 +13,9 @@ use axum::{Extension, Json};
 use futures_util::stream::{self, Stream};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
 use super::super::{Feed, Hub};
+use super::places::Place;
 use crate::error::Error;
 use crate::journal::{Entry, Filter, Journal, Series, State as Outcome};
 use crate::watch::daemon::Ask;
@@ -255,23 +255,24 @@ pub struct Wanted {
 /// Events after `Last-Event-ID` or `since`, else from now on; of one run, if it is named.
 pub async fn events(
     State(hub): State<Arc<Hub>>,
-    Extension(places): Extension<Arc<Semaphore>>,
+    Extension(place): Extension<Arc<Place>>,
     wanted: std::result::Result<Query<Wanted>, QueryRejection>,
     headers: HeaderMap,
 ) -> Answer<Sse<impl Stream<Item = std::result::Result<Event, Infallible>>>> {
     let Query(Wanted { run, since }) = wanted?;
-    let full = |_| Refused(StatusCode::SERVICE_UNAVAILABLE, "too many clients follow events".to_owned());
-    let place = places.try_acquire_owned().map_err(full)?;
+    if !place.follow() {
+        return Err(Refused(StatusCode::SERVICE_UNAVAILABLE, "too many clients follow events".to_owned()));
+    }
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let feed = Feed::new(Arc::clone(&hub), run.into_iter().collect(), last.or(since)).await?;
-    let events = stream::unfold((feed, Vec::new().into_iter(), place), move |(mut feed, mut lines, place)| {
+    let events = stream::unfold((feed, Vec::new().into_iter()), move |(mut feed, mut lines)| {
         let ends = hub.ends.clone();
         async move {
             loop {
                 if let Some(line) = lines.next() {
                     let line: crate::journal::Line = line;
                     let event = Event::default().id(line.seq.to_string()).data(&*line.text);
-                    return Some((Ok(event), (feed, lines, place)));
+                    return Some((Ok(event), (feed, lines)));
                 }
                 let more = tokio::select! {
                     more = feed.next() => more.ok().flatten()?,

@@ -1,6 +1,7 @@
 //! The daemon's channels: what can happen to it, and what clients may ask of it.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::{broadcast, oneshot};
@@ -15,6 +16,8 @@ use crate::watch::source::News;
 
 /// Messages and events that wait in memory.
 pub(super) const QUEUE: usize = 1024;
+/// How often room among them is looked for.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// What clients ask of the daemon; everything else they read from the journal.
 #[derive(Debug)]
@@ -99,5 +102,17 @@ impl Channels {
     pub fn new() -> (Self, Receiver<Message>) {
         let (messages, received) = sync_channel(QUEUE);
         (Self { messages, live: broadcast::channel(QUEUE).0 }, received)
+    }
+
+    /// Sends a message once there is room, and holds no thread meanwhile; false if the daemon hears no more.
+    pub async fn send(&self, mut message: Message) -> bool {
+        loop {
+            message = match self.messages.try_send(message) {
+                Ok(()) => return true,
+                Err(TrySendError::Full(unsent)) => unsent,
+                Err(TrySendError::Disconnected(_)) => return false,
+            };
+            tokio::time::sleep(LOOK).await;
+        }
     }
 }
