@@ -21,7 +21,8 @@ pub fn ask(socket: &Path, request: &Value) -> Result<Value> {
     let (told, answer) = channel();
     let (path, line) = (socket.to_owned(), format!("{request}\n"));
     // A daemon that hangs holds this thread; the command ends without it.
-    std::thread::spawn(move || drop(told.send(exchange(&path, &line))));
+    let exchange = move || drop(told.send(exchange(&path, &line)));
+    std::thread::Builder::new().spawn(exchange).map_err(Error::io(socket, "ask"))?;
     let silent = || {
         let text =
             format!("no answer within {} s: it hangs or is stopped; end it and start it again", ANSWER.as_secs());

@@ -1,7 +1,9 @@
 //! Who runs which blocks: lanes that perturb here, or lanes behind a graph that perturbs where the network computes.
 
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use super::forward::{Forward, OnCpu, OnProvider, Shared, Times};
@@ -148,15 +150,16 @@ impl Scheduler<'_> {
         };
         let work = || work().inspect_err(|_| failed.store(true, Ordering::Relaxed));
         let times: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..lanes).map(|_| scope.spawn(work)).collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect()
+            // Where no more threads may start, fewer do it: this one is always there.
+            let start = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+            let threads: Vec<_> = (1..lanes).map_while(start).collect();
+            let own = work();
+            let join = |thread: ScopedJoinHandle<_>| thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+            threads.into_iter().map(join).chain([own]).collect()
         });
-        let mut total = Times::default();
+        let (mut total, lanes) = (Times::default(), times.len() as u32);
         for time in times {
-            total.add(&time?, lanes as u32);
+            total.add(&time?, lanes);
         }
         Ok(total)
     }

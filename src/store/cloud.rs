@@ -17,6 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::address::{Object, without_secrets};
 use crate::error::{Error, Result};
+use crate::process;
 use crate::text::cut;
 
 /// A request that fails is sent again this often, within this time.
@@ -36,7 +37,12 @@ impl Clouds {
         // Another part of the process may have chosen one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let fail = |source| Error::Io { path: "object stores".into(), action: "set up", source };
-        Ok(Self { runtime: Builder::new_current_thread().enable_all().build().map_err(fail)?, open: HashMap::new() })
+        let mut runtime = Builder::new_current_thread();
+        let runtime = runtime.enable_all().thread_keep_alive(Duration::MAX).build().map_err(fail)?;
+        // Names are looked up on a thread, which is kept: where it had to start and may not, the runtime would panic.
+        process::try_threads(1)?;
+        drop(runtime.spawn_blocking(|| ()));
+        Ok(Self { runtime, open: HashMap::new() })
     }
 
     pub(super) fn list(&mut self, folder: &Path) -> Result<Vec<Object>> {

@@ -16,7 +16,7 @@ use crate::small_file;
 
 /// Errands that wait in memory.
 const QUEUE: usize = 64;
-/// An address may take this long to answer.
+/// An address may take this long to be connected to, and again to answer.
 const ANSWER: Duration = Duration::from_secs(10);
 /// A command may take this long.
 const COMMAND: Duration = Duration::from_mins(1);
@@ -171,7 +171,10 @@ fn post(webhook: &Webhook, event: String, said: &Value) -> std::result::Result<(
             json!({"text": format!("relstab, {}: {}\n{}", word("alert"), word("text"), word("run"))}).to_string()
         }
     };
-    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(ANSWER)).max_redirects(0).build().into();
+    // A limit on the whole would have the name looked up on another thread, and a panic where none may start.
+    let limits = ureq::Agent::config_builder().timeout_connect(Some(ANSWER)).timeout_send_request(Some(ANSWER));
+    let limits = limits.timeout_send_body(Some(ANSWER)).timeout_recv_response(Some(ANSWER));
+    let agent: ureq::Agent = limits.max_redirects(0).build().into();
     let refused = |status: u16| Err(format!("it answered with status {status}"));
     match agent.post(address.as_str()).content_type("application/json").send(body) {
         Ok(answer) if answer.status().is_success() => Ok(()),

@@ -182,20 +182,26 @@ impl<M: Send + 'static> Pool<M> {
     }
 
     fn start(&mut self, slot: usize) -> std::io::Result<Worker> {
-        let started = self.starter.start()?;
+        let mut started = self.starter.start()?;
         self.generation += 1;
         let (generation, sender, tell) = (self.generation, self.sender.clone(), self.tell);
-        let listening = started.socket.try_clone()?;
-        std::thread::Builder::new().name(format!("worker {slot}")).spawn(move || {
-            let mut lines = BufReader::new(listening);
-            loop {
-                let said = next(&mut lines);
-                let is_last = said.is_err();
-                if sender.send(tell(Heard { slot, generation, said })).is_err() || is_last {
-                    return;
+        let listen = |listening| {
+            std::thread::Builder::new().name(format!("worker {slot}")).spawn(move || {
+                let mut lines = BufReader::new(listening);
+                loop {
+                    let said = next(&mut lines);
+                    let is_last = said.is_err();
+                    if sender.send(tell(Heard { slot, generation, said })).is_err() || is_last {
+                        return;
+                    }
                 }
-            }
-        })?;
+            })
+        };
+        if let Err(error) = started.socket.try_clone().and_then(listen) {
+            started.kill();
+            let _ = started.child.wait();
+            return Err(error);
+        }
         Ok(Worker {
             started,
             generation,
