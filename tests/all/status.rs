@@ -1,13 +1,11 @@
 //! What a daemon says of itself: at its start, while it works, and to `relstab status`.
 
 use std::fs;
-use std::os::unix::net::UnixListener;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use crate::common::command::{json, text};
 use crate::common::daemon::{Client, Daemon, Place, eventually, network};
-use relstab::journal::Lock;
+use rustix::process::Signal;
 use serde_json::json;
 
 #[test]
@@ -81,15 +79,16 @@ fn what_waits_says_why_and_status_shows_the_daemon() {
 }
 
 #[test]
-fn a_daemon_that_hangs_does_not_hold_status() {
-    let place = Place::new();
-    fs::create_dir_all(place.journal().parent().expect("a parent")).expect("created");
-    // Whoever holds the lock listens and never answers.
-    let _listener = UnixListener::bind(place.socket()).expect("listens");
-    let note = json!({"pid": 1, "socket": place.socket()}).to_string();
-    let _lock = Lock::take(&place.journal(), &note).expect("free");
-    let began = Instant::now();
-    let told = place.ask("status", &[]);
-    assert!(began.elapsed() < Duration::from_mins(1));
-    assert!(told.status.code() == Some(12) && text(&told).contains("no answer within 10 s"), "{}", text(&told));
+fn a_daemon_that_stands_still_holds_no_command() {
+    let (place, daemon, _) = Place::measured();
+    daemon.signal(Signal::STOP);
+    std::thread::scope(|scope| {
+        for command in ["status", "forget", "retry"] {
+            let place = &place;
+            scope.spawn(move || {
+                let told = place.ask(command, &[]);
+                assert!(!told.status.success() && text(&told).contains("no answer within 10 s"), "{}", text(&told));
+            });
+        }
+    });
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ fn start(place: &Place, more: &[&str], out: Stdio, log: Stdio) -> Child {
     let mut command = Daemon::command(place, &["env", "RELSTAB_LOG=debug"], &[place.run()], more);
     command.arg("--journal").arg(place.journal());
     let child = command.stdout(out).stderr(log).spawn().expect("the daemon starts");
-    eventually("it listens", || std::os::unix::net::UnixStream::connect(place.socket()).is_ok());
+    eventually("it listens", || UnixStream::connect(place.socket()).is_ok());
     child
 }
 
@@ -71,6 +72,25 @@ fn a_log_and_events_that_nobody_reads_stop_nothing() {
     let streams = (daemon.stdout.take(), daemon.stderr.take());
     assert_eq!(end(daemon), Some(0));
     drop(streams);
+}
+
+#[test]
+fn clients_that_take_nothing_do_not_hold_its_end() {
+    let place = Place::new();
+    let daemon = start(&place, &[], Stdio::null(), File::create(place.path().join("log")).expect("a log").into());
+    let deaf: Vec<_> = (0..3)
+        .map(|_| {
+            let mut client = UnixStream::connect(place.socket()).expect("connected");
+            client.set_write_timeout(Some(Duration::from_millis(300))).expect("set");
+            // Asks until the answers fill what lies between.
+            while client.write_all(&b"{\"type\": \"status\"}\n".repeat(100)).is_ok() {}
+            client
+        })
+        .collect();
+    assert_eq!(end(daemon), Some(0));
+    assert!(place.log().contains("saying goodbye to 3 clients"), "{}", place.log());
+    assert!(!place.log().contains("it took nothing for"), "waited for until they were cut off: {}", place.log());
+    drop(deaf);
 }
 
 /// `None` for a process that has ended.
