@@ -153,14 +153,8 @@ impl Webhook {
     /// # Errors
     /// `Setting` for both or neither.
     pub fn validated(self) -> Result<Self> {
-        let holds_address = |text: Option<&str>| text.is_some_and(|text| text.contains("://"));
-        if holds_address(self.file.as_deref().and_then(std::path::Path::to_str)) || holds_address(self.env.as_deref()) {
-            return Err(Error::setting(
-                "alert: webhook",
-                "the name of a file or of a variable",
-                "an address, which is a secret",
-            ));
-        }
+        let places = [self.file.as_deref().and_then(std::path::Path::to_str), self.env.as_deref()];
+        places.into_iter().flatten().try_for_each(|place| refuse_address("alert: webhook", place))?;
         if self.file.is_some() == self.env.is_some() {
             let found = if self.file.is_some() { "both" } else { "neither" };
             return Err(Error::setting("alert: webhook", "file or env, which hold the address", found));
@@ -174,10 +168,7 @@ impl FromStr for Webhook {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        if text.contains("://") {
-            let expected = "a file whose first line is the address, or env:NAME: an address is a secret";
-            return Err(Error::setting("--alert-webhook", expected, "an address"));
-        }
+        refuse_address("--alert-webhook", text)?;
         Ok(match text.strip_prefix("env:") {
             Some(name) => Self { file: None, env: Some(name.to_owned()), form: Form::default() },
             None => Self { file: Some(text.into()), env: None, form: Form::default() },
@@ -185,14 +176,39 @@ impl FromStr for Webhook {
     }
 }
 
+/// Refuses an address where the place of one is to be named.
+fn refuse_address(setting: &'static str, place: &str) -> Result<()> {
+    if !place.contains("://") {
+        return Ok(());
+    }
+    Err(Error::setting(
+        setting,
+        "a file whose first line is the address, or a variable",
+        "an address, which is a secret",
+    ))
+}
+
+/// What the daemon knows of a run beside its journal.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// Why nothing of it can be measured, if so.
+    pub blocked: Option<String>,
+    /// Whether all that was written while nobody watched is known.
+    pub is_caught: bool,
+    /// Whether nothing more will come.
+    pub is_over: bool,
+}
+
 /// What is known of a run now.
 #[derive(Debug, Default)]
 pub struct Seen {
+    /// What is known of it beside the journal.
+    pub standing: Standing,
     /// Its checkpoints in training order; the last two count.
     pub points: Vec<Point>,
     /// What was found about the latest.
     pub findings: Vec<Finding>,
-    /// Why the last one could not be measured, or nothing of the run can, if so.
+    /// Why the last one could not be measured, if so.
     pub failure: Option<String>,
     /// When its newest checkpoint was written, milliseconds since 1970.
     pub written: Option<i64>,
@@ -200,8 +216,6 @@ pub struct Seen {
     pub stop: Option<String>,
     /// When the oldest checkpoint was written that waits to be measured, milliseconds since 1970.
     pub waiting: Option<i64>,
-    /// Whether all that was written while nobody watched is known.
-    pub is_caught: bool,
 }
 
 /// What an alert waits for, come true.
@@ -289,7 +303,8 @@ impl Alert {
         let is_of_checkpoints = !matches!(self.on, On::Stall | On::Stop);
         let is_lasting = !self.lasting.0.is_zero();
         let is_waiting = seen.waiting.is_some_and(|written| written <= due);
-        (is_lasting || self.on == On::Stall) && !seen.is_caught || is_lasting && is_of_checkpoints && is_waiting
+        (is_lasting || self.on == On::Stall) && !seen.standing.is_caught
+            || is_lasting && is_of_checkpoints && is_waiting
     }
 
     /// Whether it holds, and why. Of a stall that is known only by the clock: see [`Alert::stalls_at`].
@@ -299,7 +314,7 @@ impl Alert {
             On::Threshold => self.beyond(seen.points.last()?)?,
             On::Change => self.worse(&seen.points)?,
             On::Finding => (self.found(&seen.findings)?, None),
-            On::Failure => (seen.failure.clone()?, None),
+            On::Failure => (seen.standing.blocked.clone().or_else(|| seen.failure.clone())?, None),
             On::Stall => (format!("no checkpoint came for {}", in_words(self.after?)), None),
             On::Stop => (seen.stop.clone()?, None),
         };
@@ -307,10 +322,11 @@ impl Alert {
         Some(Cause { text, at })
     }
 
-    /// When no checkpoint will have come for so long, milliseconds since 1970; never, where the run should stop.
+    /// When no checkpoint will have come for so long, milliseconds since 1970; never, where the run should stop or is over.
     #[must_use]
     pub fn stalls_at(&self, seen: &Seen) -> Option<i64> {
-        let after = self.after.filter(|_| self.on == On::Stall && seen.stop.is_none())?;
+        let is_to_go_on = seen.stop.is_none() && !seen.standing.is_over;
+        let after = self.after.filter(|_| self.on == On::Stall && is_to_go_on)?;
         Some(seen.written?.saturating_add(after.milliseconds()))
     }
 

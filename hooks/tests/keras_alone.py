@@ -93,8 +93,22 @@ def test_every_checkpoint_is_measured_and_a_rule_stops(digits: Digits, data: Arr
     # An epoch's logs have what was known at its end: what the one before was measured to be.
     assert fitted["relstab/step"][1:] == list(kept)[:-1]
     assert fitted["relstab/r_f"][1:] == [measurement["r_f"]["value"] for measurement in measured[:-1]]
+    invariances = [measurement["scores"]["invariance"]["deformed"]["value"] for measurement in measured[:-1]]
+    assert fitted["relstab/invariance"][1:] == invariances
     with table.open() as file:
         assert [float(row["relstab/step"]) for row in csv.DictReader(file)][1:] == list(kept)[:-1]
+
+
+def test_the_last_checkpoint_is_heard_before_the_training_ends(data: Arrays, tmp_path: Path) -> None:
+    run, rule = tmp_path / "run", {"monitor": "r_f", "patience": 1, "min_delta": 1000.0}
+    callback = Callback(run, probe=data.probe, stop=rule)
+    with relstab.start(run, **DAEMON):
+        fit(data, [callback], epochs=2)
+        assert callback.monitor is not None
+        # Only the second checkpoint says so, and no epoch follows that could ask.
+        assert callback.monitor.should_stop()
+        assert callback.monitor.latest is not None
+        assert callback.monitor.latest.step == 40
 
 
 def test_killing_the_daemon_changes_no_loss(data: Arrays, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,15 +96,3 @@ def test_wandb_takes_late_results(
         assert run.summary["relstab/finding/one_class"] == 0
         assert run.summary["relstab/step"] == 20
     assert "refused" not in caplog.text
-
-
-def test_trackio_takes_metrics(measure: Measure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
-    trackio = pytest.importorskip("trackio", reason="it asks for an older Pillow than the other tests")
-    trackio.init(project="digits", embed=False)
-    measure(trackio.log)
-    trackio.finish()
-    (file,) = (tmp_path / "trackio").glob("digits*.db")
-    with sqlite3.connect(file) as database:
-        rows = database.execute("SELECT step, metrics FROM metrics ORDER BY step").fetchall()
-    assert {name: [step for step, metrics in rows if name in json.loads(metrics)] for name in LOGGED} == LOGGED

@@ -52,6 +52,38 @@ def test_trials_are_pruned_by_the_rules_of_their_runs(
     assert reason == "val_error did not improve on 0.5000 (step 1) in 2 checkpoints"
 
 
+def test_a_trial_that_lags_behind_the_others_is_pruned(digits: Digits, tmp_path: Path) -> None:
+    def run_of(trial: optuna.Trial | FrozenTrial) -> Path:
+        return tmp_path / "trials" / f"trial{trial.number}"
+
+    (tmp_path / "trials").mkdir()
+    with relstab.start(tmp_path / "trials", recursive=True, **DAEMON) as daemon:
+        client = daemon.client
+        assert client is not None
+        rule = {"kind": "median", "monitor": "val_error"}
+
+        def objective(trial: optuna.Trial) -> float:
+            error = trial.suggest_float("error", 0, 1)
+            monitor = relstab.torch.Monitor(run_of(trial), probe=digits.probe, stop=rule, address=client.address)
+            with monitor:
+                for step in (1, 2):
+                    monitor.checkpoint(network(), step=step, val_error=error)
+                    assert monitor.wait(60)
+                    trial.report(0.0, step)
+                    if trial.should_prune():
+                        raise optuna.TrialPruned
+            return error
+
+        pruner = Pruner(run_of, lambda _: client)
+        study = optuna.create_study(pruner=pruner)
+        for error in (0.1, 0.2, 0.3, 0.9, 0.15):
+            study.enqueue_trial({"error": error})
+        study.optimize(objective, n_trials=5)
+    # Of the fourth, three others came as far; the fifth is better than their median.
+    assert [trial.state == TrialState.PRUNED for trial in study.trials] == [False, False, False, True, False]
+    assert "worse than the median 0.2000 of the averages of 3 other runs" in pruner.reasons[3]
+
+
 def test_without_a_daemon_no_trial_is_pruned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "relstab")
 

@@ -64,6 +64,16 @@ def expected(entries: list[dict[str, Any]], tag: str) -> list[tuple[int, float]]
     return points
 
 
+def found(entries: list[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
+    """Step and value of each finding: 1 where it is found, 0 where it was found before and is no more."""
+    points = defaultdict[str, list[tuple[int, float]]](list)
+    for entry in entries:
+        tags = {f"finding/{finding['code']}" for finding in entry["measurement"]["findings"]}
+        for tag in tags | points.keys():
+            points[tag].append((entry["step"], float(tag in tags)))
+    return points
+
+
 def test_every_scalar_is_read_back_after_kills(tmp_path: Path) -> None:
     folder, board = bundled_run(tmp_path / "today"), tmp_path / "board"
     # One law for all of the run: a refit predicts anew what was told before.
@@ -77,7 +87,11 @@ def test_every_scalar_is_read_back_after_kills(tmp_path: Path) -> None:
         entries = history(folder)
         eventually(lambda: len(told(board, "today")["relstab/r_f"]) == len(CHECKPOINTS))
     points = told(board, "today")
-    assert set(points) == {f"relstab/{tag}" for tag in TAGS}
+    findings = found(entries)
+    assert set(points) == {f"relstab/{tag}" for tag in (*TAGS, *findings)}
+    for tag, values in findings.items():
+        assert [(step, value) for step, value, _ in sorted(points[f"relstab/{tag}"])] == values, tag
+    assert {value for values in findings.values() for _, value in values} == {0.0, 1.0}
     for tag in TAGS:
         found = [(step, value) for step, value, _ in sorted(points[f"relstab/{tag}"])]
         assert found == expected(entries, tag) and found, tag

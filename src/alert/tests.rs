@@ -63,10 +63,12 @@ fn findings_count_by_how_much_they_matter_or_by_their_code() {
 }
 
 #[test]
-fn a_stall_is_known_by_the_clock_and_none_of_a_run_that_should_stop() {
+fn a_stall_is_known_by_the_clock_and_none_of_a_run_that_should_stop_or_is_over() {
     let alert = alert("on=stall,after=2s");
     let seen = Seen { written: Some(5000), ..Seen::default() };
     assert_eq!((alert.stalls_at(&seen), alert.title().as_str()), (Some(7000), "stall"));
+    let over = Standing { is_over: true, ..Standing::default() };
+    assert_eq!(alert.stalls_at(&Seen { standing: over, written: seen.written, ..Seen::default() }), None);
     assert_eq!(alert.stalls_at(&Seen { stop: Some("why".to_owned()), ..seen }), None);
 }
 
@@ -90,7 +92,10 @@ fn who_is_told_is_part_of_the_key_and_not_told_by_it() {
 #[test]
 fn what_waits_to_be_measured_may_end_what_must_last() {
     let lasting = alert("on=failure,for=2s");
-    let seen = |waiting, is_caught| Seen { waiting, is_caught, ..Seen::default() };
+    let seen = |waiting, is_caught| {
+        let standing = Standing { is_caught, ..Standing::default() };
+        Seen { standing, waiting, ..Seen::default() }
+    };
     assert!(lasting.may_be_ended(&seen(Some(900), true), 1000));
     assert!(!lasting.may_be_ended(&seen(Some(1100), true), 1000), "written too late");
     assert!(!lasting.may_be_ended(&seen(None, true), 1000));

@@ -118,6 +118,21 @@ fn is_minus(behind: &str, rest: &str) -> bool {
     behind[..behind.len() - rest.len()].strip_suffix('-').is_some_and(|before| !before.is_empty())
 }
 
+/// Whether `new` names a later version of the file that `old` names: they differ by a mark such as `-v1` alone, which trainers put
+/// into a name that is taken.
+#[must_use]
+pub fn is_later_version(new: &str, old: &str) -> bool {
+    let ((new, version), (old, earlier)) = (unversioned(new), unversioned(old));
+    new == old && version > earlier
+}
+
+/// The parts of a name but for marks of a version, and their numbers.
+fn unversioned(name: &str) -> (Vec<&str>, Vec<u64>) {
+    let version = |part: &str| part.strip_prefix('v')?.parse().ok();
+    let (marks, parts): (Vec<_>, Vec<_>) = name.split(['-', '_', '.']).partition(|part| version(part).is_some());
+    (parts, marks.into_iter().filter_map(version).collect())
+}
+
 /// What the folder at `path` is.
 #[must_use]
 pub fn folder(path: &Path) -> Folder {
@@ -332,6 +347,26 @@ mod tests {
             assert_eq!(folder(name.as_ref()), Folder::Unfinished, "{name}");
         }
         assert_eq!(folder("runs/001000".as_ref()), Folder::Number(1000));
+    }
+
+    #[test]
+    fn a_later_version_differs_by_its_mark_alone() {
+        for (new, old) in [
+            ("/run/step=100-v1.onnx", "/run/step=100.onnx"),
+            ("/run/step=100-v10.onnx", "/run/step=100-v9.onnx"),
+            ("/run/model-v2-step=100.onnx", "/run/model-step=100.onnx"),
+        ] {
+            assert!(is_later_version(new, old) && !is_later_version(old, new), "{new}");
+        }
+        for (new, old) in [
+            ("/run/step=100.onnx", "/run/step=100.onnx"),
+            ("/run/ema-step=100.onnx", "/run/step=100.onnx"),
+            ("/run/best.onnx", "/run/step=100.onnx"),
+            ("/run/step=100-v1.onnx", "/run/step=200.onnx"),
+            ("/run/step=100-value.onnx", "/run/step=100.onnx"),
+        ] {
+            assert!(!is_later_version(new, old) && !is_later_version(old, new), "{new}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::path;
 use crate::plan::{Resolved, Setup};
 use crate::report::gallery::of_network;
 use crate::report::tensorboard::record::Record;
-use crate::report::tensorboard::{self, EventFile, scalars};
+use crate::report::tensorboard::{self, EventFile};
 use crate::report::{self, figure};
 use crate::text::visible;
 use crate::watch::scan::{Search, checkpoints};
@@ -131,8 +131,9 @@ impl Stream {
         self.measured += 1;
         let step = measurement.metadata.step.map_or(self.measured, |step| i64::try_from(step).unwrap_or(i64::MAX));
         let wall_time = event.seconds().unwrap_or_default();
+        let summary = board.summary(measurement);
         let mut tell = |summary| board.append(&Record { wall_time, step, summary: Some(summary), ..Record::default() });
-        if forgiven(tell(scalars(measurement))).is_none() {
+        if forgiven(tell(summary)).is_none() {
             self.board = None;
         } else if self.measured == 1 {
             let path = &measurement.model.path;

@@ -1,6 +1,7 @@
 //! The commands that ask about one run: socket, history, best, wait, resume, forget, retry.
 #![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use super::asking::ask;
 use super::terminal::{Format, complain, print, print_json, tell};
 use crate::backend;
 use crate::error::{Error, ExitCode, Result};
-use crate::journal::{Entry, Filter, Journal, Lock, State};
+use crate::journal::{Attempt, Entry, Filter, Journal, Lock, State};
 use crate::path;
 use crate::report;
 use crate::state::{Known, canonical, find, journal_of, live_socket, socket_of, watcher_socket};
@@ -92,26 +93,28 @@ pub struct Wait {
 pub fn history(args: &History) -> Result<ExitCode> {
     let known = args.run.find()?;
     let entries = known.journal.history(known.id, Filter { with_replicates: args.replicates, ..Filter::default() })?;
-    tell(&entries, || table(&entries), args.format)?;
+    let attempts = known.journal.past(known.id, 0)?.attempts;
+    tell(&entries, || table(&entries, &attempts), args.format)?;
     Ok(ExitCode::Success)
 }
 
-fn table(entries: &[Entry]) -> String {
+/// What was measured, one attempt after another, and then what was not.
+fn table(entries: &[Entry], attempts: &[Attempt]) -> String {
+    let mut lines = BTreeMap::<u64, String>::new();
+    for attempt in attempts {
+        lines.insert(attempt.attempt as u64, format!("attempt {}, from step {}:\n", attempt.attempt, attempt.step));
+    }
+    let law = entries.iter().find_map(record_of_law);
     let mut text = String::new();
-    let mut attempt = entries.first().map_or(1, |entry| entry.attempt);
     for entry in entries {
         if let Some(record) = entry.record() {
-            if attempt != entry.attempt {
-                attempt = entry.attempt;
-                text += &format!("attempt {attempt}:\n");
-            }
             if text.is_empty() {
-                let law = entries.iter().find_map(record_of_law);
-                text += &report::line_header(&record, law.as_deref());
+                text = report::line_header(&record, law.as_deref());
             }
-            text += &report::line(&record);
+            *lines.entry(entry.attempt).or_default() += &report::line(&record);
         }
     }
+    text.extend(lines.into_values());
     for entry in entries.iter().filter(|entry| entry.state != State::Measured) {
         let reason = entry.reason.as_deref().unwrap_or("waits for its turn");
         // Most reasons name the file.
@@ -204,7 +207,7 @@ pub fn wait(args: &Wait) -> Result<ExitCode> {
     // The daemon may not have seen the run yet.
     let (mut known, mut is_told) = (None, false);
     // Of a file that was written just before, the daemon may hear a moment later.
-    let mut was_done = args.step.is_some();
+    let mut was_done = false;
     loop {
         if known.is_none() {
             known = match args.run.find() {
@@ -227,7 +230,7 @@ pub fn wait(args: &Wait) -> Result<ExitCode> {
                 std::thread::sleep(INTERVAL);
                 continue;
             }
-            was_done = args.step.is_some();
+            was_done = false;
         }
         if !is_told {
             is_told = true;
@@ -248,8 +251,7 @@ fn awaited(args: &Wait, known: Option<&Known>) -> Result<String> {
         return Ok(format!("no journal knows {run} yet: waiting for relstab watch {run}"));
     };
     let what = if let Some(step) = args.step {
-        let filter = Filter { step: Some(step), ..Filter::default() };
-        let is_seen = !journal.history(*id, filter)?.is_empty();
+        let is_seen = !of_step(journal, *id, step)?.is_empty();
         format!("step {step}, which {}", if is_seen { "waits for its turn" } else { "was not seen yet" })
     } else {
         let waiting = journal.counts(*id)?.get(&State::Pending).copied().unwrap_or(0);
@@ -264,13 +266,22 @@ fn awaited(args: &Wait, known: Option<&Known>) -> Result<String> {
 }
 
 fn is_done(journal: &Journal, id: i64, step: Option<u64>) -> Result<bool> {
-    if step.is_some() {
-        let entries = journal.history(id, Filter { step, ..Filter::default() })?;
+    if let Some(step) = step {
+        let entries = of_step(journal, id, step)?;
         return Ok(!entries.is_empty() && entries.iter().all(|entry| entry.state != State::Pending));
     }
     let counts = journal.counts(id)?;
     let has = |state| counts.get(&state).is_some_and(|count| *count > 0);
     Ok(has(State::Measured) && !has(State::Pending))
+}
+
+/// What there is of a step in the training as it goes now: an attempt before the latest counts up to where that began.
+fn of_step(journal: &Journal, id: i64, step: u64) -> Result<Vec<Entry>> {
+    let (latest, from) = journal.attempt(id)?;
+    let is_before = from.is_some_and(|from| step < from as u64);
+    let mut entries = journal.history(id, Filter { step: Some(step), ..Filter::default() })?;
+    entries.retain(|entry| is_before || entry.attempt == latest as u64);
+    Ok(entries)
 }
 
 #[derive(Debug, clap::Args)]

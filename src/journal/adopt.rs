@@ -41,7 +41,8 @@ const MOVES: [&str; 7] = [
      FROM theirs.laws JOIN temp.moved_runs AS r ON r.old = run JOIN temp.moved_events AS m ON m.old = seq",
     "INSERT OR IGNORE INTO main.annotations SELECT new, checkpoint, val_error
      FROM theirs.annotations JOIN temp.moved_runs ON old = run",
-    "INSERT OR IGNORE INTO main.alerts SELECT r.new, rule, since, m.new, told, failures
+    "INSERT OR IGNORE INTO main.alerts
+     SELECT r.new, iif(instr(rule, char(10)), substr(rule, 1, instr(rule, char(10))) || m.new, rule), since, m.new, told, failures
      FROM theirs.alerts JOIN temp.moved_runs AS r ON r.old = run LEFT JOIN temp.moved_events AS m ON m.old = raised",
 ];
 /// Columns whose values stay as they are.

@@ -1,12 +1,13 @@
 //! Trainings that begin again in the same directory: each is an attempt, and rules judge the latest.
 
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{Row, params};
 
 use super::history::column;
 use super::past::note_attempt;
 use super::queue::Job;
 use super::verdict::judge_by_stored;
 use super::{Journal, Line, Writer};
+use crate::checkpoint::names::is_later_version;
 use crate::error::Result;
 use crate::event::Kind;
 
@@ -41,19 +42,25 @@ impl Journal {
     }
 }
 
-/// Notices that a training began again: `job`, a file of the latest attempt that was measured with another content, was written
-/// again after one of a later step was.
+/// Notices that a training began again: the step of `job` was measured in the latest attempt with another content, in the same file
+/// or one that `job` is a later version of, and `job` was written after one of a later step was. Of files with other names nothing can be told:
+/// averages of weights that are exported at the end look the same.
 pub(super) fn notice(tx: &Writer, job: &Job, step: Option<i64>, content: &str, settings: &str) -> rusqlite::Result<()> {
-    let sql = "SELECT own.written FROM checkpoints AS own WHERE own.id = ?1
-               AND own.attempt = (SELECT attempt FROM runs WHERE id = own.run)
-               AND EXISTS (SELECT 1 FROM checkpoints AS old WHERE old.run = own.run AND old.step = ?2 AND +old.path = own.path
-                           AND +old.state = 1 AND old.attempt = own.attempt AND old.settings = ?4 AND old.content <> ?3)
+    let sql = "SELECT own.written, own.path, old.path FROM checkpoints AS own
+               JOIN checkpoints AS old ON old.run = own.run AND old.step = ?2
+               WHERE own.id = ?1 AND own.attempt = (SELECT attempt FROM runs WHERE id = own.run)
+               AND +old.state = 1 AND old.attempt = own.attempt AND old.settings = ?4 AND old.content <> ?3
                AND EXISTS (SELECT 1 FROM checkpoints AS later WHERE later.run = own.run AND later.step > ?2
-                           AND +later.state = 1 AND later.attempt = own.attempt AND later.written < own.written)";
+                           AND +later.state IN (0, 1) AND later.attempt = own.attempt AND later.written < own.written)";
     let Some(step) = step else { return Ok(()) };
-    let values = params![job.id, step, content, settings];
-    let written: Option<i64> = tx.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()?;
-    written.map_or(Ok(()), |written| begin(tx, job.run, step, written, false).map(|_| ()))
+    let row = |row: &Row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?));
+    let began = {
+        let mut query = tx.prepare_cached(sql)?;
+        let twins = query.query_map(params![job.id, step, content, settings], row)?;
+        let twins = twins.collect::<rusqlite::Result<Vec<(i64, _, _)>>>()?;
+        twins.into_iter().find(|(_, own, old)| own == old || is_later_version(own, old)).map(|(written, ..)| written)
+    };
+    began.map_or(Ok(()), |began| begin(tx, job.run, step, began, false).map(|_| ()))
 }
 
 /// A run's next attempt; what was written since `began` is its own. It is not stopped, whatever the one before was.

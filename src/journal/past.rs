@@ -98,8 +98,9 @@ pub(super) fn note_attempt(tx: &Writer, run: i64, attempt: i64, step: i64, seq: 
 
 /// The alerts of a run that were raised. One that holds again after that, and was not raised again yet, holds no more.
 fn alerts(db: &Connection, run: i64) -> rusqlite::Result<Vec<Raised>> {
-    let sql =
-        "SELECT body, since FROM alerts JOIN events ON events.seq = raised WHERE alerts.run = ?1 ORDER BY raised DESC";
+    // Of each the latest time; earlier ones wait to be told.
+    let sql = "SELECT body, since FROM alerts JOIN events ON events.seq = raised
+               WHERE alerts.run = ?1 AND instr(rule, char(10)) = 0 ORDER BY raised DESC";
     let row = |row: &Row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<i64>>(1)?));
     let rows: Vec<_> = db.prepare_cached(sql)?.query_map([run], row)?.collect::<rusqlite::Result<_>>()?;
     let raised = |(body, since): (String, Option<i64>)| {

@@ -6,7 +6,7 @@ use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::{Batch, Connection, StatementStatus};
 
 use super::{Attempt, Journal, Series, VERSIONS, holder};
-use crate::alert::Alert;
+use crate::alert::{Alert, Standing};
 use crate::event::{CheckpointName, Format};
 use crate::stop::{Monitor, Rule, Verdict};
 
@@ -272,9 +272,10 @@ fn an_alert_is_raised_again_after_the_clock_was_set_back() {
     let now = jiff::Timestamp::now().as_millisecond() - 20_000;
     let mut look = |val_error: f64, now: i64| {
         journal.annotate(7, &CheckpointName::Step(5), val_error, None).expect("told");
-        let (next, lines) = journal.alert(7, &alerts, (None, true), now).expect("looked at");
+        let standing = Standing { is_caught: true, ..Standing::default() };
+        let (next, lines) = journal.alert(7, &alerts, standing, now).expect("looked at");
         for seq in lines.iter().map(|line| line.seq) {
-            journal.set_alert_told(7, &alerts[0].key(), seq, super::ALL_TOLD).expect("told");
+            journal.set_alert_told(7, seq, super::ALL_TOLD).expect("told");
         }
         (next.map(|next| next - now), lines.len())
     };
@@ -286,6 +287,57 @@ fn an_alert_is_raised_again_after_the_clock_was_set_back() {
     assert_eq!(look(0.9, now - hour), (Some(10_000), 0));
     assert_eq!(look(0.9, now - 2 * hour), (Some(10_000), 0), "it lasts anew");
     assert_eq!(look(0.9, now - 2 * hour + 10_000), (None, 1));
+}
+
+#[test]
+fn earlier_times_of_an_alert_wait_to_be_told_and_of_too_many_only_how_many() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("journal.sqlite");
+    of_version(&path, VERSIONS.len(), 3);
+    let alerts: [Alert; 1] = ["on=threshold,monitor=val_error,above=0.5".parse().expect("an alert")];
+    let raise = |times: usize| -> Vec<i64> {
+        let mut journal = Journal::open(&path).expect("opened");
+        let mut look = |val_error: f64| {
+            // Another time begins in another millisecond.
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            journal.annotate(7, &CheckpointName::Step(5), val_error, None).expect("told");
+            let now = jiff::Timestamp::now().as_millisecond();
+            journal.alert(7, &alerts, Standing::default(), now).expect("looked at").1
+        };
+        (0..times)
+            .map(|_| {
+                let lines = look(0.9);
+                assert!(lines.len() == 1 && look(0.9).is_empty() && look(0.1).is_empty(), "each time is raised once");
+                lines[0].seq
+            })
+            .collect()
+    };
+    let untold = || {
+        let all = Journal::open(&path).expect("opened").untold_alerts(7).expect("read");
+        assert!(all.iter().all(|one| one.rule == alerts[0].key()));
+        all
+    };
+    let seqs = || untold().iter().map(|one| one.seq).collect::<Vec<_>>();
+    let raised = raise(20);
+    assert_eq!(seqs(), [&raised[..16], &raised[19..]].concat());
+    let counted = |text: &str| text.contains("after 3 more times");
+    assert_eq!(untold().iter().map(|one| counted(&one.event)).collect::<Vec<_>>()[15..], [false, true]);
+    Journal::open(&path).expect("opened").set_alert_told(7, raised[0], super::ALL_TOLD).expect("told");
+    let more = raise(1);
+    assert_eq!(seqs(), [&raised[1..16], &raised[19..], &more].concat());
+    assert_eq!(untold().iter().map(|one| counted(&one.event)).collect::<Vec<_>>()[14..], [false, true, false]);
+    let told: Vec<_> = untold().iter().map(|one| (one.rule.clone(), counted(&one.event))).collect();
+
+    let mut journal = Journal::open(&folder.path().join("other.sqlite")).expect("made");
+    journal.adopt(&path, |_| true).expect("taken over");
+    let run = journal.runs().expect("read")[0].0;
+    let all = journal.untold_alerts(run).expect("read");
+    assert_eq!(all.iter().map(|one| (one.rule.clone(), counted(&one.event))).collect::<Vec<_>>(), told);
+    assert_eq!(journal.past(run, 0).expect("read").alerts.len(), 1, "the latest time is shown");
+    for one in &all {
+        journal.set_alert_told(run, one.seq, super::ALL_TOLD).expect("told");
+    }
+    assert!(journal.untold_alerts(run).expect("read").is_empty());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 pub mod record;
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::BufReader;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
@@ -28,6 +29,8 @@ pub struct EventFile {
     /// Seq and wall time of the last event that it tells of.
     last: Option<(i64, f64)>,
     has_picture: bool,
+    /// Tags of findings that it tells of.
+    found: BTreeSet<String>,
 }
 
 impl EventFile {
@@ -49,7 +52,7 @@ impl EventFile {
         let size = size.map_err(Error::io(&path, "read"))?;
         file.try_lock().map_err(|error| Error::io(&path, "lock")(error.into()))?;
         let written = file.try_clone().map_err(Error::io(&path, "read"))?;
-        let mut opened = Self { file, path, length: 0, last: None, has_picture: false };
+        let mut opened = Self { file, path, length: 0, last: None, has_picture: false, found: BTreeSet::new() };
         for (record, end) in record::records(BufReader::new(written)) {
             opened.length = end;
             opened.note(&record);
@@ -70,6 +73,16 @@ impl EventFile {
     #[must_use]
     pub fn has_picture(&self) -> bool {
         self.has_picture
+    }
+
+    /// What is told of a measured checkpoint: its numbers, 1 for each finding, and 0 for what was found before and is no more.
+    #[must_use]
+    pub fn summary(&self, measurement: &Measurement) -> Summary {
+        let mut told = scalars(measurement);
+        let codes: BTreeSet<_> = measurement.findings.iter().map(|one| format!("{FINDING}{}", one.code)).collect();
+        let all = self.found.union(&codes);
+        told.values.extend(all.map(|tag| scalar(tag, f64::from(u8::from(codes.contains(tag))))));
+        told
     }
 
     /// Appends a record.
@@ -94,13 +107,16 @@ impl EventFile {
 
     fn note(&mut self, record: &Record) {
         self.last = record.seq.map(|seq| (seq, record.wall_time)).or(self.last);
-        self.has_picture |= record.summary.iter().flat_map(|told| &told.values).any(|value| value.image.is_some());
+        for value in record.summary.iter().flat_map(|told| &told.values) {
+            self.has_picture |= value.image.is_some();
+            let finding = value.tag.strip_prefix(OURS).filter(|name| name.starts_with(FINDING));
+            self.found.extend(finding.map(str::to_owned));
+        }
     }
 }
 
-/// What is told of a measured checkpoint; tags as records name the values, errors are fractions.
-#[must_use]
-pub fn scalars(measurement: &Measurement) -> Summary {
+/// Numbers of a measured checkpoint; tags as records name the values, errors are fractions.
+fn scalars(measurement: &Measurement) -> Summary {
     let m = measurement;
     let (r_f, prediction) = (m.r_f.as_ref(), m.prediction.as_ref());
     let values = [
@@ -119,6 +135,10 @@ pub fn scalars(measurement: &Measurement) -> Summary {
     Summary { values: values.into_iter().filter_map(|(name, value)| Some(scalar(name, value?))).collect() }
 }
 
+/// What tags begin with.
+const OURS: &str = "relstab/";
+/// What tags of findings begin with, before their code.
+const FINDING: &str = "finding/";
 /// The tag of a known error.
 const VAL_ERROR: &str = "val_error";
 
@@ -138,11 +158,11 @@ pub fn attempt(number: u64) -> Summary {
 #[must_use]
 pub fn gallery((width, height): (u32, u32), png: Vec<u8>) -> Summary {
     let image = Some(Image { height: height as i32, width: width as i32, colorspace: 3, png });
-    Summary { values: vec![Value { tag: "relstab/gallery".to_owned(), scalar: None, image }] }
+    Summary { values: vec![Value { tag: format!("{OURS}gallery"), scalar: None, image }] }
 }
 
 fn scalar(name: &str, value: f64) -> Value {
-    Value { tag: format!("relstab/{name}"), scalar: Some(value as f32), image: None }
+    Value { tag: format!("{OURS}{name}"), scalar: Some(value as f32), image: None }
 }
 
 /// A folder of the run's own name. Where another run, or the training itself, writes to one of this name, the run's path tells

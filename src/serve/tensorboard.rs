@@ -17,7 +17,7 @@ use crate::event::{CheckpointName, Event, Kind};
 use crate::journal::{Journal, Line};
 use crate::path;
 use crate::report::tensorboard::{self, record::Record};
-use crate::report::tensorboard::{EventFile, gallery, known_error, scalars};
+use crate::report::tensorboard::{EventFile, gallery, known_error};
 use crate::watch::protocol::Picture;
 
 /// Events read from the journal at once.
@@ -117,7 +117,7 @@ impl TensorBoard {
             }
             for line in lines {
                 if let Ok(event) = serde_json::from_str(&line.text)
-                    && let Some(record) = record(&self.journal, &event)?
+                    && let Some(record) = record(&self.journal, &told.file, &event)?
                 {
                     told.draw(&self.draw_images, &event, &record);
                     told.file.append(&record)?;
@@ -172,12 +172,12 @@ fn seen(journal: &Journal, names: &[String], file: &EventFile) -> Result<i64> {
     }
 }
 
-/// What is told of an event, if anything is: a measurement, or a known error of what was measured before.
-fn record(journal: &Journal, event: &Event) -> Result<Option<Record>> {
+/// What is told in a run's file of an event, if anything is: a measurement, or a known error of what was measured before.
+fn record(journal: &Journal, file: &EventFile, event: &Event) -> Result<Option<Record>> {
     let (checkpoint, before, summary) = match &event.kind {
         Kind::Measured { measurement } => {
             let path = path::text(&measurement.model.path);
-            (&CheckpointName::Path(path), event.seq + 1, scalars(measurement))
+            (&CheckpointName::Path(path), event.seq + 1, file.summary(measurement))
         }
         Kind::Annotated { checkpoint, val_error } => (checkpoint, event.seq, known_error(*val_error)),
         Kind::Attempt { attempt, step, .. } => {

@@ -236,6 +236,62 @@ fn what_ended_before_it_had_lasted_is_not_told_whoever_watched_meanwhile() {
 }
 
 #[test]
+fn each_time_is_told_in_order_though_the_telling_of_one_before_fails() {
+    let place = Place::new();
+    let hook = Hook::start();
+    let secret = place.path().join("webhook");
+    fs::write(&secret, format!("{}\n", hook.address)).expect("written");
+    let alert = "on=threshold,name=high,monitor=val_error,above=0.5";
+    let flags = ["--alert", alert, "--alert-webhook", secret.to_str().expect("UTF-8")];
+    let daemon = Daemon::start(&place, &flags);
+    put(&place, 1, "0.1");
+    eventually("it is measured", || place.outcomes("measured").len() == 1);
+    for times in 1..=3 {
+        place.annotate(&daemon, 1, 0.9);
+        eventually("it is raised", || raised(&place).len() == times);
+        place.annotate(&daemon, 1, 0.1);
+    }
+    eventually("the first is told in vain", || !hook.heard(500, "high").is_empty());
+    daemon.kill();
+    hook.status.store(200, Ordering::SeqCst);
+    let _daemon = Daemon::start(&place, &flags);
+    eventually("all are heard", || hook.heard(200, "high").len() == 3);
+    let heard = hook.heard.lock().expect("kept");
+    let told: Vec<_> = heard.iter().filter(|(code, _)| *code == 200).map(|(_, event)| &event["seq"]).collect();
+    assert_eq!(told, raised(&place).iter().map(|event| &event["seq"]).collect::<Vec<_>>());
+    let in_vain = heard.iter().filter(|(code, _)| *code == 500).all(|(_, event)| event["seq"] == *told[0]);
+    assert!(in_vain, "no other is told before the first was: {heard:?}");
+}
+
+#[test]
+fn an_alert_that_holds_again_is_not_raised_before_it_has_cooled() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place, &["--alert", "on=threshold,monitor=val_error,above=0.5,cooldown=3s"]);
+    put(&place, 1, "0.9");
+    eventually("it is raised", || raised(&place).len() == 1);
+    place.annotate(&daemon, 1, 0.1);
+    place.annotate(&daemon, 1, 0.9);
+    eventually("it is raised again", || raised(&place).len() == 2);
+    let times: Vec<jiff::Timestamp> =
+        raised(&place).iter().map(|event| event["time"].as_str().expect("a time").parse().expect("one")).collect();
+    assert!(times[1].as_millisecond() - times[0].as_millisecond() >= 3000, "{times:?}");
+}
+
+#[test]
+fn a_run_whose_training_is_done_does_not_stall() {
+    let place = Place::new();
+    let other = place.add_run("other");
+    let flags = ["--alert", "on=stall,after=1s", "--until", "DONE"];
+    let daemon = Daemon::start_at(&place, &[place.run(), other], &flags);
+    fs::write(place.run().join("DONE"), "").expect("written");
+    place.rename_in("step_1.onnx", "one");
+    eventually("it is measured", || place.outcomes("measured").len() == 1);
+    place.rename_in("../other/step_1.onnx", "other");
+    let alert = Client::subscribed(&daemon, 0).next_of("alert");
+    assert!(alert["run"].as_str().is_some_and(|run| run.ends_with("other")), "the other began to wait later: {alert}");
+}
+
+#[test]
 fn two_that_wait_for_the_same_are_both_told_and_a_run_that_cannot_be_measured_is_a_failure() {
     let place = Place::new();
     let config = place.path().join("alerts.toml");

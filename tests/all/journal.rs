@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::common::FixedBackend;
-use relstab::alert::Alert;
+use relstab::alert::{Alert, Standing};
 use relstab::event::{Measurement, Skip};
 use relstab::journal::{Filter, Job, Journal, LawOf, Line, Outcome, Policy, Sighting};
 use relstab::measure::{ChosenLaw, Settings, measure};
@@ -304,7 +304,7 @@ fn a_run_tells_which_alerts_were_raised_and_which_hold() {
     let mut place = Place::new();
     let alerts = ["on=failure,name=broken", "on=stop"].map(|text| text.parse::<Alert>().expect("an alert"));
     let now = |place: &mut Place, at| {
-        place.journal.alert(place.run, &alerts, (None, true), at).expect("written");
+        place.journal.alert(place.run, &alerts, Standing::default(), at).expect("written");
         let past = place.journal.past(place.run, 0).expect("read");
         past.alerts.into_iter().map(|raised| (raised.alert, raised.text, raised.since)).collect::<Vec<_>>()
     };

@@ -83,7 +83,10 @@ fn a_training_that_writes_an_earlier_step_again_is_another_attempt() {
     let said = decision(&place, &daemon);
     assert_eq!((&said["stop"], &said["rules"][0]["wait"]), (&json!(false), &json!(1)), "{said}");
     let history = String::from_utf8_lossy(&place.ask("history", &[]).stdout).into_owned();
-    assert!(history.contains("attempt 2:"), "{history}");
+    let (first, second) = history.split_once("attempt 2, from step 2:\n").expect("a mark");
+    let steps = |lines: &str| lines.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
+    let (first, second): (Vec<u32>, Vec<u32>) = (steps(first), steps(second));
+    assert!(first.ends_with(&[1, 3]) && second == [2], "{history}");
     let status = daemon.client().ask(&json!({"type": "status"}));
     assert_eq!((&status["runs"][0]["attempt"], &status["runs"][0]["attempt_from"]), (&json!(2), &json!(2)));
     // A curve of attempts, for TensorBoard.
@@ -119,6 +122,34 @@ fn a_training_says_that_it_begins_again() {
 }
 
 #[test]
+fn a_training_that_begins_again_under_other_names_is_noticed_by_their_versions_or_says_so() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place, &[]);
+    let measure = |name: &str| {
+        let seq = daemon.client().ask(&json!({"type": "status"}))["seq"].as_i64().expect("a number");
+        place.rename_in(name, name);
+        let is_it = |event: &Value| event["type"] == "measured" && name_of(event) == name;
+        let mut events = Client::subscribed(&daemon, seq).until(is_it);
+        events.retain(|event| event["type"] == "attempt");
+        events
+    };
+    let wait = |step: &str| place.ask("wait", &["--step", step, "--timeout", "500ms"]).status.code();
+    for name in ["step_1.onnx", "step_2.onnx", "step_3.onnx", "ema-step_2.onnx", "best-step_1.onnx"] {
+        assert_eq!(measure(name), [] as [Value; 0], "{name} may be another network of the same training");
+    }
+    assert_eq!(wait("2"), Some(0), "measured before");
+    let again = measure("step_2-v1.onnx");
+    assert_eq!((again.len(), &again[0]["step"], &again[0]["declared"]), (1, &json!(2), &json!(false)));
+    assert_eq!((wait("1"), wait("2"), wait("3")), (Some(0), Some(0), Some(13)), "step 3 was of the attempt before");
+    assert_eq!(measure("step_3-v1.onnx"), [] as [Value; 0], "it goes on");
+    // Nothing in these names tells: the training does.
+    let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs_f64();
+    let declare = json!({"type": "declare", "run": place.run_name(), "step": 1, "began": began});
+    assert_eq!(daemon.client().ask(&declare)["attempt"], 3);
+    assert_eq!((wait("1"), measure("other-step_1.onnx").len(), wait("1")), (Some(13), 0, Some(0)));
+}
+
+#[test]
 fn a_run_that_lags_behind_those_beside_it_is_stopped_and_they_are_named() {
     let place = Place::new();
     let others = ["a", "b", "c"].map(|name| place.add_run(name));
@@ -138,6 +169,31 @@ fn a_run_that_lags_behind_those_beside_it_is_stopped_and_they_are_named() {
     assert!(compared.contains(&&json!(other)), "{said}");
     let own = daemon.client().ask(&json!({"type": "decision", "run": other}));
     assert_eq!(own["stop"], false, "{own}");
+}
+
+#[test]
+fn at_each_rung_the_best_of_those_that_came_so_far_go_on() {
+    let place = Place::new();
+    let others = ["a", "b", "c"].map(|name| place.add_run(name));
+    let all = [vec![place.run()], others.to_vec()].concat();
+    let rule = "kind=halving,monitor=val_error,start_from=2,reduction=2";
+    let daemon = Daemon::start_at(&place, &all, &["--stop", rule]);
+    for step in [2, 4] {
+        for name in ["a", "b", "c"] {
+            place.rename_in(format!("../{name}/step_{step}.onnx"), &format!("{name} {step}"));
+        }
+    }
+    Client::subscribed(&daemon, 0).outcomes(6);
+    // The others have the error of the bundled network. Rungs are the steps 2 and 4; the run is the best at the first.
+    for (step, val_error) in [(1, 0.9), (2, 0.01), (3, 0.9)] {
+        learn(&place, &daemon, step, val_error);
+        assert_eq!(decision(&place, &daemon)["stop"], false, "at step {step}");
+    }
+    learn(&place, &daemon, 4, 0.9);
+    let said = decision(&place, &daemon);
+    let reason = said["reason"].as_str().unwrap_or_default();
+    assert!(said["stop"] == true && reason.contains("rung of step 4: 3 of 3 other runs were better"), "{said}");
+    assert_eq!(said["compared"].as_array().map(Vec::len), Some(3), "{said}");
 }
 
 /// How a daemon ends that is given these flags, once the place has been prepared.

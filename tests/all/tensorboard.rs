@@ -1,5 +1,6 @@
 //! What the daemon writes for TensorBoard; `hooks/tests/test_tensorboard.py` reads it with TensorBoard's own loader.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -49,8 +50,16 @@ fn assert_told_once(place: &Place, board: &Path) {
     let measured: Vec<Value> = place.events().into_iter().filter(|event| event["type"] == "measured").collect();
     let seqs = |told: &[Record]| told.iter().map(|record| record.seq).collect::<Vec<_>>();
     assert_eq!(seqs(&told), measured.iter().map(|event| event["seq"].as_i64()).collect::<Vec<_>>());
+    let mut found = BTreeSet::<&str>::new();
     for (record, event) in told.iter().zip(&measured) {
         let record_of = &event["measurement"];
+        let findings = record_of["findings"].as_array().expect("findings");
+        let codes: BTreeSet<_> = findings.iter().filter_map(|finding| finding["code"].as_str()).collect();
+        found.extend(&codes);
+        for code in &found {
+            let expected = if codes.contains(code) { 1.0 } else { 0.0 };
+            assert_eq!(scalar(record, &format!("finding/{code}")), Some(expected), "{code} of {event}");
+        }
         assert_eq!(Some(record.step), record_of["metadata"]["step"].as_i64());
         for (tag, pointer) in [
             ("r_f", "/r_f/value"),

@@ -24,7 +24,7 @@ from .native import orbax_tree
 class Callback(Settings, keras.callbacks.Callback):  # type: ignore[misc] # Keras is untyped
     """Exports the model after every `every` epochs and ends the training when a rule says so.
 
-    Into the logs of each epoch, where Keras's own callbacks after this one find them, go `relstab/r_f` and
+    Into the logs of each epoch, where Keras's own callbacks after this one find them, go `relstab/r_f`, `relstab/invariance` and
     `relstab/predicted_error`, the last that are known, and `relstab/step`, the step that they belong to; NaN before there are any.
     Settings are those of [`relstab.callback.Settings`].
     """
@@ -35,7 +35,8 @@ class Callback(Settings, keras.callbacks.Callback):  # type: ignore[misc] # Kera
         super().__init__(run_dir, **settings)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._latest = dict.fromkeys(("relstab/r_f", "relstab/predicted_error", "relstab/step"), math.nan)
+        names = ("r_f", "invariance", "predicted_error", "step")
+        self._latest = dict.fromkeys((f"relstab/{name}" for name in names), math.nan)
         settings = {"example": self._example, "every": self._every, "logger": self._note}
         self.monitor = _monitor(self.model, self._run_dir, **settings)
 

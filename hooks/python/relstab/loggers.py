@@ -1,4 +1,4 @@
-"""Where results go: TensorBoard, Weights & Biases, MLflow, Aim, Lightning's loggers, Flax's, or a function."""
+"""Where results go: TensorBoard, Weights & Biases, MLflow, Aim, Trackio, Lightning's loggers, Flax's, or a function."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ def sink(logger: Any) -> Sink:
                 logger.track(value, name=name, step=step)
 
         return track
+    if hasattr(logger, "log_system"):  # the trackio module, a run of it
+        return lambda values, step: logger.log(values, step=step)
     if callable(logger):
         return lambda values, step: logger(values, step)
     raise TypeError(
-        f"expected a TensorBoard, W&B, MLflow, Aim, Lightning or Flax logger or a function, found {type(logger)}"
+        f"expected a TensorBoard, W&B, MLflow, Aim, Trackio, Lightning or Flax logger or a function, found {type(logger)}"
     )

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use tracing::{debug, warn};
 
 use super::alarms::Again;
+use super::end::End;
 use super::state::Daemon;
-use crate::alert::Alert;
+use crate::alert::{Alert, Standing};
 use crate::journal::{ALL_TOLD, Untold};
 use crate::watch::messenger::{Delivered, Errand, Receiver};
 
@@ -27,10 +28,8 @@ impl Daemon {
         if alerts.is_empty() && !self.alarms.due.contains_key(&id) {
             return;
         }
-        let run = self.runs.get(&id);
-        let blocked = run.and_then(|run| run.blocked.as_ref()).map(|blocked| blocked.reason.clone());
-        let is_caught = self.nearing.has_caught && run.is_some_and(|run| !run.is_planning());
-        match self.journal.alert(id, &alerts, (blocked.as_deref(), is_caught), now()) {
+        let standing = self.standing(id);
+        match self.journal.alert(id, &alerts, standing, now()) {
             Ok((next, lines)) => {
                 match next {
                     Some(next) => self.alarms.due.insert(id, next),
@@ -51,12 +50,21 @@ impl Daemon {
         self.tell_alerts(id, &alerts);
     }
 
+    fn standing(&self, id: i64) -> Standing {
+        let Some(run) = self.runs.get(&id) else { return Standing::default() };
+        Standing {
+            blocked: run.blocked.as_ref().map(|blocked| blocked.reason.clone()),
+            is_caught: self.nearing.has_caught && !run.is_planning(),
+            is_over: self.is_marked(&run.path) || self.nearing.end != End::Told,
+        }
+    }
+
     /// A run's alerts, by its last plan; `None` while there was none: what the journal knows of them holds meanwhile.
     fn alerts_of(&self, id: i64) -> Option<Vec<Alert>> {
         self.runs.get(&id)?.alerts.clone()
     }
 
-    /// Sends errands for what nobody was told of yet.
+    /// Sends errands for what nobody was told of yet: in each way of one time after another.
     fn tell_alerts(&mut self, id: i64, alerts: &[Alert]) {
         let Ok(untold) = self.journal.untold_alerts(id) else { return };
         self.alarms.again.retain(|(run, rule, _), _| *run != id || untold.iter().any(|untold| untold.rule == *rule));
@@ -65,14 +73,12 @@ impl Daemon {
             let told = untold.told | self.alarms.unnoted.get(&untold.seq).copied().unwrap_or(0);
             let left: Vec<_> = self.receivers(alert).into_iter().filter(|to| told & to.way() == 0).collect();
             if left.is_empty() {
-                match self.journal.set_alert_told(id, &untold.rule, untold.seq, ALL_TOLD) {
+                match self.journal.set_alert_told(id, untold.seq, ALL_TOLD) {
                     Ok(()) => {
                         self.alarms.unnoted.remove(&untold.seq);
                     }
                     Err(error) => self.stalled(&error),
                 }
-                // It may hold again since.
-                self.alarms.due.insert(id, now());
                 continue;
             }
             self.send_errands(id, &untold, left);
@@ -127,7 +133,7 @@ impl Daemon {
         } else {
             self.alarms.again.remove(&name);
             *self.alarms.unnoted.entry(seq).or_default() |= way;
-            if let Err(error) = self.journal.set_alert_told(run, &rule, seq, way) {
+            if let Err(error) = self.journal.set_alert_told(run, seq, way) {
                 self.stalled(&error);
             }
         }

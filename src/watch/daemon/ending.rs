@@ -1,6 +1,6 @@
 //! The end of a daemon by itself: once nothing new has come for so long, or the trainings say that they are done.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tracing::info;
@@ -19,7 +19,8 @@ impl Daemon {
     pub(super) fn look_for_end(&mut self) -> Result<Option<Instant>> {
         let now = Instant::now();
         let Ending { idle, marker, .. } = &self.options.ending;
-        if (idle.is_none() && marker.is_none()) || self.ends_by.is_some() {
+        let (idle, has_marker) = (*idle, marker.is_some());
+        if (idle.is_none() && !has_marker) || self.ends_by.is_some() {
             return Ok(None);
         }
         if self.nearing.next_look > now {
@@ -27,7 +28,7 @@ impl Daemon {
         }
         self.nearing.next_look = now + LOOK;
         let is_idle = idle.is_some_and(|idle| now.duration_since(self.nearing.last_news) >= idle);
-        let is_marked = marker.as_ref().is_some_and(|marker| self.are_marked(marker));
+        let is_marked = has_marker && self.are_marked();
         if is_marked && !self.nearing.has_asked {
             // What was written just before the marker may not have been told yet.
             (self.nearing.has_asked, self.nearing.has_caught) = (true, false);
@@ -65,14 +66,10 @@ impl Daemon {
     }
 
     /// Whether the marker lies at every run, and at every watched directory that has none yet.
-    fn are_marked(&self, marker: &Path) -> bool {
-        let roots = &self.options.ending.roots;
-        let is_marked = |folder: &Path| {
-            let within = folder.ancestors().take_while(|above| roots.iter().any(|root| above.starts_with(root)));
-            within.into_iter().any(|above| self.source.stamp(&above.join(marker)).is_some())
-        };
+    fn are_marked(&self) -> bool {
         let runs: Vec<_> = self.runs.values().map(|run| run.path.as_path()).collect();
+        let roots = &self.options.ending.roots;
         let empty = roots.iter().filter(|root| runs.iter().all(|run| !run.starts_with(root)));
-        runs.iter().copied().chain(empty.map(PathBuf::as_path)).all(is_marked)
+        runs.iter().copied().chain(empty.map(PathBuf::as_path)).all(|folder| self.is_marked(folder))
     }
 }

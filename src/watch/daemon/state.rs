@@ -1,7 +1,7 @@
 //! The state of the daemon, and how it journals and tells: what all of its parts share.
 
 use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
@@ -83,6 +83,13 @@ impl Daemon {
     /// Milliseconds of the daemon's own clock, which no one sets.
     pub fn now(&self) -> i64 {
         self.began.elapsed().as_millis() as i64
+    }
+
+    /// Whether the marker of trainings that are done lies in a folder, or above it.
+    pub fn is_marked(&self, folder: &Path) -> bool {
+        let Ending { marker: Some(marker), roots, .. } = &self.options.ending else { return false };
+        let mut within = folder.ancestors().take_while(|above| roots.iter().any(|root| above.starts_with(root)));
+        within.any(|above| self.source.stamp(&above.join(marker)).is_some())
     }
 
     pub fn send(&self, lines: Vec<Line>) {
