@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Passes all tests; installs what they need: ONNX Runtime, PyTorch and others from PyPI into .venv, a browser from Debian.
-# With --all first: also those that need giants (Ray, TensorFlow, Aim). Other arguments are those of `cargo test`.
+# With --all first: also those that need giants (Ray, TensorFlow, Aim) or an environment of their own (Trackio). Other arguments are those of `cargo test`.
 set -euo pipefail
 cd "$(dirname "$0")"
 all=
@@ -44,6 +44,11 @@ install_tools() {
 fetch() {
     install_tools
     pip install --requirement "hooks/tests/requirements$all.txt"
+    # It asks for an older Pillow than the others.
+    if [ -n "$all" ]; then
+        python3 -m venv "$venv/trackio"
+        "$venv/trackio/bin/pip" --quiet --disable-pip-version-check install --requirement hooks/tests/requirements-trackio.txt
+    fi
 }
 make_environment
 fetch &

@@ -12,6 +12,7 @@ import relstab.torch
 from daemons import DAEMON, history
 from optuna.trial import FrozenTrial, TrialState
 from relstab.optuna import Pruner
+from serving import BUNDLED, CHECKPOINTS
 from training import Digits, network
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -52,7 +53,7 @@ def test_trials_are_pruned_by_the_rules_of_their_runs(
     assert reason == "val_error did not improve on 0.5000 (step 1) in 2 checkpoints"
 
 
-def test_a_trial_that_lags_behind_the_others_is_pruned(digits: Digits, tmp_path: Path) -> None:
+def test_a_trial_that_lags_behind_the_others_is_pruned(tmp_path: Path) -> None:
     def run_of(trial: optuna.Trial | FrozenTrial) -> Path:
         return tmp_path / "trials" / f"trial{trial.number}"
 
@@ -64,14 +65,13 @@ def test_a_trial_that_lags_behind_the_others_is_pruned(digits: Digits, tmp_path:
 
         def objective(trial: optuna.Trial) -> float:
             error = trial.suggest_float("error", 0, 1)
-            monitor = relstab.torch.Monitor(run_of(trial), probe=digits.probe, stop=rule, address=client.address)
-            with monitor:
-                for step in (1, 2):
-                    monitor.checkpoint(network(), step=step, val_error=error)
-                    assert monitor.wait(60)
-                    trial.report(0.0, step)
-                    if trial.should_prune():
-                        raise optuna.TrialPruned
+            run, probe = run_of(trial), BUNDLED / "probe.npz"
+            with relstab.Monitor(run, probe=probe, stop=rule, address=client.address) as monitor:
+                monitor.checkpoint(CHECKPOINTS[1 + trial.number], step=1, val_error=error)
+                assert monitor.wait(60)
+                trial.report(0.0, 1)
+                if trial.should_prune():
+                    raise optuna.TrialPruned
             return error
 
         pruner = Pruner(run_of, lambda _: client)

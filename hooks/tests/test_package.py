@@ -32,6 +32,32 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return wheel
 
 
+#: In a new interpreter, many threads that look for the command first, and all at once.
+LOOKING = """
+import sys, threading
+from relstab._command import find
+sys.setswitchinterval(1e-6)
+barrier, failed = threading.Barrier(16), []
+def look():
+    barrier.wait()
+    try:
+        find()
+    except Exception as error:
+        failed.append(error)
+threads = [threading.Thread(target=look) for _ in range(16)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+sys.exit(repr(failed[0]) if failed else 0)
+"""
+
+
+def test_threads_that_look_for_the_command_at_once_find_it() -> None:
+    for _ in range(5):
+        output([sys.executable, "-c", LOOKING])
+
+
 def test_the_wheel_runs_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
     folder = tmp_path / "empty"
     venv.create(folder, with_pip=True)

@@ -64,7 +64,7 @@ def expected(entries: list[dict[str, Any]], tag: str) -> list[tuple[int, float]]
     return points
 
 
-def found(entries: list[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
+def findings_of(entries: list[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
     """Step and value of each finding: 1 where it is found, 0 where it was found before and is no more."""
     points = defaultdict[str, list[tuple[int, float]]](list)
     for entry in entries:
@@ -87,7 +87,7 @@ def test_every_scalar_is_read_back_after_kills(tmp_path: Path) -> None:
         entries = history(folder)
         eventually(lambda: len(told(board, "today")["relstab/r_f"]) == len(CHECKPOINTS))
     points = told(board, "today")
-    findings = found(entries)
+    findings = findings_of(entries)
     assert set(points) == {f"relstab/{tag}" for tag in (*TAGS, *findings)}
     for tag, values in findings.items():
         assert [(step, value) for step, value, _ in sorted(points[f"relstab/{tag}"])] == values, tag

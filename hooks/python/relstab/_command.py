@@ -26,22 +26,25 @@ class RelstabError(RuntimeError):
         return type(self), (str(self), self.code)
 
 
+# Once, while this is imported: two threads that ask `sysconfig` first find it half made.
+_NAME = "relstab" + (sysconfig.get_config_var("EXE") or "")
+_FOLDERS = [
+    sysconfig.get_path("scripts"),
+    sysconfig.get_path("scripts", sysconfig.get_preferred_scheme("user")),
+    # pip install --target
+    str(Path(__file__).parent.parent / "bin"),
+]
+
+
 def find() -> str:
     """The command that this package was installed with, else the one on the search path."""
-    name = "relstab" + (sysconfig.get_config_var("EXE") or "")
-    folders = [
-        sysconfig.get_path("scripts"),
-        sysconfig.get_path("scripts", sysconfig.get_preferred_scheme("user")),
-        # pip install --target
-        str(Path(__file__).parent.parent / "bin"),
-    ]
-    for folder in folders:
-        path = Path(folder) / name
+    for folder in _FOLDERS:
+        path = Path(folder) / _NAME
         if path.is_file():
             return str(path)
-    on_path = shutil.which(name)
+    on_path = shutil.which(_NAME)
     if on_path is None:
-        raise RelstabError(f"the relstab command is not in {', '.join(folders)}, nor on the search path", 6)
+        raise RelstabError(f"the relstab command is not in {', '.join(_FOLDERS)}, nor on the search path", 6)
     return on_path
 
 
