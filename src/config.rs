@@ -14,6 +14,7 @@ pub use flags::{Flags, RunPlan};
 use crate::alert::Alert;
 use crate::error::{Error, Result};
 use crate::estimate::Estimator;
+use crate::path::{INSIDE, leads_out};
 use crate::perturb::Interpolation;
 use crate::predict::Law;
 use crate::preprocess::{self, Color, Extent, Resample, Resize, Rounding};
@@ -242,6 +243,12 @@ impl Config {
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self> {
+        let place = || format!("in {}", path.display());
+        if let Ok(values) = toml::from_str::<toml::Table>(text)
+            && let Some(found) = values.iter().find_map(|(key, value)| not_finite(key, value))
+        {
+            return Err(Error::setting("relstab.toml", "finite numbers", format!("{found} {}", place())));
+        }
         let mut config: Self = toml::from_str(text).map_err(|error| {
             if let Some(slip) = slip(path, text) {
                 return slip;
@@ -254,12 +261,6 @@ impl Config {
             let found = if found.contains("://") { "an address, which is not shown".to_owned() } else { found };
             Error::setting("relstab.toml", "a valid configuration", format!("{}{place}: {found}", path.display()))
         })?;
-        let place = || format!("in {}", path.display());
-        if let Ok(values) = toml::from_str::<toml::Table>(text)
-            && let Some(found) = values.iter().find_map(|(key, value)| not_finite(key, value))
-        {
-            return Err(Error::setting("relstab.toml", "finite numbers", format!("{found} {}", place())));
-        }
         for (name, count) in
             [("relstab.toml: [[stop]]", config.stop.len()), ("relstab.toml: [[alert]]", config.alert.len())]
         {
@@ -296,21 +297,14 @@ fn slip(path: &Path, text: &str) -> Option<Error> {
     refused("relstab.toml: law", expected, format!("a [law] table with a fault: {found},"))
 }
 
-/// What a path in a configuration may be.
-const INSIDE: &str = "a path inside the directory (or a flag)";
-
-/// Where `named` leads from `folder` by symbolic links, if that is not inside it.
-fn leads_out(folder: &Path, named: &Path) -> Option<PathBuf> {
-    let (folder, target) = (folder.canonicalize().ok()?, folder.join(named).canonicalize().ok()?);
-    (!target.starts_with(folder)).then_some(target)
-}
-
 /// The first number in `value` that is NaN or infinite, with its key.
 fn not_finite(key: &str, value: &toml::Value) -> Option<String> {
     match value {
         // Most settings are numbers of less precision.
         toml::Value::Float(number) if !(*number as f32).is_finite() => Some(format!("{key} = {number:?}")),
-        toml::Value::Array(values) => values.iter().find_map(|value| not_finite(key, value)),
+        toml::Value::Array(values) => {
+            values.iter().enumerate().find_map(|(index, value)| not_finite(&format!("{key}[{index}]"), value))
+        }
         toml::Value::Table(values) => {
             values.iter().find_map(|(name, value)| not_finite(&format!("{key}.{name}"), value))
         }

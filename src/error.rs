@@ -6,6 +6,7 @@ mod journal;
 use std::path::{Path, PathBuf};
 
 pub use exit_code::{ExitCode, Reach};
+pub use journal::is_of_record;
 
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

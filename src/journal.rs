@@ -36,7 +36,7 @@ pub use adopt::known_runs;
 pub use alerts::{ALL_TOLD, Untold};
 pub use glance::{Glance, Latest};
 pub use history::{Counts, Entry, Figures, Filter, State};
-pub use lock::{Lock, holder};
+pub use lock::{Lock, holder, narrow};
 pub use outcome::Outcome;
 pub use past::{Attempt, LawOf, Past, Raised};
 pub use queue::{Job, Policy, Sighting};
@@ -46,6 +46,7 @@ use copy::Copied;
 
 use crate::error::{Error, Result};
 use crate::event::Kind;
+use crate::text::visible_json;
 
 /// What makes each version of the schema from the one before.
 const VERSIONS: [&str; 6] = [
@@ -91,6 +92,9 @@ impl Journal {
     pub fn open(path: &Path) -> Result<Self> {
         lock::make_folder_of(path)?;
         lock::private(path).map_err(Error::io(path, "open"))?;
+        for beside in ["-wal", "-shm"] {
+            let _ = narrow([path.as_os_str(), beside.as_ref()].join("".as_ref()).as_ref());
+        }
         let fail = |source| Error::Journal { path: path.to_owned(), action: "open", source };
         let mut db = Connection::open(path).map_err(fail)?;
         db.busy_timeout(PATIENCE).map_err(fail)?;
@@ -265,9 +269,9 @@ impl Writer<'_> {
     }
 }
 
-/// An event's body with its seq in front.
+/// An event's body with its seq in front, as it is shown and sent.
 fn line_text(seq: i64, body: &str) -> String {
-    format!("{{\"seq\":{seq},{}", &body[1..])
+    format!("{{\"seq\":{seq},{}", visible_json(&body[1..]))
 }
 
 /// The id of a run that is in the journal.

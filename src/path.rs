@@ -48,6 +48,20 @@ pub fn user_folder(variable: &str, fallback: &str, instead: &'static str) -> Res
     Ok(named.or_else(home).ok_or_else(missing)?.join("relstab"))
 }
 
+/// What a path in a run's own configuration may be.
+pub const INSIDE: &str = "a path inside the directory (or a flag)";
+
+/// Where `named`, or something in it, leads from `folder` by symbolic links, if that is not inside it.
+#[must_use]
+pub fn leads_out(folder: &Path, named: &Path) -> Option<PathBuf> {
+    let (folder, named) = (folder.canonicalize().ok()?, folder.join(named).canonicalize().ok()?);
+    if !named.starts_with(&folder) {
+        return Some(named);
+    }
+    let links = walkdir::WalkDir::new(named).into_iter().flatten().filter(walkdir::DirEntry::path_is_symlink);
+    links.filter_map(|link| link.path().canonicalize().ok()).find(|target| !target.starts_with(&folder))
+}
+
 /// For `#[serde(serialize_with)]`: as [`text`].
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::event::Measurement;
 use crate::measure::layers::affordable;
 use crate::measure::{ChosenLaw, Progress, Settings};
-use crate::path::RawPath;
+use crate::path::{INSIDE, RawPath, leads_out};
 use crate::perturb::{Generator, Perturber};
 use crate::preprocess::{Color, Geometry, Preprocess};
 use crate::probe::{self, Layout, ProbeSet, Shape, Source};
@@ -26,6 +26,9 @@ use crate::probe::{self, Layout, ProbeSet, Shape, Source};
 pub struct Plan {
     /// The file or folder of probe images.
     pub probe: RawPath,
+    /// The directory that they must lie in, also behind links: a run's own configuration names them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<RawPath>,
     /// Order of its axes, where it cannot be told from the sizes.
     pub layout: Option<Layout>,
     /// The shape of an image, where the file holds each as one row: channels, height, width.
@@ -50,7 +53,7 @@ impl Plan {
     #[must_use]
     pub fn key(&self, probe: &str) -> String {
         let mut plan = self.clone();
-        plan.probe = RawPath(probe.into());
+        (plan.probe, plan.within) = (RawPath(probe.into()), None);
         plan.settings.law = None;
         let backend::Options { output, input_layout, export, .. } = plan.backend;
         plan.backend = backend::Options { output, input_layout, export, ..backend::Options::default() };
@@ -74,7 +77,10 @@ impl Plan {
             max_bad: self.max_bad,
             preprocess: self.preprocess.clone(),
         };
+        self.stay_inside()?;
         let source = Source::open(&self.probe.0, &options)?;
+        // What was read may be what a link led to meanwhile.
+        self.stay_inside()?;
         let key = self.key(source.id());
         let setup = Setup { plan: self, source: Arc::new(source), sets: Arc::default(), owners: Arc::default(), key };
         if !setup.source.is_encoded() {
@@ -82,6 +88,16 @@ impl Plan {
             setup.probe(&|_, _| ())?;
         }
         Ok(setup)
+    }
+}
+
+impl Plan {
+    fn stay_inside(&self) -> Result<()> {
+        let outside = self.within.as_ref().and_then(|folder| leads_out(&folder.0, &self.probe.0));
+        outside.map_or(Ok(()), |target| {
+            let found = format!("{}, which leads to {}", self.probe.0.display(), target.display());
+            Err(Error::setting("relstab.toml: probe", INSIDE, found))
+        })
     }
 }
 

@@ -75,6 +75,17 @@ impl Preprocess {
         })
     }
 
+    /// The same, unless one of its numbers is larger than those of images are; gives which.
+    fn finite(self) -> std::result::Result<Self, String> {
+        let rescale = self.rescale.map(|factor| vec![factor]);
+        for (name, values) in [("mean", &self.mean), ("std", &self.std), ("rescale", &rescale)] {
+            if let Some(value) = values.iter().flatten().find(|value| !value.is_finite()) {
+                return Err(format!("{name} = {value}: expected finite numbers of 32 bits"));
+            }
+        }
+        Ok(self)
+    }
+
     /// What `self` says, and where it says nothing of the geometry, or nothing of the values, what `other` does.
     #[must_use]
     pub fn or(self, other: &Self) -> Self {

@@ -5,6 +5,8 @@ use std::io::{Error, Read as _, Result};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use crate::text::cut;
+
 /// The text of the file at `path`, of at most `most` bytes.
 ///
 /// # Errors
@@ -43,19 +45,68 @@ pub fn regular(file: &Metadata) -> Result<()> {
     Err(Error::other(format!("expected a regular file, found {}", kind(file))))
 }
 
-/// What is wrong with a JSON text, by name where it is a number that JSON does not have, though Python writes it.
+/// What is wrong with a JSON text; a number that is none or has no bound, though Python writes it, by the path of its key.
 #[must_use]
 pub fn json_fault(text: &str, error: &serde_json::Error) -> String {
-    let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
-    let (before, from) = line.as_bytes().split_at_checked(error.column().saturating_sub(1)).unwrap_or_default();
-    let sign = if before.ends_with(b"-") { "-" } else { "" };
-    let is_word = |word: &&str| from.starts_with(word.as_bytes());
-    let Some(word) = ["NaN", "Infinity", "inf", "nan"].iter().find(|word| is_word(word)) else {
-        return error.to_string();
-    };
-    let before = String::from_utf8_lossy(before);
-    let key = before.rsplit('"').nth(1).map_or(String::new(), |key| format!("{key}: "));
-    format!("{key}{sign}{word} is no number in JSON (line {}): write a finite number or null", error.line())
+    let line = error.line();
+    let begin = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
+    let at = (begin + error.column().saturating_sub(1)).min(text.len());
+    let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    let (before, behind) = text.as_bytes().split_at(at);
+    let start = at - before.iter().rev().take_while(|byte| is_of_word(byte)).count();
+    let end = at + behind.iter().take_while(|byte| is_of_word(byte)).count();
+    match text.get(start..end) {
+        Some(word) if word.parse::<f64>().is_ok_and(|number| !number.is_finite()) => {
+            let (mut key, mut word) = (path_behind(&text[..start]), word.to_owned());
+            cut(&mut key, LONGEST_WORDS);
+            cut(&mut word, LONGEST_WORDS);
+            format!("{key}{word} is no finite number (line {line}): write one, or null")
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// A key and a number are shown up to this length, bytes.
+const LONGEST_WORDS: usize = 256;
+
+/// Where the value stands that follows this beginning of a JSON text: `a.b[2]: `.
+fn path_behind(before: &str) -> String {
+    enum Step<'a> {
+        Key(&'a str),
+        Index(usize),
+    }
+    let (mut path, mut text) = (Vec::new(), "");
+    let mut rest = before;
+    while let Some(mark) = rest.find(['{', '}', '[', ']', ',', ':', '"']) {
+        let behind = &rest[mark + 1..];
+        match (rest.as_bytes()[mark], path.last_mut()) {
+            (b'"', _) => {
+                let is_escaped =
+                    |end: usize| behind[..end].bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;
+                let end = behind.match_indices('"').map(|(end, _)| end).find(|end| !is_escaped(*end));
+                let end = end.unwrap_or(behind.len());
+                text = &behind[..end];
+                rest = behind.get(end + 1..).unwrap_or_default();
+                continue;
+            }
+            (b'{', _) => path.push(Step::Key("")),
+            (b'[', _) => path.push(Step::Index(0)),
+            (b':', Some(Step::Key(key))) => *key = text,
+            (b',', Some(Step::Index(index))) => *index += 1,
+            (b'}' | b']', _) => drop(path.pop()),
+            _ => {}
+        }
+        rest = behind;
+    }
+    let mut named = String::new();
+    for step in &path {
+        match step {
+            Step::Key(key) if named.is_empty() => named.push_str(key),
+            Step::Key(key) => named.extend([".", key]),
+            Step::Index(index) => named.push_str(&format!("[{index}]")),
+        }
+    }
+    if named.is_empty() { named } else { named + ": " }
 }
 
 /// What something that is no regular file is, in words.
@@ -82,16 +133,30 @@ mod tests {
     #[test]
     fn numbers_that_json_does_not_have_are_named() {
         for (text, named) in [
-            ("{\"a\": 1,\n \"val_error\": NaN}", "val_error: NaN"),
+            ("{\"a\": 1,\n \"val_error\": NaN}", "val_error: NaN is no finite number (line 2)"),
             ("{\"b\": -Infinity}", "b: -Infinity"),
             ("{\"b\": Infinity}", "b: Infinity"),
+            ("{\"b\": nan}", "b: nan"),
+            ("{\"b\": -nan, \"c\": 1}", "b: -nan"),
+            ("{\"b\": inf}", "b: inf"),
+            ("{\"b\":1e999}", "b: 1e999"),
+            ("{\"b\": -1e999\n}", "b: -1e999"),
+            ("{\"a\": {\"x\": [1, {}], \"b,\\\"]\": [0, [1, 2], {\"c\": [1e999, 1]}]}}", "a.b,\\\"][2].c[0]: 1e999"),
+            ("[1, [2, 3], NaN]", "[2]: NaN"),
+            ("[[1,\n1e400,", "[0][1]: 1e400 is no finite number (line 2)"),
+            ("NaN", "NaN is no"),
         ] {
             let error = serde_json::from_str::<serde_json::Value>(text).expect_err(text);
             let fault = json_fault(text, &error);
-            assert!(fault.starts_with(named), "{fault}");
+            assert!(fault.starts_with(named), "{text}: {fault} ({error})");
         }
-        let error = serde_json::from_str::<serde_json::Value>("{").expect_err("cut short");
-        assert_eq!(json_fault("{", &error), error.to_string());
+        let long = format!("{{\"{}\": {}}}", "k".repeat(5000), "9".repeat(5000));
+        let error = serde_json::from_str::<serde_json::Value>(&long).expect_err("too large");
+        assert!(json_fault(&long, &error).len() < 1000, "{}", json_fault(&long, &error));
+        for text in ["{", "{\"a\": nonsense}", "[1,\n\n", "é: nan", "{\"a\": \"\u{e9}\\q\"}", "", "{\"nan\" 1}"] {
+            let error = serde_json::from_str::<serde_json::Value>(text).expect_err("broken");
+            assert_eq!(json_fault(text, &error), error.to_string());
+        }
     }
 
     #[test]

@@ -57,6 +57,21 @@ pub fn lock(root: &Path, is_recursive: bool, journal: &Path, note: &Value) -> Re
     })
 }
 
+/// Leaves the state folder, what `journal` lies in, and the folder of locks to their user alone: earlier versions left them to the umask.
+///
+/// # Errors
+/// `Setting` if that cannot be changed.
+pub fn keep_private(journal: &Path) -> Result<()> {
+    let state = state_folder()?;
+    for folder in [Some(&*state), Some(&*state.join(WATCHED)), journal.parent()].into_iter().flatten() {
+        journal::narrow(folder).map_err(|error| {
+            let found = format!("{}, which could not be made so: {error}", folder.display());
+            Error::setting("--journal", "a state folder of mode 0700 (chmod it, or name a journal elsewhere)", found)
+        })?;
+    }
+    Ok(())
+}
+
 /// The folder of locks on directories.
 const WATCHED: &str = "watched";
 /// What a lock's note says of the directory that it is for.

@@ -1,6 +1,7 @@
 //! Text from elsewhere: for logs, terminals and records of one line, without control characters and of bounded length; from flags,
 //! as the values that it stands for.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -11,12 +12,38 @@ use crate::error::{Error, Result};
 /// Line breaks, controls and marks of direction are spelled out, so that text is what it looks like.
 #[must_use]
 pub fn visible(text: &str) -> String {
-    let spelled = |c: char| match c {
-        '\'' | '"' | '\\' => c.to_string(),
-        // Behind a letter, an accent is no character by itself.
-        c => format!("a{c}").escape_debug().skip(1).collect(),
-    };
-    text.chars().map(spelled).collect()
+    text.chars().map(|c| spelled(c).unwrap_or_else(|| c.to_string())).collect()
+}
+
+/// The same of a JSON text, by the escapes of JSON (`\u009b`): whoever parses it reads what was written.
+#[must_use]
+pub fn visible_json(text: &str) -> Cow<'_, str> {
+    // JSON itself escapes the controls before it.
+    const DELETE: char = '\u{7f}';
+    if text.bytes().all(|byte| byte < DELETE as u8) {
+        return text.into();
+    }
+    let mut spelled_out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c < DELETE || spelled(c).is_none() {
+            spelled_out.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(spelled_out, "\\u{unit:04x}");
+            }
+        }
+    }
+    spelled_out.into()
+}
+
+/// How a character is spelled out that is none to look at.
+fn spelled(c: char) -> Option<String> {
+    if matches!(c, '\'' | '"' | '\\') {
+        return None;
+    }
+    // Behind a letter, an accent is no character by itself.
+    let text: String = format!("a{c}").escape_debug().skip(1).collect();
+    (!text.starts_with(c)).then_some(text)
 }
 
 /// The text, or its beginning of at most `most` bytes and a mark that says how much is left out.
@@ -101,6 +128,17 @@ mod tests {
         let plain = r#"Zürich e\'"<|>` 图 ü é — e"#;
         assert_eq!(visible(plain), plain);
         assert_eq!(visible("e\u{301}"), "e\u{301}");
+    }
+
+    #[test]
+    fn in_json_it_is_spelled_as_json_spells_it() {
+        let name = "a\u{9b}31m\u{7f}\u{202e}b\u{2066}\u{85}\u{e0001}\u{feff}\n\"é图";
+        let json = serde_json::to_string(name).expect("JSON");
+        let shown = visible_json(&json);
+        assert_eq!(shown, r#""a\u009b31m\u007f\u202eb\u2066\u0085\udb40\udc01\ufeff\n\"é图""#);
+        assert_eq!(serde_json::from_str::<String>(&shown).expect("JSON"), name);
+        let plain = "{\n  \"a\": \"b\"\n}";
+        assert!(matches!(visible_json(plain), Cow::Borrowed(text) if text == plain));
     }
 
     #[test]

@@ -144,6 +144,36 @@ def test_a_lost_daemon_is_found_again(run: Path) -> None:
     assert len(seqs) >= 5
 
 
+def test_a_journal_that_went_back_is_said_and_heard_from_its_first_event(
+    run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = relstab.Client.of(run)
+    closed = threading.Event()
+    heard: list[tuple[int, str]] = []
+    with relstab.start(run, **DAEMON):
+        events = client.events([run], since=0, closed=closed)
+        heard.extend((event["seq"], event["type"]) for event in islice(events, 2))
+        client.annotate(run, step=1, val_error=0.5)
+        heard.append((next(events)["seq"], "annotated"))
+    for journal in Path(os.environ["XDG_STATE_HOME"], "relstab").glob("*/journal.sqlite*"):
+        journal.unlink()
+    with relstab.start(run, **DAEMON):
+        next(event for event in client.events(since=0) if event["type"] == "measured")
+        # It was at the third of one, and comes back to another of two.
+        heard.extend((event["seq"], event["type"]) for event in islice(events, 2))
+        assert caplog.text.count("went back, from event 3 to 2") == 1
+        command = ["node", str(Path(__file__).parents[2] / "docs" / "client.mjs"), client.address]
+        node = subprocess.Popen(
+            command, env=os.environ | {"SINCE": "3"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert node.stdout is not None
+        assert node.stdout.readline().startswith("step 1: R_f ")
+        node.kill()
+        assert "went back, from event 3 to 2" in node.communicate()[1]
+    closed.set()
+    assert heard == [(1, "checkpoint_seen"), (2, "measured"), (3, "annotated"), (1, "checkpoint_seen"), (2, "measured")]
+
+
 @pytest.mark.parametrize(
     ("lines", "complaint"),
     [

@@ -127,7 +127,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
 /// Prints the report and writes the files that were asked for.
 fn tell(args: &Args, report: &Report) -> Result<()> {
     if let Some(path) = &args.json {
-        write(path, &(serde_json::to_string_pretty(report).unwrap_or_default() + "\n"))?;
+        write(path, &output::line(serde_json::to_string_pretty(report))?)?;
     }
     let document = document(report).short();
     if let Some(path) = &args.junit {

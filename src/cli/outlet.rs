@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::text::visible;
+use crate::text::{visible, visible_json};
 
 /// Lines that wait to be written.
 const WAITING: usize = 1024;
@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(10);
 /// The log on standard error: what it does not take is counted and left out.
 #[derive(Debug, Clone)]
 pub struct Log {
-    /// Its lines are JSON, which spells out control characters in its own way.
+    /// Its lines are JSON, which spells out characters in its own way.
     is_json: bool,
     lines: SyncSender<Vec<u8>>,
     waiting: Arc<AtomicUsize>,
@@ -102,7 +102,7 @@ impl Write for Log {
         }
         let text = String::from_utf8_lossy(event);
         let text = text.trim_end_matches('\n');
-        let line = if self.is_json { text.to_owned() } else { visible(text) } + "\n";
+        let line = if self.is_json { visible_json(text).into_owned() } else { visible(text) } + "\n";
         self.waiting.fetch_add(1, Ordering::Relaxed);
         if self.lines.try_send(line.into_bytes()).is_err() {
             self.waiting.fetch_sub(1, Ordering::Relaxed);

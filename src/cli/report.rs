@@ -15,6 +15,7 @@ use crate::report::figure::{self, Format};
 use crate::report::run::Run;
 use crate::report::{check, compare, file, layers, markdown, measurement, page, run, scaling, sweep};
 use crate::scaling as scalings;
+use crate::small_file::json_fault;
 use crate::state::find;
 use crate::{check as checks, path, rank};
 
@@ -76,7 +77,8 @@ fn beside(args: &Args) -> Option<String> {
 fn saved(args: &Args) -> Result<Document> {
     let path = &args.source;
     let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
-    let value: Value = serde_json::from_slice(&bytes).map_err(|error| no_result(path, &error.to_string()))?;
+    let fault = |error| no_result(path, &json_fault(&String::from_utf8_lossy(&bytes), &error));
+    let value: Value = serde_json::from_slice(&bytes).map_err(fault)?;
     match value["schema"].as_str() {
         Some(MEASUREMENT_SCHEMA) => Ok(measurement::document(&read(path, value)?)),
         Some(checks::SCHEMA) => Ok(check::document(&read(path, value)?)),

@@ -73,6 +73,9 @@ pub struct Best {
     /// Make or move a symbolic link to the checkpoint; what lies in a store is fetched into PATH.files first
     #[arg(long, value_name = "PATH")]
     link: Option<PathBuf>,
+    /// Print the path's bytes as they are, with a NUL behind them, for scripts: any name can be read so
+    #[arg(long, conflicts_with = "format")]
+    print0: bool,
     /// How results are printed
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -149,9 +152,8 @@ pub fn best(args: &Best) -> Result<ExitCode> {
         }
     }
     match args.format {
-        // A shell takes it as it is; a terminal would obey it.
-        Format::Text if std::io::stdout().is_terminal() => print(&format!("{}\n", visible(path)))?,
-        Format::Text => print(&[path::to_bytes(&file), b"\n".to_vec()].concat())?,
+        _ if args.print0 => print(&[path::to_bytes(&file), b"\0".to_vec()].concat())?,
+        Format::Text => print(&format!("{}\n", line_of(&file, args.link.is_some())?))?,
         Format::Json => {
             let mut found = json!(best_record(&journal, id, &mark)?);
             found["best_by"] = json!(monitor);
@@ -159,6 +161,20 @@ pub fn best(args: &Best) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::Success)
+}
+
+/// The path on a line. One that a line does not hold as it is, or that a terminal would obey, is spelled out for people alone: a
+/// script would take it for another.
+fn line_of(file: &Path, is_for_people: bool) -> Result<String> {
+    if let Some(name) = file.to_str().filter(|name| visible(name) == *name) {
+        return Ok(name.to_owned());
+    }
+    let shown = visible(&path::text(file));
+    if is_for_people || std::io::stdout().is_terminal() {
+        return Ok(shown);
+    }
+    let expected = "--print0, --format json or --link for a name with line breaks, controls or bytes that are no UTF-8";
+    Err(Error::setting("best", expected, shown))
 }
 
 /// What was measured of the checkpoint.

@@ -18,6 +18,7 @@ use crate::report::scaling::document;
 use crate::report::terminal::text;
 use crate::scaling::Scaling;
 use crate::scaling::evidence::{Choice, Evidence, of_measurements, of_table};
+use crate::small_file::json_fault;
 use crate::watch::scan::Found;
 
 #[derive(Debug, clap::Args)]
@@ -101,7 +102,7 @@ fn saved(source: &Path) -> Result<Option<Measurement>> {
         return Ok(None);
     }
     let record = serde_json::from_str(&text);
-    record
-        .map(Some)
-        .map_err(|error| Error::points(path::text(source), "what measure printed, or a table", error.to_string()))
+    record.map(Some).map_err(|error| {
+        Error::points(path::text(source), "what measure printed, or a table", json_fault(&text, &error))
+    })
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::event::Measurement;
 use crate::measure::Progress;
 use crate::plan::{Resolved, Setup};
-use crate::text::visible;
+use crate::text::{visible, visible_json};
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, strum::Display)]
@@ -56,7 +56,7 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
 
 pub fn line(json: serde_json::Result<String>) -> Result<String> {
     let text = json.map_err(|error| Error::io("standard output".as_ref(), "write")(error.into()))?;
-    Ok(text + "\n")
+    Ok(visible_json(&text).into_owned() + "\n")
 }
 
 /// Reads and measures one network behind a bar; `resolved` as in [`Setup::measure`].

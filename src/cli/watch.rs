@@ -6,8 +6,6 @@ mod service;
 mod system;
 
 use std::collections::BTreeSet;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -169,11 +167,10 @@ fn watch(args: &Args, said: &Flags, devices: Vec<u16>, roots: Vec<PathBuf>, sear
     let journal_path = flags.journal.clone().map_or_else(|| state::journal_of(&roots), Ok)?;
     doubt(&journal_path);
     let socket = flags.socket.clone().unwrap_or_else(|| state::socket_of(&journal_path));
-    let _locks = locks(args, &roots, &journal_path, &socket)?;
-    if let Some(folder) = journal_path.parent().filter(|_| flags.journal.is_none()) {
-        // An earlier version left it to the umask.
-        let _ = std::fs::set_permissions(folder, Permissions::from_mode(0o700));
+    if flags.journal.is_none() {
+        state::keep_private(&journal_path)?;
     }
+    let _locks = locks(args, &roots, &journal_path, &socket)?;
     let mut journal = Journal::open(&journal_path)?;
     if flags.journal.is_none() {
         state::adopt(&mut journal, &roots, args.recursive);

@@ -114,6 +114,9 @@ impl Flags {
         if !is_address(probe) {
             *probe = std::path::absolute(&*probe).map_err(Error::io(probe, "find"))?;
         }
+        if let Some(RawPath(folder)) = &mut plan.within {
+            *folder = std::path::absolute(&*folder).map_err(Error::io(folder, "find"))?;
+        }
         let rules = if self.stop.is_empty() { &config.stop } else { &self.stop };
         let alerts = if self.alert.is_empty() { &config.alert } else { &self.alert };
         Ok(RunPlan { plan, rules: rules.clone(), refit: config.refit, alerts: alerts.clone() })
@@ -149,7 +152,10 @@ impl Flags {
         };
         // No message may show what is secret in an address.
         let probe = if is_address(&probe) { normalised("--probe", &probe)? } else { probe };
+        // What the user names may lie anywhere.
+        let is_of_run = self.probe.is_none() && self.config.is_none() && !is_address(&probe);
         let plan = Plan {
+            within: is_of_run.then(|| RawPath(folder.to_owned())),
             probe: RawPath(probe),
             layout: self.layout,
             image_shape: self.image_shape,

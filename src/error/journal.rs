@@ -15,11 +15,13 @@ impl Error {
     /// Whether the journal will never take what was to be written, though it takes other things: it is too big, or breaks a rule.
     #[must_use]
     pub fn is_of_record(&self) -> bool {
-        use rusqlite::ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
-        let Self::Journal { source, .. } = self else { return false };
-        match source.sqlite_error_code() {
-            Some(code) => matches!(code, ConstraintViolation | TooBig | TypeMismatch),
-            None => true,
-        }
+        matches!(self, Self::Journal { source, .. } if is_of_record(source))
     }
+}
+
+/// The same of the database's own error.
+#[must_use]
+pub fn is_of_record(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
+    error.sqlite_error_code().is_none_or(|code| matches!(code, ConstraintViolation | TooBig | TypeMismatch))
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, params};
 
 use super::current::{BEHIND, renumber};
-use super::law::refit_all;
+use super::law::{refit_all, renumbered};
 use super::{Journal, Writer, id_of, transact};
 use crate::error::{Error, Result};
 use crate::path;
@@ -116,6 +116,7 @@ fn move_runs(tx: &Writer, wanted: &[(i64, String)]) -> rusqlite::Result<()> {
             )?;
             tx.last_insert_rowid()
         };
+        renumbered(tx, new)?;
         tx.execute("INSERT INTO temp.moved_runs VALUES (?1, ?2, ?3)", params![old, new, own.is_none()])?;
     }
     tx.execute(ROWS, [])?;

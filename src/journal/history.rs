@@ -306,8 +306,11 @@ impl Journal {
 }
 
 pub(super) fn measurement(body: &str) -> Option<Measurement> {
-    let mut event: Value = serde_json::from_str(body).ok()?;
-    serde_json::from_value(event.get_mut("measurement")?.take()).ok()
+    #[derive(Deserialize)]
+    struct Measured {
+        measurement: Measurement,
+    }
+    serde_json::from_str(body).ok().map(|Measured { measurement }| measurement)
 }
 
 /// What history says of a record that has no effective invariance for a law to go by.

@@ -1,8 +1,9 @@
 //! The law of a run: the one that it was given, refitted as known errors arrive.
 //!
-//! All predictions of a run that rules look at come from one version of it; events stay as they were sent.
+//! All predictions of a run that rules look at come from one version of it; events stay as they were sent. A long run is predicted anew in
+//! parts, so that nobody waits for it: from its last checkpoint back, while its rules wait.
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
 use super::history::{COUNTED, measurement};
@@ -21,6 +22,9 @@ const EACH: u32 = 100;
 /// So many of them count at most, the latest: what the daemon needs in memory must not grow with a run.
 const MOST_KNOWN: u32 = 500;
 
+/// So many checkpoints are predicted anew at once.
+const PART: usize = 250;
+
 /// What predicts a run's errors.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct RunLaw {
@@ -34,12 +38,18 @@ struct RunLaw {
     versions: u32,
     /// Errors that were known when it was last fitted.
     known: u32,
+    /// Checkpoints of lesser numbers are predicted by an earlier version still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<i64>,
+    /// More errors came since; they are taken in once all is predicted by this version.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_stale: bool,
 }
 
 impl RunLaw {
-    fn read(tx: &Writer, run: i64) -> rusqlite::Result<Self> {
+    fn read(db: &Connection, run: i64) -> rusqlite::Result<Self> {
         let text: Option<String> =
-            tx.prepare_cached("SELECT law FROM runs WHERE id = ?1")?.query_row([run], |row| row.get(0))?;
+            db.prepare_cached("SELECT law FROM runs WHERE id = ?1")?.query_row([run], |row| row.get(0))?;
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
     }
 
@@ -64,14 +74,44 @@ impl Journal {
             if (old.chosen.as_ref(), old.refit) == (chosen, refit) {
                 return Ok(());
             }
-            let mut law = RunLaw { chosen: chosen.cloned(), refit, own: None, ..old };
-            law.known = count_known(tx, run)?;
-            law.refit(&known(tx, run)?);
-            law.apply(tx, run)?;
-            law.write(tx, run)
+            let law = RunLaw { chosen: chosen.cloned(), refit, own: None, ..old };
+            law.predict_all(tx, run)
         })
         .map(|_| ())
     }
+
+    /// Whether some of a run's checkpoints are still predicted by an earlier version of its law.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn is_behind(&self, run: i64) -> Result<bool> {
+        self.reading(|db| is_behind(db, run))
+    }
+}
+
+/// As [`Journal::is_behind`].
+pub(super) fn is_behind(db: &Connection, run: i64) -> rusqlite::Result<bool> {
+    Ok(RunLaw::read(db, run)?.before.is_some())
+}
+
+/// Predicts some more of a run that is behind; gives whether all of it is predicted by one version now.
+pub(super) fn catch_up(tx: &Writer, run: i64) -> rusqlite::Result<bool> {
+    let mut law = RunLaw::read(tx, run)?;
+    law.predict_part(tx, run)?;
+    law.write(tx, run)?;
+    Ok(law.before.is_none())
+}
+
+/// Takes in the errors that came while a run was behind.
+pub(super) fn refit_since(tx: &Writer, run: i64) -> rusqlite::Result<()> {
+    let law = RunLaw::read(tx, run)?;
+    if law.is_stale { law.take_in(tx, run, count_known(tx, run)?) } else { Ok(()) }
+}
+
+/// The run's checkpoints have other numbers now, from another journal.
+pub(super) fn renumbered(tx: &Writer, run: i64) -> rusqlite::Result<()> {
+    let law = RunLaw::read(tx, run)?;
+    if law.before.is_some() { RunLaw { before: Some(i64::MAX), ..law }.write(tx, run) } else { Ok(()) }
 }
 
 /// Takes the known errors of a run into its law, and predicts all of it by the new version.
@@ -80,10 +120,10 @@ pub(super) fn refit(tx: &Writer, run: i64) -> rusqlite::Result<()> {
     if law.refit && law.is_due(count) { law.take_in(tx, run, count) } else { Ok(()) }
 }
 
-/// As [`refit`], whether or not enough errors are new: what is known of them changed.
+/// As [`refit`], whether or not enough errors are new: what is known of them changed, or which checkpoints count.
 pub(super) fn refit_all(tx: &Writer, run: i64) -> rusqlite::Result<()> {
     let law = RunLaw::read(tx, run)?;
-    if law.refit { law.take_in(tx, run, count_known(tx, run)?) } else { Ok(()) }
+    if law.refit { law.predict_all(tx, run) } else { Ok(()) }
 }
 
 /// What the run's present law goes by first.
@@ -115,10 +155,10 @@ pub(super) fn keep_prediction(tx: &Writer, id: i64, prediction: Option<&Predicti
 
 /// The run's last checkpoints with a known error, as last told, in training order.
 fn known(tx: &Writer, run: i64) -> rusqlite::Result<Vec<Known>> {
+    const ORDER: &str = "ORDER BY step DESC, epoch DESC, written DESC, id DESC";
     let sql = format!(
-        "SELECT body, val_error FROM checkpoints AS c JOIN events ON events.seq = outcome
-         WHERE c.run = ?1 AND state = 1 AND val_error IS NOT NULL AND {COUNTED}
-         ORDER BY step DESC, epoch DESC, written DESC, c.id DESC LIMIT {MOST_KNOWN}"
+        "SELECT body, val_error FROM (SELECT * FROM checkpoints AS c WHERE c.run = ?1 AND state = 1 AND val_error IS NOT NULL
+                                      AND {COUNTED} {ORDER} LIMIT {MOST_KNOWN}) JOIN events ON seq = outcome {ORDER}"
     );
     let mut query = tx.prepare_cached(&sql)?;
     let mut rows = query.query([run])?;
@@ -150,12 +190,25 @@ impl RunLaw {
         known <= EACH || known - known / 20 >= self.known
     }
 
-    /// Counts the run's known errors, so many, and predicts all of it anew if that changes anything.
+    /// Counts the run's known errors, so many, and predicts all of it anew if that changes anything; later, while that goes on.
     fn take_in(mut self, tx: &Writer, run: i64, count: u32) -> rusqlite::Result<()> {
-        self.known = count;
-        if self.refit(&known(tx, run)?) {
-            self.apply(tx, run)?;
+        self.is_stale = self.before.is_some();
+        if !self.is_stale {
+            self.known = count;
+            if self.refit(&known(tx, run)?) {
+                self.before = Some(i64::MAX);
+                self.predict_part(tx, run)?;
+            }
         }
+        self.write(tx, run)
+    }
+
+    /// As it is fitted on what is known now, predicts all of the run anew.
+    fn predict_all(mut self, tx: &Writer, run: i64) -> rusqlite::Result<()> {
+        self.known = count_known(tx, run)?;
+        self.refit(&known(tx, run)?);
+        (self.before, self.is_stale) = (Some(i64::MAX), false);
+        self.predict_part(tx, run)?;
         self.write(tx, run)
     }
 
@@ -176,20 +229,26 @@ impl RunLaw {
         !is_same
     }
 
-    /// Predicts what was measured of the run.
-    fn apply(&self, tx: &Writer, run: i64) -> rusqlite::Result<()> {
+    /// Predicts the next part of what was measured of the run.
+    fn predict_part(&mut self, tx: &Writer, run: i64) -> rusqlite::Result<()> {
         let present = self.present();
-        let sql = "SELECT checkpoints.id, body FROM checkpoints JOIN events ON events.seq = outcome
-                   WHERE checkpoints.run = ?1 AND state = 1";
-        let mut query = tx.prepare_cached(sql)?;
-        let mut rows = query.query([run])?;
+        let sql = format!(
+            "SELECT id, body FROM (SELECT id, outcome FROM checkpoints WHERE run = ?1 AND state = 1 AND id < ?2
+                                   ORDER BY id DESC LIMIT {PART}) JOIN events ON seq = outcome ORDER BY id DESC"
+        );
+        let mut query = tx.prepare_cached(&sql)?;
+        let mut rows = query.query(params![run, self.before])?;
+        let (mut last, mut count) = (None, 0);
         while let Some(row) = rows.next()? {
+            let id: i64 = row.get(0)?;
+            (last, count) = (Some(id), count + 1);
             let Some(record) = measurement(&row.get::<_, String>(1)?) else { continue };
             if present.as_ref().is_some_and(|chosen| lacks(&record, &chosen.law)) {
                 continue;
             }
-            keep_prediction(tx, row.get(0)?, predict(&record, present.as_ref()).as_ref())?;
+            keep_prediction(tx, id, predict(&record, present.as_ref()).as_ref())?;
         }
+        self.before = last.filter(|_| count == PART);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Locks that keep other daemons away as long as their holder lives, and say who that is.
 
 use std::fs::{DirBuilder, File, Permissions, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -39,6 +39,9 @@ impl Lock {
                 }
                 // Someone may only be looking whether it is held.
                 Err(TryLockError::WouldBlock) if Instant::now() < end => std::thread::sleep(PATIENCE / 20),
+                Err(TryLockError::WouldBlock) if is_held_by_strangers(&file) => {
+                    std::fs::remove_file(&path).map_err(Error::io(&path, "remove"))?;
+                }
                 Err(TryLockError::WouldBlock) => return Err(Error::Locked { holder: read_note(&path), path }),
                 Err(TryLockError::Error(error)) => return Err(Error::io(&path, "lock")(error)),
             }
@@ -67,12 +70,42 @@ pub fn holder(path: &Path) -> Option<String> {
 /// Opens a file, made if need be, that nobody but its owner may open: another user could lock it, or read what a run is.
 pub(super) fn private(path: &Path) -> std::io::Result<File> {
     let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    let mode = file.metadata()?.permissions().mode();
     // One of an earlier version, or of another owner, who decides.
-    if mode & 0o077 != 0 {
-        let _ = file.set_permissions(Permissions::from_mode(mode & 0o7700));
-    }
+    let _ = close_to_others(&file);
     Ok(file)
+}
+
+/// Leaves the file or folder at `path`, if there is one, to its owner alone: earlier versions left that to the umask.
+///
+/// # Errors
+/// The operating system's, if that cannot be changed.
+pub fn narrow(path: &Path) -> std::io::Result<()> {
+    match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        file => close_to_others(&file?),
+    }
+}
+
+fn close_to_others(file: &File) -> std::io::Result<()> {
+    let mode = file.metadata()?.permissions().mode();
+    if mode & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(mode & 0o7700))?;
+    }
+    Ok(())
+}
+
+/// Whether processes of other users alone hold the lock of a file, as far as the kernel's table tells: they opened it while an earlier
+/// version let them.
+fn is_held_by_strangers(file: &File) -> bool {
+    let Ok(own) = file.metadata() else { return false };
+    let place = format!(":{}", own.ino());
+    let table = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    // `1: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF`; who waits for it stands behind an arrow.
+    let holders: Vec<_> = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+    let holders = holders.iter().filter(|words| words.len() > 5 && words[1] == "FLOCK" && words[5].ends_with(&place));
+    let mut users = holders.map(|words| std::fs::metadata(Path::new("/proc").join(words[4])).map(|of| of.uid()).ok());
+    let is_stranger = |user: Option<u32>| user.is_some_and(|user| user != own.uid() && user != 0);
+    users.next().is_some_and(is_stranger) && users.all(is_stranger)
 }
 
 /// Makes the folder that `path` lies in, for its user alone.

@@ -6,7 +6,7 @@ use super::attempt::notice;
 use super::history::{column, measurement};
 use super::law::{keep_prediction, predict_by_present, refit};
 use super::past::note_law;
-use super::queue::{Job, skip, waits};
+use super::queue::{Job, Sighting, insert, skip, waits};
 use super::series::place;
 use super::strips;
 use super::verdict::judge_run;
@@ -98,6 +98,16 @@ impl Journal {
             judge_run(tx, job.run, rules)?;
             strips::prune(tx, job.run)
         })?;
+        Ok(lines)
+    }
+
+    /// Writes down that what was seen will not be measured, for this reason: the journal does not take it as it takes others.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be written.
+    pub fn set_aside(&mut self, sighting: &Sighting, reason: &str) -> Result<Vec<Line>> {
+        let ((), lines) =
+            self.write("set a checkpoint aside in", |tx| failed(tx, &insert(tx, sighting)?, None, reason, true))?;
         Ok(lines)
     }
 

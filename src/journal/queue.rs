@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::history::{State, column};
 use super::waiting::{BLOCKED, TAKEN};
 use super::{Journal, Line, Writer};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_of_record};
 use crate::event::{Kind, Skip};
 use crate::path;
 
@@ -274,21 +274,28 @@ fn see(tx: &Writer, new: &Sighting) -> rusqlite::Result<()> {
     if tx.prepare_cached(changed)?.execute(values)? > 0 {
         return Ok(());
     }
-    let insert = "INSERT INTO checkpoints (run, path, raw_path, fingerprint, plan, step, epoch, written, due, attempt)
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, (SELECT attempt FROM runs WHERE id = ?1))";
-    let step = new.step.map(column);
-    tx.prepare_cached(insert)?.execute(params![
+    insert(tx, new)?;
+    seen()
+}
+
+/// Keeps a version that is not known yet.
+pub(super) fn insert(tx: &Writer, new: &Sighting) -> rusqlite::Result<Job> {
+    let insert = format!(
+        "INSERT INTO checkpoints (run, path, raw_path, fingerprint, plan, step, epoch, written, due, attempt)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, (SELECT attempt FROM runs WHERE id = ?1)) RETURNING {JOB}"
+    );
+    let values = params![
         new.run,
-        text,
+        path::text(new.path),
         path::to_bytes(new.path),
         new.fingerprint,
         new.plan,
-        step,
+        new.step.map(column),
         new.epoch,
         new.written,
-        due
-    ])?;
-    seen()
+        new.due.unwrap_or(BLOCKED)
+    ];
+    tx.prepare_cached(&insert)?.query_row(values, job).map(|(job, _)| job)
 }
 
 const JOB: &str =
@@ -349,7 +356,11 @@ fn pick(tx: &Writer, run: i64, now: i64, policy: Policy) -> rusqlite::Result<Opt
 
 /// Writes down that a checkpoint will not be measured.
 pub(super) fn skip(tx: &Writer, job: &Job, reason: Skip) -> rusqlite::Result<()> {
-    let seq = tx.append(job.run, &Kind::Skipped { path: job.path.clone(), reason })?;
+    let seq = match tx.append(job.run, &Kind::Skipped { path: job.path.clone(), reason }) {
+        // Known by its row alone: nothing else waits for an event that the journal does not take.
+        Err(error) if is_of_record(&error) => None,
+        seq => Some(seq?),
+    };
     let sql = "UPDATE checkpoints SET state = 2, outcome = ?2, current = ?2, reason = ?3 WHERE id = ?1";
     tx.prepare_cached(sql)?.execute(params![job.id, seq, reason.to_string()]).map(|_| ())
 }

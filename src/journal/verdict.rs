@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::Value;
 
 use super::history::{COUNTED, PRESENT, State, floats};
-use super::law::goes_by;
+use super::law::{catch_up, goes_by, is_behind, refit_since};
 use super::peers::Beside;
 use super::{Journal, Line, Writer};
 use crate::error::Result;
@@ -74,6 +74,21 @@ impl Journal {
         self.write("judge a run in", |tx| judge_run(tx, run, rules)).map(|((), lines)| lines)
     }
 
+    /// Predicts some more of a run that is behind its law, and judges it by `rules` once all is predicted by one version.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read or written.
+    pub fn catch_up(&mut self, run: i64, rules: Option<&[Rule]>) -> Result<Vec<Line>> {
+        let ((), lines) = self.write("predict anew in", |tx| {
+            if catch_up(tx, run)? {
+                judge_run(tx, run, rules)?;
+                refit_since(tx, run)?;
+            }
+            Ok(())
+        })?;
+        Ok(lines)
+    }
+
     /// Runs whose stop was not told to `--on-stop` yet.
     ///
     /// # Errors
@@ -97,12 +112,15 @@ impl Journal {
 }
 
 /// Keeps what `rules` say of a run; the first stop is journalled as an event, and stays until the run has no rules. What was
-/// said before holds while they are not known.
+/// said before holds while they are not known, and while some of the run is predicted by an earlier version of its law.
 pub(super) fn judge_run(tx: &Writer, run: i64, rules: Option<&[Rule]>) -> rusqlite::Result<()> {
     let Some(rules) = rules else { return Ok(()) };
     if rules.is_empty() {
         let sql = "UPDATE runs SET rules = NULL, verdicts = NULL, stopped = NULL, told = 0 WHERE id = ?1";
         return tx.prepare_cached(sql)?.execute([run]).map(|_| ());
+    }
+    if is_behind(tx, run)? {
+        return Ok(());
     }
     let monitors: Vec<_> = rules.iter().map(|rule| rule.monitor).collect();
     let points = points(tx, run, &monitors)?;

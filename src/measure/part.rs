@@ -20,7 +20,7 @@ use crate::arrays::{Fault, Stored, add};
 use crate::error::{Error, Result};
 use crate::event::{Finding, Timing};
 use crate::perturb::Displacement;
-use crate::small_file;
+use crate::small_file::{self, json_fault};
 use crate::text::as_text;
 
 /// The version of a part's file, to count up with every change of it.
@@ -143,7 +143,10 @@ impl Text {
     }
 
     fn parse(bytes: &[u8]) -> std::result::Result<Self, Fault> {
-        let nonsense = |error: serde_json::Error| Fault::new("what relstab measure --shard writes", error.to_string());
+        let nonsense = |error| {
+            let found = json_fault(&String::from_utf8_lossy(bytes), &error);
+            Fault::new("what relstab measure --shard writes", found)
+        };
         if bytes.len() > LONGEST_TEXT {
             let expected = format!("a text of at most {LONGEST_TEXT} bytes");
             return Err(Fault::new(expected, bytes.len().to_string()));

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+use crate::small_file::json_fault;
 
 /// A row, named after its file and number, or what is wrong with it.
 pub type Named<T> = (String, std::result::Result<T, String>);
@@ -28,7 +29,7 @@ fn csv_rows<T: DeserializeOwned>(text: &str) -> Vec<Named<T>> {
 
 fn json_rows<T: DeserializeOwned>(text: &str) -> Vec<Named<T>> {
     match serde_json::from_str::<Vec<serde_json::Value>>(text) {
-        Err(error) => vec![("JSON".to_owned(), Err(error.to_string()))],
+        Err(error) => vec![("JSON".to_owned(), Err(json_fault(text, &error)))],
         Ok(rows) => {
             let row = |(index, row)| {
                 (format!("row {}", index + 1), serde_json::from_value(row).map_err(|error| error.to_string()))

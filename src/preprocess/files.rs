@@ -21,7 +21,7 @@ impl Preprocess {
     /// `Io` for a file that cannot be read, `Setting` for one of another kind, or with steps that are not known here.
     pub fn read(path: &Path) -> Result<Self> {
         let text = small_file::read(path, LONGEST).map_err(Error::io(path, "read"))?;
-        parse(&text).map_err(|reason| {
+        parse(&text).and_then(Self::finite).map_err(|reason| {
             let expected = "a Hugging Face preprocessor_config.json or a timm config.json";
             Error::setting("--preprocess", expected, format!("{}: {reason}", path.display()))
         })

@@ -15,7 +15,7 @@ mod alerts;
 mod ending;
 mod answers;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -88,6 +88,8 @@ pub fn run(
         unstarted: 0,
         ends_by: None,
         is_journal_gone: false,
+        behind: BTreeSet::new(),
+        refused: HashSet::new(),
         alarms: Alarms::new(messenger),
         nearing: Nearing::new(),
     };
@@ -195,7 +197,7 @@ impl Daemon {
         }
         self.unblock();
         let mut next = self.pool.supervise();
-        next = next.into_iter().chain(self.work_on_alerts()).min();
+        next = next.into_iter().chain(self.work_on_alerts()).chain(self.predict_more()).min();
         match self.look_for_end() {
             Ok(look) => next = next.into_iter().chain(look).min(),
             Err(error) => self.stalled(&error),

@@ -85,7 +85,7 @@ impl Remote {
         if let (Ok(RunPlan { plan, .. }), Some(fetched)) = (&mut planned, &fetched)
             && let Some(address) = fetched.address(&plan.probe.0)
         {
-            plan.probe.0 = address;
+            (plan.probe.0, plan.within) = (address, None);
         }
         let file = config.preprocess.file(&folder).map(RawPath);
         (fetched, planned, file)

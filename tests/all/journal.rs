@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::common::FixedBackend;
 use relstab::alert::{Alert, Standing};
-use relstab::event::{Measurement, Skip};
+use relstab::event::{CheckpointName, Measurement, Skip};
 use relstab::journal::{Filter, Job, Journal, LawOf, Line, Outcome, Policy, Sighting};
 use relstab::measure::{ChosenLaw, Settings, measure};
 use relstab::predict::Law;
@@ -231,6 +231,70 @@ fn records_of_earlier_versions_keep_their_prediction_and_history_says_so() {
         // A law that goes by what the record has counts it.
         assert_eq!(give(&mut place, "cifar10-c5")["prediction"]["law"]["name"], "cifar10-c5");
     }
+}
+
+#[test]
+fn a_long_run_is_predicted_anew_in_parts_and_judged_once_all_is_of_one_version() {
+    let mut place = Place::new();
+    let chosen = ChosenLaw { law: Law::preset("cifar10").expect("a preset"), explicit: false, force: true };
+    place.journal.set_law(place.run, Some(&chosen), true).expect("written");
+    let rules = ["monitor=predicted_error,patience=99".parse::<Rule>().expect("a rule")];
+    let record = record();
+    for step in 1..=600 {
+        let path = format!("/run/{step}.onnx");
+        let sighting = Sighting {
+            run: place.run,
+            path: Path::new(&path),
+            fingerprint: "",
+            plan: "plan",
+            step: Some(step),
+            epoch: None,
+            written: 0,
+            due: Some(0),
+        };
+        place.journal.see(&[sighting]).expect("queued");
+        let job = place.next().expect("due");
+        let mut record = record.clone();
+        (record.metadata.step, record.model.sha256) = (Some(step), step.to_string());
+        let outcome = Outcome::Measured { settings: "plan".to_owned(), measurement: Box::new(record), strip: None };
+        place.journal.finish(&job, &outcome, None).expect("written");
+    }
+    let told = |place: &mut Place, step, val_error| {
+        let lines = place.journal.annotate(place.run, &CheckpointName::Step(step), val_error, Some(&rules));
+        assert_eq!(kinds(&lines.expect("written")), ["annotated"]);
+    };
+    // Versions of the law, with how many checkpoints each has predicted, the first ones first.
+    let versions = |place: &Place| {
+        let mut versions: Vec<(String, usize)> = Vec::new();
+        for entry in place.journal.history(place.run, Filter::default()).expect("read") {
+            let law = entry.measurement.expect("measured")["prediction"]["law"].clone();
+            let version = format!("{} {}", law["name"].as_str().expect("a name"), law["version"]);
+            match versions.last_mut().filter(|(last, _)| *last == version) {
+                Some((_, count)) => *count += 1,
+                None => versions.push((version, 1)),
+            }
+        }
+        versions
+    };
+    let judged = |place: &Place| place.journal.verdicts(place.run).expect("read").0.len();
+    told(&mut place, 600, 0.3);
+    let are = |all: &[(&str, usize)]| all.iter().map(|(law, count)| ((*law).to_owned(), *count)).collect::<Vec<_>>();
+    assert_eq!((versions(&place), judged(&place)), (are(&[("cifar10 1", 350), ("cifar10+run 1", 250)]), 0));
+    assert!(place.journal.is_behind(place.run).expect("read"));
+    // What comes meanwhile waits for the end of that, and is taken in at once.
+    told(&mut place, 599, 0.2);
+    told(&mut place, 598, 0.1);
+    let go_on = |place: &mut Place| place.journal.catch_up(place.run, Some(&rules)).expect("written");
+    go_on(&mut place);
+    assert_eq!(versions(&place).iter().map(|(_, count)| count).sum::<usize>(), 600);
+    assert_eq!(judged(&place), 0);
+    go_on(&mut place);
+    assert_eq!(judged(&place), 1, "all is of one version before the next begins");
+    assert_eq!(versions(&place), are(&[("cifar10+run 1", 350), ("cifar10+run 2", 250)]));
+    place.journal.restart(&[]).expect("written");
+    (0..2).for_each(|_| drop(go_on(&mut place)));
+    assert_eq!(versions(&place), are(&[("cifar10+run 2", 600)]));
+    assert!(!place.journal.is_behind(place.run).expect("read"));
 }
 
 #[test]

@@ -17,6 +17,13 @@ fn status(daemon: &Daemon) -> Value {
     daemon.client().ask(&json!({"type": "status"}))
 }
 
+/// What monitors are told of the journal.
+fn written(address: &str) -> char {
+    let metrics = String::from_utf8_lossy(&get(address, "/metrics", "").1).into_owned();
+    let told = metrics.lines().find_map(|line| line.strip_prefix("relstab_journal_writable "));
+    told.and_then(|told| told.chars().next()).expect("told")
+}
+
 fn started_with(place: &Place, limit: &str, more: &[&str]) -> Daemon {
     let journal = place.journal();
     let journal = ["--journal", journal.to_str().expect("UTF-8")];
@@ -186,14 +193,32 @@ fn clients_that_say_nothing_give_way_to_health_checks() {
 #[test]
 fn a_journal_that_is_removed_is_said() {
     let place = Place::new();
-    let daemon = Daemon::start(&place, &[]);
-    assert_eq!(status(&daemon)["journal_writable"], true);
+    let (daemon, address) = start(&place, &[]);
+    assert_eq!((status(&daemon)["journal_writable"].clone(), written(&address)), (json!(true), '1'));
     std::fs::remove_file(place.journal()).expect("removed");
-    assert_eq!(status(&daemon)["journal_writable"], false);
+    assert_eq!((status(&daemon)["journal_writable"].clone(), written(&address)), (json!(false), '0'));
     eventually("it is said", || place.log().contains("removed or replaced"));
     place.rename_in("step_1.onnx", "one");
     assert_eq!(name_of(&Client::subscribed(&daemon, 0).next_of("measured")), "step_1.onnx");
     assert_eq!(daemon.end(), Some(0));
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_is_told_to_monitors() {
+    let place = Place::new();
+    let (daemon, address) = start(&place, &[]);
+    assert_eq!(written(&address), '1');
+    let process = i32::try_from(daemon.child.id()).ok().and_then(Pid::from_raw);
+    let limit = |most| {
+        let limit = Rlimit { current: most, maximum: None };
+        prlimit(process, Resource::Fsize, limit).expect("a limit that may be raised");
+    };
+    limit(Some(4096));
+    place.rename_in("step_1.onnx", "one");
+    eventually("it cannot be written", || written(&address) == '0');
+    limit(None);
+    eventually("it can be written again", || written(&address) == '1');
+    assert_eq!(name_of(&Client::subscribed(&daemon, 0).next_of("measured")), "step_1.onnx");
 }
 
 #[test]

@@ -22,6 +22,7 @@ fn path(name: &str) -> std::path::PathBuf {
 fn plan(engine: Engine, options: Options) -> Plan {
     Plan {
         probe: relstab::path::RawPath(project("tests/fixtures/images.npz")),
+        within: None,
         layout: None,
         image_shape: None,
         max_bad: 0,

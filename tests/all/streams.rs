@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::daemon::{Client, Daemon, PATIENCE, Place, eventually, name_of, send_signal};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::json;
 
 /// A daemon with these streams.
@@ -129,6 +129,31 @@ fn workers_that_are_told_to_end_are_no_attempts() {
         let outcome = events.outcomes(1).remove(0);
         assert_eq!((&outcome["type"], name_of(&outcome)), (&json!("measured"), format!("step_{step}.onnx")));
     }
+}
+
+#[test]
+fn ctrl_c_in_three_sessions_is_no_attempt_at_a_checkpoint() {
+    let place = Place::of_fixtures();
+    place.bring("endless.onnx", "step_1.onnx");
+    let is_measured = || {
+        let status = Client::connect(&place.socket()).ask(&json!({"type": "status"}));
+        status["runs"][0]["measuring"].as_array().is_some_and(|jobs| !jobs.is_empty())
+    };
+    for _ in 0..3 {
+        // A group of its own, as a shell gives one to what it runs in the foreground.
+        let mut command = Daemon::command(&place, &["setsid"], &[place.run()], &["--backend", "onnxruntime"]);
+        command.arg("--journal").arg(place.journal()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut daemon = command.spawn().expect("the daemon starts");
+        eventually("it listens", || std::os::unix::net::UnixStream::connect(place.socket()).is_ok());
+        eventually("it is measured", is_measured);
+        let group = i32::try_from(daemon.id()).ok().and_then(Pid::from_raw).expect("a process");
+        kill_process_group(group, Signal::INT).expect("sent");
+        assert_eq!(daemon.wait().expect("a child").code(), Some(0));
+    }
+    let db = rusqlite::Connection::open(place.journal()).expect("a journal");
+    let row = |row: &rusqlite::Row| Ok((row.get::<_, u32>(0)?, row.get::<_, u32>(1)?));
+    let found = db.query_row("SELECT state, failures FROM checkpoints", [], row).expect("one");
+    assert_eq!(found, (0, 0), "it waits, and nothing is held against it");
 }
 
 #[test]

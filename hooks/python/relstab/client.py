@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import threading
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Event = dict[str, Any]
+_log = logging.getLogger("relstab")
 
 #: Subscribers hear a heartbeat every 15 s; a daemon that is silent for longer is gone.
 _SILENCE_S = 45.0
@@ -83,17 +85,24 @@ class Client:
     ) -> Iterator[Event]:
         """Events after number `since` (0: all there are; None: from now on), with no gap and no repeat.
 
+        Where the daemon's journal has fewer events than that, it is another one, or an older copy: that is said, and all its events
+        are heard from the first.
         A lost connection is made again, at growing intervals, unless `reconnect` is off; a refusal is raised
-        as it is, for it would come again. Ends when `closed` is set. `greeted` is called with the hello of each connection.
+        as it is, for it would come again. Ends when `closed` is set. `greeted` is called with the hello of each connection, and
+        with the answer to its subscription.
         """
         closed = closed or threading.Event()
         wait = _FIRST_WAIT_S
         while not closed.is_set():
             try:
-                for event in self._subscribed([_canonical(run_dir) for run_dir in runs], since, closed, greeted):
+                for line in self._subscribed([_canonical(run_dir) for run_dir in runs], since, closed, greeted):
                     wait = _FIRST_WAIT_S
-                    since = event["seq"]
-                    yield event
+                    if "seq" in line:
+                        since = line["seq"]
+                        yield line
+                    else:
+                        since = line["since"]
+                        greeted(line)
             except OSError:
                 if not reconnect:
                     raise
@@ -113,10 +122,24 @@ class Client:
             if since is not None:
                 request["since"] = since
             connection.send(request)
+            is_answered = False
             for line in connection.lines(closed):
                 if line["type"] == "error":
                     raise ValueError(line["reason"])
-                if "seq" in line:
+                if line["type"] == "subscribed":
+                    is_answered = line["since"] >= request.get("since", 0)
+                    if is_answered:
+                        yield line
+                    else:
+                        _log.warning(
+                            "the journal of %s went back, from event %d to %d: hearing all of it anew",
+                            self.address,
+                            request["since"],
+                            line["since"],
+                        )
+                        request["since"] = 0
+                        connection.send(request)
+                elif "seq" in line and is_answered:
                     yield line
 
     def _ask(self, request: Event) -> Event:

@@ -36,6 +36,8 @@ class Heard:
         self.unmeasured: set[str] = set()
         self._written: set[str] = set()
         self._unlogged: list[Measurement] = []
+        #: Times of what was logged: events come again where a journal went back.
+        self._logged: set[str] = set()
         self._warned: set[str] = set()
 
     def warn(self, message: str) -> None:
@@ -66,7 +68,8 @@ class Heard:
             elif kind == "measured":
                 measurement = Measurement.of(event["measurement"])
                 self.latest = measurement
-                if measurement.path in self._written:
+                if measurement.path in self._written and event.get("time", "") not in self._logged:
+                    self._logged.add(event.get("time", ""))
                     self._unlogged.append(measurement)
                     for finding in measurement.findings:
                         if finding.severity != "note":
@@ -94,6 +97,8 @@ class Listener:
         self._closing: float | None = None
         self._missed: float | None = time.monotonic()
         self._has_warned = False
+        #: The last event that was heard.
+        self._since = 0
         self._annotations: queue.Queue[tuple[int, float] | None] = queue.Queue()
         self._teller: threading.Thread | None = None
         self._thread = threading.Thread(target=self._run, name="relstab-listener", daemon=True)
@@ -177,15 +182,15 @@ class Listener:
                     break
 
     def _run(self) -> None:
-        since, wait = 0, _FIRST_WAIT_S
+        wait = _FIRST_WAIT_S
         while not self._closed.is_set():
             try:
                 client = self._client()
                 watch = client.events(
-                    [self._run_dir], since=since, reconnect=False, closed=self._closed, greeted=self._greet
+                    [self._run_dir], since=self._since, reconnect=False, closed=self._closed, greeted=self._greet
                 )
                 for event in watch:
-                    since, wait = event["seq"], _FIRST_WAIT_S
+                    self._since, wait = event["seq"], _FIRST_WAIT_S
                     self._state.hear(event)
                 return
             except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -197,8 +202,9 @@ class Listener:
             self._closed.wait(wait)
             wait = min(2 * wait, LONGEST_WAIT_S)
 
-    def _greet(self, _: object) -> None:
+    def _greet(self, said: dict[str, Any]) -> None:
         self._missed, self._has_warned = None, False
+        self._since = said.get("since", self._since)
 
     def _warn(self, error: Exception) -> None:
         """Once each time that the daemon is lost."""

@@ -16,6 +16,7 @@ use crate::event::{Answers, Code, Measurement, Saved, Severity, worst};
 use crate::measure::Kept;
 use crate::path;
 use crate::plan::{Opened, Resolved, Setup};
+use crate::small_file::json_fault;
 
 /// What networks are compared with.
 pub(super) struct Baseline {
@@ -46,7 +47,8 @@ impl Source {
         let mut text = first.to_vec();
         file.read_to_end(&mut text).map_err(Error::io(path, "read"))?;
         let expected = "a network, or a measurement that --save-baseline wrote";
-        let damaged = |error: serde_json::Error| Error::setting("--baseline", expected, error);
+        let damaged =
+            |error| Error::setting("--baseline", expected, json_fault(&String::from_utf8_lossy(&text), &error));
         serde_json::from_slice(&text).map(Self::Saved).map_err(damaged)
     }
 }

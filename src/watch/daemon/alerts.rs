@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::alarms::Again;
 use super::end::End;
@@ -41,6 +41,12 @@ impl Daemon {
                     warn!(run = %line.run, "alert {}: {}", word("alert"), word("text"));
                 }
                 self.send(lines);
+            }
+            // Nobody hears of it; everything else goes on.
+            Err(error) if error.is_of_record() => {
+                self.alarms.due.remove(&id);
+                error!("an alert of run {id} is passed over: {}", error.one_line());
+                return;
             }
             Err(error) => {
                 self.alarms.due.insert(id, now() + FIRST_WAIT.as_millis() as i64);

@@ -43,6 +43,7 @@ impl Daemon {
                 let id = self.known(&run)?;
                 self.journal.forget(&run)?;
                 self.runs.remove(&id);
+                self.behind.remove(&id);
                 self.source.rescan();
                 Ok(json!({"type": "forgotten", "run": run}))
             }

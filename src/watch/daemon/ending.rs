@@ -50,7 +50,8 @@ impl Daemon {
 
     /// Whether nothing is left to measure, but of runs that cannot be, and what cannot be fetched.
     fn is_at_rest(&self) -> Result<bool> {
-        let is_busy = self.pool.busy().next().is_some() || !self.unwritten.is_empty() || self.stall.is_some();
+        let is_owed = !self.unwritten.is_empty() || !self.behind.is_empty();
+        let is_busy = self.pool.busy().next().is_some() || is_owed || self.stall.is_some();
         if is_busy || self.runs.values().any(Run::is_planning) {
             return Ok(false);
         }

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tracing::{debug, error, info, warn};
 
-use super::state::{Daemon, RETRY};
-use crate::error::Error;
+use super::state::{Daemon, RETRY, refused};
 use crate::event::{REASON, Severity};
 use crate::journal::{Job, Outcome};
 use crate::path;
@@ -187,7 +186,7 @@ impl Daemon {
         if let Err(refusal) = &result
             && refusal.is_of_record()
         {
-            outcome = refused(&job, refusal);
+            outcome = Outcome::Failed { content: None, reason: refused(&job.path, refusal), is_finite: true };
             result = self.journal.finish(&job, &outcome, rules.as_deref());
         }
         if let Err(error) = &result
@@ -221,8 +220,38 @@ impl Daemon {
 
     /// Tells of what a judgement of a run may have brought.
     pub(super) fn tell_judgement(&mut self, id: i64) {
+        self.note_law(id);
         self.tell_stops();
         self.look_at_alerts(id);
+    }
+
+    /// Notes whether a run is to be predicted anew.
+    pub(super) fn note_law(&mut self, id: i64) {
+        if self.journal.is_behind(id).unwrap_or(false) {
+            self.behind.insert(id);
+        } else {
+            self.behind.remove(&id);
+        }
+    }
+
+    /// Predicts a part of a long run anew; gives when to go on.
+    pub(super) fn predict_more(&mut self) -> Option<Instant> {
+        let id = *self.behind.first().filter(|_| self.stall.is_none())?;
+        match self.journal.catch_up(id, self.rules(id).as_deref()) {
+            Ok(lines) => {
+                self.send(lines);
+                self.note_law(id);
+                self.tell_stops();
+                if !self.behind.contains(&id) {
+                    self.look_at_alerts(id);
+                }
+            }
+            Err(error) if error.is_of_record() => {
+                self.behind.remove(&id);
+            }
+            Err(error) => self.stalled(&error),
+        }
+        (!self.behind.is_empty()).then(Instant::now)
     }
 
     /// Tries the journal again with what it could not take.
@@ -292,11 +321,4 @@ impl Daemon {
             }
         }
     }
-}
-
-/// What becomes of a checkpoint whose record the journal will never take.
-fn refused(job: &Job, refusal: &Error) -> Outcome {
-    let reason =
-        format!("model {}: the journal does not take its record: {}", path::text(&job.path), refusal.one_line());
-    Outcome::Failed { content: None, reason, is_finite: true }
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
-use super::state::{Daemon, RETRY};
+use super::state::{Daemon, RETRY, refused};
 use crate::checkpoint::names::step_and_epoch;
 use crate::config::RunPlan;
+use crate::error::Result;
 use crate::event::Skip;
-use crate::journal::{Job, Outcome, Sighting};
+use crate::journal::{Job, Line, Outcome, Sighting};
 use crate::path::{self, RawPath};
 use crate::watch::protocol::{Measure, Request};
 use crate::watch::scan::Found;
@@ -120,6 +121,11 @@ impl Daemon {
                     let key = self.runs.get(&run).map(|run| run.key.clone()).unwrap_or_default();
                     rows.push((run, found, due, key));
                 }
+                Err(error) if error.is_of_record() => {
+                    if self.refused.insert(found.run.clone()) {
+                        error!("run {}: it is passed over: {}", path::text(&found.run), error.one_line());
+                    }
+                }
                 Err(error) => {
                     self.missed_news = true;
                     self.stalled(&error);
@@ -128,7 +134,11 @@ impl Daemon {
         }
         let sightings: Vec<_> = rows.iter().map(|(run, found, due, key)| sighting(*run, found, *due, key)).collect();
         let runs: BTreeSet<_> = sightings.iter().map(|sighting| sighting.run).collect();
-        let result = self.journal.see(&sightings);
+        let result = match self.journal.see(&sightings) {
+            // What one of them is refused for is no fault of the others.
+            Err(error) if error.is_of_record() => self.see_each(&sightings),
+            result => result,
+        };
         let is_news = result.as_ref().is_ok_and(|lines| !lines.is_empty());
         if !self.journalled(result) {
             self.missed_news = true;
@@ -139,6 +149,28 @@ impl Daemon {
                 self.look_at_alerts(run);
             }
         }
+    }
+
+    /// Queues those that the journal takes, and sets the others aside.
+    fn see_each(&mut self, sightings: &[Sighting]) -> Result<Vec<Line>> {
+        let mut lines = Vec::new();
+        for sighting in sightings {
+            let seen = match self.journal.see(std::slice::from_ref(sighting)) {
+                Err(refusal) if refusal.is_of_record() => {
+                    let reason = refused(sighting.path, &refusal);
+                    warn!("{reason}");
+                    self.journal.set_aside(sighting, &reason)
+                }
+                seen => seen,
+            };
+            match seen {
+                Err(error) if error.is_of_record() => {
+                    error!("{}; it is passed over: {}", path::text(sighting.path), error.one_line());
+                }
+                seen => lines.extend(seen?),
+            }
+        }
+        Ok(lines)
     }
 
     /// How long a file must still be left alone.

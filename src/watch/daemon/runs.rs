@@ -108,6 +108,7 @@ impl Daemon {
         let result = result.and_then(|()| self.journal.set_law(id, law.as_ref(), refit));
         let result = result.and_then(|()| self.journal.judge(id, rules.as_deref()));
         if self.journalled(result) {
+            self.note_law(id);
             self.tell_stops();
         }
         is_other

@@ -1,6 +1,6 @@
 //! The state of the daemon, and how it journals and tells: what all of its parts share.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,10 @@ use super::channels::Message;
 use super::end::{Ending, Nearing};
 use super::run::Run;
 use crate::error::{Error, Result};
+use crate::event::REASON;
 use crate::journal::{Job, Journal, Line, Outcome, Policy};
+use crate::path;
+use crate::text::cut;
 use crate::watch::planner::Desk;
 use crate::watch::pool::{Limits, Pool};
 use crate::watch::source::Source;
@@ -75,6 +78,10 @@ pub(super) struct Daemon {
     pub ends_by: Option<Instant>,
     /// The journal's file was removed, or another put in its place.
     pub is_journal_gone: bool,
+    /// Runs of which some checkpoints are predicted by an earlier version of their law.
+    pub behind: BTreeSet<i64>,
+    /// Directories of runs that the journal does not take.
+    pub refused: HashSet<PathBuf>,
     pub alarms: Alarms,
     pub nearing: Nearing,
 }
@@ -130,4 +137,12 @@ impl Daemon {
         self.unwritable = Some(Instant::now());
         self.stall = Some(Instant::now() + RETRY);
     }
+}
+
+/// Why a checkpoint failed of which the journal will never take what there is to write.
+pub(super) fn refused(checkpoint: &Path, refusal: &Error) -> String {
+    let mut reason =
+        format!("model {}: the journal does not take its record: {}", path::text(checkpoint), refusal.one_line());
+    cut(&mut reason, REASON);
+    reason
 }
