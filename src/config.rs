@@ -14,7 +14,7 @@ pub use flags::{Flags, RunPlan};
 use crate::alert::Alert;
 use crate::error::{Error, Result};
 use crate::estimate::Estimator;
-use crate::path::{INSIDE, leads_out};
+use crate::path::INSIDE;
 use crate::perturb::Interpolation;
 use crate::predict::Law;
 use crate::preprocess::{self, Color, Extent, Resample, Resize, Rounding};
@@ -234,17 +234,13 @@ impl Config {
                 let found = format!("{} in {}", outside.display(), path.display());
                 return Err(Error::setting(name, INSIDE, found));
             }
-            if let Some(target) = named.as_ref().and_then(|named| leads_out(folder, named)) {
-                let found = format!("a link to {} in {}", target.display(), path.display());
-                return Err(Error::setting(name, INSIDE, found));
-            }
         }
         Ok(Some(config))
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self> {
         let place = || format!("in {}", path.display());
-        if let Ok(values) = toml::from_str::<toml::Table>(text)
+        if let Ok(values) = table(text)
             && let Some(found) = values.iter().find_map(|(key, value)| not_finite(key, value))
         {
             return Err(Error::setting("relstab.toml", "finite numbers", format!("{found} {}", place())));
@@ -297,6 +293,23 @@ fn slip(path: &Path, text: &str) -> Option<Error> {
     refused("relstab.toml: law", expected, format!("a [law] table with a fault: {found},"))
 }
 
+/// The file's values, with `inf` for numbers that are too large to be read; some of many.
+fn table(text: &str) -> std::result::Result<toml::Table, toml::de::Error> {
+    const MOST: usize = 16;
+    let mut text = text.to_owned();
+    for _ in 0..MOST {
+        let Err(error) = toml::from_str::<toml::Table>(&text) else { break };
+        let number = error.span().filter(|span| text.get(span.clone()).is_some_and(is_too_large));
+        let Some(number) = number else { return Err(error) };
+        text.replace_range(number, "inf");
+    }
+    toml::from_str(&text)
+}
+
+fn is_too_large(number: &str) -> bool {
+    number.parse::<f64>().is_ok_and(f64::is_infinite)
+}
+
 /// The first number in `value` that is NaN or infinite, with its key.
 fn not_finite(key: &str, value: &toml::Value) -> Option<String> {
     match value {
@@ -338,10 +351,13 @@ mod tests {
             "export = 'rm {checkpoint} {onnx}'",
             "worker_command = 'rm x'",
             "\n\nlaw = [",
+            "[perturbation]\ndelta = -1e999\n[law]\na = 1e9999",
         ] {
             let error = read(text).expect_err(text).to_string();
             assert!(error.contains(FILE_NAME), "{error}");
         }
+        let error = read("[law]\nb = [0, 1e999]").expect_err("too large").to_string();
+        assert!(error.contains("law.b[1] = inf"), "{error}");
         let error = read("\n\nlaw = [").expect_err("bad syntax").to_string();
         assert!(error.contains("line 3"), "{error}");
     }

@@ -51,15 +51,20 @@ pub fn user_folder(variable: &str, fallback: &str, instead: &'static str) -> Res
 /// What a path in a run's own configuration may be.
 pub const INSIDE: &str = "a path inside the directory (or a flag)";
 
-/// Where `named`, or something in it, leads from `folder` by symbolic links, if that is not inside it.
-#[must_use]
-pub fn leads_out(folder: &Path, named: &Path) -> Option<PathBuf> {
-    let (folder, named) = (folder.canonicalize().ok()?, folder.join(named).canonicalize().ok()?);
-    if !named.starts_with(&folder) {
-        return Some(named);
-    }
-    let links = walkdir::WalkDir::new(named).into_iter().flatten().filter(walkdir::DirEntry::path_is_symlink);
-    links.filter_map(|link| link.path().canonicalize().ok()).find(|target| !target.starts_with(&folder))
+/// That symbolic links lead neither `named`, which the setting `name` of a configuration in `folder` says, nor what lies in it, out of
+/// the folder.
+///
+/// # Errors
+/// `Setting` with where they lead.
+pub fn stay_inside(name: &'static str, folder: &Path, named: &Path) -> Result<()> {
+    let named = folder.join(named);
+    let (Ok(folder), Ok(target)) = (folder.canonicalize(), named.canonicalize()) else { return Ok(()) };
+    let is_outside = |target: &PathBuf| !target.starts_with(&folder);
+    let links = walkdir::WalkDir::new(&target).into_iter().flatten().filter(walkdir::DirEntry::path_is_symlink);
+    let mut targets = std::iter::once(target).chain(links.filter_map(|link| link.path().canonicalize().ok()));
+    targets.find(is_outside).map_or(Ok(()), |outside| {
+        Err(Error::setting(name, INSIDE, format!("{}, which leads to {}", named.display(), outside.display())))
+    })
 }
 
 /// For `#[serde(serialize_with)]`: as [`text`].

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::event::Measurement;
 use crate::measure::layers::affordable;
 use crate::measure::{ChosenLaw, Progress, Settings};
-use crate::path::{INSIDE, RawPath, leads_out};
+use crate::path::{RawPath, stay_inside};
 use crate::perturb::{Generator, Perturber};
 use crate::preprocess::{Color, Geometry, Preprocess};
 use crate::probe::{self, Layout, ProbeSet, Shape, Source};
@@ -77,10 +77,10 @@ impl Plan {
             max_bad: self.max_bad,
             preprocess: self.preprocess.clone(),
         };
-        self.stay_inside()?;
+        self.check_place()?;
         let source = Source::open(&self.probe.0, &options)?;
         // What was read may be what a link led to meanwhile.
-        self.stay_inside()?;
+        self.check_place()?;
         let key = self.key(source.id());
         let setup = Setup { plan: self, source: Arc::new(source), sets: Arc::default(), owners: Arc::default(), key };
         if !setup.source.is_encoded() {
@@ -92,12 +92,13 @@ impl Plan {
 }
 
 impl Plan {
-    fn stay_inside(&self) -> Result<()> {
-        let outside = self.within.as_ref().and_then(|folder| leads_out(&folder.0, &self.probe.0));
-        outside.map_or(Ok(()), |target| {
-            let found = format!("{}, which leads to {}", self.probe.0.display(), target.display());
-            Err(Error::setting("relstab.toml: probe", INSIDE, found))
-        })
+    /// That its probe images lie where they must.
+    ///
+    /// # Errors
+    /// As [`stay_inside()`].
+    pub fn check_place(&self) -> Result<()> {
+        let Some(RawPath(folder)) = &self.within else { return Ok(()) };
+        stay_inside("relstab.toml: probe", folder, &self.probe.0)
     }
 }
 

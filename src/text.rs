@@ -68,6 +68,9 @@ pub fn of_pairs<T: DeserializeOwned>(flag: &'static str, expected: &str, text: &
         let value = value.trim();
         // A number, true or false stands as it is; whatever else is a text.
         let value = match value.parse::<toml::Value>() {
+            Ok(toml::Value::Float(number)) if !number.is_finite() => {
+                return Err(Error::setting(flag, "finite numbers", part.trim()));
+            }
             Ok(toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_)) => value.to_owned(),
             _ => toml::Value::String(value.to_owned()).to_string(),
         };

@@ -150,6 +150,9 @@ def test_a_journal_that_went_back_is_said_and_heard_from_its_first_event(
     client = relstab.Client.of(run)
     closed = threading.Event()
     heard: list[tuple[int, str]] = []
+    # Should nothing come, then not for ever.
+    timer = threading.Timer(60, closed.set)
+    timer.start()
     with relstab.start(run, **DAEMON):
         events = client.events([run], since=0, closed=closed)
         heard.extend((event["seq"], event["type"]) for event in islice(events, 2))
@@ -170,7 +173,7 @@ def test_a_journal_that_went_back_is_said_and_heard_from_its_first_event(
         assert node.stdout.readline().startswith("step 1: R_f ")
         node.kill()
         assert "went back, from event 3 to 2" in node.communicate()[1]
-    closed.set()
+    timer.cancel()
     assert heard == [(1, "checkpoint_seen"), (2, "measured"), (3, "annotated"), (1, "checkpoint_seen"), (2, "measured")]
 
 

@@ -9,7 +9,7 @@ use crate::alert::Alert;
 use crate::backend::{self, PerturbOn};
 use crate::error::{Error, Result};
 use crate::measure::{ChosenLaw, Settings};
-use crate::path::RawPath;
+use crate::path::{RawPath, stay_inside};
 use crate::perturb::{Deformation, Interpolation, Size};
 use crate::plan::Plan;
 use crate::predict::Law;
@@ -164,6 +164,7 @@ impl Flags {
             settings: self.settings(config)?,
             backend: self.backend_over(config)?,
         };
+        plan.check_place()?;
         let interpolation = plan.settings.deformation.interpolation;
         if plan.backend.perturb_on == PerturbOn::Provider && interpolation != Interpolation::Bilinear {
             return Err(Error::setting("--perturb-on provider", "--interpolation bilinear", interpolation));
@@ -186,7 +187,12 @@ impl Flags {
     fn preprocessing(&self, config: &Config, folder: &Path) -> Result<Preprocess> {
         let mut preprocess = match &self.preprocess {
             Some(name) => Preprocess::named(name)?,
-            None => config.preprocess.resolved(folder)?,
+            None => {
+                if let (None, Some(file)) = (&self.config, config.preprocess.file(folder)) {
+                    stay_inside("relstab.toml: preset", folder, &file)?;
+                }
+                config.preprocess.resolved(folder)?
+            }
         };
         preprocess.mean = self.mean.clone().or(preprocess.mean);
         preprocess.std = self.std.clone().or(preprocess.std);

@@ -157,7 +157,8 @@ pub(super) fn keep_prediction(tx: &Writer, id: i64, prediction: Option<&Predicti
 fn known(tx: &Writer, run: i64) -> rusqlite::Result<Vec<Known>> {
     const ORDER: &str = "ORDER BY step DESC, epoch DESC, written DESC, id DESC";
     let sql = format!(
-        "SELECT body, val_error FROM (SELECT * FROM checkpoints AS c WHERE c.run = ?1 AND state = 1 AND val_error IS NOT NULL
+        "SELECT body, val_error FROM (SELECT id, step, epoch, written, outcome, val_error FROM checkpoints AS c
+                                      WHERE c.run = ?1 AND state = 1 AND val_error IS NOT NULL
                                       AND {COUNTED} {ORDER} LIMIT {MOST_KNOWN}) JOIN events ON seq = outcome {ORDER}"
     );
     let mut query = tx.prepare_cached(&sql)?;

@@ -135,7 +135,7 @@ pub fn run_of(flags: &Flags, roots: &[PathBuf], folder: &Path) -> RunOf {
 }
 
 fn unplanned(reason: String) -> Unplanned {
-    Unplanned { reason, code: ExitCode::Io, is_of_store: false, file: None }
+    Unplanned { reason, code: ExitCode::Io, is_of_store: false, files: Vec::new() }
 }
 
 /// Where the daemon leaves runs to be planned.

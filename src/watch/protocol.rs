@@ -242,8 +242,8 @@ pub struct Unplanned {
     pub code: ExitCode,
     /// A store did not answer, or refused: later it may not.
     pub is_of_store: bool,
-    /// A file that was read besides `relstab.toml`.
-    pub file: Option<RawPath>,
+    /// What its `relstab.toml` names: another one there may change that.
+    pub files: Vec<RawPath>,
 }
 
 /// A PNG.

@@ -65,13 +65,13 @@ impl Remote {
     /// The plan of a run by its settings as they are, and what was brought for it. What lies in a store is named by its address.
     ///
     /// # Errors
-    /// As [`crate::config::Flags::run_plan`] and [`Cache::fetch`]; in their text, and in the path of a preset's file that was read, copies
+    /// As [`crate::config::Flags::run_plan`] and [`Cache::fetch`]; in their text, and in the paths of what `relstab.toml` names, copies
     /// stand for addresses.
-    pub fn run_plan(&mut self, of: &RunOf) -> (Option<Fetched>, Result<RunPlan>, Option<RawPath>) {
+    pub fn run_plan(&mut self, of: &RunOf) -> (Option<Fetched>, Result<RunPlan>, Vec<RawPath>) {
         let fetched = if is_address(&of.run.0) {
             match self.settings(of) {
                 Ok(fetched) => Some(fetched),
-                Err(error) => return (None, Err(error), None),
+                Err(error) => return (None, Err(error), Vec::new()),
             }
         } else {
             None
@@ -79,7 +79,7 @@ impl Remote {
         let local = |path: &RawPath| fetched.as_ref().map_or_else(|| path.0.clone(), |fetched| fetched.local(&path.0));
         let (config, folder) = match of.flags.config_of(&local(&of.run), &local(&of.root)) {
             Ok(found) => found,
-            Err(error) => return (fetched, Err(error), None),
+            Err(error) => return (fetched, Err(error), Vec::new()),
         };
         let mut planned = of.flags.run_plan_by(&config, &folder);
         if let (Ok(RunPlan { plan, .. }), Some(fetched)) = (&mut planned, &fetched)
@@ -87,8 +87,9 @@ impl Remote {
         {
             (plan.probe.0, plan.within) = (address, None);
         }
-        let file = config.preprocess.file(&folder).map(RawPath);
-        (fetched, planned, file)
+        let probe = config.probe.as_ref().map(|probe| folder.join(probe));
+        let files = config.preprocess.file(&folder).into_iter().chain(probe).map(RawPath).collect();
+        (fetched, planned, files)
     }
 
     /// Copies of a run's `relstab.toml`, of those above it, and of a preset's file that one names.

@@ -125,27 +125,28 @@ impl Worker {
 
     /// A run's plan by its files as they are.
     fn plan(&mut self, of: &RunOf) -> Reply {
-        let (brought, planned, file) = self.remote.run_plan(of);
+        let (brought, planned, files) = self.remote.run_plan(of);
         self.brought.extend(brought);
-        let fail = |error: &Error, file| {
+        let fail = |error: &Error| {
             let is_of_store = matches!(error, Error::Store { .. });
-            Reply::Unplanned(Unplanned { reason: reason(error), code: error.exit_code(), is_of_store, file })
+            let files = files.clone();
+            Reply::Unplanned(Unplanned { reason: reason(error), code: error.exit_code(), is_of_store, files })
         };
         let plan = match planned {
             Ok(plan) => plan,
-            Err(error) => return fail(&error, file),
+            Err(error) => return fail(&error),
         };
         let size = serde_json::to_vec(&plan).map_or(0, |text| text.len());
         if size > LONGEST_PLAN {
             let expected = format!("settings of at most {LONGEST_PLAN} bytes, with the law and what the preset says");
-            return fail(&Error::setting("relstab.toml", expected, format!("{size}")), None);
+            return fail(&Error::setting("relstab.toml", expected, format!("{size}")));
         }
         match self.remote.probe(&plan.plan.probe.0) {
             Ok(probe) => {
                 let key = probe.map(|stamp| plan.plan.key(&stamp));
                 Reply::Planned(Box::new(Planned { plan, key }))
             }
-            Err(error) => fail(&error, None),
+            Err(error) => fail(&error),
         }
     }
 

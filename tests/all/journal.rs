@@ -236,9 +236,9 @@ fn records_of_earlier_versions_keep_their_prediction_and_history_says_so() {
 #[test]
 fn a_long_run_is_predicted_anew_in_parts_and_judged_once_all_is_of_one_version() {
     let mut place = Place::new();
-    let chosen = ChosenLaw { law: Law::preset("cifar10").expect("a preset"), explicit: false, force: true };
+    let chosen = ChosenLaw { law: Law::preset("fashionmnist-c3").expect("a preset"), explicit: false, force: true };
     place.journal.set_law(place.run, Some(&chosen), true).expect("written");
-    let rules = ["monitor=predicted_error,patience=99".parse::<Rule>().expect("a rule")];
+    let rules = ["monitor=predicted_error,patience=9999".parse::<Rule>().expect("a rule")];
     let record = record();
     for step in 1..=600 {
         let path = format!("/run/{step}.onnx");
@@ -279,7 +279,10 @@ fn a_long_run_is_predicted_anew_in_parts_and_judged_once_all_is_of_one_version()
     let judged = |place: &Place| place.journal.verdicts(place.run).expect("read").0.len();
     told(&mut place, 600, 0.3);
     let are = |all: &[(&str, usize)]| all.iter().map(|(law, count)| ((*law).to_owned(), *count)).collect::<Vec<_>>();
-    assert_eq!((versions(&place), judged(&place)), (are(&[("cifar10 1", 350), ("cifar10+run 1", 250)]), 0));
+    assert_eq!(
+        (versions(&place), judged(&place)),
+        (are(&[("fashionmnist-c3 1", 350), ("fashionmnist-c3+run 1", 250)]), 0)
+    );
     assert!(place.journal.is_behind(place.run).expect("read"));
     // What comes meanwhile waits for the end of that, and is taken in at once.
     told(&mut place, 599, 0.2);
@@ -290,10 +293,10 @@ fn a_long_run_is_predicted_anew_in_parts_and_judged_once_all_is_of_one_version()
     assert_eq!(judged(&place), 0);
     go_on(&mut place);
     assert_eq!(judged(&place), 1, "all is of one version before the next begins");
-    assert_eq!(versions(&place), are(&[("cifar10+run 1", 350), ("cifar10+run 2", 250)]));
+    assert_eq!(versions(&place), are(&[("fashionmnist-c3+run 1", 350), ("fashionmnist-c3+run 2", 250)]));
     place.journal.restart(&[]).expect("written");
     (0..2).for_each(|_| drop(go_on(&mut place)));
-    assert_eq!(versions(&place), are(&[("cifar10+run 2", 600)]));
+    assert_eq!(versions(&place), are(&[("fashionmnist-c3+run 2", 600)]));
     assert!(!place.journal.is_behind(place.run).expect("read"));
 }
 

@@ -72,7 +72,12 @@ fn what_an_earlier_version_left_open_to_others_is_closed() {
 fn stranger(path: &Path) -> Option<Child> {
     let mut held = Command::new("setpriv");
     held.args(["--reuid=65534", "--regid=65534", "--clear-groups", "flock", "--exclusive", "--nonblock"]).arg(path);
-    let mut held = held.args(["sh", "-c", "echo held; exec sleep 60"]).stdout(Stdio::piped()).spawn().ok()?;
+    let mut held = held
+        .args(["sh", "-c", "echo held; exec sleep 60"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
     let mut said = [0; 4];
     let is_held = std::io::Read::read_exact(held.stdout.as_mut()?, &mut said).is_ok();
     if !is_held {

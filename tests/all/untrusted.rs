@@ -212,10 +212,11 @@ fn what_a_file_says_of_itself_is_cut_in_its_record() {
 
 #[test]
 fn numbers_that_are_none_are_refused_by_name_wherever_they_come_from() {
-    let place = Place::new();
+    let place = Place::of_fixtures();
+    let plain = fs::read(crate::common::project("tests/fixtures/plain.onnx")).expect("a network");
     for (step, text) in [(1, "{\"relstab.val_error\": nan}"), (2, "{\"a\": {\"b\": [0, -1e999]}}")] {
         fs::write(place.run().join(format!("step_{step}.onnx.json")), text).expect("written");
-        place.put(format!("step_{step}.onnx"), &network(text));
+        place.put(format!("step_{step}.onnx"), &[plain.as_slice(), &property("note", text)].concat());
     }
     let daemon = Daemon::start(&place, &[]);
     let measured = Client::subscribed(&daemon, 0).outcomes(2);

@@ -86,7 +86,7 @@ impl Daemon {
             }
             Reply::Unusable { reason } => {
                 if self.is_by_other_settings(&job).is_none() {
-                    self.block(job.run, reason, None);
+                    self.block(job.run, reason, Vec::new());
                 }
                 self.put_back(&job, Duration::ZERO);
             }
@@ -157,7 +157,7 @@ impl Daemon {
             run.deaths += 1;
             if is_overrun || run.deaths >= self.options.attempts {
                 let reason = format!("loading its probe images and settings: {reason}");
-                self.block(job.run, reason, None);
+                self.block(job.run, reason, Vec::new());
             }
         }
         self.put_back(job, self.options.settle);

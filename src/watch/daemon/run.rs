@@ -60,8 +60,8 @@ impl Run {
 /// Why nothing of a run can be measured, and the files that may change that.
 pub(super) struct Blocked {
     pub reason: String,
-    /// One that was read besides `relstab.toml` and the probe set.
-    pub file: Option<PathBuf>,
+    /// Besides `relstab.toml` and the probe set of its plan.
+    pub files: Vec<PathBuf>,
     pub stamps: Vec<Option<String>>,
     /// When its files are looked at, and when it is tried again.
     pub look: Instant,

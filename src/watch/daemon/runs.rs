@@ -89,7 +89,7 @@ impl Daemon {
             Ok(planned) => planned,
             Err(unplanned) => {
                 run.plan = None;
-                self.block(id, unplanned.reason, unplanned.file.map(|file| file.0));
+                self.block(id, unplanned.reason, unplanned.files.into_iter().map(|file| file.0).collect());
                 return false;
             }
         };
@@ -114,14 +114,14 @@ impl Daemon {
         is_other
     }
 
-    pub(super) fn block(&mut self, id: i64, reason: String, file: Option<PathBuf>) {
+    pub(super) fn block(&mut self, id: i64, reason: String, files: Vec<PathBuf>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         if run.complaint.as_ref() != Some(&reason) {
             error!(run = %path::text(&run.path), "nothing of this run can be measured: {reason}");
             run.complaint = Some(reason.clone());
         }
-        let (now, stamps) = (Instant::now(), stamps(&*self.source, run, file.as_deref()));
-        run.blocked = Some(Blocked { reason, file, stamps, look: now + BLOCKED_LOOK, retry: now + BLOCKED_RETRY });
+        let (now, stamps) = (Instant::now(), stamps(&*self.source, run, &files));
+        run.blocked = Some(Blocked { reason, files, stamps, look: now + BLOCKED_LOOK, retry: now + BLOCKED_RETRY });
         if let Err(error) = self.journal.set_blocked(id, true) {
             self.stalled(&error);
         }
@@ -133,7 +133,7 @@ impl Daemon {
         let now = Instant::now();
         let is_ripe = |run: &Run| {
             let blocked = run.blocked.as_ref();
-            let is_other = |it: &Blocked| it.stamps != stamps(&*self.source, run, it.file.as_deref());
+            let is_other = |it: &Blocked| it.stamps != stamps(&*self.source, run, &it.files);
             blocked.is_some_and(|it| it.retry <= now || it.look <= now && is_other(it))
         };
         let ripe: Vec<_> = self.runs.iter().filter(|(_, run)| is_ripe(run)).map(|(id, _)| *id).collect();
@@ -177,8 +177,8 @@ impl Daemon {
     }
 }
 
-fn stamps(source: &dyn Source, run: &Run, file: Option<&Path>) -> Vec<Option<String>> {
+fn stamps(source: &dyn Source, run: &Run, files: &[PathBuf]) -> Vec<Option<String>> {
     let configs = run.path.ancestors().map(|folder| folder.join(config::FILE_NAME));
     let probe = run.plan.as_ref().map(|plan| plan.plan.probe.0.clone());
-    configs.chain(probe).chain(file.map(Path::to_owned)).map(|file| source.stamp(&file)).collect()
+    configs.chain(probe).chain(files.iter().cloned()).map(|file| source.stamp(&file)).collect()
 }
