@@ -185,14 +185,13 @@ impl Flags {
     }
 
     fn preprocessing(&self, config: &Config, folder: &Path) -> Result<Preprocess> {
-        let mut preprocess = match &self.preprocess {
-            Some(name) => Preprocess::named(name)?,
-            None => {
-                if let (None, Some(file)) = (&self.config, config.preprocess.file(folder)) {
-                    stay_inside("relstab.toml: preset", folder, &file)?;
-                }
-                config.preprocess.resolved(folder)?
+        let mut preprocess = if let Some(name) = &self.preprocess {
+            Preprocess::named(name)?
+        } else {
+            if let (None, Some(file)) = (&self.config, config.preprocess.file(folder)) {
+                stay_inside("relstab.toml: preset", folder, &file)?;
             }
+            config.preprocess.resolved(folder)?
         };
         preprocess.mean = self.mean.clone().or(preprocess.mean);
         preprocess.std = self.std.clone().or(preprocess.std);
