@@ -183,8 +183,11 @@ fn prepare<'a>(network: &dyn Backend, probe: &ProbeSet, settings: &'a Settings) 
 
 /// A word on a probe set with few images.
 fn few_images(probe: &ProbeSet, settings: &Settings) -> Option<Finding> {
-    let wanted = if settings.images == IMAGES { ENOUGH_IMAGES } else { settings.images };
-    let text = || format!("the probe set holds {} images, fewer than the {wanted} asked for", probe.len());
+    let (wanted, which) = match settings.images {
+        IMAGES => (ENOUGH_IMAGES, "that narrow intervals take"),
+        images => (images, "asked for"),
+    };
+    let text = || format!("the probe set holds {} images, fewer than the {wanted} {which}", probe.len());
     (probe.len() < wanted).then(|| Finding::new(Code::Images, text()))
 }
 

@@ -158,7 +158,7 @@ def laws(points: Points, parts: Points, zoo: Points) -> list[dict[str, Any]]:
     sets = points.parts(data_set)
     told = ", ".join(f"{len(mine)} for {name}" for name, mine in sets.items())
     groups = len(parts.parts(data_set))
-    about = f"public networks by others, {told}, and {groups} parts of these data sets: a line for each, and how far these lie apart"
+    about = f"public networks by others, {told}, and {groups} parts of these data sets, measured on original images: a line for each, and how far these lie apart"
     over = law("invariance", line, points, about)
     sides = [float(row["side"]) for row in points.rows]
     over["sets"] = {

@@ -114,6 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--relstab", default="relstab", help="the command")
+    parser.add_argument("--pixels", default="original", help="of the images: original, or jpeg where they are copies")
     parser.add_argument("--out", type=Path, default=HERE / "groups.csv", help="the table")
     arguments = parser.parse_args()
     known = measure.read(arguments.out) if arguments.out.exists() else []
@@ -143,7 +144,7 @@ def main() -> None:
                 )
                 source = f"{found.get('images')} images of the group"
                 kept = {key: about.get(key) for key in measure.KEPT}
-                changed = {"data_set": name, "pixels": "original", "error": error, "error_source": source}
+                changed = {"data_set": name, "pixels": arguments.pixels, "error": error, "error_source": source}
                 rows.append({**kept, **changed, **found})
                 measure.write(arguments.out, rows)
     measure.write(arguments.out, rows)

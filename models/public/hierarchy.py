@@ -1,10 +1,11 @@
 """The law over data sets: a hierarchical line in log error against log (1 - EI).
 
-Each data set has a height of its own, normal about a common one. Each group in it (the whole set, some of its classes, its images at half
-the side) has a height and a slope of its own, normal about those of its set. Networks were trained on whole sets, so parts differ from
-them in one way: some classes and half the side have a height and a slope in common that is added to those of their set, normal about 0
-with a standard deviation of 1. The standard deviations between sets and groups are not known: they have half-normal priors, of the scales
-below. An error that was counted on few images has the variance of that count.
+Each data set has a height of its own, normal about a common one. The common slope is normal about 1, as in the laws of single data sets.
+Each group in it (the whole set, some of its classes, its images at half the side) has a height and a slope of its own, normal about those
+of its set. Networks were trained on whole sets, so parts differ from them in one way: some classes and half the side have a height and a
+slope in common that is added to those of their set, normal about 0 with a standard deviation of 1. The standard deviations between sets and
+groups are not known: they have half-normal priors, of the scales below. An error that was counted on few images has the variance of that
+count.
 
 All of it is integrated over a grid. What a whole set that was not seen has is then summed up as the Bayesian line of relstab
 (normal-inverse-gamma, DEGREES degrees of freedom) of the same mean and covariance, so that known errors update it.
@@ -22,6 +23,7 @@ CENTRE = 0.3
 PRIOR_HEIGHT = 0.7  # data sets lie within a factor of 2 of each other, or so
 PRIOR_GROUP = 0.35  # groups of one data set, half as far
 PRIOR_SLOPE = 0.25
+COMMON_SLOPE = 0.1
 DEGREES = 10.0
 
 
@@ -87,10 +89,13 @@ def hierarchical(points: Points) -> Line:
             for mine in points.parts(whole).values()
         ]
     )
-    precision = known.precision + np.diag([0.0, 0.0, 1.0, 1.0, 1.0, 1.0])
+    prior = np.array([0.0, 1 / COMMON_SLOPE**2, 1.0, 1.0, 1.0, 1.0])
+    precision = known.precision + np.diag(prior)
+    # The common slope is 1 but for so much, what parts add 0.
+    moments = known.moments + prior * np.array([0.0, 1.0, 0.0, 0.0, 0.0, 0.0])
     common = np.linalg.inv(precision)
-    means = np.einsum("gij,gj->gi", common, known.moments)
-    log_weight = known.weight + 0.5 * np.einsum("gi,gi->g", means, known.moments)
+    means = np.einsum("gij,gj->gi", common, moments)
+    log_weight = known.weight + 0.5 * np.einsum("gi,gi->g", means, moments)
     log_weight -= 0.5 * np.linalg.slogdet(precision)[1]
     # Of the priors: half-normal, and 1 / sigma, which the grid's even steps in log sigma are.
     for deviation, scale in ((sets, PRIOR_HEIGHT), (groups, PRIOR_GROUP), (slopes, PRIOR_SLOPE)):

@@ -144,7 +144,7 @@ def is_half(row: Row) -> bool:
 
 def whole(row: Row) -> str:
     """The data set that a part is of."""
-    return data_set(row).split("/")[0]
+    return data_set({**row, "data_set": row["data_set"].split("/")[0]})
 
 
 def wrong(row: Row) -> int:

@@ -210,8 +210,10 @@ def law(found: Fit, rows: list[Row]) -> dict[str, object]:
     size, data_set, cutoff, delta = (rows[0][key] for key in ("size", "data_set", "cutoff", "delta"))
     architectures = len(grouped(rows, lambda row: row["architecture"]))
     images = ", ".join(f"{count:,}" for count in sorted({int(row["train_size"]) for row in rows}))
+    # The copies of CIFAR-10 that it is trained and measured on are JPEG.
+    pixels = "JPEG copies" if data_set == "cifar10" else "original images"
     source = (
-        f"our training zoo (models/zoo --{size}): {data_set}, {architectures} architectures, training sets of {images} images, "
+        f"our training zoo (models/zoo --{size}): {data_set}, {pixels}, {architectures} architectures, training sets of {images} images, "
         f"{found.points} checkpoints of {len(grouped(rows, training))} trainings"
     )
     return {

@@ -1,6 +1,8 @@
 //! `relstab calibrate`: a law of one's own from networks with a known error.
 #![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::flags::Shared;
@@ -92,13 +94,19 @@ fn fit(args: &Fit) -> Result<ExitCode> {
     if let Some(more) = args.evidence.sources.len().checked_sub(SOURCES_NAMED).filter(|more| *more > 0) {
         sources.push(format!("and {more} more"));
     }
+    let sets: BTreeSet<_> = known.iter().filter_map(|known| known.data_set.as_deref()).collect();
+    let on = if sets.is_empty() { String::new() } else { format!(" on {}", Vec::from_iter(sets).join(" and ")) };
     let source = format!(
-        "{} of {}, {}; starting from {}",
+        "{} of {}{on}, {}; starting from {}",
         counted(points.len(), "network"),
         counted(calibration.runs(), "training"),
         sources.join(", "),
-        prior.map_or_else(|| "nothing".to_owned(), |law| law.name)
+        prior.as_ref().map_or("nothing", |law| &law.name)
     );
+    let other = prior.filter(|law| on.contains(JPEG) && law.source.contains(ORIGINAL));
+    let other = other.map_or_else(String::new, |law| {
+        format!("note: these networks were measured on JPEG copies, law {} on original images\n", law.name)
+    });
     let mut law = calibration.law(args.save.as_deref().unwrap_or("unsaved"), &first.conditions, first.classes, source);
     law.forced = forced;
     let time = jiff::Timestamp::now().to_string();
@@ -106,10 +114,13 @@ fn fit(args: &Fit) -> Result<ExitCode> {
     if args.save.is_some() {
         saved = Folder::of_user()?.save(saved)?;
     }
-    tell(&saved, || text(&law::saved(&saved)) + &not_counted(left_out), args.shared.format)?;
+    tell(&saved, || text(&law::saved(&saved)) + &not_counted(left_out) + &other, args.shared.format)?;
     Ok(ExitCode::Success)
 }
 
+/// What tables and laws say of their images.
+const JPEG: &str = "jpeg";
+const ORIGINAL: &str = "original images";
 /// What starts from no law.
 const NOTHING: &str = "none";
 

@@ -151,6 +151,9 @@ fn prediction(law: &Applicable, measurement: &Measurement) -> std::result::Resul
     if let Some(reason) = untrained.filter(|_| law.sets.is_some()) {
         return Err(reason.to_owned());
     }
+    if law.terms.contains(&Term::InvarianceDeformed) && measurement.model.outputs == 1 {
+        return Err(format!("a single output has no EI, which law {} goes by", law.name));
+    }
     let are_independent = |scores: &Scores| scores.classes.is_some() && scores.invariance.is_none();
     if law.terms.contains(&Term::InvarianceDeformed) && measurement.scores.as_ref().is_some_and(are_independent) {
         return Err(format!("several classes may be right at once: there is no EI, which law {} goes by", law.name));

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::estimate::Estimator;
 use crate::perturb::Interpolation;
 
-const PAPER: &str = "Petrini, Favero, Geiger, Wyart (NeurIPS 2021, arXiv:2105.02468): CIFAR-10, 15 architectures trained on \
+const PAPER: &str = "Petrini, Favero, Geiger, Wyart (NeurIPS 2021, arXiv:2105.02468): CIFAR-10, original images, 15 architectures trained on \
                      50,000 images; the spread was not published";
 
 /// Every preset: the laws in `1 - EI`, the paper's own law, fits to the numbers that its authors published, fits to our training zoo.
@@ -96,7 +96,7 @@ fn fitted(data_set: &str, networks: &str, cutoff: u32, side: f64, [a, b, sd, low
         estimator: Estimator::CoordinateMedian,
         side,
         source: format!(
-            "our fit to the numbers published by the authors of arXiv:2105.02468: {data_set}, {networks}, training sets of \
+            "our fit to the numbers published by the authors of arXiv:2105.02468: {data_set}, original images, {networks}, training sets of \
              64 to 50,000, {points} networks{}",
             if networks.contains("EfficientNetB0") {
                 "; EfficientNetB0 at 50,000 left out (another protocol)"

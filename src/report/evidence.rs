@@ -12,7 +12,11 @@ pub fn document(data_set: &str, told: &[Told]) -> Document {
         || "fewer than 3 networks have a quantity".to_owned(),
         |first| {
             let Told { points, trainings, .. } = first;
-            format!("{points} networks of {trainings} trainings, each predicted by a line through those of the others")
+            let others = match trainings {
+                1 => "one training, each predicted by a line through the others".to_owned(),
+                _ => format!("{trainings} trainings, each predicted by a line through those of the others"),
+            };
+            format!("{points} networks of {others}")
         },
     );
     let shown = |e: &Estimate| format!("{:.2} [{:.2}, {:.2}]", e.value, e.low, e.high);

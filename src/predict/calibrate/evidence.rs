@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use strum::IntoEnumIterator as _;
 
 use super::left_out::{Group, LEVEL, rank_correlation, residuals};
-use super::{Point, groups, samples};
+use super::{Point, count, groups, samples};
 use crate::estimate::{Estimate, percentiles};
 use crate::predict::linear::Linear;
 use crate::predict::terms::Term;
 
-/// How one quantity predicts networks of trainings that its line was not fitted on; intervals are over trainings.
+/// How one quantity predicts networks of trainings that its line was not fitted on; intervals are over trainings, or over the networks of
+/// a single one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Told {
     /// The quantity.
@@ -55,13 +56,15 @@ pub fn evidence(points: &[Point]) -> Vec<Told> {
 fn of_term(term: Term, points: &[Point]) -> Option<Told> {
     let having: Vec<Point> = points.iter().filter(|point| term.log(&point.quantities).is_some()).cloned().collect();
     let samples = samples(&[term], &having)?;
-    let groups = groups(having.iter(), true);
+    let trainings = count(&groups(having.iter(), true));
+    // The networks of a single training are left out one by one.
+    let groups = groups(having.iter(), trainings > 1);
     let judged = samples.iter().zip(residuals(&samples, &groups, &Linear::vague(1))).map(|((x, y), residual)| {
         let residual = residual?;
         let is_inside = residual.beyond.map(|share| share >= 1.0 - LEVEL);
         Some(Judged { x: x[0], y: *y, off: residual.error(), is_inside })
     });
-    told(term.factor(), &judged.collect::<Option<Vec<_>>>()?, &groups)
+    told(term.factor(), &judged.collect::<Option<Vec<_>>>()?, &groups, trainings)
 }
 
 fn of_confidence(points: &[Point]) -> Option<Told> {
@@ -72,18 +75,19 @@ fn of_confidence(points: &[Point]) -> Option<Told> {
         Some(Judged { x, y, off: (y - x).abs(), is_inside: None })
     });
     let name = format!("{} itself", term.factor());
-    told(name, &judged.collect::<Vec<_>>(), &groups(having.iter().copied(), true))
+    let trainings = count(&groups(having.iter().copied(), true));
+    told(name, &judged.collect::<Vec<_>>(), &groups(having.into_iter(), trainings > 1), trainings)
 }
 
-fn told(quantity: String, judged: &[Judged], of: &[Group]) -> Option<Told> {
+fn told(quantity: String, judged: &[Judged], of: &[Group], trainings: usize) -> Option<Told> {
     if judged.len() < 3 {
         return None;
     }
-    let mut trainings = std::collections::BTreeMap::<_, Vec<&Judged>>::new();
+    let mut groups = std::collections::BTreeMap::<_, Vec<&Judged>>::new();
     for (judged, group) in judged.iter().zip(of) {
-        trainings.entry(group).or_default().push(judged);
+        groups.entry(group).or_default().push(judged);
     }
-    let trainings: Vec<_> = trainings.into_values().collect();
+    let groups: Vec<_> = groups.into_values().collect();
     let statistics = |of: &[&Judged]| {
         let count = of.len() as f64;
         let error = of.iter().map(|judged| judged.off).sum::<f64>() / count;
@@ -95,7 +99,7 @@ fn told(quantity: String, judged: &[Judged], of: &[Group]) -> Option<Told> {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(0);
     let resamples: Vec<_> = (0..RESAMPLES)
         .map(|_| {
-            let drawn = (0..trainings.len()).filter_map(|_| trainings.choose(&mut random));
+            let drawn = (0..groups.len()).filter_map(|_| groups.choose(&mut random));
             statistics(&drawn.flatten().copied().collect::<Vec<_>>())
         })
         .collect();
@@ -109,7 +113,7 @@ fn told(quantity: String, judged: &[Judged], of: &[Group]) -> Option<Told> {
     Some(Told {
         quantity,
         points: judged.len(),
-        trainings: trainings.len(),
+        trainings,
         error: estimate(0)?,
         rank_correlation: estimate(1),
         coverage: estimate(2),
