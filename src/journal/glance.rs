@@ -8,7 +8,7 @@ use super::history::{Filter, PRESENT};
 use super::series::{BEST_FIRST, within};
 use super::{Journal, State};
 use crate::error::Result;
-use crate::event::{Finding, Severity};
+use crate::event::{Code, Finding, Severity};
 use crate::stop::{Mark, Verdict};
 
 /// Points of the small chart in a line.
@@ -58,6 +58,8 @@ pub struct Latest {
     pub written: f64,
     /// The error that the training loop knows.
     pub val_error: Option<f64>,
+    /// Whether the law was fitted on its error too.
+    pub is_fit: bool,
     /// What is wrong or doubtful about it.
     pub findings: Vec<Finding>,
     /// Of its record: `r_f`, `d_f`, `g_f`, `invariance`, `prediction`, `probe_error`, `seconds` and `passes`; null where unknown.
@@ -147,6 +149,7 @@ impl Journal {
             epoch: entry.epoch,
             written: (written as f64 / 1e9).round(),
             val_error: entry.val_error,
+            is_fit: findings.iter().any(|finding| finding.code == Code::FittedOnIt),
             findings: findings.into_iter().filter(|finding| finding.severity > Severity::Note).collect(),
             values: VALUES.into_iter().map(value).collect(),
         }))

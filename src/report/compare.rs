@@ -48,7 +48,7 @@ pub fn document(ranking: &Ranking) -> Document {
     let shown = showing(shown, Shown::Last, &names[..1]);
     let places = table("In order of R_f, the least first", shown, ranking.models.iter().map(row));
     let pair = |pair: &Pair| {
-        let says = if pair.is_tie { "cannot be told apart" } else { "the first is better" };
+        let says = if pair.is_tie { "cannot be told apart" } else { "the first has the lower R_f" };
         vec![name(&pair.better), name(&pair.worse), ratio(pair).into(), says.into()]
     };
     let named = columns(&["first", "second", "ratio", "verdict"], &["ratio"]);

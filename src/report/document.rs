@@ -37,7 +37,7 @@ impl Document {
     #[must_use]
     pub fn figure(&self) -> Option<Panels> {
         self.blocks.iter().find_map(|block| match block {
-            Block::Charts(series) => run::panels(series),
+            Block::Charts(charts) => run::panels(&charts.series),
             Block::Figure { panels, .. } => Some(panels.clone()),
             _ => None,
         })
@@ -69,18 +69,29 @@ pub enum Block {
     /// A value over two settings, as a table with colours.
     Heat(Heat),
     /// Charts over training; where the format cannot draw, the file of the figure, if there is one.
-    Charts(Box<Series>),
+    Charts(Box<Charts>),
     /// A static figure; where the format cannot draw, its file, if there is one.
     Figure {
         /// What it shows, for those who do not see it.
         alt: &'static str,
         /// What is drawn.
         panels: Panels,
+        /// Whether a page needs it: it may have other drawings of the same.
+        is_paged: bool,
     },
     /// Networks with what was tested of each.
     Suites(Vec<Suite>),
     /// What is wrong, doubtful or worth knowing.
     Findings(Findings),
+}
+
+/// A run over its training.
+#[derive(Debug, Clone)]
+pub struct Charts {
+    /// What is drawn.
+    pub series: Series,
+    /// Files that are marked, and as what: `best` or `stop`.
+    pub marks: Vec<(String, &'static str)>,
 }
 
 /// Tests of one network.

@@ -4,11 +4,15 @@ use super::conditions::{common, heading, time, warnings};
 use super::document::{Block, Document, Line, Ranges, Shown, Text, columns, showing, table};
 use super::figure::layers::{ALT, panels};
 use super::interval;
+use crate::estimate::Estimate;
 use crate::event::{Code, Measurement};
 use crate::measure::axes_text;
 use crate::measure::layers::{Layer, Layers};
 use crate::path;
 use crate::predict::NO_PREDICTION;
+
+/// One of the values of a layer.
+type Value = fn(&Layer) -> Option<Estimate>;
 
 /// The figure, every layer with its intervals, and what all were measured with.
 #[must_use]
@@ -23,9 +27,9 @@ pub fn document(found: &Layers) -> Document {
     let columns = showing(columns(&names, &names[1..]), Shown::Last, &["tensor"]);
     let table = table("Each layer, from the image on", columns, rows);
     let record = told(found);
-    let figure = panels(found).map(|panels| Block::Figure { alt: ALT, panels });
-    let before = [Block::Verdict(verdict(found)), Block::Details(vec![time(&[&record])]), drawn(found)];
-    let mut blocks: Vec<Block> = before.into_iter().chain(figure).chain([table]).collect();
+    let figure = panels(found).map(|panels| Block::Figure { alt: ALT, panels, is_paged: false });
+    let before = [Block::Verdict(verdict(found)), Block::Details(vec![time(&[&record])])];
+    let mut blocks: Vec<Block> = before.into_iter().chain(drawn(found)).chain(figure).chain([table]).collect();
     let notes: Vec<_> = notes(found).iter().map(|note| vec![Text::words(note)]).collect();
     blocks.extend((!notes.is_empty()).then_some(Block::List(notes)));
     blocks.push(Block::Details(vec![Block::Heading("Measured with"), common(&record, &[])]));
@@ -47,17 +51,23 @@ fn verdict(found: &Layers) -> Vec<Line> {
     }
 }
 
-/// `R_f` of each layer, by its name.
-fn drawn(found: &Layers) -> Block {
-    let row = |layer: &Layer| {
-        let r_f = layer.r_f.as_ref()?;
-        Some((Text::name(&layer.name), r_f.value, Some((r_f.low, r_f.high))))
-    };
-    Block::Ranges(Ranges {
-        caption: "R_f of each layer, from the image on; at the dashed line deformation and noise move it alike",
-        rows: found.layers.iter().filter_map(row).collect(),
-        reference: Some(1.0),
-        is_log: true,
+/// `R_f`, `D_f` and `G_f` of each layer, by its name.
+fn drawn(found: &Layers) -> impl Iterator<Item = Block> {
+    let drawings: [(_, Value, _); 3] = [
+        (
+            "R_f of each layer, from the image on; at the dashed line deformation and noise move it alike",
+            |layer| layer.r_f,
+            Some(1.0),
+        ),
+        ("D_f, its change under deformation", |layer| layer.d_f, None),
+        ("G_f, its change under noise", |layer| layer.g_f, None),
+    ];
+    drawings.into_iter().map(|(caption, value, reference)| {
+        let row = |layer: &Layer| {
+            let Estimate { value, low, high, .. } = value(layer)?;
+            Some((Text::name(&layer.name), value, Some((low, high))))
+        };
+        Block::Ranges(Ranges { caption, rows: found.layers.iter().filter_map(row).collect(), reference, is_log: true })
     })
 }
 

@@ -3,11 +3,10 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::json;
 
-use super::document::{Block, Document, Heat, Line, Ranges, Table, Text, Tone, tables};
+use super::document::{Block, Charts, Document, Heat, Line, Ranges, Table, Text, Tone, tables};
 use super::figure::svg;
 use super::script::{CHART, CHART_STYLE, CHARTS, KINDS, STYLE, UPLOT, UPLOT_STYLE, WORDS};
 use super::significant;
-use crate::journal::Series;
 
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:";
 const DRAW: &str = r#"
@@ -65,8 +64,9 @@ pub(super) fn block(block: &Block) -> Markup {
             Block::List(items) => ul { @for item in items { li { (line(item)) } } },
             Block::Facts(facts) => dl { @for (name, value) in facts { dt { (name) } dd { (line(value)) } } },
             Block::Table(rows) => (table(rows)),
-            Block::Charts(series) => (charts(series)),
-            Block::Figure { alt, panels } => div.figure role="img" aria-label=(alt) {
+            Block::Charts(found) => (charts(found)),
+            Block::Figure { is_paged: false, .. } => {},
+            Block::Figure { alt, panels, .. } => div.figure role="img" aria-label=(alt) {
                 @for panel in panels.each() {
                     @match svg(&panel) {
                         Ok(drawn) => (PreEscaped(drawn)),
@@ -166,9 +166,14 @@ fn heat(found: &Heat) -> Markup {
     }
 }
 
-fn charts(series: &Series) -> Markup {
+fn charts(Charts { series, marks }: &Charts) -> Markup {
+    let mark = |(file, sign): &(String, &str)| {
+        let index = series.file.iter().position(|drawn| drawn == file)?;
+        Some(json!({"index": index, "sign": sign}))
+    };
     let mut data = json!([series]);
     data[0]["name"] = series.run.rsplit('/').next().into();
+    data[0]["marks"] = marks.iter().filter_map(mark).collect();
     let data = data.to_string();
     // No markup, and so no end of the script.
     let data = data.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e");

@@ -3,17 +3,17 @@
 use serde_json::Value;
 
 use super::conditions::{Groups, laws, warnings};
-use super::document::{Block, Document, Line, Text, Tone, columns, table};
+use super::document::{Block, Charts, Document, Line, Text, Tone, columns, table};
 use super::{interval, percent, predicted, predicted_of, significant};
 use crate::error::Result;
-use crate::event::Measurement;
+use crate::event::{Code, Measurement};
 use crate::journal::{Entry, Filter, Journal, Series, State, within};
 use crate::stop::{Mark, Monitor, Verdict};
 
 /// A table of more rows than this is not read; it is thinned, and says so.
 const MOST_ROWS: usize = 200;
 /// More points than this are not told apart in a chart.
-const MOST_POINTS: usize = 1000;
+const MOST_POINTS: usize = 500;
 
 /// What a journal knows of a run.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ pub fn document(run: &Run) -> Document {
     if records.is_empty() {
         blocks.push(Block::Paragraph(vec!["Nothing was measured yet.".into()]));
     } else {
-        blocks.push(Block::Charts(Box::new(run.series.clone())));
+        blocks.push(Block::Charts(Box::new(Charts { series: run.series.clone(), marks: marks(run) })));
         blocks.push(Block::Heading("Checkpoints"));
         blocks.extend(groups.warning("checkpoints"));
         blocks.extend(checkpoints(run, &groups));
@@ -76,6 +76,14 @@ pub fn document(run: &Run) -> Document {
     }
     let title = vec!["Run ".into(), Text::name(run.path.rsplit('/').next().unwrap_or_default())];
     Document { title, heading: Vec::new(), blocks }
+}
+
+/// The best checkpoint and that at which a rule said stop, as charts mark them.
+fn marks(run: &Run) -> Vec<(String, &'static str)> {
+    let stops = run.verdicts.iter().filter_map(|verdict| Some(verdict.stop.as_ref()?.at.path.as_str()));
+    let marked =
+        run.best.as_deref().map(|path| (path, "best")).into_iter().chain(stops.take(1).map(|path| (path, "stop")));
+    marked.map(|(path, sign)| (run.name(path).to_owned(), sign)).collect()
 }
 
 /// What the run comes to: whether it should stop, what is best, how far predictions are off, what failed.
@@ -100,11 +108,12 @@ fn verdict(run: &Run) -> Vec<Line> {
     lines
 }
 
-/// How far predictions are from the errors that are known.
+/// How far predictions are from the errors that are known; fits are none.
 fn exactness(run: &Run) -> Option<Line> {
     let mut off = Vec::new();
     let mut inside = 0;
-    for (_, record) in &run.records {
+    let is_fit = |record: &Measurement| record.findings.iter().any(|finding| finding.code == Code::FittedOnIt);
+    for (_, record) in run.records.iter().filter(|(_, record)| !is_fit(record)) {
         let Some((known, prediction)) = record.known_error().zip(record.prediction.as_ref()) else { continue };
         off.push((prediction.error - known).abs());
         let ends = prediction.low.zip(prediction.high);

@@ -17,7 +17,7 @@ pub fn document(scaling: &Scaling) -> Document {
          networks; spread is the standard deviation of log Q about the law, r the correlation of log Q with log P. What all \
          sizes have in common, such as the choice of probe images, moves A and not beta."
     );
-    let figure = panels(scaling).map(|panels| Block::Figure { alt: ALT, panels });
+    let figure = panels(scaling).map(|panels| Block::Figure { alt: ALT, panels, is_paged: true });
     let mut blocks = vec![Block::Details(vec![Block::Paragraph(vec![about.into()])])];
     blocks.extend(figure);
     for source in scaling.sources() {

@@ -18,7 +18,7 @@ pub fn document(sweep: &Sweep) -> Document {
     let records: Vec<&Measurement> = records.iter().collect();
     let mut title = vec![Text::from("Sweep")];
     title.extend(records.first().into_iter().flat_map(|m| [" of ".into(), Text::name(&path::text(&m.model.path))]));
-    let figure = panels(sweep).map(|panels| Block::Figure { alt: ALT, panels });
+    let figure = panels(sweep).map(|panels| Block::Figure { alt: ALT, panels, is_paged: true });
     let mut details: Vec<Block> = Vec::new();
     if let Some(left_out) = left_out(sweep).filter(|_| figure.is_some()) {
         details.push(Block::List(vec![vec![left_out.into()]]));

@@ -214,7 +214,7 @@ fn saved_results_are_told() {
 
     let (text, page) = saved("compared.json", &["compare", early, last]);
     assert!(text.contains("| `step=006000.onnx` | 1 |") && text.contains("| `step=000030.onnx` | 2 |"), "{text}");
-    assert!(text.contains("the first is better") && page.contains("the first is better"));
+    assert!(text.contains("the first has the lower R_f") && page.contains("the first has the lower R_f"));
 }
 
 #[test]

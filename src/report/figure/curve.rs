@@ -1,7 +1,7 @@
 //! A curve of a panel: its points, how it is drawn, and its mark.
 
 use plotters::element::{Circle, Cross, DynElement, IntoDynElement as _};
-use plotters::prelude::{DrawingBackend, RGBColor};
+use plotters::prelude::{DrawingBackend, RGBColor, WHITE};
 use plotters::style::{Color as _, ShapeStyle};
 
 use super::{LINE, PALETTE};
@@ -81,6 +81,11 @@ impl Curve {
         self.colour.stroke_width(LINE)
     }
 
+    /// What makes a ring of a dot: a stroked circle would have steps in pixels.
+    pub(super) fn hole<C>(&self, at: C, size: i32) -> Option<Circle<C, i32>> {
+        (self.look == Look::Ring).then(|| Circle::new(at, size - 2, WHITE.filled()))
+    }
+
     pub(super) fn mark<B: DrawingBackend, C: Clone + 'static>(&self, at: C, size: i32) -> DynElement<'static, B, C>
     where
         Circle<C, i32>: plotters::element::Drawable<B>,
@@ -89,7 +94,7 @@ impl Curve {
         match self.look {
             Look::Line | Look::Plain | Look::Dot => Circle::new(at, size - 3, self.colour.filled()).into_dyn(),
             Look::Cross => Cross::new(at, size, self.stroke()).into_dyn(),
-            Look::Ring => Circle::new(at, size, self.stroke()).into_dyn(),
+            Look::Ring => Circle::new(at, size + 1, self.colour.filled()).into_dyn(),
         }
     }
 }

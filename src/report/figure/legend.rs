@@ -76,6 +76,7 @@ impl<'a> Legend<'a> {
                 }
                 if curve.look != Look::Plain {
                     area.draw(&curve.mark((left + width / 2, middle), MARK))?;
+                    curve.hole((left + width / 2, middle), MARK).iter().try_for_each(|hole| area.draw(hole))?;
                 }
                 left += width + GAP;
             }

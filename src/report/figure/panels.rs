@@ -134,7 +134,9 @@ impl Panel {
                 Look::Dot | Look::Cross | Look::Ring => true,
             };
             let size = if is_crowded { MARK / 2 } else { MARK };
-            chart.draw_series(parts.iter().filter(is_marked).flatten().map(|at| curve.mark(*at, size)))?;
+            let marked = || parts.iter().filter(is_marked).flatten();
+            chart.draw_series(marked().map(|at| curve.mark(*at, size)))?;
+            chart.draw_series(marked().filter_map(|at| curve.hole(*at, size)))?;
         }
         Ok(())
     }

@@ -6,12 +6,15 @@ const RelstabChart = (() => {
   const { isKnown } = RelstabWords;
   // More points of a line than this have no dots of their own.
   const MOST_DOTS = 60;
+  // How far apart signs are then, in pixels.
+  const APART = 14;
   // How near, in pixels, a point must be to be meant.
   const NEAR = 48;
   const MARGIN = 0.06;
 
-  /** Round places between two ends, so many at most; on a logarithmic axis that spans more than a factor of 4: 1, 2, 5. */
-  function ticks(low, high, isLog, most) {
+  /** Round places between two ends, so many at most; on a logarithmic axis that spans more than a factor of 4: 1, 2, 5. `sizes` are
+   * steps that the axis knows as round, from the least on. */
+  function ticks(low, high, isLog, most, sizes = []) {
     if (!(high > low) || most < 1) return [];
     if (isLog && high / low > 4) {
       const every = [[1, 2, 5], [1, 3], [1]].map((digits) => powers(low, high, digits));
@@ -21,7 +24,7 @@ const RelstabChart = (() => {
     }
     const rough = (high - low) / most;
     const power = 10 ** Math.floor(Math.log10(rough));
-    const step = [1, 2, 5, 10].map((digit) => digit * power).find((size) => size >= rough);
+    const step = sizes.find((size) => size >= rough) ?? [1, 2, 5, 10].map((digit) => digit * power).find((size) => size >= rough);
     const first = Math.ceil(low / step - 1e-9);
     const count = Math.floor(high / step + 1e-9) - first;
     // Without the dust of adding up.
@@ -87,17 +90,24 @@ const RelstabChart = (() => {
     return { x: place("x", isLogX, left, width), y: place("y", isLogY, top + height, -height), left, top, right: left + width, bottom: top + height };
   }
 
-  function paintBand(ctx, at, run, line, [first, last]) {
+  function paintBand(ctx, at, run, line, [first, last], scale) {
     ctx.beginPath();
     let from = null;
     for (let index = first; index <= last + 1; index += 1) {
       const isIn = index <= last && !run.isOld?.[index] && isKnown(line.y[index]) && isKnown(line.low[index]) && isKnown(line.high[index]);
       if (isIn && from === null) from = index;
       if (isIn || from === null) continue;
-      // Not across a place where the line breaks.
-      ctx.moveTo(at.x(run.x[from]), at.y(line.high[from]));
+      // Not across a place where the line breaks; a point alone has a bar.
+      const half = index - from === 1 ? 2 * scale : 0;
+      ctx.moveTo(at.x(run.x[from]) - half, at.y(line.high[from]));
+      if (half) {
+        const [x, low] = [at.x(run.x[from]), at.y(Math.max(line.low[from], 1e-12))];
+        ctx.lineTo(x + half, at.y(line.high[from]));
+        ctx.lineTo(x + half, low);
+        ctx.lineTo(x - half, low);
+      }
       for (let k = from + 1; k < index; k += 1) ctx.lineTo(at.x(run.x[k]), at.y(line.high[k]));
-      for (let k = index - 1; k >= from; k -= 1) ctx.lineTo(at.x(run.x[k]), at.y(Math.max(line.low[k], 1e-12)));
+      for (let k = index - 1; !half && k >= from; k -= 1) ctx.lineTo(at.x(run.x[k]), at.y(Math.max(line.low[k], 1e-12)));
       ctx.closePath();
       from = null;
     }
@@ -151,17 +161,23 @@ const RelstabChart = (() => {
   }
 
   function paintSigns(ctx, at, run, line, [first, last], scale) {
-    const usual = line.sign ?? (last - first < MOST_DOTS ? "dot" : null);
+    const isCrowded = last - first >= MOST_DOTS;
+    const usual = line.sign ?? (isCrowded ? null : "dot");
     if (!usual && !run.isOld) return;
     ctx.lineWidth = 1.5 * scale;
     ctx.strokeStyle = ctx.fillStyle = run.colour;
+    let before = -Infinity;
     for (let index = first; index <= last; index += 1) {
       const isOld = run.isOld?.[index] ?? false;
       const sign = usual ?? (isOld ? "dot" : null);
       if (!sign || !isKnown(line.y[index])) continue;
+      // Signs that touch would be a bar that hides the lines.
+      const x = at.x(run.x[index]);
+      if (isCrowded && index < last && x - before < APART * scale) continue;
+      before = x;
       ctx.globalAlpha = isOld ? 0.45 : 1;
       ctx.beginPath();
-      SIGNS[sign](ctx, at.x(run.x[index]), at.y(line.y[index]), 3.5 * scale);
+      SIGNS[sign](ctx, x, at.y(line.y[index]), 3.5 * scale);
       if (sign === "dot") ctx.fill();
       else ctx.stroke();
     }
@@ -217,6 +233,12 @@ const RelstabChart = (() => {
         ctx.stroke();
         ctx.fillStyle = sign === "stop" ? tokens.stop : run.colour;
         ctx.fill();
+        if (sign !== "stop") continue;
+        ctx.lineWidth = 2 * scale;
+        ctx.strokeStyle = run.colour;
+        ctx.stroke();
+        ctx.lineWidth = 3 * scale;
+        ctx.strokeStyle = tokens.paper;
       }
     }
     const taken = placed.map(({ x, y }) => [x, y]);
@@ -245,7 +267,7 @@ const RelstabChart = (() => {
     ctx.lineJoin = "round";
     const parts = chart.runs.map((run) => seen(run.x, u.scales.x.min, u.scales.x.max));
     const each = (paintOne) => chart.runs.forEach((run, k) => run.lines.forEach((line) => paintOne(run, line, parts[k])));
-    if (chart.hasBands) each((run, line, part) => line.low && paintBand(ctx, at, run, line, part));
+    if (chart.hasBands) each((run, line, part) => line.low && paintBand(ctx, at, run, line, part, scale));
     each((run, line, part) => line.isLine && paintLine(ctx, at, run, line, part, scale));
     each((run, line, part) => paintSigns(ctx, at, run, line, part, scale));
     paintStarts(ctx, at, chart.runs, chart.tokens, scale);
@@ -283,11 +305,11 @@ const RelstabChart = (() => {
       ...more,
     });
     const named = { label: chart.titleX, labelFont: `12px ${tokens.font}`, labelSize: 18, labelGap: 0 };
-    const split = (isLog, room) => (u, index, low, high) =>
-      ticks(low, high, isLog, Math.max(2, Math.floor((index ? u.height - 50 : u.width - 60) / room)));
+    const split = (isLog, room, sizes) => (u, index, low, high) =>
+      ticks(low, high, isLog, Math.max(2, Math.floor((index ? u.height - 50 : u.width - 60) / room)), sizes);
     return {
       ...size,
-      padding: [8, 12, 0, 0],
+      padding: [8, 28, 0, 0],
       legend: { show: false },
       cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false }, bind: { dblclick: () => null } },
       scales: {
@@ -295,7 +317,7 @@ const RelstabChart = (() => {
         y: { distr: chart.isLogY ? 3 : 1, range: () => fit(chart.runs, chart.view, chart.isLogY) },
       },
       axes: [
-        axis({ splits: split(chart.isLogX, 72), values: (_, places) => places.map(chart.tellX), size: 30, ...named }),
+        axis({ splits: split(chart.isLogX, 72, chart.sizesX), values: (_, places) => places.map(chart.tellX), size: 30, ...named }),
         axis({ splits: split(chart.isLogY, 36), values: (_, places) => places.map(chart.tellY), size: 56 }),
       ],
       series: [{}, { paths: () => null, points: { show: false } }],

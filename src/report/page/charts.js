@@ -8,6 +8,8 @@ const RelstabCharts = (() => {
   const MOST_BANDS = 8;
   const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3]];
   const MOST_ROWS = 200;
+  // With runs of lengths so far apart the axis is logarithmic.
+  const UNLIKE = 10;
   // After how long a chart that is out of sight is drawn, milliseconds.
   const LATER = 300;
 
@@ -20,9 +22,10 @@ const RelstabCharts = (() => {
 
   /** Charts in an element. `open` is told of a checkpoint that is chosen; without it none can be. */
   function make(element, { open = null } = {}) {
-    const state = { series: [], axis: "auto", isLogX: false, view: null, pointed: null, isOld: true };
+    // Whether places are on a logarithmic axis is null while nobody chose.
+    const state = { series: [], axis: "auto", chosenLogX: null, isLogX: false, view: null, pointed: null, isOld: true };
     const heard = node("p", [], { class: "hidden", role: "status" });
-    const reset = node("button", "Show all", { type: "button", hidden: "" });
+    const reset = node("button", "Show all", { type: "button", class: "reset" });
     reset.addEventListener("click", () => zoom(null));
     const choice = node(
       "select",
@@ -35,7 +38,7 @@ const RelstabCharts = (() => {
       again();
     });
     const logX = check("logarithmic", false, (isOn) => {
-      state.isLogX = isOn;
+      state.chosenLogX = isOn;
       again();
     });
     const legend = node("ul", [], { class: "legend", "aria-label": "Runs in the charts" });
@@ -138,10 +141,18 @@ const RelstabCharts = (() => {
       return [low - room, high + room];
     }
 
+    /** Whether one run is so much longer than another that this would be a smudge. */
+    function areUnlike(axis) {
+      const ends = state.series.map((run) => axis.of(run).findLast(isKnown)).filter((end) => end > 0);
+      return ends.length > 1 && Math.max(...ends) > UNLIKE * Math.min(...ends);
+    }
+
     /** Brings what is drawn up to the series. */
     function update() {
       const axis = AXES[state.axis === "auto" ? natural(state.series) : state.axis];
-      if (element.dataset.axis !== axis.title) [state.isOld, state.view] = [true, null];
+      const isLogX = state.chosenLogX ?? areUnlike(axis);
+      if (element.dataset.axis !== axis.title || isLogX !== state.isLogX) [state.isOld, state.view] = [true, null];
+      state.isLogX = logX.querySelector("input").checked = isLogX;
       if (state.isOld) state.tokens = tokens(element);
       for (const each of parts) {
         const drawn = each.drawn ?? (each.drawn = {});
@@ -154,6 +165,7 @@ const RelstabCharts = (() => {
           isLogY: each.isLog,
           hasBands: state.series.length <= MOST_BANDS,
           tellX: axis.tell,
+          sizesX: axis.sizes,
           titleX: axis.title,
           tellY: each.kind.tell === percent ? (value) => `${Number((100 * value).toPrecision(4))} %` : short,
           zoom,
@@ -182,7 +194,7 @@ const RelstabCharts = (() => {
     /** Brings what stands beside the charts up to the view. */
     function settle() {
       element.dataset.view = (state.view ?? state.whole).join(" ");
-      reset.hidden = state.view === null;
+      reset.style.visibility = state.view === null ? "hidden" : "visible";
       if (state.pointed) point(find(state.pointed), state.pointed.part);
     }
 
@@ -329,7 +341,8 @@ const RelstabCharts = (() => {
     function name() {
       const items = state.series.map((run, index) => {
         const swatch = node("span", [], { class: "swatch", "aria-hidden": "true" });
-        swatch.style.background = colour(run.place ?? index);
+        const style = ["solid", "dashed", "dotted", "double"][Math.floor((run.place ?? index) / COLOURS) % DASHES.length];
+        swatch.style.borderTop = `0.25rem ${style} ${colour(run.place ?? index)}`;
         return node("li", [swatch, outside(run.name)], { title: visible(run.run) });
       });
       legend.replaceChildren(...items);

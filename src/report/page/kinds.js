@@ -2,7 +2,7 @@
 "use strict";
 
 const RelstabKinds = (() => {
-  const { isKnown, node, number, short, percent, whole, duration } = RelstabWords;
+  const { isKnown, node, number, short, percent, whole } = RelstabWords;
   const COLOURS = 8;
 
   const KINDS = [
@@ -15,7 +15,7 @@ const RelstabKinds = (() => {
         { name: "known error", column: "val_error", sign: "cross" },
         { name: "error on the probe images", column: "probe_error", sign: "ring" },
       ],
-      key: "— predicted   × known by the training   ○ on the labelled probe images   ★ best of its run",
+      key: "— predicted   × known by the training   ○ on the labelled probe images   ★ best of its run   ● a rule said stop",
       says: "The share of images that the network gets wrong.",
     },
     {
@@ -49,9 +49,23 @@ const RelstabKinds = (() => {
     },
   ];
 
-  /** What checkpoints are placed by; `of` gives a run's places. */
+  const [MINUTE, HOUR, DAY] = [60, 3600, 86400];
+  const TIMES = [1, 2, 5, 10, 15, 30].flatMap((count) => [count, count * MINUTE]).concat([1, 2, 3, 6, 12].map((count) => count * HOUR), [1, 2, 5, 10, 20, 50, 100, 200, 500].map((count) => count * DAY)).sort((a, b) => a - b);
+
+  /** A place on an axis of time, to the second. */
+  function clock(seconds) {
+    const padded = (value) => String(value).padStart(2, "0");
+    if (seconds < MINUTE) return seconds === 0 ? "0" : `${short(seconds)} s`;
+    const [unit, size, part] = seconds < HOUR ? ["min", MINUTE, 1] : seconds < DAY ? ["h", HOUR, MINUTE] : ["d", DAY, HOUR];
+    const rest = Math.round((seconds % size) / part);
+    const more = unit === "d" ? ` ${rest} h` : "";
+    const head = Math.floor(seconds / size);
+    return rest && unit !== "d" ? `${head}:${padded(rest)} ${unit}` : `${head} ${unit}${rest ? more : ""}`;
+  }
+
+  /** What checkpoints are placed by; `of` gives a run's places, `sizes` are round steps from the least on. */
   const AXES = {
-    step: { title: "step", of: (run) => run.step, tell: whole },
+    step: { title: "step", of: (run) => run.step, tell: whole, sizes: [1] },
     epoch: { title: "epoch", of: (run) => run.epoch, tell: short },
     time: {
       title: "time since the run's first checkpoint",
@@ -59,17 +73,20 @@ const RelstabKinds = (() => {
         const begin = Math.min(...run.time);
         return run.time.map((time) => time - begin);
       },
-      tell: (value) => (value === 0 ? "0" : duration(value)),
+      tell: clock,
+      sizes: TIMES,
     },
-    checkpoint: { title: "checkpoint", of: (run) => run.step.map((_, index) => index + 1), tell: short },
+    // Of a long run not all are.
+    checkpoint: { title: "checkpoint, of those drawn", of: (run) => run.step.map((_, index) => index + 1), tell: whole, sizes: [1] },
   };
 
-  /** Steps where all runs have them and take as many to an epoch; else epochs, where all have those. */
+  /** Steps where most runs have them and these take as many to an epoch; else epochs, where most have those. */
   function natural(series) {
-    const has = (column) => series.every((run) => run[column].every(isKnown));
-    const paces = series.map((run) => run.step.at(-1) / run.epoch.at(-1)).filter((pace) => pace > 0 && isKnown(pace));
+    const having = (column) => series.filter((run) => run[column].every(isKnown));
+    const has = (column) => 2 * having(column).length > series.length;
+    const paces = having("epoch").map((run) => run.step.at(-1) / run.epoch.at(-1)).filter((pace) => pace > 0 && isKnown(pace));
     const isOnePace = Math.max(...paces) <= 1.01 * Math.min(...paces);
-    if (has("epoch") && series.length > 1 && paces.length === series.length && !isOnePace) return "epoch";
+    if (has("epoch") && paces.length > 1 && !isOnePace) return "epoch";
     if (has("step")) return "step";
     return has("epoch") ? "epoch" : "checkpoint";
   }

@@ -29,7 +29,7 @@ const RelstabWords = (() => {
   }
 
   /** The same without noughts at its end. */
-  const short = (value) => (isPlain(value) ? String(Number(value.toPrecision(3))) : value.toExponential(0));
+  const short = (value) => (isPlain(value) ? String(Number(value.toPrecision(3))) : String(Number(value.toPrecision(2)).toExponential()));
 
   const percent = (value) => (isKnown(value) ? `${(100 * value).toFixed(1)} %` : "–");
   const whole = (value) => (isKnown(value) ? value.toLocaleString("en-GB").replaceAll(",", "\u202f") : "–");

@@ -43,6 +43,7 @@
     isDue = false;
     drawn = performance.now();
     table.show(runs.state.runs, runs.state.folders, runs.state.shown);
+    document.body.classList.remove("loading");
     charts.show(series());
     drawn = performance.now();
   }

@@ -2,7 +2,7 @@
 "use strict";
 
 const RelstabDrawer = (() => {
-  const { isKnown, node, outside, table, number, percent, interval, duration, place, whole } = RelstabWords;
+  const { isKnown, node, outside, table, number, short, percent, interval, duration, place, whole } = RelstabWords;
   const { ask, within, link } = RelstabRuns;
   const { SIGNS, chip, icon } = RelstabTable;
 
@@ -62,13 +62,16 @@ const RelstabDrawer = (() => {
     return [node("h3", "Findings"), node("ul", items, { class: "findings" })];
   }
 
-  function law(entry, { prediction, probe_error: probe }) {
+  function law(entry, { prediction, probe_error: probe, findings }) {
     if (!prediction) return [node("h3", "Law"), node("p", "No law predicted an error; the findings say why.")];
     const { law: its, low, high, error } = prediction;
     const known = entry.val_error ?? probe;
     const isIn = known >= low && known <= high;
+    const isFit = (findings ?? []).some(({ code }) => code === "fitted_on_it");
     const hasInterval = isKnown(low) && isKnown(high) && isKnown(known);
-    const verdict = hasInterval
+    const verdict = isFit
+      ? "the law was fitted on this error too: a fit, not a prediction"
+      : hasInterval
       ? chip(isIn ? "fine" : "stop", `the known error, ${percent(known)}, lies ${isIn ? "inside" : known < low ? "below" : "above"} the predicted interval`)
       : isKnown(known) ? `predicted ${percent(error)}, known ${percent(known)}` : "no known error to compare with";
     return [
@@ -86,11 +89,12 @@ const RelstabDrawer = (() => {
     ];
   }
 
-  const shown = (value) => (Array.isArray(value) ? value.join(", ") : typeof value === "number" ? number(value) : String(value));
+  const shown = (value) => (Array.isArray(value) ? value.join(", ") : typeof value === "number" ? short(value) : String(value));
   const plain = (record) => facts(Object.entries(record).filter(([, value]) => value !== null && typeof value !== "object" || Array.isArray(value)).map(([key, value]) => [key.replaceAll("_", " "), shown(value)]));
 
   function rest(m) {
-    const { probe, settings, backend, timing, model } = m;
+    const { probe, settings, backend, timing } = m;
+    const { bytes, ...its } = m.model;
     return [
       node("h3", "Settings"),
       facts([["displacement", `${number(m.displacement_rms_px)} px rms; ${percent(m.folded_share)} of maps fold`]]),
@@ -100,7 +104,7 @@ const RelstabDrawer = (() => {
       node("h3", "Engine"),
       plain(backend),
       node("h3", "Network"),
-      plain({ ...model, bytes: undefined, size: `${whole(model.bytes)} bytes` }),
+      plain({ ...its, size: `${whole(bytes)} bytes` }),
       node("h3", "Timing"),
       facts([
         ["in all", duration(timing.total_s)],

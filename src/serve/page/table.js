@@ -63,7 +63,8 @@ const RelstabTable = (() => {
     const by = predicted(run) - known(run);
     if (!isKnown(known(run)) || !isKnown(predicted(run))) return null;
     const points = Math.abs(100 * by).toFixed(1);
-    return points === "0.0" ? "predicted exactly" : `predicted ${points} points too ${by > 0 ? "high" : "low"}`;
+    const verb = run.latest.is_fit ? "fitted" : "predicted";
+    return points === "0.0" ? `${verb} exactly` : `${verb} ${points} points too ${by > 0 ? "high" : "low"}`;
   }
 
   function spark(run) {
