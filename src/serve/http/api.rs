@@ -14,8 +14,8 @@ use futures_util::stream::{self, Stream};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
+use super::super::places::Place;
 use super::super::{Feed, Hub};
-use super::places::Place;
 use crate::error::Error;
 use crate::journal::{Entry, Filter, Journal, Series, State as Outcome};
 use crate::watch::daemon::Ask;
