@@ -43,7 +43,7 @@ impl Journal {
 }
 
 /// Notices that a training began again: the step of `job` was measured in the latest attempt with another content, in the same file
-/// or one that `job` is a later version of, and `job` was written after one of a later step was. Of files with other names nothing can be told:
+/// or one that it is a later version of, after one of a later step was written. Of files with other names nothing can be told:
 /// averages of weights that are exported at the end look the same.
 pub(super) fn notice(tx: &Writer, job: &Job, step: Option<i64>, content: &str, settings: &str) -> rusqlite::Result<()> {
     let sql = "SELECT own.written, own.path, old.path FROM checkpoints AS own

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::common::daemon::{Client, Daemon, Place, eventually, network, property};
+use crate::common::daemon::{Client, Daemon, Place, bundled, eventually, network, property};
 use crate::common::pause;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -275,6 +275,25 @@ fn an_alert_that_holds_again_is_not_raised_before_it_has_cooled() {
     let times: Vec<jiff::Timestamp> =
         raised(&place).iter().map(|event| event["time"].as_str().expect("a time").parse().expect("one")).collect();
     assert!(times[1].as_millisecond() - times[0].as_millisecond() >= 3000, "{times:?}");
+}
+
+#[test]
+fn a_change_and_a_finding_are_raised() {
+    let place = Place::new();
+    let flags = ["--alert", "on=change,monitor=val_error,by=20%", "--alert", "on=finding,code=untrained"];
+    let _daemon = Daemon::start(&place, &flags);
+    put(&place, 1, "0.1");
+    eventually("it is measured", || place.outcomes("measured").len() == 1);
+    assert_eq!(raised(&place), [] as [Value; 0]);
+    let untrained = fs::read(bundled("step=000000.onnx")).expect("a network");
+    let known = [property("relstab.step", "2"), property("relstab.val_error", "0.9")].concat();
+    place.put("step_2.onnx", &[untrained, known].concat());
+    eventually("both are raised", || raised(&place).len() == 2);
+    let told = raised(&place);
+    let text = |name: &str| told.iter().find(|event| event["alert"] == name).map(|event| event["text"].to_string());
+    let change = text("change of val_error").unwrap_or_default();
+    assert!(change.contains("went from 0.1000 to 0.9000 at step 2, worse by more than 20%"), "{told:?}");
+    assert!(text("untrained").is_some_and(|text| text.contains("note, untrained: ")), "{told:?}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ def test_trackio_takes_metrics(tmp_path: Path) -> None:
     prepare(run, probe=BUNDLED / "probe.npz")
     package = Path(relstab.__file__).parents[1]
     environment = {**os.environ, "PYTHONPATH": str(package), "TRACKIO_DIR": str(kept), "HF_HUB_OFFLINE": "1"}
-    command = [PYTHON, "-c", TRAINING, run, *CHECKPOINTS[:2]]
+    command: list[str | Path] = [PYTHON, "-c", TRAINING, run, *CHECKPOINTS[:2]]
     with relstab.start(run, **DAEMON):
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
