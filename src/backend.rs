@@ -38,7 +38,8 @@ mod tract;
 mod trial;
 mod words;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -81,10 +82,10 @@ impl Model {
         &self.graph.sha256
     }
 
-    /// The files that hold its external data, unless they go with it.
+    /// The files that hold its external data, as they were before they were read, unless they go with it.
     #[must_use]
-    pub fn external_data(&self) -> &BTreeSet<PathBuf> {
-        const NONE: &BTreeSet<PathBuf> = &BTreeSet::new();
+    pub fn external_data(&self) -> &BTreeMap<PathBuf, fs::Metadata> {
+        const NONE: &BTreeMap<PathBuf, fs::Metadata> = &BTreeMap::new();
         if self.exported.is_some() { NONE } else { &self.graph.external_data }
     }
 

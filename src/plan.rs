@@ -152,7 +152,7 @@ impl Setup {
         }
         let mut model = backend::read(path, self.plan.backend.output.as_deref())?;
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        for file in model.external_data().clone() {
+        for file in model.external_data().clone().into_keys() {
             let owner = owners.entry(file.clone()).or_insert_with(|| path.to_owned());
             if owner != path && owner.exists() {
                 model = model.with_notice(Notice::shared_weights(&file, owner));

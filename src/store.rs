@@ -11,5 +11,8 @@ mod cloud;
 #[path = "store/absent.rs"]
 mod cloud;
 mod folder;
+#[cfg(feature = "stores")]
+#[path = "store/variables.rs"]
+mod variables;
 pub mod bucket;
 pub mod cache;

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from moto.server import ThreadedMotoServer
@@ -72,10 +73,16 @@ class Bucket:
         assert status == 200, body
 
 
-class Proxy:
-    """Passes requests on to a bucket, after `before` had its say: a status to answer in its place, or None."""
+class Server(Protocol):
+    """What a proxy stands before."""
 
-    def __init__(self, bucket: Bucket) -> None:
+    host: str
+
+
+class Proxy:
+    """Passes requests on to a server, after `before` had its say: a status to answer in its place, or None."""
+
+    def __init__(self, bucket: Server) -> None:
         self.before: Callable[[str, str], int | None] = lambda _method, _path: None
         # Of each request: when it came, when it was answered, its method and its path with the query.
         self.requests: list[tuple[float, float, str, str]] = []
@@ -120,6 +127,7 @@ class Proxy:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.host = f"127.0.0.1:{self._server.server_address[1]}"
 
     def stop(self) -> None:
         self._server.shutdown()
@@ -128,7 +136,7 @@ class Proxy:
     def environment(self) -> dict[str, str]:
         """What a daemon reads of the store's place and of who it is."""
         return {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._server.server_address[1]}",
+            "AWS_ENDPOINT_URL": f"http://{self.host}",
             "AWS_ALLOW_HTTP": "true",
             "AWS_ACCESS_KEY_ID": "tester",
             "AWS_SECRET_ACCESS_KEY": SECRET,

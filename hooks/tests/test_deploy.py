@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from kubernetes_validate import ValidationError, validate
+from serving import BUNDLED, CHECKPOINTS
 from yaml import safe_load_all
 
 DEPLOY = Path(__file__).parents[2] / "docs/deploy"
@@ -54,6 +56,39 @@ def test_the_command_knows_the_flags_of_manifests(file: Path) -> None:
                 for path in re.findall(r"[ =\"](/[a-z]+)/?", rest):
                     assert path in mounts, f"{path} is not mounted"
     assert ran
+
+
+def test_shards_of_a_job_are_merged_without_those_of_an_earlier_one(tmp_path: Path) -> None:
+    job = next(safe_load_all((DEPLOY / "shards.yaml").read_text()))
+    container = containers(job)[0]
+    # An image each; the built-in engine takes one at a time.
+    small = {"/data": str(tmp_path), "--images 50000": "--images 8 --draws 1 --backend tract"}
+    script = container["args"][0]
+    for large, less in small.items():
+        assert large in script
+        script = script.replace(large, less)
+    assert [variable["name"] for variable in container["env"]] == ["JOB"]
+    shutil.copy(BUNDLED / "probe.npz", tmp_path)
+
+    def measured(job: str, index: int) -> str:
+        environment = os.environ | {"JOB": job, "JOB_COMPLETION_INDEX": str(index)}
+        done = subprocess.run(
+            [*container["command"], script], env=environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    hashes = []
+    for name, checkpoint in (("first", CHECKPOINTS[3]), ("second", CHECKPOINTS[4])):
+        shutil.copy(checkpoint, tmp_path / "model.onnx")
+        # The first pod comes last: it waits for the others.
+        printed = [measured(name, index) for index in reversed(range(job["spec"]["completions"]))]
+        assert not any(printed[:-1])
+        record = json.loads(printed[-1])
+        assert record["probe"]["images"] == 8
+        hashes.append(record["model"]["sha256"])
+        # One that begins again measures nothing, and merges again.
+        assert json.loads(measured(name, 0))["r_f"] == record["r_f"]
+    assert len(set(hashes)) == 2
 
 
 def test_the_unit_is_valid(tmp_path: Path) -> None:

@@ -5,24 +5,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import onnx
 import pytest
 from buckets import BUCKET, PART, SECRET, Bucket, Proxy
-from serving import BUNDLED, CHECKPOINTS, bundled_run, eventually
+from prefixes import ask, history, local_values, states, values, watching
+from serving import BUNDLED, CHECKPOINTS, eventually
 
 RUN = f"s3://{BUCKET}/today"
-SETTINGS = ["--images", "60", "--draws", "1", "--backend", "tract"]
 KEYS = int(os.environ.get("RELSTAB_KEYS", "0"))
 
 
@@ -31,8 +27,6 @@ def bucket() -> Iterator[Bucket]:
     bucket = Bucket()
     for name in ("relstab.toml", "probe.npz"):
         bucket.put(f"today/{name}", (BUNDLED / name).read_bytes())
-    for number in range(KEYS):
-        bucket.put(f"today/notes/{number}.txt", b"x")
     yield bucket
     bucket.stop()
 
@@ -46,61 +40,12 @@ def proxy(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     proxy.stop()
 
 
-@contextmanager
-def watching(folder: Path, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = [
-        "relstab",
-        "watch",
-        RUN,
-        "--journal",
-        str(folder / "journal.sqlite"),
-        "--list-every",
-        "200ms",
-        *SETTINGS,
-        *flags,
-    ]
-    with (folder / "log").open("ab") as log:
-        daemon = subprocess.Popen(
-            command, env=os.environ | {"RELSTAB_LOG": "debug"}, stdout=subprocess.DEVNULL, stderr=log
-        )
-    try:
-        yield daemon
-    finally:
-        daemon.kill()
-        daemon.wait()
-
-
-def ask(folder: Path, command: str, *more: str) -> str:
-    arguments = ["relstab", command, RUN, "--journal", str(folder / "journal.sqlite"), *more]
-    return subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
-
-
-def history(folder: Path) -> list[dict[str, Any]]:
-    """What the journal holds of the run; nothing before there is one."""
-    try:
-        entries: list[dict[str, Any]] = json.loads(ask(folder, "history", "--format", "json"))
-    except subprocess.CalledProcessError:
-        return []
-    return entries
-
-
 def large(checkpoint: Path, to: Path) -> bytes:
     """The same network, of more than one part."""
     model = onnx.load(checkpoint)
     model.metadata_props.add(key="padding", value="x" * PART)
     onnx.save(model, to)
     return to.read_bytes()
-
-
-def local_values(folder: Path, files: dict[str, bytes]) -> dict[str, float]:
-    """R_f of these files in a directory, by name."""
-    run = bundled_run(folder / "local")
-    for name, data in files.items():
-        (run / name).write_bytes(data)
-    command = ["relstab", "watch", str(run), "--once", "--format", "json", *SETTINGS]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    measurements = [json.loads(line)["measurement"] for line in lines]
-    return {Path(found["model"]["path"]).name: found["r_f"]["value"] for found in measurements}
 
 
 def test_the_server_honours_if_match_and_if_none_match(bucket: Bucket) -> None:
@@ -113,6 +58,8 @@ def test_the_server_honours_if_match_and_if_none_match(bucket: Bucket) -> None:
 
 def test_nothing_is_lost_and_nothing_measured_twice(bucket: Bucket, proxy: Proxy, tmp_path: Path) -> None:
     chance = random.Random(7)
+    for number in range(KEYS):
+        bucket.put(f"today/notes/{number}.txt", b"x")
     contents = {checkpoint.name: checkpoint.read_bytes() for checkpoint in CHECKPOINTS}
     names = list(contents)
     overwritten, deleted, uploaded = names[2], names[5], names[7]
@@ -140,68 +87,62 @@ def test_nothing_is_lost_and_nothing_measured_twice(bucket: Bucket, proxy: Proxy
         return None
 
     proxy.before = before
-    with watching(tmp_path):
+    with watching(RUN, tmp_path):
         bucket.put(f"today/{overwritten}", first_content)
         bucket.put(f"today/{deleted}", contents[deleted])
         eventually(lambda: done == {overwritten, deleted}, (tmp_path / "log").read_text)
     waiting = [name for name in names if name not in (overwritten, deleted)]
     for at in range(0, len(waiting), 3):
-        with watching(tmp_path):
+        with watching(RUN, tmp_path):
             for name in waiting[at : at + 3]:
                 if name == uploaded:
                     bucket.put_in_parts(f"today/{name}", contents[name], lambda: time.sleep(0.5))
                 else:
                     bucket.put(f"today/{name}", contents[name])
             time.sleep(chance.uniform(0.2, 2.0))
-    with watching(tmp_path):
+    with watching(RUN, tmp_path):
         expected = {name: "skipped" if name == deleted else "measured" for name in names}
-
-        def states() -> dict[str, str]:
-            return {entry["path"].rsplit("/", 1)[-1]: entry["state"] for entry in history(tmp_path)}
-
-        eventually(lambda: states() == expected, lambda: f"{states()}\n{(tmp_path / 'log').read_text()}")
-    entries = [entry for entry in history(tmp_path) if entry["state"] == "measured"]
+        eventually(
+            lambda: states(RUN, tmp_path) == expected,
+            lambda: f"{states(RUN, tmp_path)}\n{(tmp_path / 'log').read_text()}",
+        )
+    entries = [entry for entry in history(RUN, tmp_path) if entry["state"] == "measured"]
     counts = Counter(entry["path"] for entry in entries)
     assert set(counts.values()) == {1}, counts
     assert all(
         entry["path"] == entry["measurement"]["model"]["path"] == f"{RUN}/{Path(entry['path']).name}"
         for entry in entries
     )
-    measured = {Path(entry["path"]).name: entry["measurement"]["r_f"]["value"] for entry in entries}
     del contents[deleted]
-    assert measured == pytest.approx(local_values(tmp_path, contents), rel=1e-6)
+    assert values(RUN, tmp_path) == pytest.approx(local_values(tmp_path, contents), rel=1e-6)
 
     # Who reads the bucket is told to nobody.
     written = [*tmp_path.rglob("*.sqlite*"), tmp_path / "log"]
     assert len(written) > 1
     for file in written:
         assert SECRET.encode() not in file.read_bytes(), file
-    ask(tmp_path, "best", "--link", str(tmp_path / "best.onnx"))
+    ask(RUN, tmp_path, "best", "--link", str(tmp_path / "best.onnx"))
     assert (tmp_path / "best.onnx").read_bytes() in contents.values()
-    assert ask(tmp_path, "report") and ask(tmp_path, "best").startswith(RUN)
+    assert ask(RUN, tmp_path, "report") and ask(RUN, tmp_path, "best").startswith(RUN)
 
 
 def test_an_outage_is_said_once_and_outlived(bucket: Bucket, proxy: Proxy, tmp_path: Path) -> None:
-    with watching(tmp_path):
+    with watching(RUN, tmp_path):
         bucket.put("today/step_1.onnx", CHECKPOINTS[3].read_bytes())
         eventually(
-            lambda: [entry["state"] for entry in history(tmp_path)] == ["measured"], (tmp_path / "log").read_text
+            lambda: [entry["state"] for entry in history(RUN, tmp_path)] == ["measured"], (tmp_path / "log").read_text
         )
         proxy.before = lambda _method, _path: 403
         eventually(lambda: "could not list it" in (tmp_path / "log").read_text(), (tmp_path / "log").read_text)
         time.sleep(2)
         bucket.put("today/step_2.onnx", CHECKPOINTS[4].read_bytes())
         proxy.before = lambda _method, _path: None
-        eventually(lambda: len(history(tmp_path)) == 2, (tmp_path / "log").read_text)
+        eventually(lambda: len(history(RUN, tmp_path)) == 2, (tmp_path / "log").read_text)
         eventually(
-            lambda: {entry["state"] for entry in history(tmp_path)} == {"measured"}, (tmp_path / "log").read_text
+            lambda: {entry["state"] for entry in history(RUN, tmp_path)} == {"measured"}, (tmp_path / "log").read_text
         )
     log = (tmp_path / "log").read_text()
     assert log.count("could not list it") == 1 and log.count("is listed again") == 1, log
-
-
-def states(folder: Path) -> dict[str, str]:
-    return {Path(entry["path"]).name: entry["state"] for entry in history(folder)}
 
 
 def test_an_object_that_cannot_be_fetched_keeps_no_other_waiting(bucket: Bucket, proxy: Proxy, tmp_path: Path) -> None:
@@ -210,21 +151,21 @@ def test_an_object_that_cannot_be_fetched_keeps_no_other_waiting(bucket: Bucket,
     for name, checkpoint in zip(names, CHECKPOINTS, strict=False):
         bucket.put(f"today/{name}", checkpoint.read_bytes())
     log = (tmp_path / "log").read_text
-    with watching(tmp_path):
+    with watching(RUN, tmp_path):
         others = dict.fromkeys(names[1:], "measured")
-        eventually(lambda: states(tmp_path) == {names[0]: "pending"} | others, log)
-        eventually(lambda: "to be fetched again" in ask(tmp_path, "history", "--format", "json"), log)
-        eventually(lambda: "to be fetched again" in ask(tmp_path, "status"), log)
+        eventually(lambda: states(RUN, tmp_path) == {names[0]: "pending"} | others, log)
+        eventually(lambda: "to be fetched again" in ask(RUN, tmp_path, "history", "--format", "json"), log)
+        eventually(lambda: "to be fetched again" in ask(RUN, tmp_path, "status"), log)
         proxy.before = lambda _method, _path: None
-        eventually(lambda: states(tmp_path) == dict.fromkeys(names, "measured"), log)
+        eventually(lambda: states(RUN, tmp_path) == dict.fromkeys(names, "measured"), log)
     assert log().count("could not fetch it") == 1 and "nothing of this run" not in log(), log()
 
 
 def test_a_store_that_does_not_answer_at_the_start_is_outlived(bucket: Bucket, proxy: Proxy, tmp_path: Path) -> None:
     proxy.before = lambda method, path: 503 if method == "HEAD" and path.endswith("relstab.toml") else None
     log = (tmp_path / "log").read_text
-    with watching(tmp_path):
+    with watching(RUN, tmp_path):
         eventually(lambda: "trying again once there is a checkpoint" in log(), log)
         proxy.before = lambda _method, _path: None
         bucket.put("today/step_1.onnx", CHECKPOINTS[3].read_bytes())
-        eventually(lambda: states(tmp_path) == {"step_1.onnx": "measured"}, log)
+        eventually(lambda: states(RUN, tmp_path) == {"step_1.onnx": "measured"}, log)

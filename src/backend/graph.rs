@@ -1,6 +1,7 @@
 //! What an ONNX file says of its network: the input, the output to measure, the weights it keeps elsewhere.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
@@ -38,7 +39,8 @@ pub(super) struct Graph {
     pub total_bytes: u64,
     /// Hash of the file, and of its external data where it has any.
     pub sha256: String,
-    pub external_data: BTreeSet<PathBuf>,
+    /// The files that hold it, as they were before they were read.
+    pub external_data: BTreeMap<PathBuf, fs::Metadata>,
     pub input: String,
     /// What the input's numbers are.
     pub element: Element,

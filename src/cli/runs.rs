@@ -191,9 +191,11 @@ fn link_copy(address: &Path, entry: Option<&Entry>, link: &Path) -> Result<()> {
     let measured = entry.and_then(Entry::record).map(|record| record.model.sha256);
     let found = backend::read(&copy, None).map(|model| model.sha256().to_owned()).ok();
     if found != measured {
+        let is_there = copy.exists();
         fetched.remove();
-        let expected = "the network that was measured";
-        return Err(Error::model(address, expected, "another one, written since (the daemon will measure it)"));
+        let found =
+            if is_there { "another one, written since (the daemon will measure it)" } else { "nothing there any more" };
+        return Err(Error::model(address, "the network that was measured", found));
     }
     replace_link(&copy, link)?;
     let others = std::fs::read_dir(&folder).map_err(Error::io(&folder, "list"))?;

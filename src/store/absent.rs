@@ -20,6 +20,10 @@ impl Clouds {
         })
     }
 
+    pub(super) fn prepare(&mut self, _address: &Path) -> Result<()> {
+        match self.0 {}
+    }
+
     pub(super) fn list(&mut self, _folder: &Path) -> Result<Vec<Object>> {
         match self.0 {}
     }

@@ -43,8 +43,9 @@ pub fn normalised(what: &'static str, path: &Path) -> Result<PathBuf> {
     let (_, rest) = text.split_once("://").filter(|_| is_address(path)).ok_or_else(refused)?;
     let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
     let is_local = text.starts_with("file:");
+    let is_name = bucket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._$:".contains(&byte));
     let are_parts = key.is_empty() || key.split('/').all(|part| !matches!(part, "" | "." | ".."));
-    if rest.contains(['?', '#', '\\']) || bucket.contains('@') || bucket.is_empty() != is_local || !are_parts {
+    if rest.contains(['?', '#', '\\']) || !is_name || bucket.is_empty() != is_local || !are_parts {
         return Err(refused());
     }
     Ok(text.into())
@@ -133,6 +134,8 @@ mod tests {
         }
         for wrong in [
             "s3://",
+            "s3://a b/c",
+            "s3://a\nb/c",
             "s3://a//b",
             "s3://a/../b",
             "file://host/a",

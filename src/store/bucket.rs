@@ -18,12 +18,10 @@ impl Stores {
     /// Sets up what an address needs, before it is asked.
     ///
     /// # Errors
-    /// `Unavailable` in a build without that kind of store, `Io` if it cannot be set up.
+    /// `Unavailable` in a build without that kind of store, `Io` if it cannot be set up, `Setting` and `Store` for what the environment
+    /// says of it.
     pub fn prepare(&mut self, address: &Path) -> Result<()> {
-        if !is_folder(address) {
-            self.clouds()?;
-        }
-        Ok(())
+        if is_folder(address) { Ok(()) } else { self.clouds()?.prepare(address) }
     }
 
     /// Everything below the address `folder`.

@@ -16,6 +16,7 @@ use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, Ret
 use tokio::runtime::{Builder, Runtime};
 
 use super::address::{Object, without_secrets};
+use super::variables;
 use crate::error::{Error, Result};
 use crate::process;
 use crate::text::cut;
@@ -45,6 +46,10 @@ impl Clouds {
         Ok(Self { runtime, open: HashMap::new() })
     }
 
+    pub(super) fn prepare(&mut self, address: &Path) -> Result<()> {
+        self.store(address, "open").map(drop)
+    }
+
     pub(super) fn list(&mut self, folder: &Path) -> Result<Vec<Object>> {
         let (store, root, key) = self.store(folder, "list")?;
         let fail = failed(folder, "list");
@@ -71,7 +76,7 @@ impl Clouds {
         let (store, _, key) = self.store(object.path(), "fetch")?;
         let fail = failed(object.path(), "fetch");
         self.runtime.block_on(async {
-            let options = GetOptions { if_match: object.tag.clone(), ..GetOptions::default() };
+            let options = GetOptions { if_match: object.tag.as_deref().map(quoted), ..GetOptions::default() };
             let answer = match store.get_opts(&key, options).await {
                 Ok(answer) => answer,
                 Err(object_store::Error::Precondition { .. } | object_store::Error::NotFound { .. }) => {
@@ -107,6 +112,7 @@ impl Clouds {
         let store = if let Some(store) = self.open.get(&root) {
             Arc::clone(store)
         } else {
+            variables::check(scheme)?;
             let store = open(scheme, bucket).map_err(fail)?;
             self.open.insert(root.clone(), Arc::clone(&store));
             store
@@ -122,6 +128,11 @@ fn open(scheme: &str, bucket: &str) -> object_store::Result<Arc<dyn ObjectStore>
         "gs" => Arc::new(GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_retry(retry).build()?),
         _ => Arc::new(MicrosoftAzureBuilder::from_env().with_container_name(bucket).with_retry(retry).build()?),
     })
+}
+
+/// An `ETag` as headers have it; Azure's lists leave the quotes out.
+fn quoted(tag: &str) -> String {
+    if tag.ends_with('"') { tag.to_owned() } else { format!("\"{tag}\"") }
 }
 
 fn object(root: &str, meta: ObjectMeta) -> Object {

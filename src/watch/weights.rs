@@ -25,9 +25,9 @@ pub struct Part {
 }
 
 impl Part {
-    /// The files as they are now.
-    pub fn all<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Vec<Self> {
-        files.into_iter().map(|file| Self { file: RawPath(file.clone()), stamp: stamp_of(file) }).collect()
+    /// The files of a network that was read.
+    pub fn all<'a>(files: impl IntoIterator<Item = (&'a PathBuf, &'a fs::Metadata)>) -> Vec<Self> {
+        files.into_iter().map(|(file, then)| Self::at(file.clone(), stamp(then))).collect()
     }
 
     /// A file that lies elsewhere, with what it was there.
@@ -128,6 +128,7 @@ pub fn stamp_of(path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend;
 
     #[test]
     fn weights_that_change_are_told_until_they_are_read_again() {
@@ -135,15 +136,32 @@ mod tests {
         let (network, file) = (folder.path().join("net.onnx"), folder.path().join("w.bin"));
         fs::write(&file, [0; 8]).expect("written");
         let weights = Weights::default();
-        weights.clone().learn(&network, Part::all([&file]));
+        let now = || vec![Part::at(file.clone(), stamp_of(&file).expect("there"))];
+        weights.clone().learn(&network, now());
         assert!(weights.changes(&network, stamp_of).is_empty() && weights.owners(&file) == [network.clone()]);
         fs::write(&file, [1; 9]).expect("written");
         assert!(!weights.changes(&network, stamp_of).is_empty());
-        weights.learn(&network, Part::all([&file]));
+        weights.learn(&network, now());
         assert!(weights.changes(&network, stamp_of).is_empty());
         weights.learn(&network, Vec::new());
         assert!(weights.owners(&file).is_empty());
         let names = ["w.bin", "w.data", "net.onnx.data", "net.onnx_data"].map(|name| folder.path().join(name));
-        assert_eq!(Part::told(&network, &Part::all(&names)), Part::all(&names[..2]));
+        let parts = names.map(|file| Part::at(file, String::new()));
+        assert_eq!(Part::told(&network, &parts), parts[..2]);
+    }
+
+    #[test]
+    fn weights_that_are_replaced_once_they_were_hashed_are_others() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+        for name in ["resnet_external.onnx", "resnet_external.onnx.data"] {
+            fs::copy(fixtures.join(name), folder.path().join(name)).expect("copied");
+        }
+        let model = backend::read(&folder.path().join("resnet_external.onnx"), None).expect("a network");
+        let weights = folder.path().join("resnet_external.onnx.data");
+        fs::copy(&weights, folder.path().join("new")).expect("copied");
+        fs::rename(folder.path().join("new"), &weights).expect("replaced");
+        let parts = Part::all(model.external_data());
+        assert!(parts.len() == 1 && !parts[0].is_the_same());
     }
 }

@@ -267,11 +267,20 @@ fn an_array_of_slurm_jobs_measures_the_whole() {
     fs::write(desk.path().join("array.sh"), script).expect("written");
     let programs = Path::new(env!("CARGO_BIN_EXE_relstab")).parent().expect("a folder").to_str().expect("UTF-8");
     let programs = format!("{programs}:{}", std::env::var("PATH").unwrap_or_default());
-    for task in ["1", "2", "3"] {
-        let mut job = Command::new("sh");
-        job.current_dir(desk.path()).arg("array.sh").env("PATH", &programs).env("SLURM_CPUS_PER_TASK", "1");
-        let output = job.env("SLURM_ARRAY_TASK_ID", task).output().expect("run");
+    let measure = |job: &str, task: &str, parts: Option<&str>| {
+        let mut script = Command::new("sh");
+        script.current_dir(desk.path()).arg("array.sh").env("PATH", &programs).env("SLURM_CPUS_PER_TASK", "1");
+        script.env("SLURM_ARRAY_JOB_ID", job).env("SLURM_ARRAY_TASK_ID", task).envs(parts.map(|parts| ("PARTS", parts)));
+        let output = script.output().expect("run");
         assert!(output.status.success(), "{}", said(&output));
+    };
+    // Another job's parts do not come in between, and a shard can be measured again alone.
+    measure("7", "2", None);
+    for task in ["1", "2", "3"] {
+        measure("8", task, None);
     }
-    assert_eq!(desk.record("merge part1 part2 part3"), desk.record(SMALL));
+    fs::remove_file(desk.path().join("parts-8/3")).expect("a part");
+    measure("9", "3", Some("parts-8"));
+    assert_eq!(desk.record("merge parts-8/1 parts-8/2 parts-8/3"), desk.record(SMALL));
+    assert_eq!(fs::read_dir(desk.path().join("parts-8")).expect("a folder").count(), 3);
 }

@@ -169,6 +169,9 @@ fn commands_take_addresses_and_link_to_copies() {
     place.rename_in("step_1.onnx", "another");
     let refused = ask(&place, "best", &["--link", "best.onnx"]);
     assert!(text(&refused).contains("written since"), "{}", text(&refused));
+    fs::remove_file(place.run().join("step_1.onnx")).expect("removed");
+    let refused = ask(&place, "best", &["--link", "best.onnx"]);
+    assert!(text(&refused).contains("nothing there any more"), "{}", text(&refused));
 }
 
 #[test]
@@ -192,6 +195,43 @@ fn addresses_that_cannot_be_watched_say_why_and_never_repeat_a_password() {
     if cfg!(not(feature = "stores")) {
         assert!(refused(&["s3://bucket/run"]).contains("--features stores"));
     }
+}
+
+/// What would make a library panic that has no other answer.
+#[test]
+#[cfg(feature = "stores")]
+fn variables_that_no_request_can_carry_are_refused_by_name() {
+    let cases = [
+        ("s3", "AWS_ACCESS_KEY_ID", "sesame\n", "a line break"),
+        ("s3", "AWS_SECRET_ACCESS_KEY", "ses\name", "a line break"),
+        ("s3", "AWS_SESSION_TOKEN", "sesame\u{7f}", "a control character"),
+        ("s3", "AWS_REGION", "sesame 1", "another text"),
+        ("s3", "AWS_ENDPOINT_URL", "sesame:9000", "another text"),
+        ("s3", "AWS_ENDPOINT_URL", "http://sesame:90000", "another text"),
+        ("gs", "GOOGLE_BEARER_TOKEN", "sesame\r\n", "a line break"),
+        ("gs", "GOOGLE_BASE_URL", "", "nothing"),
+        ("az", "AZURE_STORAGE_ACCOUNT_NAME", "sesame\n", "a line break"),
+        ("az", "AZURE_STORAGE_TOKEN", "sesame\n", "a line break"),
+        ("az", "AZURE_STORAGE_ACCESS_KEY", "c2VzYW1l\n", "a line break"),
+        ("az", "AZURE_TENANT_ID", "ses ame", "another text"),
+        ("az", "AZURITE_BLOB_STORAGE_URL", "sesame:10000", "another text"),
+    ];
+    let watch = |scheme: &str, name: &str, value: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_relstab"));
+        let run = format!("{scheme}://bucket/run");
+        let output = command.args(["watch", &run]).env_clear().env("HOME", "/nowhere").env(name, value).output();
+        let output = output.expect("it runs");
+        (output.status.code(), text(&output))
+    };
+    for (scheme, name, value, found) in cases {
+        let (code, said) = watch(scheme, name, value);
+        assert_eq!(code, Some(2), "{name}: {said}");
+        assert!(said.contains(&format!("in {name}, found {found}")), "{said}");
+        assert!(!said.contains("ses") && !said.contains("c2V"), "{said}");
+    }
+    // What a library cannot use is said before anything is started, too.
+    let (code, said) = watch("az", "AZURE_STORAGE_ACCESS_KEY", "c2VzYW1l");
+    assert!(code == Some(10) && said.contains("could not open it") && said.contains("Account"), "{code:?} {said}");
 }
 
 #[test]
