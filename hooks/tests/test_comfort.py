@@ -49,6 +49,10 @@ def test_tab_goes_through_the_page_in_order(chromium: Browser, tmp_path: Path, w
             met.append(found)
         places = [found["at"] for found in met]
         assert places == sorted(set(places)) and all(found["isSeen"] for found in met), met
+        # Every row is as high as what it holds.
+        assert page.evaluate(
+            "[...document.querySelectorAll('#runs tr')].every((row) => row.scrollHeight <= row.clientHeight + 1)"
+        )
         names = [found["is"] for found in met]
         for name in ("theme", "filter", "group", "all", "none", "application", "SUMMARY"):
             assert name in names, names
