@@ -150,12 +150,12 @@ impl Scheduler<'_> {
         };
         let work = || work().inspect_err(|_| failed.store(true, Ordering::Relaxed));
         let times: Vec<_> = std::thread::scope(|scope| {
-            // Where no more threads may start, fewer do it: this one is always there.
             let start = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
-            let threads: Vec<_> = (1..lanes).map_while(start).collect();
-            let own = work();
+            let threads: Vec<_> = (0..lanes).map_while(start).collect();
+            // Where no more threads may start, fewer do it, or this one.
+            let own = threads.is_empty().then(work);
             let join = |thread: ScopedJoinHandle<_>| thread.join().unwrap_or_else(|panic| resume_unwind(panic));
-            threads.into_iter().map(join).chain([own]).collect()
+            threads.into_iter().map(join).chain(own).collect()
         });
         let (mut total, lanes) = (Times::default(), times.len() as u32);
         for time in times {

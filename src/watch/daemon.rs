@@ -214,6 +214,8 @@ impl Daemon {
                 break;
             }
         }
+        // A worker that stands still says nothing of what it was just handed.
+        self.pool.supervise().into_iter().for_each(&mut earlier);
         if let Some(until) = self.stall.or(self.no_worker_until) {
             earlier(until);
         } else if self.pool.free().is_some()

@@ -375,3 +375,15 @@ fn asks_to_end(signal: i32) -> bool {
     use rustix::process::Signal;
     [Signal::HUP, Signal::INT, Signal::TERM].iter().any(|asks| asks.as_raw() == signal)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_worker_does_not_take_is_not_waited_for() {
+        let (ours, _theirs) = UnixStream::pair().expect("a pair");
+        let sent = send(&ours, &vec![b'x'; 16 << 20]).expect("it is there");
+        assert!((1..16 << 20).contains(&sent), "{sent}");
+    }
+}

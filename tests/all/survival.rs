@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::common::daemon::{Client, Daemon, Place, eventually, fill, name_of, network, property, send_signal};
-use crate::common::{Dice, pause, relstab_at, variable};
+use crate::common::{Dice, pause, variable};
 use relstab::journal::Journal;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -90,22 +90,13 @@ fn workers_that_end_after_each_checkpoint_are_handed_no_more() {
 }
 
 #[test]
-fn a_worker_that_stands_still_holds_up_nobody_whatever_it_is_handed() {
-    let mut place = Place::new();
-    // A plan beyond what lies between two processes: by a law that has much to say of itself.
-    let row = |k: u32| format!("run {},{k},{},{},28,10,3\n", k / 4, f64::from(k) / 20.0, f64::from(k).sqrt() / 10.0);
-    let table = place.path().join("table.csv");
-    let rows = "run,step,r_f,error,side,classes,cutoff\n".to_owned() + &(1..20).map(row).collect::<String>();
-    fs::write(&table, rows).expect("written");
-    let saved = relstab_at(place.path(), &["calibrate", table.to_str().expect("UTF-8"), "--save", "own"]);
-    assert!(saved.status.success(), "{saved:?}");
-    let file = place.path().join("data/relstab/laws/own.json");
-    let mut law: Value = serde_json::from_slice(&fs::read(&file).expect("saved")).expect("JSON");
-    law["law"]["source"] = "x".repeat(1 << 20).into();
-    fs::write(&file, law.to_string()).expect("written");
-    place.environment.push(("XDG_DATA_HOME", place.path().join("data").to_string_lossy().into_owned()));
+fn a_worker_that_stands_still_holds_up_nobody() {
+    let place = Place::new();
     place.rename_in("step_1.onnx", "one");
-    let daemon = Daemon::start(&place, &["--attempts", "1", "--law", "own"]);
+    // A plan as long as it may be.
+    let export = format!("true {{checkpoint}} {{onnx}} {}", "x".repeat(60_000));
+    let flags = ["--attempts", "1", "--timeout", "3s", "--pattern", "*.onnx", "--export", &export];
+    let daemon = Daemon::start(&place, &flags);
     let mut client = Client::subscribed(&daemon, 0);
     client.next_of("measured");
     daemon.workers().into_iter().for_each(|worker| send_signal(worker, Signal::STOP));
