@@ -16,6 +16,8 @@ enum Rule {
     Address,
     /// A part of an address.
     Word,
+    /// Where a file lies; who gives what it holds instead would read that in an error.
+    File,
     /// What stands in a header, or is signed with.
     Line,
 }
@@ -32,6 +34,7 @@ pub(super) fn check(scheme: &str) -> Result<()> {
             None => continue,
             Some(Rule::Address) => (is_address(value), "http://HOST or https://HOST"),
             Some(Rule::Word) => (value.bytes().all(|byte| byte.is_ascii_graphic()), "ASCII without spaces"),
+            Some(Rule::File) => (!value.contains(['{', '\n']), "the path of a file"),
             Some(Rule::Line) => (!value.contains(char::is_control), "one line without control characters"),
         };
         if !is_kept {
@@ -58,6 +61,7 @@ fn rule(scheme: &str, name: &str) -> Option<Rule> {
         "gs" if name.starts_with("GOOGLE_") => match key.parse().ok()? {
             Google::ServiceAccountKey => return None,
             Google::BaseUrl => Rule::Address,
+            Google::ServiceAccount | Google::ApplicationCredentials => Rule::File,
             _ => Rule::Line,
         },
         "az" if matches!(name, "AZURITE_BLOB_STORAGE_URL" | "IDENTITY_ENDPOINT") => Rule::Address,

@@ -270,7 +270,10 @@ fn an_array_of_slurm_jobs_measures_the_whole() {
     let measure = |job: &str, task: &str, parts: Option<&str>| {
         let mut script = Command::new("sh");
         script.current_dir(desk.path()).arg("array.sh").env("PATH", &programs).env("SLURM_CPUS_PER_TASK", "1");
-        script.env("SLURM_ARRAY_JOB_ID", job).env("SLURM_ARRAY_TASK_ID", task).envs(parts.map(|parts| ("PARTS", parts)));
+        script
+            .env("SLURM_ARRAY_JOB_ID", job)
+            .env("SLURM_ARRAY_TASK_ID", task)
+            .envs(parts.map(|parts| ("PARTS", parts)));
         let output = script.output().expect("run");
         assert!(output.status.success(), "{}", said(&output));
     };

@@ -210,6 +210,7 @@ fn variables_that_no_request_can_carry_are_refused_by_name() {
         ("s3", "AWS_ENDPOINT_URL", "http://sesame:90000", "another text"),
         ("gs", "GOOGLE_BEARER_TOKEN", "sesame\r\n", "a line break"),
         ("gs", "GOOGLE_BASE_URL", "", "nothing"),
+        ("gs", "GOOGLE_APPLICATION_CREDENTIALS", "{\"private_key\": \"sesame\"}", "another text"),
         ("az", "AZURE_STORAGE_ACCOUNT_NAME", "sesame\n", "a line break"),
         ("az", "AZURE_STORAGE_TOKEN", "sesame\n", "a line break"),
         ("az", "AZURE_STORAGE_ACCESS_KEY", "c2VzYW1l\n", "a line break"),
