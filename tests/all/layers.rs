@@ -218,7 +218,12 @@ fn it_prints_a_table_or_json_and_draws_a_figure() {
     let reported = report(&[&page, &markdown, &png]);
     assert_eq!(reported.status.code(), Some(0), "{}", text(&reported.stderr));
     let page = fs::read_to_string(page).expect("a page");
-    assert!(page.contains("<svg") && page.contains(r"&lt;b&gt;|`\n\u{202e}`") && !page.contains("<b>"), "{page}");
+    assert!(
+        page.matches("class=\"ranges\"").count() == 3
+            && page.contains(r"&lt;b&gt;|`\n\u{202e}`")
+            && !page.contains("<b>"),
+        "{page}"
+    );
     let markdown = fs::read_to_string(markdown).expect("Markdown");
     assert!(markdown.contains("(r.png)") && markdown.contains("| 3 |") && !markdown.contains("<b>"), "{markdown}");
     assert!(fs::read(png).expect("drawn").starts_with(b"\x89PNG"));
