@@ -4,6 +4,7 @@
 
 const RelstabChart = (() => {
   const { isKnown } = RelstabWords;
+  const { ticks } = RelstabKinds;
   // More points of a line than this have no dots of their own.
   const MOST_DOTS = 60;
   // How far apart signs are then, in pixels.
@@ -11,33 +12,6 @@ const RelstabChart = (() => {
   // How near, in pixels, a point must be to be meant.
   const NEAR = 48;
   const MARGIN = 0.06;
-
-  /** Round places between two ends, so many at most; on a logarithmic axis that spans more than a factor of 4: 1, 2, 5. `sizes` are
-   * steps that the axis knows as round, from the least on. */
-  function ticks(low, high, isLog, most, sizes = []) {
-    if (!(high > low) || most < 1) return [];
-    if (isLog && high / low > 4) {
-      const every = [[1, 2, 5], [1, 3], [1]].map((digits) => powers(low, high, digits));
-      const fitting = every.find((found) => found.length <= most) ?? every.at(-1);
-      const stride = Math.ceil(fitting.length / most);
-      return fitting.filter((_, index) => index % stride === 0);
-    }
-    const rough = (high - low) / most;
-    const power = 10 ** Math.floor(Math.log10(rough));
-    const step = sizes.find((size) => size >= rough) ?? [1, 2, 5, 10].map((digit) => digit * power).find((size) => size >= rough);
-    const first = Math.ceil(low / step - 1e-9);
-    const count = Math.floor(high / step + 1e-9) - first;
-    // Without the dust of adding up.
-    return Array.from({ length: count + 1 }, (_, index) => Number(((first + index) * step).toPrecision(12)));
-  }
-
-  function powers(low, high, digits) {
-    const found = [];
-    for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power += 1) {
-      found.push(...digits.map((digit) => Number((digit * 10 ** power).toPrecision(3))));
-    }
-    return found.filter((value) => value >= low * (1 - 1e-9) && value <= high * (1 + 1e-9));
-  }
 
   /** Where to look from: the least and the largest of the lines that are seen, and of their bands what is near them. */
   function fit(runs, [left, right], isLog) {

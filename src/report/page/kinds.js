@@ -80,6 +80,33 @@ const RelstabKinds = (() => {
     checkpoint: { title: "checkpoint, of those drawn", of: (run) => run.step.map((_, index) => index + 1), tell: whole, sizes: [1] },
   };
 
+  /** Round places between two ends, so many at most; on a logarithmic axis that spans more than a factor of 4: 1, 2, 5. `sizes` are
+   * steps that the axis knows as round, from the least on. */
+  function ticks(low, high, isLog, most, sizes = []) {
+    if (!(high > low) || most < 1) return [];
+    if (isLog && high / low > 4) {
+      const every = [[1, 2, 5], [1, 3], [1]].map((digits) => powers(low, high, digits));
+      const fitting = every.find((found) => found.length <= most) ?? every.at(-1);
+      const stride = Math.ceil(fitting.length / most);
+      return fitting.filter((_, index) => index % stride === 0);
+    }
+    const rough = (high - low) / most;
+    const power = 10 ** Math.floor(Math.log10(rough));
+    const step = sizes.find((size) => size >= rough) ?? [1, 2, 5, 10].map((digit) => digit * power).find((size) => size >= rough);
+    const first = Math.ceil(low / step - 1e-9);
+    const count = Math.floor(high / step + 1e-9) - first;
+    // Without the dust of adding up.
+    return Array.from({ length: count + 1 }, (_, index) => Number(((first + index) * step).toPrecision(12)));
+  }
+
+  function powers(low, high, digits) {
+    const found = [];
+    for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power += 1) {
+      found.push(...digits.map((digit) => Number((digit * 10 ** power).toPrecision(3))));
+    }
+    return found.filter((value) => value >= low * (1 - 1e-9) && value <= high * (1 + 1e-9));
+  }
+
   /** Steps where most runs have them and these take as many to an epoch; else epochs, where most have those. */
   function natural(series) {
     const having = (column) => series.filter((run) => run[column].every(isKnown));
@@ -113,5 +140,5 @@ const RelstabKinds = (() => {
   /** The token of the colour of the run at a place in the list of all runs. */
   const colour = (index) => `var(--run-${1 + (index % COLOURS)})`;
 
-  return { KINDS, AXES, COLOURS, natural, tokens, colour };
+  return { KINDS, AXES, COLOURS, natural, ticks, tokens, colour };
 })();
