@@ -148,12 +148,7 @@ impl Daemon {
         match message {
             Message::News(News::Notice(text)) => warn!("{text}"),
             Message::News(News::Found(found, rest)) => self.queue(vec![(found, rest)]),
-            Message::News(News::Run(folder)) => {
-                if let Err(error) = self.run_of(&folder) {
-                    self.missed_news = true;
-                    self.stalled(&error);
-                }
-            }
+            Message::News(News::Run(folder)) => drop(self.enter(&folder)),
             Message::News(News::Caught) => {
                 self.nearing.has_caught = true;
                 for id in self.runs.keys().copied().collect::<Vec<_>>() {

@@ -206,8 +206,9 @@ fn a_sweep_is_told_as_table_page_and_figure() {
             (2, &point["temperature"]),
             (3, &record["displacement_rms_px"]),
             (5, &record["r_f"]["value"]),
-            (8, &record["d_f"]["value"]),
-            (9, &record["g_f"]["value"]),
+            (8, &record["scores"]["invariance"]["deformed"]["value"]),
+            (9, &record["d_f"]["value"]),
+            (10, &record["g_f"]["value"]),
         ] {
             let shown: f64 = cells[cell].parse().expect("a number");
             assert!((shown / number(value) - 1.0).abs() < 0.006, "{cells:?} {value}");

@@ -1,7 +1,7 @@
 //! From files that are found to workers that have them.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, error, warn};
@@ -105,6 +105,24 @@ impl Daemon {
         }
     }
 
+    /// The run's id; none where the journal does not take it.
+    pub(super) fn enter(&mut self, run: &Path) -> Option<i64> {
+        match self.run_of(run) {
+            Ok(id) => Some(id),
+            Err(error) if error.is_of_record() => {
+                if self.refused.insert(run.to_owned()) {
+                    error!("run {}: it is passed over: {}", path::text(run), error.one_line());
+                }
+                None
+            }
+            Err(error) => {
+                self.missed_news = true;
+                self.stalled(&error);
+                None
+            }
+        }
+    }
+
     /// Queues files that were found.
     pub(super) fn queue(&mut self, found: Vec<(Found, Rest)>) {
         if found.is_empty() {
@@ -113,24 +131,12 @@ impl Daemon {
         let now = self.now();
         let mut rows = Vec::new();
         for (found, rest) in found {
-            match self.run_of(&found.run) {
-                Ok(run) => {
-                    let Some((found, rest)) = self.hold(run, found, rest) else { continue };
-                    let is_blocked = self.runs.get(&run).is_some_and(|run| run.blocked.is_some());
-                    let due = (!is_blocked).then(|| now + self.wait(&found, rest).as_millis() as i64);
-                    let key = self.runs.get(&run).map(|run| run.key.clone()).unwrap_or_default();
-                    rows.push((run, found, due, key));
-                }
-                Err(error) if error.is_of_record() => {
-                    if self.refused.insert(found.run.clone()) {
-                        error!("run {}: it is passed over: {}", path::text(&found.run), error.one_line());
-                    }
-                }
-                Err(error) => {
-                    self.missed_news = true;
-                    self.stalled(&error);
-                }
-            }
+            let Some(run) = self.enter(&found.run) else { continue };
+            let Some((found, rest)) = self.hold(run, found, rest) else { continue };
+            let is_blocked = self.runs.get(&run).is_some_and(|run| run.blocked.is_some());
+            let due = (!is_blocked).then(|| now + self.wait(&found, rest).as_millis() as i64);
+            let key = self.runs.get(&run).map(|run| run.key.clone()).unwrap_or_default();
+            rows.push((run, found, due, key));
         }
         let sightings: Vec<_> = rows.iter().map(|(run, found, due, key)| sighting(*run, found, *due, key)).collect();
         let runs: BTreeSet<_> = sightings.iter().map(|sighting| sighting.run).collect();
