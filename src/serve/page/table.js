@@ -41,7 +41,7 @@ const RelstabTable = (() => {
   function standing(run) {
     const stop = run.rules?.find((rule) => rule.stop)?.stop;
     if (run.unusable) return ["failed", "cannot be measured", brief(run, run.unusable)];
-    if (run.stopped) return ["stop", "should stop", stop?.reason ?? ""];
+    if (run.stopped) return ["stop", "should stop", stop ? stop.reason + (isKnown(stop.at.step) ? `, at step ${whole(stop.at.step)}` : "") : ""];
     if (run.failure) return ["failed", "failed", brief(run, run.failure)];
     if (!run.watched) return ["unwatched", "not watched", ""];
     if (run.measuring?.length) {
@@ -63,8 +63,8 @@ const RelstabTable = (() => {
     const by = predicted(run) - known(run);
     if (!isKnown(known(run)) || !isKnown(predicted(run))) return null;
     const points = Math.abs(100 * by).toFixed(1);
-    const verb = run.latest.is_fit ? "fitted" : "predicted";
-    return points === "0.0" ? `${verb} exactly` : `${verb} ${points} points too ${by > 0 ? "high" : "low"}`;
+    const fit = run.latest.is_fit ? " (fitted on it)" : "";
+    return (points === "0.0" ? "predicted exactly" : `predicted ${points} points too ${by > 0 ? "high" : "low"}`) + fit;
   }
 
   function spark(run) {
