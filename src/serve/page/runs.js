@@ -154,6 +154,8 @@ const RelstabRuns = (() => {
       const run = find(event.run);
       if (run && event.type === "measured") {
         const found = glance(event.run, event.measurement, event.time);
+        // Whether it is a fit is known once the run is asked for again: as the one before.
+        found.is_fit = run.latest?.is_fit ?? false;
         if (!(run.latest?.step > found.step)) run.latest = found;
         if (state.series.has(event.run)) insert(state.series.get(event.run), found);
         changed();
