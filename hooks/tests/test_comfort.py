@@ -17,8 +17,12 @@ FOCUSED = """() => {
   const all = [...document.querySelectorAll("*")];
   return { at: all.indexOf(it), is: it.id || it.getAttribute("role") || it.tagName, isSeen: width > 0 && height > 0 };
 }"""
+# Also how many charts are made.
 SHIFTS = """
-window.shifts = [];
+[window.shifts, window.charts] = [[], 0];
+new MutationObserver((all) => {
+  for (const { addedNodes } of all) charts += [...addedNodes].filter((node) => node.matches?.(".uplot")).length;
+}).observe(document, { childList: true, subtree: true });
 new PerformanceObserver((list) => shifts.push(...list.getEntries().map(({ value }) => value))).observe({
   type: "layout-shift",
   buffered: true,
@@ -68,6 +72,7 @@ def test_nothing_moves_as_it_loads_and_as_events_arrive(chromium: Browser, tmp_p
         context.add_init_script(SHIFTS)
         page = Page(context, daemon.url).page
         drawn(page, 2)
+        assert page.evaluate("charts") == 4, "each is made once"
         daemon.land(*CHECKPOINTS[2:5])
         drawn(page, 5)
         expect(page.get_by_role("row", name="today")).to_contain_text("up to date")
