@@ -73,15 +73,11 @@ const RelstabChart = (() => {
       if (isIn || from === null) continue;
       // Not across a place where the line breaks; a point alone has a bar.
       const half = index - from === 1 ? 2 * scale : 0;
+      const corner = (k, side, end) => ctx.lineTo(at.x(run.x[k]) + side * half, at.y(Math.max(end[k], 1e-12)));
       ctx.moveTo(at.x(run.x[from]) - half, at.y(line.high[from]));
-      if (half) {
-        const [x, low] = [at.x(run.x[from]), at.y(Math.max(line.low[from], 1e-12))];
-        ctx.lineTo(x + half, at.y(line.high[from]));
-        ctx.lineTo(x + half, low);
-        ctx.lineTo(x - half, low);
-      }
-      for (let k = from + 1; k < index; k += 1) ctx.lineTo(at.x(run.x[k]), at.y(line.high[k]));
-      for (let k = index - 1; !half && k >= from; k -= 1) ctx.lineTo(at.x(run.x[k]), at.y(Math.max(line.low[k], 1e-12)));
+      for (let k = from; k < index; k += 1) corner(k, 1, line.high);
+      for (let k = index - 1; k >= from; k -= 1) corner(k, 1, line.low);
+      corner(from, -1, line.low);
       ctx.closePath();
       from = null;
     }

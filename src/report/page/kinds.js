@@ -52,15 +52,13 @@ const RelstabKinds = (() => {
   const [MINUTE, HOUR, DAY] = [60, 3600, 86400];
   const TIMES = [1, 2, 5, 10, 15, 30].flatMap((count) => [count, count * MINUTE]).concat([1, 2, 3, 6, 12].map((count) => count * HOUR), [1, 2, 5, 10, 20, 50, 100, 200, 500].map((count) => count * DAY)).sort((a, b) => a - b);
 
-  /** A place on an axis of time, to the second. */
+  /** A place on an axis of time: seconds, or the two units that tell it, such as 2:30 min. */
   function clock(seconds) {
-    const padded = (value) => String(value).padStart(2, "0");
     if (seconds < MINUTE) return seconds === 0 ? "0" : `${short(seconds)} s`;
     const [unit, size, part] = seconds < HOUR ? ["min", MINUTE, 1] : seconds < DAY ? ["h", HOUR, MINUTE] : ["d", DAY, HOUR];
-    const rest = Math.round((seconds % size) / part);
-    const more = unit === "d" ? ` ${rest} h` : "";
-    const head = Math.floor(seconds / size);
-    return rest && unit !== "d" ? `${head}:${padded(rest)} ${unit}` : `${head} ${unit}${rest ? more : ""}`;
+    const [head, rest] = [Math.floor(seconds / size), Math.round((seconds % size) / part)];
+    if (!rest) return `${head} ${unit}`;
+    return unit === "d" ? `${head} d ${rest} h` : `${head}:${String(rest).padStart(2, "0")} ${unit}`;
   }
 
   /** What checkpoints are placed by; `of` gives a run's places, `sizes` are round steps from the least on. */
