@@ -9,7 +9,7 @@ mod stream;
 mod strip;
 
 pub use answers::{Answers, Saved};
-pub use finding::{Code, Finding, Severity, worst};
+pub use finding::{Code, Finding, Severity, has, worst};
 pub use stream::{CheckpointName, Event, Kind, Skip};
 pub use strip::{Format, Row, STRIP_BYTES, STRIP_IMAGES, Shown, Strip, Told};
 
@@ -87,6 +87,12 @@ impl Measurement {
     #[must_use]
     pub fn known_error(&self) -> Option<f64> {
         self.metadata.val_error.or(self.probe_error)
+    }
+
+    /// Whether its error was predicted by a law that was fitted on it too.
+    #[must_use]
+    pub fn is_fit(&self) -> bool {
+        has(&self.findings, Code::FittedOnIt)
     }
 
     /// All that is to be told of it, the worst first: findings, and what else it and its law say.

@@ -89,9 +89,7 @@ impl Plan {
         }
         Ok(setup)
     }
-}
 
-impl Plan {
     /// That its probe images lie where they must.
     ///
     /// # Errors

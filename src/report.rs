@@ -27,7 +27,7 @@ pub mod terminal;
 use std::fmt::Write as _;
 
 use crate::estimate::Estimate;
-use crate::event::{Code, Measurement, Severity};
+use crate::event::{Measurement, Severity};
 use crate::path;
 use crate::predict::Prediction;
 use crate::text::visible;
@@ -106,8 +106,7 @@ pub fn interval(estimate: &Estimate) -> String {
 
 /// The predicted error of a measurement, marked where its law was fitted on it.
 fn predicted_of(measurement: &Measurement) -> Option<String> {
-    let is_fit = measurement.findings.iter().any(|finding| finding.code == Code::FittedOnIt);
-    let mark = if is_fit { " fit" } else { "" };
+    let mark = if measurement.is_fit() { " fit" } else { "" };
     measurement.prediction.as_ref().map(|prediction| predicted(prediction) + mark)
 }
 
@@ -131,6 +130,10 @@ fn significant(value: f64) -> String {
     } else {
         format!("{value:.2e}")
     }
+}
+
+fn date(time: jiff::Timestamp) -> String {
+    time.strftime("%F %H:%M UTC").to_string()
 }
 
 fn percent(share: f64) -> String {

@@ -200,6 +200,12 @@ impl Finding {
     }
 }
 
+/// Whether one of them is of this code.
+#[must_use]
+pub fn has(findings: &[Finding], code: Code) -> bool {
+    findings.iter().any(|finding| finding.code == code)
+}
+
 /// The worst of them.
 #[must_use]
 pub fn worst(findings: &[Finding]) -> Option<Severity> {

@@ -8,7 +8,7 @@ use super::history::{Filter, PRESENT};
 use super::series::{BEST_FIRST, within};
 use super::{Journal, State};
 use crate::error::Result;
-use crate::event::{Code, Finding, Severity};
+use crate::event::{Code, Finding, Severity, has};
 use crate::stop::{Mark, Verdict};
 
 /// Points of the small chart in a line.
@@ -149,7 +149,7 @@ impl Journal {
             epoch: entry.epoch,
             written: (written as f64 / 1e9).round(),
             val_error: entry.val_error,
-            is_fit: findings.iter().any(|finding| finding.code == Code::FittedOnIt),
+            is_fit: has(&findings, Code::FittedOnIt),
             findings: findings.into_iter().filter(|finding| finding.severity > Severity::Note).collect(),
             values: VALUES.into_iter().map(value).collect(),
         }))

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::estimate::{self, Bootstrap, Estimate, Estimator, Resampling, Responses, Stabilities, Stability};
 use crate::event::{
     Answers, Code, Finding, MEASUREMENT_SCHEMA, Measurement, Probe, Reading, Readings, Scores, Settings, Severity,
-    Undefined,
+    Undefined, has,
 };
 use crate::findings;
 use crate::predict::terms::{Measured, Term, known};
@@ -244,7 +244,7 @@ impl Told<'_> {
         findings.extend(notes);
         findings.extend(findings::of_network(&facts, &answers));
         let findings_s = looking.elapsed().as_secs_f64();
-        model.probabilities = findings.iter().any(|finding| finding.code == Code::SquashedOutputs);
+        model.probabilities = has(&findings, Code::SquashedOutputs);
         let displacements = &passes.displacements;
         let mean_square = displacements.iter().map(|d| d.mean_square_px).sum::<f64>() / displacements.len() as f64;
         let folds = displacements.iter().filter(|d| d.folds).count();

@@ -1,5 +1,7 @@
 //! What `relstab check` found.
 
+use std::cmp::Reverse;
+
 use super::conditions::{all, time};
 use super::document::{Block, Document, Line, Suite, Test, Text, Tone};
 use super::{percent, significant};
@@ -39,11 +41,7 @@ fn verdict(report: &Report) -> Vec<Line> {
         (tone, vec![Text::name(&model.path), ": ".into(), Text::Verdict(tone, outcome), by.into()])
     };
     let mut lines: Vec<_> = report.models.iter().map(line).collect();
-    lines.sort_by_key(|(tone, _)| match tone {
-        Tone::Bad => 0,
-        Tone::Unsure => 1,
-        Tone::Good => 2,
-    });
+    lines.sort_by_key(|(tone, _)| Reverse(*tone));
     let more = lines.len().saturating_sub(MOST_NAMED);
     let rest = (more > 0).then(|| vec![format!("{more} more networks stand in the table.").into()]);
     lines.into_iter().take(MOST_NAMED).map(|(_, line)| line).chain(rest).collect()

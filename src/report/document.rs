@@ -269,7 +269,7 @@ pub enum Text {
 }
 
 /// How a verdict is meant.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tone {
     /// All is well.
     Good,

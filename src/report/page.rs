@@ -6,7 +6,7 @@ use serde_json::json;
 use super::document::{Block, Charts, Document, Heat, Line, Ranges, Table, Text, Tone, tables};
 use super::figure::svg;
 use super::script::{CHART, CHART_STYLE, CHARTS, KINDS, STYLE, UPLOT, UPLOT_STYLE, WORDS};
-use super::significant;
+use super::{date, significant};
 
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:";
 const DRAW: &str = r#"
@@ -44,7 +44,7 @@ pub(super) fn page(title: &Line, styles: &str, content: &Markup) -> String {
                 }
                 footer { p.note {
                     "relstab " (env!("CARGO_PKG_VERSION")) ", report made "
-                    (jiff::Timestamp::now().strftime("%F %H:%M UTC").to_string())
+                    (date(jiff::Timestamp::now()))
                 } }
             }
         }

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::conditions::{Groups, laws, warnings};
 use super::document::{Block, Charts, Document, Line, Text, Tone, columns, table};
-use super::{interval, percent, predicted, predicted_of, significant};
+use super::{date, interval, percent, predicted, predicted_of, significant};
 use crate::error::Result;
-use crate::event::{Code, Measurement};
+use crate::event::Measurement;
 use crate::journal::{Entry, Filter, Journal, Series, State, within};
 use crate::stop::{Mark, Monitor, Verdict};
 
@@ -112,8 +112,7 @@ fn verdict(run: &Run) -> Vec<Line> {
 fn exactness(run: &Run) -> Option<Line> {
     let mut off = Vec::new();
     let mut inside = 0;
-    let is_fit = |record: &Measurement| record.findings.iter().any(|finding| finding.code == Code::FittedOnIt);
-    for (_, record) in run.records.iter().filter(|(_, record)| !is_fit(record)) {
+    for (_, record) in run.records.iter().filter(|(_, record)| !record.is_fit()) {
         let Some((known, prediction)) = record.known_error().zip(record.prediction.as_ref()) else { continue };
         off.push((prediction.error - known).abs());
         let ends = prediction.low.zip(prediction.high);
@@ -161,10 +160,7 @@ fn written(run: &Run) -> Option<String> {
     let times = &run.series.time;
     let first = times.iter().copied().fold(f64::INFINITY, f64::min);
     let last = times.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let date = |seconds: f64| {
-        let time = jiff::Timestamp::from_second(seconds as i64).ok()?;
-        Some(time.strftime("%F %H:%M UTC").to_string())
-    };
+    let date = |seconds: f64| jiff::Timestamp::from_second(seconds as i64).ok().map(date);
     let minutes = ((last - first) / 60.0).round();
     let length = if minutes < 120.0 { format!("{minutes} min") } else { format!("{:.1} h", minutes / 60.0) };
     Some(format!("from {} to {}, {length}", date(first)?, date(last)?))

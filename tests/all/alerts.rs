@@ -55,6 +55,13 @@ impl Hook {
         Self { address, status, heard }
     }
 
+    /// The file that holds its address.
+    fn secret(&self, place: &Place) -> String {
+        let secret = place.path().join("webhook");
+        fs::write(&secret, format!("{}\n", self.address)).expect("written");
+        secret.to_str().expect("UTF-8").to_owned()
+    }
+
     /// How often each alert was heard and answered with `status`, by its event's number.
     fn heard(&self, status: u16, alert: &str) -> BTreeMap<i64, usize> {
         let mut counts = BTreeMap::new();
@@ -71,9 +78,7 @@ impl Hook {
 fn each_alert_is_heard_over_kills_and_none_of_what_did_not_last() {
     let place = Place::new();
     let hook = Hook::start();
-    let secret = place.path().join("webhook");
-    fs::write(&secret, format!("{}\n", hook.address)).expect("written");
-    let secret = secret.to_str().expect("UTF-8");
+    let secret = &hook.secret(&place);
     let (failure, high) = ("on=failure,name=failure", "on=threshold,name=high,monitor=val_error,above=0.5,for=4s");
     let flags = ["--alert", failure, "--alert", high, "--alert-webhook", secret, "--give-up", "300ms"];
     let daemon = Daemon::start(&place, &flags);
@@ -184,9 +189,7 @@ fn the_log_tells_each_alert_once_and_a_program_has_the_umask_of_who_started_the_
 fn what_was_raised_and_not_heard_outlives_a_configuration_that_is_spoiled() {
     let place = Place::new();
     let hook = Hook::start();
-    let secret = place.path().join("webhook");
-    fs::write(&secret, format!("{}\n", hook.address)).expect("written");
-    let secret = secret.to_str().expect("UTF-8");
+    let secret = &hook.secret(&place);
     let alerts = ["--alert", "on=failure", "--alert", "on=stall,after=1h", "--alert-webhook", secret];
     let daemon = Daemon::start(&place, &[&alerts[..], &["--give-up", "300ms"]].concat());
     place.put("step_1.onnx", b"no network");
@@ -239,10 +242,9 @@ fn what_ended_before_it_had_lasted_is_not_told_whoever_watched_meanwhile() {
 fn each_time_is_told_in_order_though_the_telling_of_one_before_fails() {
     let place = Place::new();
     let hook = Hook::start();
-    let secret = place.path().join("webhook");
-    fs::write(&secret, format!("{}\n", hook.address)).expect("written");
+    let secret = &hook.secret(&place);
     let alert = "on=threshold,name=high,monitor=val_error,above=0.5";
-    let flags = ["--alert", alert, "--alert-webhook", secret.to_str().expect("UTF-8")];
+    let flags = ["--alert", alert, "--alert-webhook", secret];
     let daemon = Daemon::start(&place, &flags);
     put(&place, 1, "0.1");
     eventually("it is measured", || place.outcomes("measured").len() == 1);

@@ -53,12 +53,16 @@ pub fn evidence(points: &[Point]) -> Vec<Told> {
     told
 }
 
+/// How many trainings points are of, and what each is left out with: its training, or of a single training nothing else.
+fn left_out<'a>(points: impl Iterator<Item = &'a Point> + Clone) -> (usize, Vec<Group<'a>>) {
+    let trainings = count(&groups(points.clone(), true));
+    (trainings, groups(points, trainings > 1))
+}
+
 fn of_term(term: Term, points: &[Point]) -> Option<Told> {
     let having: Vec<Point> = points.iter().filter(|point| term.log(&point.quantities).is_some()).cloned().collect();
     let samples = samples(&[term], &having)?;
-    let trainings = count(&groups(having.iter(), true));
-    // The networks of a single training are left out one by one.
-    let groups = groups(having.iter(), trainings > 1);
+    let (trainings, groups) = left_out(having.iter());
     let judged = samples.iter().zip(residuals(&samples, &groups, &Linear::vague(1))).map(|((x, y), residual)| {
         let residual = residual?;
         let is_inside = residual.beyond.map(|share| share >= 1.0 - LEVEL);
@@ -75,8 +79,8 @@ fn of_confidence(points: &[Point]) -> Option<Told> {
         Some(Judged { x, y, off: (y - x).abs(), is_inside: None })
     });
     let name = format!("{} itself", term.factor());
-    let trainings = count(&groups(having.iter().copied(), true));
-    told(name, &judged.collect::<Vec<_>>(), &groups(having.into_iter(), trainings > 1), trainings)
+    let (trainings, groups) = left_out(having.iter().copied());
+    told(name, &judged.collect::<Vec<_>>(), &groups, trainings)
 }
 
 fn told(quantity: String, judged: &[Judged], of: &[Group], trainings: usize) -> Option<Told> {
