@@ -102,6 +102,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return once::run(&said, args.shared.format, &args.folders, &search, args.tensorboard.as_deref());
     }
     if args.dry_run {
+        args.daemon.checked(devices, &roots)?;
         args.folders.iter().try_for_each(|folder| said.rehearse(folder))?;
         return Ok(ExitCode::Success);
     }
@@ -136,10 +137,7 @@ fn directory(folder: &Path) -> Result<PathBuf> {
 
 fn watch(args: &Args, said: &Flags, devices: Vec<u16>, roots: Vec<PathBuf>, search: Search) -> Result<ExitCode> {
     let flags = &args.daemon;
-    let limits = flags.limits(devices)?;
-    if !(0.01..=1.0).contains(&flags.duty) {
-        return Err(Error::setting("--duty", "a share of the time, 0.01 to 1", flags.duty));
-    }
+    let (limits, ending, receivers) = flags.checked(devices, &roots)?;
     let log = Log::start(flags.log_format == Format::Json).map_err(|source| Error::Io {
         path: "the log".into(),
         action: "start",
@@ -155,8 +153,6 @@ fn watch(args: &Args, said: &Flags, devices: Vec<u16>, roots: Vec<PathBuf>, sear
     let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let starter = Local { nice: flags.nice, duty: flags.duty };
     let mut planner = Planner::new(Box::new(starter), said.clone(), roots.clone());
-    let ending = flags.ending(&roots)?;
-    let receivers = flags.receivers()?;
     let named = said.named()?;
     let plans = if args.recursive { Ok(Vec::new()) } else { planned(&mut planner, &roots) };
     let plans = match plans {

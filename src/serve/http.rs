@@ -3,6 +3,7 @@
 mod api;
 mod description;
 mod guard;
+mod json;
 mod metrics;
 mod overview;
 mod page;

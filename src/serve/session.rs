@@ -16,6 +16,7 @@ use super::{Feed, Hub, Token};
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::small_file::json_fault;
+use crate::text::visible_json;
 use crate::watch::daemon::Ask;
 
 /// The protocol's version.
@@ -227,7 +228,7 @@ async fn next(feed: &mut Option<Feed>) -> Result<Option<Vec<crate::journal::Line
 }
 
 fn line(value: &Value) -> Vec<u8> {
-    format!("{value}\n").into_bytes()
+    format!("{}\n", visible_json(&value.to_string())).into_bytes()
 }
 
 fn refusal(reason: &str) -> Value {

@@ -110,6 +110,8 @@ fn directories_that_cannot_be_watched_are_refused() {
     folder.file("relstab.toml", "probe = '../secret.npy'");
     assert_refused(&relstab(&["watch", path, "--once"]), 2, &["relstab.toml", "../secret.npy"]);
     for share in ["0", "1e-20", "1.5", "NaN"] {
-        assert_refused(&relstab(&["watch", path, "--duty", share]), 2, &["--duty", "0.01 to 1"]);
+        for dry in [&[][..], &["--dry-run"]] {
+            assert_refused(&relstab(&[&["watch", path, "--duty", share], dry].concat()), 2, &["--duty", "0.01 to 1"]);
+        }
     }
 }

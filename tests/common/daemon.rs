@@ -347,6 +347,7 @@ impl Client {
         let mut line = String::new();
         self.lines.read_line(&mut line).expect("a line in time");
         assert!(!line.is_empty(), "the daemon hung up");
+        assert!(!line.trim_end_matches('\n').contains(char::is_control), "a terminal would obey {line:?}");
         serde_json::from_str(&line).expect("JSON")
     }
 

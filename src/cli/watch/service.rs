@@ -109,11 +109,18 @@ pub struct Service {
 }
 
 impl Service {
-    /// What workers may take, on these GPUs.
+    /// What workers on these GPUs may take, when the daemon of the directories `roots` ends by itself, and who hears of alerts.
     ///
     /// # Errors
-    /// `Setting` for fewer workers than GPUs.
-    pub fn limits(&self, devices: Vec<u16>) -> Result<Limits> {
+    /// `Setting` for what no daemon can do.
+    pub fn checked(&self, devices: Vec<u16>, roots: &[PathBuf]) -> Result<(Limits, Ending, Receivers)> {
+        Ok((self.limits(devices)?, self.ending(roots)?, self.receivers()?))
+    }
+
+    fn limits(&self, devices: Vec<u16>) -> Result<Limits> {
+        if !(0.01..=1.0).contains(&self.duty) {
+            return Err(Error::setting("--duty", "a share of the time, 0.01 to 1", self.duty));
+        }
         let workers = self.workers.map_or_else(|| devices.len().max(1), NonZeroUsize::get);
         if workers < devices.len() {
             let expected = format!("{} or more, one on each GPU of --device", devices.len());
@@ -128,11 +135,8 @@ impl Service {
         })
     }
 
-    /// Who hears of alerts that name nobody themselves.
-    ///
-    /// # Errors
-    /// `Setting` where no address can be read; never with an address in it.
-    pub fn receivers(&self) -> Result<Receivers> {
+    /// Who hears of alerts that name nobody themselves; an error never has an address in it.
+    fn receivers(&self) -> Result<Receivers> {
         let Some(place) = &self.alert_webhook else {
             return Ok(Receivers { command: self.alert_command.clone(), webhook: None });
         };
@@ -142,8 +146,7 @@ impl Service {
         Ok(Receivers { command: self.alert_command.clone(), webhook: Some(webhook) })
     }
 
-    /// When the daemon of the directories `roots` ends by itself.
-    pub fn ending(&self, roots: &[PathBuf]) -> Result<Ending> {
+    fn ending(&self, roots: &[PathBuf]) -> Result<Ending> {
         let is_inside = |marker: &PathBuf| marker.components().all(|part| matches!(part, Component::Normal(_)));
         if let Some(outside) = self.until.as_ref().filter(|marker| !is_inside(marker)) {
             return Err(Error::setting(

@@ -9,13 +9,14 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, Json};
+use axum::Extension;
 use futures_util::stream::{self, Stream};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::super::places::Place;
 use super::super::{Feed, Hub};
+use super::json::Json;
 use crate::error::Error;
 use crate::journal::{Entry, Filter, Journal, Series, State as Outcome};
 use crate::watch::daemon::Ask;
@@ -222,9 +223,9 @@ fn whole(step: f64) -> crate::error::Result<u64> {
 pub async fn annotate(
     State(hub): State<Arc<Hub>>,
     id: std::result::Result<Path<i64>, PathRejection>,
-    annotation: std::result::Result<Json<Annotation>, JsonRejection>,
+    annotation: std::result::Result<axum::Json<Annotation>, JsonRejection>,
 ) -> Answer<Json<Value>> {
-    let (Path(id), Json(Annotation { path, step, val_error })) = (id?, annotation?);
+    let (Path(id), axum::Json(Annotation { path, step, val_error })) = (id?, annotation?);
     let step = step.map(whole).transpose()?;
     let run = hub.read(move |journal| known(journal, id)).await?;
     Ok(Json(hub.ask(Ask::annotate(run, path, step, val_error)?).await?))

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderName, header};
-use axum::{Extension, Json};
+use axum::Extension;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::api::{Answer, Refused, known, merged, of_all, of_run, within};
+use super::json::Json;
 use crate::event::Shown;
 use crate::journal::{Entry, Filter, Journal, Past};
 use crate::serve::Hub;
