@@ -40,13 +40,16 @@ new Promise((done) => {
   look();
 })
 """
-# A zoom by keyboard, until the frame after it.
+# A zoom by keyboard, until its pixels are there in the frame after it: reading one waits for them.
 ZOOM = """
 (key) => new Promise((done) => {
   const plot = document.querySelector("#charts .plot");
   const began = performance.now();
   plot.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
-  requestAnimationFrame(() => setTimeout(() => done(performance.now() - began)));
+  requestAnimationFrame(() => setTimeout(() => {
+    for (const canvas of document.querySelectorAll("#charts canvas")) canvas.getContext("2d").getImageData(0, 0, 1, 1);
+    done(performance.now() - began);
+  }));
 })
 """
 # Notes each measured event, and the frame in which the charts reach its step.
@@ -104,10 +107,14 @@ def configured(run: Path) -> Path:
 
 
 def multiply(journal: Path) -> None:
-    """The journal's one checkpoint as many of many runs, with values whose digits do not compress."""
-    values = ["r_f", "r_f_low", "r_f_high", "d_f", "g_f", "predicted_error", "predicted_low", "predicted_high"]
-    values += ["val_error", "probe_error", "invariance", "invariance_low", "invariance_high"]
-    drawn = ", ".join(f"{name} = abs(random()) / 9.3e18" for name in values)
+    """The journal's one checkpoint as many of many runs: trainings of each its height, and noise whose digits do not compress."""
+    noise = "(abs(random()) / 9.3e18)"
+    values = ["r_f", "d_f", "g_f", "predicted_error", "val_error", "probe_error", "invariance"]
+    ends = {"r_f": "r_f", "invariance": "invariance", "predicted": "predicted_error"}
+    drawn = ", ".join(
+        [f"{name} = (0.1 + 0.6 / (1 + step / 500.0)) * (0.5 + :run / {RUNS}.0) * (0.95 + 0.1 * {noise})" for name in values]
+    )
+    around = ", ".join(f"{name}_low = {value} * 0.9, {name}_high = {value} * 1.1" for name, value in ends.items())
     database = sqlite3.connect(journal)
     database.executescript(
         f"""
@@ -126,7 +133,8 @@ def multiply(journal: Path) -> None:
         """
     )
     for run in range(1, RUNS + 1):
-        database.execute(f"UPDATE many SET run = {run}, {drawn}")
+        database.execute(f"UPDATE many SET run = :run, {drawn}", {"run": run})
+        database.execute(f"UPDATE many SET {around}")
         database.execute("INSERT INTO checkpoints SELECT * FROM many")
     database.commit()
     database.close()
@@ -200,6 +208,7 @@ def large(browser: Browser, place: Path) -> None:
         page.get_by_role("button", name="Chart all").click()
         page.evaluate(DRAWN.replace("LEAST", "9000"))
         shown = int(page.evaluate("Number(document.getElementById('charts').dataset.points)"))
+        page.locator("#charts .plot").first.scroll_into_view_if_needed()
         page.wait_for_timeout(1000)
         zooms = [float(page.evaluate(ZOOM, key)) for key in ["+", "+", "+", "0"] * TRIES]
         row(

@@ -87,7 +87,7 @@ const RelstabChart = (() => {
     ctx.globalAlpha = 1;
   }
 
-  function paintLine(ctx, at, run, line, [first, last], scale) {
+  function paintLine(ctx, at, run, line, [first, last], scale, crowd) {
     ctx.beginPath();
     let isDrawing = false;
     for (let index = first; index <= last; index += 1) {
@@ -102,7 +102,8 @@ const RelstabChart = (() => {
       isDrawing = true;
     }
     ctx.setLineDash((line.dash ?? run.dash ?? []).map((length) => length * scale));
-    ctx.lineWidth = (run.isMeant ? 3 : 1.75) * scale;
+    // A line of one pixel is drawn four times as fast.
+    ctx.lineWidth = Math.max(1, 1.75 / Math.sqrt(crowd)) * scale;
     ctx.strokeStyle = run.colour;
     ctx.stroke();
     ctx.setLineDash([]);
@@ -130,8 +131,8 @@ const RelstabChart = (() => {
     ctx.closePath();
   }
 
-  function paintSigns(ctx, at, run, line, [first, last], scale) {
-    const isCrowded = last - first >= MOST_DOTS;
+  function paintSigns(ctx, at, run, line, [first, last], scale, crowd) {
+    const isCrowded = (last - first) * crowd >= MOST_DOTS;
     const usual = line.sign ?? (isCrowded ? null : "dot");
     if (!usual && !run.isOld) return;
     ctx.lineWidth = 1.5 * scale;
@@ -143,7 +144,7 @@ const RelstabChart = (() => {
       if (!sign || !isKnown(line.y[index])) continue;
       // Signs that touch would be a bar that hides the lines.
       const x = at.x(run.x[index]);
-      if (isCrowded && index < last && x - before < APART * scale) continue;
+      if (isCrowded && index < last && x - before < APART * crowd * scale) continue;
       before = x;
       ctx.globalAlpha = isOld ? 0.45 : 1;
       ctx.beginPath();
@@ -237,9 +238,9 @@ const RelstabChart = (() => {
     ctx.lineJoin = "round";
     const parts = chart.runs.map((run) => seen(run.x, u.scales.x.min, u.scales.x.max));
     const each = (paintOne) => chart.runs.forEach((run, k) => run.lines.forEach((line) => paintOne(run, line, parts[k])));
-    if (chart.hasBands) each((run, line, part) => line.low && paintBand(ctx, at, run, line, part, scale));
-    each((run, line, part) => line.isLine && paintLine(ctx, at, run, line, part, scale));
-    each((run, line, part) => paintSigns(ctx, at, run, line, part, scale));
+    if (chart.crowd === 1) each((run, line, part) => line.low && paintBand(ctx, at, run, line, part, scale));
+    each((run, line, part) => line.isLine && paintLine(ctx, at, run, line, part, scale, chart.crowd));
+    each((run, line, part) => paintSigns(ctx, at, run, line, part, scale, chart.crowd));
     paintStarts(ctx, at, chart.runs, chart.tokens, scale);
     paintMarks(ctx, at, chart.runs, chart.tokens, scale);
     ctx.restore();

@@ -4,8 +4,8 @@
 const RelstabCharts = (() => {
   const { isKnown, node, outside, short, percent, interval, place, visible } = RelstabWords;
   const { KINDS, AXES, COLOURS, natural, tokens, colour } = RelstabKinds;
-  // With more runs than this, intervals would hide each other.
-  const MOST_BANDS = 8;
+  // More runs than this have thinner lines, fewer signs and no intervals: they would hide each other.
+  const FEW_RUNS = 8;
   const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3]];
   const MOST_ROWS = 200;
   // With runs of lengths so far apart the axis is logarithmic.
@@ -163,7 +163,7 @@ const RelstabCharts = (() => {
           tokens: state.tokens,
           isLogX: state.isLogX,
           isLogY: each.isLog,
-          hasBands: state.series.length <= MOST_BANDS,
+          crowd: Math.max(1, state.series.length / FEW_RUNS),
           tellX: axis.tell,
           sizesX: axis.sizes,
           titleX: axis.title,
