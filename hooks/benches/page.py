@@ -29,28 +29,29 @@ RUNS, CHECKPOINTS = 100, 10_000
 RATE = 100
 TRIES = 5
 
+# Reading a pixel of each chart waits until it is drawn.
+PIXELS = """
+for (const canvas of document.querySelectorAll("#charts canvas")) canvas.getContext("2d").getImageData(0, 0, 1, 1);
+"""
 # Tells when the charts are on the screen: two frames after they were brought up to the series.
-DRAWN = """
-new Promise((done) => {
-  const look = () => {
+DRAWN = f"""
+new Promise((done) => {{
+  const look = () => {{
     const charts = document.getElementById("charts");
     if (!(Number(charts?.dataset.points) >= LEAST)) return requestAnimationFrame(look);
-    requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now())));
-  };
+    requestAnimationFrame(() => requestAnimationFrame(() => {{ {PIXELS} done(performance.now()); }}));
+  }};
   look();
-})
+}})
 """
-# A zoom by keyboard, until its pixels are there in the frame after it: reading one waits for them.
-ZOOM = """
-(key) => new Promise((done) => {
+# A zoom by keyboard, until it is drawn in the frame after it.
+ZOOM = f"""
+(key) => new Promise((done) => {{
   const plot = document.querySelector("#charts .plot");
   const began = performance.now();
-  plot.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
-  requestAnimationFrame(() => setTimeout(() => {
-    for (const canvas of document.querySelectorAll("#charts canvas")) canvas.getContext("2d").getImageData(0, 0, 1, 1);
-    done(performance.now() - began);
-  }));
-})
+  plot.dispatchEvent(new KeyboardEvent("keydown", {{ key, bubbles: true }}));
+  requestAnimationFrame(() => setTimeout(() => {{ {PIXELS} done(performance.now() - began); }}));
+}})
 """
 # Notes each measured event, and the frame in which the charts reach its step.
 WATCH = """
@@ -111,9 +112,8 @@ def multiply(journal: Path) -> None:
     noise = "(abs(random()) / 9.3e18)"
     values = ["r_f", "d_f", "g_f", "predicted_error", "val_error", "probe_error", "invariance"]
     ends = {"r_f": "r_f", "invariance": "invariance", "predicted": "predicted_error"}
-    drawn = ", ".join(
-        [f"{name} = (0.1 + 0.6 / (1 + step / 500.0)) * (0.5 + :run / {RUNS}.0) * (0.95 + 0.1 * {noise})" for name in values]
-    )
+    height = f"(0.1 + 0.6 / (1 + step / 500.0)) * (0.5 + :run / {RUNS}.0)"
+    drawn = ", ".join(f"{name} = {height} * (0.95 + 0.1 * {noise})" for name in values)
     around = ", ".join(f"{name}_low = {value} * 0.9, {name}_high = {value} * 1.1" for name, value in ends.items())
     database = sqlite3.connect(journal)
     database.executescript(
@@ -239,6 +239,7 @@ def stream(browser: Browser, place: Path, seconds: int) -> None:
         page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
         page.add_init_script(WATCH)
         page.goto(url)
+        page.locator("#charts .plot").first.scroll_into_view_if_needed()
         page.wait_for_timeout(1000)
         began = time.monotonic()
         count = RATE * seconds

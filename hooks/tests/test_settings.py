@@ -1,4 +1,4 @@
-"""Which process of a training acts, and which quantity a rule goes by that names none."""
+"""What a training says of its run: how it is written and refused, which process acts, and what a rule goes by that names none."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import Any
 import numpy
 import pytest
 import relstab
+import torch
 from daemons import DAEMON
 from relstab.callback import Settings
+from relstab.config import prepare
+from training import Digits
 
 IMAGES = numpy.random.default_rng(0).random((4, 1, 8, 8), numpy.float32)
 LABELLED = (IMAGES, numpy.arange(4))
@@ -85,3 +88,84 @@ def test_a_rule_goes_by_a_known_error_where_there_is_one(
 def test_a_rule_of_a_loop_goes_by_what_the_loop_will_tell(rule: dict[str, Any], written: str, tmp_path: Path) -> None:
     relstab.Monitor(tmp_path, stop=rule).close()
     assert (tmp_path / "relstab.toml").read_text().endswith(written)
+
+
+def test_settings_leave_what_others_wrote(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    images, given = numpy.zeros((4, 1, 8, 8), numpy.float32), tmp_path / "given.npz"
+    numpy.savez(given, images=images + 1)
+    theirs = {name: name.encode() for name in ("probe.npz", "relstab-probe.npz")}
+    for probe in (images, given):
+        # Settings of their own, in whatever encoding: nothing changes.
+        run = tmp_path / f"theirs_{type(probe).__name__}"
+        run.mkdir()
+        files = theirs | {"relstab.toml": b'probe = "probe.npz" # \xff'}
+        for name, content in files.items():
+            (run / name).write_bytes(content)
+        caplog.clear()
+        prepare(run, probe=probe, mean=[0.5])
+        assert {path.name: path.read_bytes() for path in run.iterdir()} == files
+        assert "kept as it is" in caplog.text
+        # Images of their own and no settings: those given here count, and no file is lost.
+        (run / "relstab.toml").unlink()
+        (run / "relstab-probe.npz").unlink()
+        caplog.clear()
+        prepare(run, probe=probe)
+        assert (run / "probe.npz").read_bytes() == theirs["probe.npz"]
+        assert 'probe = "relstab-probe.npz"' in (run / "relstab.toml").read_text()
+        assert numpy.load(run / "relstab-probe.npz")["images"].mean() == (0 if probe is images else 1)
+        # Later settings replace those written here before, and the images.
+        prepare(run, probe=images + 2)
+        assert numpy.load(run / "relstab-probe.npz")["images"].mean() == 2
+        assert {path.name for path in run.iterdir()} == {*theirs, "relstab.toml"}
+        assert not caplog.records
+
+
+def test_numbers_of_arrays_and_tensors_are_numbers(tmp_path: Path) -> None:
+    rules: Any = [{"patience": numpy.int64(5), "min_delta": numpy.float32(0.5)}, {}]
+    mean: Any = torch.tensor([0.5, 0.25])
+    prepare(tmp_path, mean=mean, std=numpy.full((2, 1, 1), 0.5, numpy.float32), stop=rules)  # type: ignore[arg-type]
+    lines = (tmp_path / "relstab.toml").read_text().splitlines()[1:]
+    expected = ["[preprocess]", "mean = [0.5, 0.25]", "std = [0.5, 0.5]"]
+    rule = ["[[stop]]", 'monitor = "predicted_error"']
+    assert lines == [*expected, *rule, "patience = 5", "min_delta = 0.5", *rule]
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ({"mean": "half"}, "half"),
+        ({"std": [object()]}, "numbers or words"),
+        ({"stop": 5}, "found 5"),
+        ({"stop": "r_f"}, "found 'r_f'"),
+        ({"stop": {"patince": 5}}, "patince.*patience"),
+        ({"stop": {"monitor": "rf"}}, "rf.*r_f"),
+        ({"stop": [{"patience": 0}]}, "patience"),
+        ({"law": b"cifar10"}, "cifar10"),
+        ({"law": "cifr10"}, "cifr10.*cifar10"),
+        ({"probe": [[1, 2], [3]]}, "shape"),
+        ({"probe": numpy.zeros((4, 8))}, "expected"),
+        ({"probe": (1, 2, 3)}, "tuple of 3"),
+        ({"probe": "/no/such/file"}, "/no/such/file"),
+        ({"probe": "/tmp"}, "a folder"),
+        ({"probe": numpy.zeros((4, 1, 8, 8)), "mean": [0.1, 0.2]}, "mean"),
+        ({"men": 0.5}, "men"),
+    ],
+)
+def test_settings_that_are_wrong_raise_before_the_training(
+    settings: dict[str, Any], found: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for make in (relstab.Monitor, Settings):
+        with pytest.raises((ValueError, TypeError), match=found) as raised:
+            make(tmp_path / "run", **settings)
+        assert "/relstab-" not in str(raised.value), "not a file of ours"
+    assert not caplog.records
+    # Not even a part of them counts.
+    assert not list(tmp_path.glob("run/*"))
+
+
+def test_one_number_is_a_mean(tmp_path: Path, digits: Digits) -> None:
+    for mean in (0.5, numpy.float32(0.5), numpy.array(0.5), torch.tensor(0.5), (0.5,)):
+        prepare(tmp_path, probe=digits.probe, mean=mean, std=1)  # type: ignore[arg-type]
+        assert (tmp_path / "relstab.toml").read_text().splitlines()[-2:] == ["mean = [0.5]", "std = [1]"]
+    with relstab.start(tmp_path, mean=numpy.float32(0.5), **DAEMON) as daemon:
+        assert daemon.is_running
