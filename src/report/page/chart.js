@@ -187,6 +187,7 @@ const RelstabChart = (() => {
 
   /** The best and the stop: filled signs with an edge of the paper's colour, and the word beside them where it has room. */
   function paintMarks(ctx, at, runs, tokens, scale) {
+    ctx.lineJoin = "round";
     ctx.lineWidth = 3 * scale;
     ctx.strokeStyle = tokens.paper;
     ctx.font = `600 ${12 * scale}px ${tokens.font}`;
@@ -198,6 +199,7 @@ const RelstabChart = (() => {
         const line = run.lines.find((each) => isKnown(each.y[index]));
         if (!line) continue;
         const [x, y] = [at.x(run.x[index]), at.y(line.y[index])];
+        if (!(x >= at.left && x <= at.right && y >= at.top && y <= at.bottom)) continue;
         placed.push({ sign, x, y });
         ctx.beginPath();
         SIGNS[sign](ctx, x, y, 3.5 * scale);
@@ -242,6 +244,9 @@ const RelstabChart = (() => {
     each((run, line, part) => line.isLine && paintLine(ctx, at, run, line, part, scale, chart.crowd));
     each((run, line, part) => paintSigns(ctx, at, run, line, part, scale, chart.crowd));
     paintStarts(ctx, at, chart.runs, chart.tokens, scale);
+    ctx.restore();
+    // Not cut off where they stand at the edge.
+    ctx.save();
     paintMarks(ctx, at, chart.runs, chart.tokens, scale);
     ctx.restore();
   }

@@ -47,7 +47,7 @@ const RelstabWords = (() => {
     if (!isKnown(seconds)) return "–";
     const [unit, size] = UNITS.find(([, size]) => seconds >= 2 * size) ?? UNITS.at(-1);
     const value = seconds / size;
-    return `${value < 10 && unit === "s" ? Number(value.toPrecision(2)) : Math.round(value)} ${unit}`;
+    return `${value < 10 && unit === "s" ? Number(value.toPrecision(2)) : Math.round(value)}\u00a0${unit}`;
   }
 
   const ago = (seconds) => (isKnown(seconds) ? `${duration(Math.max(0, Date.now() / 1000 - seconds))} ago` : "–");
