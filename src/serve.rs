@@ -10,12 +10,13 @@ mod session;
 mod token;
 
 use std::fs::Permissions;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tracing::info;
 
 pub use feed::Feed;
@@ -56,8 +57,7 @@ impl Listeners {
             std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
         }
         if let Ok(file) = std::fs::symlink_metadata(path) {
-            let is_dead = file.file_type().is_socket() && std::os::unix::net::UnixStream::connect(path).is_err();
-            if !is_dead {
+            if !file.file_type().is_socket() || !is_dead(path).await {
                 return Err(Error::setting("--socket", "a path that is free", format!("{} in use", path.display())));
             }
             std::fs::remove_file(path).map_err(Error::io(path, "remove"))?;
@@ -103,6 +103,11 @@ impl Listeners {
         };
         tokio::join!(unix, tcp, end);
     }
+}
+
+/// Whether nobody listens at the socket `path`: where that cannot be asked, or clients queue there, somebody may.
+async fn is_dead(path: &Path) -> bool {
+    UnixStream::connect(path).await.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
 /// Removes the socket's file when the daemon ends, unless it is another's by then.

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_millis(400);
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -35,7 +35,7 @@ impl Lock {
                 Ok(()) => {
                     // A full disk must not keep the daemon from starting: the lock holds without its note.
                     let _ = write_note(&mut file, note);
-                    return Ok(Self { path, _file: file });
+                    return Ok(Self { path, file });
                 }
                 // Someone may only be looking whether it is held.
                 Err(TryLockError::WouldBlock) if Instant::now() < end => std::thread::sleep(PATIENCE / 20),
@@ -50,9 +50,11 @@ impl Lock {
 }
 
 impl Drop for Lock {
-    /// The file goes while it is still locked: nobody else's is removed.
+    /// The file goes while it is still locked, unless it is another's by then.
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if is_at(&self.file, &self.path) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -150,7 +152,12 @@ mod tests {
         assert_eq!(holder(&path).as_deref(), Some("process 7"));
         drop(lock);
         assert_eq!(std::fs::read_dir(folder.path()).expect("there").count(), 0);
-        Lock::take(&path, "process 8").expect("free again");
+        let lock = Lock::take(&path, "process 8").expect("free again");
+        std::fs::remove_file(&lock.path).expect("removed by hand");
+        let other = Lock::take(&path, "process 9").expect("nobody knows of it");
+        drop(lock);
+        assert_eq!(holder(&path).as_deref(), Some("process 9"));
+        drop(other);
     }
 
     #[test]

@@ -103,6 +103,25 @@ async fn serve(
     let mut heartbeat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
     let mut out = session.hello().await;
     loop {
+        // What was read, also with the token.
+        loop {
+            let reply = match lines.decode(&mut buffer) {
+                Ok(None) => break,
+                Ok(Some(text)) if text.trim().is_empty() => continue,
+                Ok(Some(text)) => session.answer(&text).await,
+                Err(LinesCodecError::MaxLineLengthExceeded) => refusal(&format!("a line longer than {MAX_LINE} bytes")),
+                Err(LinesCodecError::Io(error)) => refusal(&error.to_string()),
+            };
+            out.extend(line(&reply));
+            if reply["type"] == "goodbye" {
+                send(&mut to, &mut out, (&name, &ends)).await;
+                return;
+            }
+            // One who asks without end and reads no answer is served no faster than he reads.
+            if out.len() > MAX_LINE && !send(&mut to, &mut out, (&name, &ends)).await {
+                return;
+            }
+        }
         if !send(&mut to, &mut out, (&name, &ends)).await {
             return;
         }
@@ -114,24 +133,6 @@ async fn serve(
             read = from.read_buf(&mut buffer) => {
                 if !matches!(read, Ok(1..)) {
                     return;
-                }
-                loop {
-                    let reply = match lines.decode(&mut buffer) {
-                        Ok(None) => break,
-                        Ok(Some(text)) if text.trim().is_empty() => continue,
-                        Ok(Some(text)) => session.answer(&text).await,
-                        Err(LinesCodecError::MaxLineLengthExceeded) => refusal(&format!("a line longer than {MAX_LINE} bytes")),
-                        Err(LinesCodecError::Io(error)) => refusal(&error.to_string()),
-                    };
-                    out.extend(line(&reply));
-                    if reply["type"] == "goodbye" {
-                        send(&mut to, &mut out, (&name, &ends)).await;
-                        return;
-                    }
-                    // One who asks without end and reads no answer is served no faster than he reads.
-                    if out.len() > MAX_LINE && !send(&mut to, &mut out, (&name, &ends)).await {
-                        return;
-                    }
                 }
             }
             events = next(&mut session.feed) => match events {
@@ -278,8 +279,8 @@ impl Session {
                 self.hub.ask(Ask::annotate(run, path, step, val_error)?).await
             }
             Request::Declare { run, step, began } => {
-                let now = || jiff::Timestamp::now().as_nanosecond() as i64;
-                let began = began.map_or_else(now, |seconds| (seconds * 1e9) as i64);
+                let now = jiff::Timestamp::now().as_nanosecond() as i64;
+                let began = began.map_or(now, |seconds| now.min((seconds * 1e9) as i64));
                 self.hub.ask(Ask::Declare { run, step, began }).await
             }
             Request::Resume { run } => self.hub.ask(Ask::Resume(run)).await,

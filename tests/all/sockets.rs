@@ -6,8 +6,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use crate::common::command::assert_refused;
 use crate::common::daemon::{Client, Daemon, Place, eventually, name_of};
-use crate::common::resident;
+use crate::common::{relstab, resident};
 use serde_json::{Value, json};
 
 #[test]
@@ -95,7 +96,8 @@ fn over_tcp_the_token_comes_first_and_a_web_page_commands_nothing() {
         assert!(told["type"] == "error" && told["reason"].to_string().contains("--tcp-token"), "{told}");
     }
     let mut tcp = TcpStream::connect(&address).expect("connected");
-    write!(tcp, "{}\n{}\n", json!({"type": "token", "token": TOKEN}), json!({"type": "status"})).expect("sent");
+    let at_once = format!("{}\n{}\n", json!({"type": "token", "token": TOKEN}), json!({"type": "status"}));
+    tcp.write_all(at_once.as_bytes()).expect("sent");
     let lines: Vec<Value> = BufReader::new(tcp)
         .lines()
         .take(2)
@@ -124,6 +126,42 @@ fn only_its_own_socket_goes_with_a_daemon() {
     std::fs::remove_file(place.socket()).expect("removed");
     std::fs::write(place.socket(), "another's").expect("written");
     assert_eq!(daemon.end(), Some(0));
+    assert!(place.socket().exists());
+}
+
+#[test]
+fn what_a_locked_journal_keeps_is_done_once_it_is_free() {
+    let (place, daemon, _) = Place::measured();
+    let other = rusqlite::Connection::open(place.journal()).expect("a journal");
+    other.execute_batch("BEGIN IMMEDIATE").expect("held");
+    let mut client = daemon.client();
+    client.send(&json!({"type": "annotate", "run": place.run_name(), "step": 1, "val_error": 0.25}).to_string());
+    let status = daemon.client().ask(&json!({"type": "status"}));
+    assert_eq!(status["runs"][0]["measured"], 1, "others are answered");
+    drop(other);
+    assert_eq!(client.next()["type"], "annotated");
+}
+
+#[test]
+fn a_socket_that_may_be_somebodys_stays() {
+    let place = Place::new();
+    let refused = || {
+        let (socket, journal) = (place.socket(), place.journal());
+        let paths = [socket.to_str().expect("UTF-8"), "--journal", journal.to_str().expect("UTF-8")];
+        relstab(&[&["watch", place.run_name().as_str(), "--backend", "tract", "--socket"], &paths[..]].concat())
+    };
+    let programs = std::os::unix::net::UnixDatagram::bind(place.socket()).expect("bound");
+    assert_refused(&refused(), 2, &["--socket", "in use"]);
+    drop(programs);
+    std::fs::remove_file(place.socket()).expect("there still");
+    // Clients queue: nobody takes them.
+    let listener = rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::STREAM, None);
+    let listener = listener.expect("made");
+    let address = rustix::net::SocketAddrUnix::new(place.socket()).expect("short enough");
+    rustix::net::bind(&listener, &address).expect("bound");
+    rustix::net::listen(&listener, 0).expect("listening");
+    let _queue = UnixStream::connect(place.socket()).expect("queued");
+    assert_refused(&refused(), 2, &["--socket", "in use"]);
     assert!(place.socket().exists());
 }
 

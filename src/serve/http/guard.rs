@@ -33,6 +33,12 @@ impl Guard {
 
     /// Why a request with these headers is refused, if it is.
     fn objection(&self, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
+        // Of a header that is said twice, who knows which one counts; what cannot be read is not taken for none.
+        let is_clear =
+            |name| headers.get_all(name).iter().enumerate().all(|(k, value)| k == 0 && value.to_str().is_ok());
+        if !is_clear(header::HOST) || !is_clear(header::ORIGIN) {
+            return Some((StatusCode::BAD_REQUEST, "one Host and one Origin header, in ASCII"));
+        }
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let host = text(header::HOST).unwrap_or_default();
         // A page from elsewhere that names this machine otherwise (DNS rebinding) does not know the token.
@@ -133,6 +139,15 @@ mod tests {
         for origin in ["http://localhost:80", "http://example.org", "null", "http://127.0.0.1:7878"] {
             assert_eq!(refused(None, &[host.clone(), (header::ORIGIN, origin)]), Some(403), "{origin}");
         }
+    }
+
+    #[test]
+    fn headers_that_are_said_twice_or_cannot_be_read_are_refused() {
+        let (host, origin) = ((header::HOST, "localhost"), (header::ORIGIN, "http://localhost"));
+        for twice in [&host, &origin] {
+            assert_eq!(refused(None, &[host.clone(), origin.clone(), twice.clone()]), Some(400), "{twice:?}");
+        }
+        assert_eq!(refused(None, &[host, (header::ORIGIN, "http://\u{e9}vil.com")]), Some(400));
     }
 
     #[test]
