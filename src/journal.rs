@@ -107,9 +107,19 @@ impl Journal {
         db.pragma_update(None, "journal_mode", "wal").map_err(fail)?;
         db.pragma_update(None, "synchronous", "normal").map_err(fail)?;
         db.pragma_update(None, "foreign_keys", true).map_err(fail)?;
-        bring_up(&mut db, missing).map_err(fail)?;
+        if !missing.is_empty() {
+            bring_up(&mut db, missing).map_err(fail)?;
+        }
         db.set_prepared_statement_cache_capacity(64);
         Ok(Self { db, path: path.to_owned(), identity: identity(path), _copy: None })
+    }
+
+    /// From now on another writer's lock is waited for this long, and then an error.
+    ///
+    /// # Errors
+    /// `Journal`, which is not expected.
+    pub fn set_patience(&self, patience: Duration) -> Result<()> {
+        self.reading(|db| db.busy_timeout(patience))
     }
 
     /// Opens the journal at `path` for reading, beside a daemon that writes it; one of an earlier version is brought up first.

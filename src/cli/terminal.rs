@@ -2,6 +2,10 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -23,9 +27,24 @@ pub enum Format {
     Json,
 }
 
-/// A line for people on standard error; that nobody reads it is no failure.
+/// How long a complaint is waited for that nobody may read.
+const UNREAD: Duration = Duration::from_millis(500);
+
+/// A line for people on standard error; that nobody reads it is no failure, and holds nobody up.
 pub fn complain(kind: &str, text: &str) {
-    let _ = writeln!(io::stderr(), "{kind}: {}", visible(text));
+    let line = Arc::new(format!("{kind}: {}\n", visible(text)));
+    let write = |line: &str| drop(io::stderr().write_all(line.as_bytes()));
+    let (done, written) = sync_channel(1);
+    let elsewhere = Arc::clone(&line);
+    let waiting = thread::Builder::new().spawn(move || {
+        write(&elsewhere);
+        let _ = done.send(());
+    });
+    match waiting {
+        Ok(_) => drop(written.recv_timeout(UNREAD)),
+        // Where no thread may start, who reads is trusted.
+        Err(_) => write(&line),
+    }
 }
 
 /// Prints to standard output.

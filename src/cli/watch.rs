@@ -193,7 +193,7 @@ fn watch(args: &Args, said: &Flags, devices: Vec<u16>, roots: Vec<PathBuf>, sear
     if flags.until_eof {
         end_with_input(&channels)?;
     }
-    let places = Places::new(room_for_clients(limits.workers));
+    let places = Places::new(room_for_clients(limits.workers)?);
     let addresses = (listeners.tcp_address(), http.as_ref().and_then(Http::address));
     info!(
         socket = %socket.display(), tcp = ?addresses.0, http = ?addresses.1, clients = places.most(),

@@ -12,6 +12,14 @@ impl Error {
         matches!(code, Some(DiskFull | SystemIoFailure | DatabaseBusy | DatabaseLocked | CannotOpen))
     }
 
+    /// Whether another writer holds the journal.
+    #[must_use]
+    pub fn is_of_lock(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+        let Self::Journal { source, .. } = self else { return false };
+        matches!(source.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked))
+    }
+
     /// Whether the journal will never take what was to be written, though it takes other things: it is too big, or breaks a rule.
     #[must_use]
     pub fn is_of_record(&self) -> bool {

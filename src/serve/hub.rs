@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
@@ -13,6 +14,10 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::watch::daemon::{Ask, Channels, Message};
+
+/// How long, and how often, the daemon is asked for what a locked journal keeps it from.
+const PATIENCE: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(100);
 
 type Reading = Box<dyn FnOnce(&Journal) + Send>;
 
@@ -61,8 +66,18 @@ impl Hub {
         answered.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Asks the daemon itself.
+    /// Asks the daemon itself. It does not wait for who holds the journal: that is done here.
     pub(super) async fn ask(&self, ask: Ask) -> Result<Value> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.ask_once(ask.clone()).await {
+                Err(error) if error.is_of_lock() && Instant::now() < end => tokio::time::sleep(AGAIN).await,
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn ask_once(&self, ask: Ask) -> Result<Value> {
         let (answer, answered) = oneshot::channel();
         if !self.channels.send(Message::Ask(ask, answer)).await {
             return Err(gone());

@@ -29,7 +29,7 @@ pub use state::Options;
 use alarms::Alarms;
 use channels::QUEUE;
 use end::Nearing;
-use state::{Daemon, GRACE};
+use state::{Daemon, GRACE, PATIENCE};
 
 use super::messenger::Messenger;
 use super::planner::Desk;
@@ -64,6 +64,7 @@ pub fn run(
     channels: &Channels,
     messages: Receiver<Message>,
 ) -> Result<End> {
+    journal.set_patience(PATIENCE)?;
     let begun = journal.restart(&[]);
     // Of an earlier life.
     let _ = std::fs::remove_dir_all(&options.exports);

@@ -129,6 +129,17 @@ fn where_too_few_threads_may_start_the_daemon_says_so_and_ends() {
 }
 
 #[test]
+fn where_no_worker_could_start_for_want_of_files_the_daemon_says_so_and_ends() {
+    let place = Place::new();
+    let mut daemon = Command::new("sh");
+    daemon.args(["-c", "ulimit -n 22 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_relstab"), "watch"]);
+    daemon.arg(place.run()).args(["--backend", "tract", "--http", "127.0.0.1:0"]).env("XDG_STATE_HOME", place.home());
+    let done = daemon.output().expect("it ends");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.code() == Some(6) && said.contains("ulimit -n"), "{said}");
+}
+
+#[test]
 fn where_no_thread_may_start_any_more_the_daemon_goes_on() {
     const USER: u32 = 65533;
     let place = Place::new();

@@ -109,6 +109,7 @@ fn directories_that_cannot_be_watched_are_refused() {
     assert_refused(&relstab(&["watch", path, "--once", "--probe", "images.npz"]), 2, &[path, ".onnx"]);
     folder.file("relstab.toml", "probe = '../secret.npy'");
     assert_refused(&relstab(&["watch", path, "--once"]), 2, &["relstab.toml", "../secret.npy"]);
+    assert_refused(&relstab(&["watch", path, "--workers", "18446744073709551615"]), 2, &["--workers", "1 to 1024"]);
     for share in ["0", "1e-20", "1.5", "NaN"] {
         for dry in [&[][..], &["--dry-run"]] {
             assert_refused(&relstab(&[&["watch", path, "--duty", share], dry].concat()), 2, &["--duty", "0.01 to 1"]);

@@ -18,6 +18,8 @@ use crate::watch::messenger;
 use crate::watch::pool::Limits;
 use crate::watch::starter::{ByCommand, Local, Starter};
 
+const MOST_WORKERS: usize = 1024;
+
 /// What the daemon does besides measuring.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Daemon")]
@@ -122,6 +124,9 @@ impl Service {
             return Err(Error::setting("--duty", "a share of the time, 0.01 to 1", self.duty));
         }
         let workers = self.workers.map_or_else(|| devices.len().max(1), NonZeroUsize::get);
+        if workers > MOST_WORKERS {
+            return Err(Error::setting("--workers", format!("1 to {MOST_WORKERS}"), workers));
+        }
         if workers < devices.len() {
             let expected = format!("{} or more, one on each GPU of --device", devices.len());
             return Err(Error::setting("--workers", expected, workers));

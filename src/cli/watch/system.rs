@@ -12,6 +12,8 @@ const MOST_CLIENTS: u64 = 2048;
 const FEWEST_CLIENTS: u64 = 2;
 /// Files that the daemon opens for a moment: to start a process, to look through directories.
 const FOR_A_MOMENT: u64 = 8;
+/// How many of them a single worker takes to start.
+const TO_START: u64 = 5;
 /// Files that it opens for each worker, and for who plans.
 const OF_WORKER: u64 = 3;
 
@@ -63,9 +65,19 @@ pub fn raise_open_files() {
 }
 
 /// How many clients there may be at once: they have half of the files that may be open beside those that are, and that so many workers need.
-pub fn room_for_clients(workers: usize) -> usize {
+///
+/// # Errors
+/// `Unavailable` where not even one worker could be started.
+pub fn room_for_clients(workers: usize) -> Result<usize> {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let open = std::fs::read_dir("/dev/fd").map_or(0, Iterator::count);
-    let needed = open as u64 + FOR_A_MOMENT + OF_WORKER * (workers as u64 + 1);
-    (limit.saturating_sub(needed) / 2).clamp(FEWEST_CLIENTS, MOST_CLIENTS) as usize
+    let open = std::fs::read_dir("/dev/fd").map_or(0, Iterator::count) as u64;
+    if limit < open + TO_START {
+        return Err(Error::Unavailable {
+            what: format!("{} open files", open + TO_START),
+            reason: format!("{limit} may be open"),
+            help: "raise the limit of open files (ulimit -n)",
+        });
+    }
+    let needed = open + FOR_A_MOMENT + OF_WORKER * (workers as u64 + 1);
+    Ok((limit.saturating_sub(needed) / 2).clamp(FEWEST_CLIENTS, MOST_CLIENTS) as usize)
 }

@@ -20,7 +20,7 @@ pub(super) const QUEUE: usize = 1024;
 const LOOK: Duration = Duration::from_millis(1);
 
 /// What clients ask of the daemon; everything else they read from the journal.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Ask {
     /// How things stand.
     Status,

@@ -22,6 +22,8 @@ use crate::watch::source::Source;
 
 /// How long the daemon waits for work in hand when it is told to end.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
+/// How long it waits for who holds the journal: all who ask it something wait as long.
+pub(super) const PATIENCE: Duration = Duration::from_millis(50);
 /// How long it waits before it tries again to write a journal that could not be written.
 pub(super) const RETRY: Duration = Duration::from_secs(2);
 
