@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::common::daemon::{Client, Daemon, Place, eventually, name_of};
+use crate::common::daemon::{Client, Daemon, Place, name_of};
 use relstab::journal::Journal;
 use serde_json::{Value, json};
 
