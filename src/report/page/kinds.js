@@ -105,10 +105,11 @@ const RelstabKinds = (() => {
     return found.filter((value) => value >= low * (1 - 1e-9) && value <= high * (1 + 1e-9));
   }
 
-  /** Steps where half of the runs or more have them and these take as many to an epoch; else epochs, where so many have those. */
+  /** Steps where most runs have them and these take as many to an epoch; else epochs, where most have those. Before there are runs, steps. */
   function natural(series) {
+    if (!series.length) return "step";
     const having = (column) => series.filter((run) => run[column].every(isKnown));
-    const has = (column) => 2 * having(column).length >= series.length;
+    const has = (column) => 2 * having(column).length > series.length;
     const paces = having("epoch").map((run) => run.step.at(-1) / run.epoch.at(-1)).filter((pace) => pace > 0 && isKnown(pace));
     const isOnePace = Math.max(...paces) <= 1.01 * Math.min(...paces);
     if (has("epoch") && paces.length > 1 && !isOnePace) return "epoch";
