@@ -2,14 +2,12 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
-use std::thread;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::outlet::Log;
 use crate::error::{Error, Result};
 use crate::event::Measurement;
 use crate::measure::Progress;
@@ -32,19 +30,12 @@ const UNREAD: Duration = Duration::from_millis(500);
 
 /// A line for people on standard error; that nobody reads it is no failure, and holds nobody up.
 pub fn complain(kind: &str, text: &str) {
-    let line = Arc::new(format!("{kind}: {}\n", visible(text)));
-    let write = |line: &str| drop(io::stderr().write_all(line.as_bytes()));
-    let (done, written) = sync_channel(1);
-    let elsewhere = Arc::clone(&line);
-    let waiting = thread::Builder::new().spawn(move || {
-        write(&elsewhere);
-        let _ = done.send(());
-    });
-    match waiting {
-        Ok(_) => drop(written.recv_timeout(UNREAD)),
+    let line = format!("{kind}: {}\n", visible(text));
+    let _ = match Log::start(false) {
+        Ok(mut log) => log.write_all(line.as_bytes()).map(|()| log.finish(UNREAD)),
         // Where no thread may start, who reads is trusted.
-        Err(_) => write(&line),
-    }
+        Err(_) => io::stderr().write_all(line.as_bytes()),
+    };
 }
 
 /// Prints to standard output.
