@@ -6,18 +6,20 @@ impl Error {
     /// Whether trying again later may help: a full disk, a failing device, another writer.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        use rusqlite::ErrorCode::{CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, SystemIoFailure};
-        let Self::Journal { source, .. } = self else { return false };
-        let code = source.sqlite_error_code();
-        matches!(code, Some(DiskFull | SystemIoFailure | DatabaseBusy | DatabaseLocked | CannotOpen))
+        use rusqlite::ErrorCode::{CannotOpen, DiskFull, SystemIoFailure};
+        self.is_of_lock() || matches!(self.sqlite_code(), Some(DiskFull | SystemIoFailure | CannotOpen))
     }
 
     /// Whether another writer holds the journal.
     #[must_use]
     pub fn is_of_lock(&self) -> bool {
         use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
-        let Self::Journal { source, .. } = self else { return false };
-        matches!(source.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked))
+        matches!(self.sqlite_code(), Some(DatabaseBusy | DatabaseLocked))
+    }
+
+    fn sqlite_code(&self) -> Option<rusqlite::ErrorCode> {
+        let Self::Journal { source, .. } = self else { return None };
+        source.sqlite_error_code()
     }
 
     /// Whether the journal will never take what was to be written, though it takes other things: it is too big, or breaks a rule.
