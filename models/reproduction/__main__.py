@@ -1,8 +1,8 @@
-"""The paper's claims held against the zoo's networks: docs/reproduction.md, its tables and figures.
+"""The paper's claims held against the zoo's networks: docs/reproduction.md and its appendix, their tables and figures.
 
     pip install -r models/reproduction/requirements.txt
     python models/reproduction report             # every table and figure, from the stored results
-    python models/reproduction report --check     # whether the page's tables are those of the stored results
+    python models/reproduction report --check     # whether the pages' tables are those of the stored results
     python models/reproduction measure --relstab target/release/relstab --cifar10 FOLDER     # the results, in hours
 
 `measure` trains what `models/zoo --small --only 16000` and `models/zoo --long` train, unless it is there, and makes each
@@ -25,33 +25,35 @@ import claims
 import depth
 import page
 import peers
+import regime
 import stopping
 import stored
 
-PAGE = HERE.parents[1] / "docs" / "reproduction.md"
-FIGURES = HERE.parents[1] / "docs" / "figures"
-TABLES: dict[str, Callable[[], str]] = {
-    **claims.FRAGMENTS,
-    **depth.FRAGMENTS,
-    **peers.FRAGMENTS,
-    **stopping.FRAGMENTS,
+DOCS = HERE.parents[1] / "docs"
+PAGES: dict[str, dict[str, Callable[[], str]]] = {
+    "reproduction.md": regime.FRAGMENTS,
+    "reproduction-small.md": {**claims.FRAGMENTS, **depth.FRAGMENTS, **peers.FRAGMENTS, **stopping.FRAGMENTS},
 }
 
 
 def report(is_check: bool) -> None:
-    """The page with its tables, and the figures; or says that the page is out of date."""
-    old = PAGE.read_text()
-    new = page.filled(old, {name: make() for name, make in TABLES.items()})
-    if is_check:
+    """The pages with their tables, and the figures; or says which page is out of date."""
+    for name, tables in PAGES.items():
+        path = DOCS / name
+        old = path.read_text()
+        new = page.filled(old, {table: make() for table, make in tables.items()})
+        if is_check and new != old:
+            raise SystemExit(f"{path} is out of date: python models/reproduction report")
         if new != old:
-            raise SystemExit(f"{PAGE} is out of date: python models/reproduction report")
+            path.write_text(new)
+    if is_check:
         return
-    PAGE.write_text(new)
     import figures
+    import regime_figures
     import style
 
-    for name, draw in figures.FIGURES.items():
-        style.save(draw(), FIGURES / f"{name}.svg")
+    for name, draw in {**figures.FIGURES, **regime_figures.FIGURES}.items():
+        style.save(draw(), DOCS / "figures" / f"{name}.svg")
 
 
 def measure(arguments: argparse.Namespace) -> None:

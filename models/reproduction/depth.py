@@ -14,38 +14,44 @@ from stored import DATA_SETS, Row, column, grouped
 READINGS = {"mean": "mean", "median": "median", "coordinate_median": "coordinate median"}
 
 
-def of_networks(data_set: str) -> dict[str, dict[bool, list[Row]]]:
-    """Layers of each architecture in order of depth, before training and after."""
+Network = dict[bool, list[Row]]
+
+
+def of_networks(data_set: str) -> dict[str, Network]:
+    """Layers of each architecture of the small zoo in order of depth, before training and after."""
     rows = [row for row in stored.read(stored.RESULTS / "layers.csv") if row["data_set"] == data_set]
+    return before_and_after(grouped(rows, lambda row: row["architecture"]))
+
+
+def before_and_after(networks: dict[str, list[Row]]) -> dict[str, Network]:
     return {
-        str(architecture): {
-            is_trained: [row for row in mine if (row["step"] != "0") == is_trained] for is_trained in (False, True)
-        }
-        for architecture, mine in grouped(rows, lambda row: row["architecture"]).items()
+        name: {trained: [row for row in mine if (row["step"] != "0") == trained] for trained in (False, True)}
+        for name, mine in networks.items()
     }
 
 
+def trends(title: str, networks: dict[str, Network]) -> Iterator[list[object]]:
+    """A line for each reading: whether R_f falls with depth, before training and after."""
+    for reading, name in READINGS.items():
+        key = f"r_f_{reading}"
+        cells: list[object] = [title, name, len(networks)]
+        for is_trained in (False, True):
+            inside, ratios = [], []
+            for network in networks.values():
+                r_f = column([row for row in network[is_trained] if row[key]], key)
+                inside.append(float(spearman(np.arange(len(r_f)), r_f)))
+                ratios.append(r_f[-1] / r_f[0])
+            falling = sum(trend < 0 for trend in inside)
+            cells += [f"{np.median(inside):.1f}", f"{falling} of {len(inside)}", f"{np.median(ratios):.2f}"]
+        yield cells
+
+
+TRENDS = " | ".join(f"{when}: median trend | falls | last / first" for when in ("before", "after"))
+
+
 def layers() -> str:
-    """Whether R_f falls with depth, before training and after, in each reading."""
-
-    def lines() -> Iterator[list[object]]:
-        for data_set, title in DATA_SETS.items():
-            networks = of_networks(data_set)
-            for reading, name in READINGS.items():
-                key = f"r_f_{reading}"
-                cells: list[object] = [title, name, len(networks)]
-                for is_trained in (False, True):
-                    trends, ratios = [], []
-                    for network in networks.values():
-                        r_f = column([row for row in network[is_trained] if row[key]], key)
-                        trends.append(float(spearman(np.arange(len(r_f)), r_f)))
-                        ratios.append(r_f[-1] / r_f[0])
-                    falling = sum(trend < 0 for trend in trends)
-                    cells += [f"{np.median(trends):.1f}", f"{falling} of {len(trends)}", f"{np.median(ratios):.2f}"]
-                yield cells
-
-    columns = [f"{when}: median trend | falls | last / first" for when in ("before", "after")]
-    return table(f"data set | reading | n | {' | '.join(columns)}", lines())
+    lines = (line for data_set, title in DATA_SETS.items() for line in trends(title, of_networks(data_set)))
+    return table(f"data set | reading | n | {TRENDS}", lines)
 
 
 def phase() -> str:

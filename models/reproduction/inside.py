@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import table
 from tool import Setup, Values
 
-READINGS = ("coordinate_median", "median", "mean")
 DRAWS = ("--draws", "2")
 SWEPT = ("--cutoffs", "3,5,15", "--deltas", "0.5,1,2")
 
@@ -15,23 +15,9 @@ def layers(setup: Setup) -> Iterator[Values]:
     """Each layer of each network before and after its training, in all readings."""
     for data_set, architecture, last in setup.final():
         for file in (min(last.parent.glob("*.onnx")), last):
-            found = setup.ask("layers", file, data_set, *DRAWS)["layers"]
-            for depth, layer in enumerate(found, 1):
-                readings = {name: layer["estimators"][name] for name in READINGS}
-                yield {
-                    "data_set": data_set,
-                    "architecture": architecture,
-                    "step": int(file.stem.partition("=")[2]),
-                    "depth": depth,
-                    "layers": len(found),
-                    "op": layer["op"],
-                    "coordinates": layer["coordinates"],
-                    **{
-                        f"{value}_{name}": (reading[value] or {}).get("value", "")
-                        for name, reading in readings.items()
-                        for value in ("r_f", "d_f", "g_f")
-                    },
-                }
+            about = {"data_set": data_set, "architecture": architecture, "step": int(file.stem.partition("=")[2])}
+            for layer in table.layers([setup.relstab], file, "--probe", str(setup.probe(data_set)), *DRAWS):
+                yield {**about, **layer}
         print(f"layers of {data_set} {architecture}", flush=True)
 
 

@@ -103,12 +103,17 @@ class Cost:
     saved: float
 
 
-def cost(run: Run, stop: int | None, best: int) -> Cost:
+def cost_of(errors: Floats, epochs: Floats, stop: int | None, best: int) -> Cost:
     """Errors above the least of the whole run, at the stop and at the checkpoint kept; epochs saved of all."""
-    last = len(run.rows) - 1 if stop is None else stop
-    least = run.unseen.min()
-    saved = run.epochs[-1] - run.epochs[last]
-    return Cost(stop is not None, float(run.unseen[last] - least), float(run.unseen[best] - least), float(saved))
+    last = len(errors) - 1 if stop is None else stop
+    least = errors.min()
+    return Cost(
+        stop is not None, float(errors[last] - least), float(errors[best] - least), float(epochs[-1] - epochs[last])
+    )
+
+
+def cost(run: Run, stop: int | None, best: int) -> Cost:
+    return cost_of(run.unseen, run.epochs, stop, best)
 
 
 def costs(chosen: list[Run]) -> dict[tuple[str, int], list[Cost]]:

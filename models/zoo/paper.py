@@ -1,6 +1,6 @@
 """The paper's regime: CIFAR-10, all images, crop and flip, SGD with a cosine, trained to the end.
 
-Trainings are resumed where they stopped; `paper.csv` gets the rows of those that are done.
+Trainings are resumed where they stopped; `paper.csv` and `paper-layers.csv` get the rows of those that are done.
 """
 
 from __future__ import annotations
@@ -31,9 +31,14 @@ DRAWS = "4"
 FIELDS = [
     *("architecture", "width", "parameters", "data_set", "train_size", "augmentation", "seed"),
     *("optimiser", "rate", "rates_left_at_chance", "epochs", "epochs_planned"),
-    *("step", "epoch", "is_best", "is_last", "error", "probe"),
+    *("step", "epoch", "is_best", "is_last", "error", "probe", "probe_error"),
     *table.SETTINGS,
     *table.READINGS,
+]
+TRAINING = ("architecture", "augmentation", "epochs", "seed")
+LAYER_FIELDS = [
+    *(*TRAINING, "step", "is_best", "depth", "layers", "op", "coordinates"),
+    *(f"{quantity}_{estimator}" for estimator in table.ESTIMATORS for quantity in table.QUANTITIES),
 ]
 
 
@@ -115,7 +120,7 @@ class Training:
     def owns(self, row: Row) -> bool:
         """Whether a row of the results belongs to this training."""
         mine = (self.recipe.architecture, self.augmentation, str(self.epochs), str(self.seed))
-        return mine == tuple(row[key] for key in ("architecture", "augmentation", "epochs", "seed"))
+        return mine == tuple(row[key] for key in TRAINING)
 
 
 def trainings(share: float, only: list[str]) -> Iterator[Training]:
@@ -154,6 +159,7 @@ def row(record: dict[str, Any], done: dict[str, Any], probe: str, version: str) 
         "is_last": int(about["step"] == done["last_step"]),
         "error": about["val_error"],
         "probe": probe,
+        "probe_error": record.get("probe_error", ""),
         **table.measured(record, version),
     }
     return {key: table.written(value) for key, value in values.items()}
@@ -171,6 +177,24 @@ def add(results: Path, job: Training, new: list[Row]) -> None:
         )
 
     table.replace(results, fields, job.owns, new, key)
+
+
+def layers(relstab: list[str], job: Training, folder: Path, probe: Path) -> list[Row]:
+    """A row for each layer of the untrained network and of the best."""
+    best = json.loads((folder / "done.json").read_text())["best_step"]
+    about = dict(zip(TRAINING, (job.recipe.architecture, job.augmentation, job.epochs, job.seed), strict=True))
+    return [
+        {key: table.written(value) for key, value in {**about, "step": step, "is_best": int(step > 0), **layer}.items()}
+        for step in (0, best)
+        for layer in table.layers(relstab, folder / f"step={step:06}.onnx", "--probe", str(probe), "--draws", "2")
+    ]
+
+
+def add_layers(results: Path, job: Training, new: list[Row]) -> None:
+    def key(row: Row) -> tuple[Any, ...]:
+        return (row["architecture"], row["augmentation"], *(int(row[k]) for k in ("epochs", "seed", "step", "depth")))
+
+    table.replace(results, LAYER_FIELDS, job.owns, new, key)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -198,4 +222,6 @@ def run(arguments: argparse.Namespace) -> None:
             if not (is_measured or arguments.measure_only or (folder / "done.json").exists()):
                 Run(job.plan, tensors(), folder).finish()
             if not (is_measured or arguments.train_only) and (folder / "done.json").exists():
+                inside = layers(arguments.relstab, job, folder, probe)
+                add_layers(results.with_stem(f"{results.stem}-layers"), job, inside)
                 add(results, job, measure(arguments.relstab, job, folder, probes))

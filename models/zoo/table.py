@@ -15,22 +15,41 @@ from pathlib import Path
 from typing import Any
 
 ESTIMATORS = ("coordinate_median", "median", "mean")
+QUANTITIES = ("r_f", "d_f", "g_f")
 SETTINGS = ("cutoff", "delta", "interpolation", "images", "draws")
-READINGS = ("r_f", "low", "high", *(f"{q}_{e}" for e in ESTIMATORS for q in ("r_f", "d_f", "g_f")))
+READINGS = ("r_f", "low", "high", *(f"{q}_{e}" for e in ESTIMATORS for q in QUANTITIES))
 WORKINGS = ("displacement_rms_px", "folded_share", "near_initial", "backend", "relstab")
 Row = dict[str, str]
 
 
+def ask(relstab: list[str], *arguments: str) -> dict[str, Any]:
+    """What the command tells."""
+    done = subprocess.run([*relstab, *arguments, "--format", "json"], check=False, capture_output=True, text=True)
+    if done.returncode not in (0, 8):  # 8: R_f is undefined, which the record says
+        raise RuntimeError(f"relstab {' '.join(arguments)}: {done.stderr}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
 def measure(relstab: list[str], file: Path, *flags: str) -> dict[str, Any]:
     """The record of one measurement of 500 images."""
-    common = ("--images", "500", "--format", "json", "--law", "cifar10", "--force-law")
-    done = subprocess.run(
-        [*relstab, "measure", str(file), *common, *flags], check=False, capture_output=True, text=True
-    )
-    if done.returncode not in (0, 8):  # 8: R_f is undefined, which the record says
-        raise RuntimeError(f"{file}: {done.stderr}")
-    record: dict[str, Any] = json.loads(done.stdout)
-    return record
+    return ask(relstab, "measure", str(file), "--images", "500", "--law", "cifar10", "--force-law", *flags)
+
+
+def layers(relstab: list[str], file: Path, *flags: str) -> Iterator[dict[str, object]]:
+    """Depth, kind and readings of each layer of a network."""
+    found = ask(relstab, "layers", str(file), "--images", "500", *flags)["layers"]
+    for depth, layer in enumerate(found, 1):
+        yield {
+            "depth": depth,
+            "layers": len(found),
+            "op": layer["op"],
+            "coordinates": layer["coordinates"],
+            **{
+                f"{quantity}_{estimator}": (layer["estimators"][estimator][quantity] or {}).get("value", "")
+                for estimator, quantity in itertools.product(ESTIMATORS, QUANTITIES)
+            },
+        }
 
 
 def measured(record: dict[str, Any], version: str) -> dict[str, object]:
@@ -46,7 +65,7 @@ def measured(record: dict[str, Any], version: str) -> dict[str, object]:
         "backend": record["backend"]["name"],
         "relstab": version,
     }
-    for estimator, quantity in itertools.product(ESTIMATORS, ("r_f", "d_f", "g_f")):
+    for estimator, quantity in itertools.product(ESTIMATORS, QUANTITIES):
         values[f"{quantity}_{estimator}"] = (record["estimators"][estimator][quantity] or {}).get("value", "")
     for group, kinds in record["scores"].items():
         if isinstance(kinds, dict):

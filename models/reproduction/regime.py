@@ -1,0 +1,288 @@
+"""The paper's claims on networks that were trained as the paper's were: tables from models/zoo/paper.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+import depth
+import stored
+from claims import span
+from correlate import Estimate, bootstrap, left_out, log_errors, mean, rank, spearman
+from page import table
+from stopping import cost_of, judge, points
+from stored import Floats, Row, column, grouped
+
+PROBES = {"jpeg": "JPEG", "original": "originals"}
+CUTOFFS = ("3", "5")
+LAW = (0.2, 0.5)  # the paper's
+AUGMENTED, PLAIN = "crop-flip", "none"
+PATIENCES = (1, 2)
+Score = Callable[[list[Row]], Floats]
+
+
+def of(key: str) -> Score:
+    return lambda rows: column(rows, key)
+
+
+def less(key: str) -> Score:
+    """One minus a share, at least a thousandth."""
+    return lambda rows: np.maximum(1 - column(rows, key), 1e-3)
+
+
+def by_law(rows: list[Row]) -> Floats:
+    a, b = LAW
+    return np.asarray(a * column(rows, "r_f") ** b)
+
+
+# Each is to grow with the error.
+SCORES: dict[str, Score] = {
+    "R_f": of("r_f"),
+    "D_f": of("d_f_coordinate_median"),
+    "G_f": of("g_f_coordinate_median"),
+    "1 - EI": less("invariance_deformed"),
+    "1 - agreement under deformation": less("agreement_deformed"),
+    "1 - average confidence": less("confidence_clean"),
+    "error on the 500 probe images": of("probe_error"),
+}
+# What these say the error is without a fit.
+STANDING = {
+    "R_f": by_law,
+    **{name: SCORES[name] for name in ("1 - average confidence", "error on the 500 probe images")},
+}
+
+
+def rows(probe: str = "jpeg", cutoff: str = "3", augmentation: str | None = AUGMENTED) -> list[Row]:
+    """Every export, at one cutoff on one kind of image."""
+    found = [row for row in stored.read(stored.ZOO / "paper.csv") if (row["probe"], row["cutoff"]) == (probe, cutoff)]
+    return [row for row in found if augmentation in (None, row["augmentation"])]
+
+
+def trainings(all_rows: list[Row]) -> list[list[Row]]:
+    """The exports of each training in order, the training of the largest error first."""
+    found = grouped(all_rows, lambda row: f"{row['architecture']} {row['augmentation']}").values()
+    runs = [sorted(run, key=lambda row: int(row["step"])) for run in found]
+    return sorted(runs, key=lambda run: -float(best(run)["error"]))
+
+
+def best(run: list[Row]) -> Row:
+    """The export of the least test error, which the paper's authors measured."""
+    return next(row for row in run if row["is_best"] == "1")
+
+
+def finals(all_rows: list[Row]) -> list[Row]:
+    return [best(run) for run in trainings(all_rows)]
+
+
+def name(row: Row) -> str:
+    return row["architecture"] + ("" if row["augmentation"] == AUGMENTED else ", not augmented")
+
+
+def networks() -> str:
+    """Each training: how it was done and what came out."""
+    originals = {name(row): row for row in finals(rows("original", augmentation=None))}
+
+    def lines() -> Iterator[list[object]]:
+        for run in trainings(rows(augmentation=None)):
+            row, last = best(run), next(row for row in run if row["is_last"] == "1")
+            errors = (f"{float(last['error']):.1%}", f"{float(row['error']):.1%}")
+            r_f = (f"{float(each['r_f']):.2f}" for each in (row, originals[name(row)]))
+            changes = (f"{1 - float(row[key]):.2f}" for key in ("invariance_deformed", "confidence_clean"))
+            yield [name(row), f"{int(row['parameters']):,}", row["epochs"], row["rate"], *errors, *r_f, *changes]
+
+    columns = "architecture | weights | epochs | first learning rate | error, last | least | R_f, JPEG | R_f, originals | 1 - EI | 1 - confidence"
+    return table(columns, lines())
+
+
+def initial() -> str:
+    """R_f before training."""
+
+    def lines() -> Iterator[list[object]]:
+        for probe, title in PROBES.items():
+            for cutoff in CUTOFFS:
+                first = [run[0] for run in trainings(rows(probe, cutoff))]
+                r_f = column(first, "r_f")
+                fully = np.array([stored.family(row) == "fc" for row in first])
+                near = int(((r_f > 1 / 1.25) & (r_f < 1.25)).sum())
+                yield [title, cutoff, len(first), span(r_f[fully]), span(r_f[~fully]), f"{near} of {len(first)}"]
+
+    return table("images | c | n | R_f, fully connected | R_f, convolutional | within 1.25 of 1", lines())
+
+
+def falls() -> str:
+    """R_f over each training."""
+
+    def way(before: Row, after: Row) -> str:
+        if float(after["high"]) < float(before["low"]):
+            return "fell"
+        return "rose" if float(after["low"]) > float(before["high"]) else "-"
+
+    def lines() -> Iterator[list[object]]:
+        for run in trainings(rows(augmentation=None)):
+            r_f, trained = column(run, "r_f"), run[1:]
+            least = int(np.argmin(r_f))
+            values = (f"{r_f[0]:.2f}", f"{r_f[least]:.2f} at {float(run[least]['epoch']):.2g}", f"{r_f[-1]:.2f}")
+            change = f"{r_f[-1] / r_f[0]:.2f}, {way(run[0], run[-1])}"
+            yield [
+                name(run[0]),
+                *values,
+                change,
+                *(within(trained, score) for score in ("R_f", "D_f", "G_f", "1 - EI")),
+            ]
+
+    columns = "architecture | before | least, at epoch | after | after / before | rank correlation with the error: R_f | D_f | G_f | 1 - EI"
+    return table(columns, lines())
+
+
+def within(run: list[Row], score: str) -> str:
+    """Rank correlation with the error inside a training, before it excluded."""
+    return f"{float(spearman(SCORES[score](run), column(run, 'error'))):.2f}"
+
+
+def line(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
+    """Slope, height at 0 and correlation of a least-squares line, along the last axis."""
+    x0, y0 = (values - values.mean(-1, keepdims=True) for values in (x, y))
+    slope = (x0 * y0).sum(-1) / (x0**2).sum(-1)
+    r = (x0 * y0).sum(-1) / np.sqrt((x0**2).sum(-1) * (y0**2).sum(-1))
+    return slope, y.mean(-1) - slope * x.mean(-1), r
+
+
+def law() -> str:
+    """log error against log R_f and against log (1 - EI), for the networks of least error."""
+
+    def cells(found: list[Row], score: str) -> tuple[list[Estimate], float]:
+        x, y = np.log(SCORES[score](found)), np.log(column(found, "error"))
+        height = bootstrap(lambda a, b: np.exp(line(a, b)[1]), x, y)
+        left = y - np.polyval(np.polyfit(x, y, 1), x)
+        estimates = [bootstrap(lambda a, b: line(a, b)[2], x, y), bootstrap(lambda a, b: line(a, b)[0], x, y), height]
+        return estimates, float(np.sqrt((left**2).sum() / (len(x) - 2)))
+
+    def lines() -> Iterator[list[object]]:
+        for probe, title in PROBES.items():
+            for cutoff in CUTOFFS:
+                found = finals(rows(probe, cutoff))
+                ratio = np.log(column(found, "error") / by_law(found))
+                for score in ("R_f", "1 - EI"):
+                    estimates, sd = cells(found, score)
+                    against = f"{np.exp(ratio.mean()):.2f}, sd {ratio.std(ddof=1):.2f}" if score == "R_f" else "-"
+                    yield [title, cutoff, score, len(found), *estimates, f"{sd:.2f}", against]
+
+    columns = "images | c | what | n | r(log, log) | slope | error at R_f or 1 - EI of 1 | sd of log error | error / paper's law"
+    return table(columns, lines())
+
+
+def cutoffs() -> str:
+    """Whether c = 5 tells what c = 3 does."""
+
+    def lines() -> Iterator[list[object]]:
+        for probe, title in PROBES.items():
+            at_3, at_5 = (column(finals(rows(probe, cutoff)), "r_f") for cutoff in CUTOFFS)
+            yield [title, len(at_3), span(at_3), span(at_5), span(at_5 / at_3), rank(at_3, at_5)]
+
+    return table("images | n | R_f, c = 3 | R_f, c = 5 | c = 5 / c = 3 | rank correlation", lines())
+
+
+def of_layers() -> dict[str, depth.Network]:
+    """Layers of each augmented training's untrained network and of its best, in order of depth."""
+    found = stored.read(stored.ZOO / "paper-layers.csv")
+    mine = [row for row in found if row["augmentation"] == AUGMENTED]
+    return depth.before_and_after(grouped(mine, lambda row: row["architecture"]))
+
+
+def layers() -> str:
+    """Whether R_f falls with depth."""
+    return table(f"images | reading | n | {depth.TRENDS}", depth.trends("JPEG", of_layers()))
+
+
+def peers() -> str:
+    """What goes with the error across networks and inside trainings, and what predicts it."""
+
+    def lines() -> Iterator[list[object]]:
+        for probe, title in PROBES.items():
+            runs = trainings(rows(probe))
+            found = [best(run) for run in runs]
+            error, architectures = column(found, "error"), [row["architecture"] for row in found]
+            for what, score in SCORES.items():
+                inside = np.array([float(spearman(score(run[1:]), column(run[1:], "error"))) for run in runs])
+                standing = STANDING.get(what)
+                yield [
+                    *(title, what, len(found), rank(score(found), error)),
+                    f"{np.median(inside):.2f} ({(inside > 0).sum()} of {len(inside)} positive)",
+                    bootstrap(mean, log_errors(standing(found), error)) if standing else "-",
+                    bootstrap(mean, left_out(score(found), error, architectures)),
+                ]
+            yield [title, "nothing: the others' mean", len(found), "-", "-", "-"] + [
+                bootstrap(mean, left_out(None, error, architectures))
+            ]
+
+    columns = "images | what | n | rank correlation across networks | inside trainings: median | log error as it stands | log error calibrated"
+    return table(columns, lines())
+
+
+def augmentation() -> str:
+    """Architectures that were trained with augmentation and without."""
+
+    def lines() -> Iterator[list[object]]:
+        for probe, title in PROBES.items():
+            found = {name(row): row for row in finals(rows(probe, augmentation=None))}
+            for plain in (row for row in found.values() if row["augmentation"] == PLAIN):
+                for row in (found[plain["architecture"]], plain):
+                    error, r_f = (
+                        float(row["error"]),
+                        f"{float(row['r_f']):.2f} [{float(row['low']):.2f}, {float(row['high']):.2f}]",
+                    )
+                    factor = error / float(by_law([row])[0])
+                    yield [
+                        title,
+                        name(row),
+                        f"{error:.1%}",
+                        r_f,
+                        f"{1 - float(row['invariance_deformed']):.2f}",
+                        f"{factor:.2f}",
+                    ]
+
+    return table("images | architecture | error | R_f | 1 - EI | error / paper's law", lines())
+
+
+def rules() -> str:
+    """What stop rules cost, asked after each export from half an epoch on."""
+    runs = [run[1:] for run in trainings(rows(augmentation=None))]
+
+    def told(what: str, patience: object, found: list[tuple[int | None, int]]) -> list[object]:
+        costs = [
+            cost_of(column(run, "error"), column(run, "epoch"), stop, kept)
+            for run, (stop, kept) in zip(runs, found, strict=True)
+        ]
+        at_stop, kept = (np.array([getattr(cost, key) for cost in costs]) for key in ("at_stop", "kept"))
+        saved = np.mean([cost.saved / float(run[-1]["epochs"]) for cost, run in zip(costs, runs, strict=True)])
+        stopped = sum(cost.stopped for cost in costs)
+        worst = (f"{100 * values.max():.1f}" for values in (at_stop, kept))
+        stop_worst, kept_worst = worst
+        return [
+            *(what, patience, len(runs), stopped, points(at_stop), stop_worst, points(kept), kept_worst),
+            f"{saved:.0%}",
+        ]
+
+    def lines() -> Iterator[list[object]]:
+        yield told("train to the end", "-", [(None, len(run) - 1) for run in runs])
+        for what, score in SCORES.items():
+            for patience in PATIENCES:
+                yield told(what, patience, [judge(score(run), patience, 0) for run in runs])
+            yield told(what, "-", [(None, int(np.argmin(score(run)))) for run in runs])
+
+    columns = "rule on | patience | runs | stopped | error at the stop above the least, points | worst | error kept above the least | worst | epochs saved"
+    return table(columns, lines())
+
+
+FRAGMENTS = {
+    "regime-networks": networks,
+    "regime-initial": initial,
+    "regime-falls": falls,
+    "regime-law": law,
+    "regime-cutoffs": cutoffs,
+    "regime-layers": layers,
+    "regime-peers": peers,
+    "regime-augmentation": augmentation,
+    "regime-rules": rules,
+}
