@@ -19,18 +19,26 @@ def span(values: Floats, digits: int = 2) -> str:
     return f"{np.median(values):.{digits}f} ({values.min():.{digits}f} to {values.max():.{digits}f})"
 
 
+def starts(rows: list[Row]) -> list[object]:
+    """How many untrained networks, R_f of the fully connected and of the others, and how many have about 1."""
+    r_f = column(rows, "r_f")
+    fully = np.array([stored.family(row) == "fc" for row in rows])
+    near = int(((r_f > 1 / 1.25) & (r_f < 1.25)).sum())
+    return [len(rows), span(r_f[fully]), span(r_f[~fully]), f"{near} of {len(rows)}"]
+
+
+STARTS = "n | R_f, fully connected | R_f, convolutional | within 1.25 of 1"
+
+
 def initial() -> str:
     """R_f before training."""
 
     def lines() -> Iterator[list[object]]:
         for (data_set, title), cutoff in itertools.product(DATA_SETS.items(), CUTOFFS):
             rows = stored.of(stored.first(stored.small(cutoff)), data_set=data_set)
-            r_f = column(rows, "r_f")
-            fully = np.array([stored.family(row) == "fc" for row in rows])
-            near = int(((r_f > 1 / 1.25) & (r_f < 1.25)).sum())
-            yield [title, cutoff, len(rows), span(r_f[fully]), span(r_f[~fully]), f"{near} of {len(rows)}"]
+            yield [title, cutoff, *starts(rows)]
 
-    return table("data set | c | n | R_f, fully connected | R_f, convolutional | within 1.25 of 1", lines())
+    return table(f"data set | c | {STARTS}", lines())
 
 
 def width() -> str:
@@ -54,14 +62,16 @@ def width() -> str:
     return table(f"architecture | {columns}", lines())
 
 
+def way(before: Row, after: Row) -> str:
+    """Where R_f went, if its intervals part."""
+    if float(after["high"]) < float(before["low"]):
+        return "fell"
+    return "rose" if float(after["low"]) > float(before["high"]) else "-"
+
+
 def falls() -> str:
     """R_f before training, at its least and after, for each architecture, and whether intervals part."""
     rows = stored.small()
-
-    def way(before: Row, after: Row) -> str:
-        if float(after["high"]) < float(before["low"]):
-            return "fell"
-        return "rose" if float(after["low"]) > float(before["high"]) else "-"
 
     def lines() -> Iterator[list[object]]:
         for architecture in grouped(rows, lambda row: row["architecture"]):
