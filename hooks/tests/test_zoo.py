@@ -73,6 +73,9 @@ def test_a_killed_training_ends_with_the_same_rows(cifar10: Path, tmp_path: Path
     resumed, found = run("killed-resumed")
     assert "epoch 1 of 3 at 0.1:" in straight and "epoch 1 of 3 at 0.1:" not in resumed
     assert found.read_text() == expected.read_text()
+    inside, expected_inside = (path.with_stem(f"{path.stem}-layers") for path in (found, expected))
+    assert inside.read_text() == expected_inside.read_text()
+    assert {line.split(",")[4] for line in inside.read_text().splitlines()[1:]} > {"0"}
     header, *lines = (line.split(",") for line in found.read_text().splitlines())
     rows = [dict(zip(header, line, strict=True)) for line in lines]
     assert {(row["rate"], row["rates_left_at_chance"], row["epochs"]) for row in rows} == {("0.01", "0.1 0.03", "3")}
