@@ -121,7 +121,7 @@ def standings() -> Figure:
         (0.15, -0.15), (BLUE, ORANGE), ("o", "s"), DATA_SETS.items(), strict=True
     ):
         for height, peer in zip(heights, peers.PEERS, strict=True):
-            found = peers.standing(peer, peers.networks(data_set), data_set)
+            found = peers.standing(peer, peers.networks(data_set))
             dot(0, height + shift, found.rank, colour, marker, title)
             if found.as_it_stands:
                 dot(1, height + shift, found.as_it_stands, colour, marker, title)
@@ -193,6 +193,14 @@ def costs() -> Figure:
     return figure
 
 
+def over_layers(axes: Axes, networks: list[list[Row]]) -> None:
+    """R_f of each network's layers, read by means."""
+    for layers in networks:
+        axes.plot(column(layers, "depth"), column(layers, "r_f_mean"), markersize=3, linewidth=0.9, **look(layers[0]))
+    logarithmic(axes, "y")
+    axes.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
+
+
 def layers() -> Figure:
     """R_f after each layer, read by means, before training and after it."""
     figure, panels = grid(2, 2, width=3.9, sharex=True, sharey="row")
@@ -200,13 +208,7 @@ def layers() -> Figure:
         enumerate(DATA_SETS.items()), enumerate(("before training", "after training"))
     ):
         axes = panels[row][place]
-        for network in depth.of_networks(data_set).values():
-            layers = network[place == 1]
-            axes.plot(
-                column(layers, "depth"), column(layers, "r_f_mean"), markersize=3, linewidth=0.9, **look(layers[0])
-            )
-        logarithmic(axes, "y")
-        axes.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
+        over_layers(axes, [network[place == 1] for network in depth.of_networks(data_set).values()])
         axes.set_title(f"R_f, {title}, {when}")
     for axes in panels[-1]:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -13,7 +13,7 @@ from correlate import Estimate, bootstrap, left_out, log_errors, mean, rank
 from page import table
 from stored import DATA_SETS, LARGEST, LAWS, Floats, Row, column
 
-Score = Callable[[list[Row], str], Floats]
+Score = Callable[[list[Row]], Floats]
 
 
 @dataclass(frozen=True)
@@ -23,22 +23,24 @@ class Peer:
     name: str
     score: Score
     labels: str
+    # The column of its CPU seconds.
     seconds: str
     # What the score says the error is, where it says so by itself.
     predicted: Score | None = None
 
 
 def of(key: str) -> Score:
-    return lambda rows, _: column(rows, key)
+    return lambda rows: column(rows, key)
 
 
 def less(key: str) -> Score:
     """One minus a share, at least a thousandth."""
-    return lambda rows, _: np.maximum(1 - column(rows, key), 1e-3)
+    return lambda rows: np.maximum(1 - column(rows, key), 1e-3)
 
 
-def by_law(rows: list[Row], data_set: str) -> Floats:
-    a, b = LAWS[data_set]
+def by_law(rows: list[Row]) -> Floats:
+    """What the law from elsewhere predicts for networks of one data set."""
+    a, b = LAWS[rows[0]["data_set"]]
     return np.asarray(a * column(rows, "r_f") ** b)
 
 
@@ -78,9 +80,9 @@ def all_stored(data_set: str, train_size: str | None) -> list[Row]:
     return [row | {name: row[f"{name}_coordinate_median"] for name in ("d_f", "g_f")} for row in rows]
 
 
-def standing(peer: Peer, rows: list[Row], data_set: str) -> Standing:
-    error, score = column(rows, "error"), peer.score(rows, data_set)
-    predicted = peer.predicted(rows, data_set) if peer.predicted else None
+def standing(peer: Peer, rows: list[Row]) -> Standing:
+    error, score = column(rows, "error"), peer.score(rows)
+    predicted = peer.predicted(rows) if peer.predicted else None
     each = in_succession(rows)
     return Standing(
         rank(score, error, each),
@@ -106,11 +108,11 @@ def in_succession(rows: list[Row]) -> int:
     return counts.pop() if len(counts) == 1 else 1
 
 
-def compared(title: str, data_set: str, rows: list[Row], of_peers: tuple[Peer, ...]) -> Iterator[list[object]]:
+def compared(title: str, rows: list[Row], of_peers: tuple[Peer, ...]) -> Iterator[list[object]]:
     """A line for each peer, and one for a prediction that needs no measurement."""
     timed = of_peers[0].seconds in rows[0]
     for peer in of_peers:
-        found = standing(peer, rows, data_set)
+        found = standing(peer, rows)
         seconds = [f"{found.seconds:.2f}"] if timed else []
         yield [
             title,
@@ -134,16 +136,14 @@ def scores() -> str:
     def lines() -> Iterator[list[object]]:
         for size, told in ((LARGEST, "16,000 images"), (None, "all sizes")):
             for data_set, title in DATA_SETS.items():
-                yield from compared(f"{title}, {told}", data_set, all_stored(data_set, size), PEERS[:5])
+                yield from compared(f"{title}, {told}", all_stored(data_set, size), PEERS[:5])
 
     return table(COLUMNS, lines())
 
 
 def peers() -> str:
     """Everything on the networks that were trained again."""
-    lines = (
-        line for data_set, title in DATA_SETS.items() for line in compared(title, data_set, networks(data_set), PEERS)
-    )
+    lines = (line for data_set, title in DATA_SETS.items() for line in compared(title, networks(data_set), PEERS))
     return table(f"{COLUMNS} | CPU seconds", lines)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import stored
-from style import BLUE, GREEN, GREY, INK, ORANGE, grid, logarithmic
+from style import BLUE, GREEN, GREY, INK, ORANGE, fitted_line, grid, logarithmic
 
 KINDS = {
     "standard": (BLUE, "o"),
@@ -30,9 +30,7 @@ def error() -> Figure:
             left.plot(stored.column(rows, "r_f"), errors, label=kind, **look)
             right.plot(1 - stored.column(rows, "invariance_deformed"), errors, label=kind, **look)
         changes, errors = 1 - stored.column(mine, "invariance_deformed"), stored.column(mine, "error")
-        slope, height = np.polyfit(np.log(changes), np.log(errors), 1)
-        ends = np.array([changes.min(), changes.max()])
-        right.plot(ends, np.exp(height) * ends**slope, color=GREY, linewidth=1)
+        fitted_line(right, changes, errors)
         if data_set == "cifar10":
             ends = np.array([0.07, 3.5])
             left.plot(ends, 0.2 * ends**0.5, color=GREY, linewidth=1, linestyle="--")

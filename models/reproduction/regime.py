@@ -2,56 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
 import depth
 import stored
 from claims import STARTS, span, starts, way
-from correlate import Estimate, bootstrap, left_out, log_errors, mean, rank, spearman
+from correlate import Estimate, bootstrap, rank, spearman
 from page import table
-from stopping import cost_of, judge, points
+from peers import Peer, alone, by_law, less, of, standing
+from stopping import cost_of, judge, told
 from stored import Floats, Row, column, grouped
 
 PROBES = {"jpeg": "JPEG", "original": "originals"}
 CUTOFFS = ("3", "5")
-LAW = (0.2, 0.5)  # the paper's
 AUGMENTED, PLAIN = "crop-flip", "none"
 EXPORTS = 9  # of a training, at times that are fixed before it
 PATIENCES = (1, 2)
-Score = Callable[[list[Row]], Floats]
-
-
-def of(key: str) -> Score:
-    return lambda rows: column(rows, key)
-
-
-def less(key: str) -> Score:
-    """One minus a share, at least a thousandth."""
-    return lambda rows: np.maximum(1 - column(rows, key), 1e-3)
-
-
-def by_law(rows: list[Row]) -> Floats:
-    a, b = LAW
-    return np.asarray(a * column(rows, "r_f") ** b)
-
-
 # Each is to grow with the error.
-SCORES: dict[str, Score] = {
-    "R_f": of("r_f"),
-    "D_f": of("d_f_coordinate_median"),
-    "G_f": of("g_f_coordinate_median"),
-    "1 - EI": less("invariance_deformed"),
-    "1 - agreement under deformation": less("agreement_deformed"),
-    "1 - average confidence": less("confidence_clean"),
-    "error on the 500 probe images": of("probe_error"),
-}
-# What these say the error is without a fit.
-STANDING = {
-    "R_f": by_law,
-    **{name: SCORES[name] for name in ("1 - average confidence", "error on the 500 probe images")},
-}
+PEERS = tuple(
+    Peer(what, score, labels, "", predicted)
+    for what, score, labels, predicted in (
+        ("R_f", of("r_f"), "no", by_law),
+        ("D_f", of("d_f_coordinate_median"), "no", None),
+        ("G_f", of("g_f_coordinate_median"), "no", None),
+        ("1 - EI", less("invariance_deformed"), "no", None),
+        ("1 - agreement under deformation", less("agreement_deformed"), "no", None),
+        ("1 - average confidence", less("confidence_clean"), "no", less("confidence_clean")),
+        ("error on the 500 probe images", of("probe_error"), "500, held out", of("probe_error")),
+    )
+)
+SCORES = {peer.name: peer.score for peer in PEERS}
 
 
 def rows(probe: str = "jpeg", cutoff: str = "3", augmentation: str | None = AUGMENTED) -> list[Row]:
@@ -118,24 +100,20 @@ def falls() -> str:
 
     def lines() -> Iterator[list[object]]:
         for run in trainings(rows(augmentation=None)):
-            r_f, trained = column(run, "r_f"), run[1:]
+            r_f = column(run, "r_f")
             least = int(np.argmin(r_f))
             values = (f"{r_f[0]:.2f}", f"{r_f[least]:.2f} at {float(run[least]['epoch']):.2g}", f"{r_f[-1]:.2f}")
             change = f"{r_f[-1] / r_f[0]:.2f}, {way(run[0], run[-1])}"
-            yield [
-                name(run[0]),
-                *values,
-                change,
-                *(within(trained, score) for score in ("R_f", "D_f", "G_f", "1 - EI")),
-            ]
+            inside = (f"{within(run, score):.2f}" for score in ("R_f", "D_f", "G_f", "1 - EI"))
+            yield [name(run[0]), *values, change, *inside]
 
     columns = "architecture | before | least, at epoch | after | after / before | rank correlation with the error: R_f | D_f | G_f | 1 - EI"
     return table(columns, lines())
 
 
-def within(run: list[Row], score: str) -> str:
+def within(run: list[Row], score: str) -> float:
     """Rank correlation with the error inside a training, before it excluded."""
-    return f"{float(spearman(SCORES[score](run), column(run, 'error'))):.2f}"
+    return float(spearman(SCORES[score](run[1:]), column(run[1:], "error")))
 
 
 def line(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
@@ -151,10 +129,14 @@ def law() -> str:
 
     def cells(found: list[Row], score: str) -> tuple[list[Estimate], float]:
         x, y = np.log(SCORES[score](found)), np.log(column(found, "error"))
-        height = bootstrap(lambda a, b: np.exp(line(a, b)[1]), x, y)
-        left = y - np.polyval(np.polyfit(x, y, 1), x)
-        estimates = [bootstrap(lambda a, b: line(a, b)[2], x, y), bootstrap(lambda a, b: line(a, b)[0], x, y), height]
-        return estimates, float(np.sqrt((left**2).sum() / (len(x) - 2)))
+        slope, height, _ = line(x, y)
+        sd = np.sqrt(((y - height - slope * x) ** 2).sum() / (len(x) - 2))
+        estimates = [
+            bootstrap(lambda a, b: line(a, b)[2], x, y),
+            bootstrap(lambda a, b: line(a, b)[0], x, y),
+            bootstrap(lambda a, b: np.exp(line(a, b)[1]), x, y),
+        ]
+        return estimates, float(sd)
 
     def lines() -> Iterator[list[object]]:
         for probe, title in PROBES.items():
@@ -200,19 +182,13 @@ def peers() -> str:
         for probe, title in PROBES.items():
             runs = trainings(rows(probe))
             found = [best(run) for run in runs]
-            error, architectures = column(found, "error"), [row["architecture"] for row in found]
-            for what, score in SCORES.items():
-                inside = np.array([float(spearman(score(run[1:]), column(run[1:], "error"))) for run in runs])
-                standing = STANDING.get(what)
-                yield [
-                    *(title, what, len(found), rank(score(found), error)),
-                    f"{np.median(inside):.2f} ({(inside > 0).sum()} of {len(inside)} positive)",
-                    bootstrap(mean, log_errors(standing(found), error)) if standing else "-",
-                    bootstrap(mean, left_out(score(found), error, architectures)),
-                ]
-            yield [title, "nothing: the others' mean", len(found), "-", "-", "-"] + [
-                bootstrap(mean, left_out(None, error, architectures))
-            ]
+            for peer in PEERS:
+                across = standing(peer, found)
+                inside = np.array([within(run, peer.name) for run in runs])
+                positive = f"{np.median(inside):.2f} ({(inside > 0).sum()} of {len(inside)} positive)"
+                as_it_stands = across.as_it_stands or "-"
+                yield [title, peer.name, len(found), across.rank, positive, as_it_stands, across.calibrated]
+            yield [title, "nothing: the others' mean", len(found), "-", "-", "-", alone(found)]
 
     columns = "images | what | n | rank correlation across networks | inside trainings: median | log error as it stands | log error calibrated"
     return table(columns, lines())
@@ -226,19 +202,10 @@ def augmentation() -> str:
             found = {name(row): row for row in finals(rows(probe, augmentation=None))}
             for plain in (row for row in found.values() if row["augmentation"] == PLAIN):
                 for row in (found[plain["architecture"]], plain):
-                    error, r_f = (
-                        float(row["error"]),
-                        f"{float(row['r_f']):.2f} [{float(row['low']):.2f}, {float(row['high']):.2f}]",
-                    )
-                    factor = error / float(by_law([row])[0])
-                    yield [
-                        title,
-                        name(row),
-                        f"{error:.1%}",
-                        r_f,
-                        f"{1 - float(row['invariance_deformed']):.2f}",
-                        f"{factor:.2f}",
-                    ]
+                    r_f, low, high = (float(row[key]) for key in ("r_f", "low", "high"))
+                    error, change = float(row["error"]), 1 - float(row["invariance_deformed"])
+                    values = (f"{error:.1%}", f"{r_f:.2f} [{low:.2f}, {high:.2f}]", f"{change:.2f}")
+                    yield [title, name(row), *values, f"{error / float(by_law([row])[0]):.2f}"]
 
     return table("images | architecture | error | R_f | 1 - EI | error / paper's law", lines())
 
@@ -247,27 +214,20 @@ def rules() -> str:
     """What stop rules cost, asked after each export from half an epoch on."""
     runs = [scheduled(run) for run in trainings(rows(augmentation=None))]
 
-    def told(what: str, patience: object, found: list[tuple[int | None, int]]) -> list[object]:
+    def cells(what: str, patience: object, found: list[tuple[int | None, int]]) -> list[object]:
         costs = [
-            cost_of(column(run, "error"), column(run, "epoch"), stop, kept)
-            for run, (stop, kept) in zip(runs, found, strict=True)
+            cost_of(column(run, "error"), column(run, "epoch"), *chosen)
+            for run, chosen in zip(runs, found, strict=True)
         ]
-        at_stop, kept = (np.array([getattr(cost, key) for cost in costs]) for key in ("at_stop", "kept"))
         saved = np.mean([cost.saved / float(run[-1]["epochs"]) for cost, run in zip(costs, runs, strict=True)])
-        stopped = sum(cost.stopped for cost in costs)
-        worst = (f"{100 * values.max():.1f}" for values in (at_stop, kept))
-        stop_worst, kept_worst = worst
-        return [
-            *(what, patience, len(runs), stopped, points(at_stop), stop_worst, points(kept), kept_worst),
-            f"{saved:.0%}",
-        ]
+        return [what, patience, *told(costs), f"{100 * max(cost.kept for cost in costs):.1f}", f"{saved:.0%}"]
 
     def lines() -> Iterator[list[object]]:
-        yield told("train to the end", "-", [(None, len(run) - 1) for run in runs])
+        yield cells("train to the end", "-", [(None, len(run) - 1) for run in runs])
         for what, score in SCORES.items():
             for patience in PATIENCES:
-                yield told(what, patience, [judge(score(run), patience, 0) for run in runs])
-            yield told(what, "-", [(None, int(np.argmin(score(run)))) for run in runs])
+                yield cells(what, patience, [judge(score(run), patience, 0) for run in runs])
+            yield cells(what, "-", [(None, int(np.argmin(score(run)))) for run in runs])
 
     columns = "rule on | patience | runs | stopped | error at the stop above the least, points | worst | error kept above the least | worst | epochs saved"
     return table(columns, lines())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 import regime
-from stored import column
-from style import GREY, grid, legend, logarithmic, look
+from figures import over_layers
+from stored import LAWS, column
+from style import GREY, fitted_line, grid, legend, logarithmic, look
 
 # Where the untrained network stands on an axis of epochs, so that it can be seen.
 UNTRAINED = 0.25
@@ -43,9 +43,9 @@ def error() -> Figure:
             values, errors = regime.SCORES[what](networks), column(networks, "error")
             for network, value in zip(networks, values, strict=True):
                 axes.plot(value, float(network["error"]), linestyle="none", **look(network))
-            own_line(axes, values, errors)
+            fitted_line(axes, values, errors)
             axes.set_title(f"{title}, n = {len(networks)}")
-        a, b = regime.LAW
+        a, b = LAWS["cifar10"]
         ends = np.array([0.2, 7])
         line[0].plot(ends, a * ends**b, color=GREY, linewidth=1, linestyle="--")
         for axes in line:
@@ -58,21 +58,11 @@ def error() -> Figure:
     return figure
 
 
-def own_line(axes: Axes, x: regime.Floats, y: regime.Floats) -> None:
-    slope, height = np.polyfit(np.log(x), np.log(y), 1)
-    ends = np.array([x.min(), x.max()])
-    axes.plot(ends, np.exp(height) * ends**slope, color=GREY, linewidth=1)
-
-
 def layers() -> Figure:
     """R_f after each layer, read by means, before training and after it."""
     figure, panels = grid(1, 2, width=3.9, height=2.6, sharey=True)
     for axes, (is_trained, when) in zip(panels[0], enumerate(("before training", "after training")), strict=True):
-        for network in regime.of_layers().values():
-            mine = network[bool(is_trained)]
-            axes.plot(column(mine, "depth"), column(mine, "r_f_mean"), markersize=3, linewidth=0.9, **look(mine[0]))
-        logarithmic(axes, "y")
-        axes.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
+        over_layers(axes, [network[bool(is_trained)] for network in regime.of_layers().values()])
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("layer")
         axes.set_title(f"R_f, {when}")

@@ -130,6 +130,18 @@ def points(above: Floats, each: int = 1) -> str:
     return f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]"
 
 
+def told(costs: list[Cost]) -> list[object]:
+    """How many runs, how many were stopped, and the errors at the stop and of the checkpoint kept."""
+    at_stop, kept = (np.array([getattr(each, key) for each in costs]) for key in ("at_stop", "kept"))
+    return [
+        len(costs),
+        sum(each.stopped for each in costs),
+        points(at_stop),
+        f"{100 * at_stop.max():.1f}",
+        points(kept),
+    ]
+
+
 def rules() -> str:
     everything = runs()
 
@@ -138,13 +150,7 @@ def rules() -> str:
         ends = np.array([each.at_stop for each in to_the_end])
         yield ["train to the end", "-", len(ends), "-", points(ends), f"{100 * ends.max():.1f}", points(ends), "0.0"]
         for (name, patience), mine in costs(everything).items():
-            at_stop, kept = (np.array([getattr(each, key) for each in mine]) for key in ("at_stop", "kept"))
-            stopped = sum(each.stopped for each in mine)
-            saved = np.mean([each.saved for each in mine])
-            yield [
-                *(name, patience, len(mine), stopped, points(at_stop), f"{100 * at_stop.max():.1f}", points(kept)),
-                f"{saved:.1f}",
-            ]
+            yield [name, patience, *told(mine), f"{np.mean([each.saved for each in mine]):.1f}"]
 
     columns = "rule on | patience | runs | stopped | error at the stop above the best, points | worst | error kept above the best | epochs saved of 24"
     return table(columns, lines())

@@ -11,11 +11,12 @@ import matplotlib
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from stored import Row, family
+from stored import Floats, Row, family
 
 FAMILIES = {
     "fc": ("#000000", "s", "fully connected"),
@@ -65,6 +66,13 @@ def logarithmic(axes: Axes, which: str, *, percent: bool = False) -> None:
     axis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}" if percent else f"{value:,.6g}"))
+
+
+def fitted_line(axes: Axes, x: Floats, y: Floats) -> None:
+    """The least-squares line through the logarithms."""
+    slope, height = np.polyfit(np.log(x), np.log(y), 1)
+    ends = np.array([x.min(), x.max()])
+    axes.plot(ends, np.exp(height) * ends**slope, color=GREY, linewidth=1)
 
 
 def grid(rows: int, columns: int, width: float = 2.6, height: float = 2.1, **options: Any) -> tuple[Figure, Any]:

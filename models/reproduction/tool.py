@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
 import resource
-import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +12,7 @@ from typing import Any
 
 import data as datasets
 import labelled
+import table
 
 Values = dict[str, Any]
 
@@ -43,12 +42,6 @@ class Setup:
             data_set, architecture, *_ = folder.name.split("-")
             yield data_set, architecture, max(folder.glob("*.onnx"))
 
-    def run(self, *arguments: str) -> str:
-        done = subprocess.run([self.relstab, *arguments], check=False, capture_output=True, text=True)
-        if done.returncode not in (0, 8):  # 8: R_f is undefined, which the record says
-            raise RuntimeError(f"relstab {' '.join(arguments)}: {done.stderr}")
-        return done.stdout
-
     def measure(self, file: Path, data_set: str, *flags: str) -> tuple[Values, float]:
         """The record of one network on the zoo's probe images, and the CPU seconds of the command."""
         started = children()
@@ -57,9 +50,8 @@ class Setup:
 
     def ask(self, command: str, file: Path, data_set: str, *flags: str) -> Values:
         """What a command tells of one network on the zoo's probe images."""
-        shared = ["--probe", str(self.probe(data_set)), "--images", "500", "--format", "json"]
-        answer: Values = json.loads(self.run(command, str(file), *shared, *flags))
-        return answer
+        shared = ("--probe", str(self.probe(data_set)), "--images", "500")
+        return table.ask([self.relstab], command, str(file), *shared, *flags)
 
 
 def children() -> float:
@@ -113,7 +105,7 @@ def write(path: Path, rows: Iterable[Values]) -> None:
     ]
     temporary = path.with_suffix(".tmp")
     with open(temporary, "w", newline="") as file:
-        table = csv.DictWriter(file, written[0], lineterminator="\n")
-        table.writeheader()
-        table.writerows(written)
+        writer = csv.DictWriter(file, written[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(written)
     temporary.rename(path)

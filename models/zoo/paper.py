@@ -37,7 +37,7 @@ FIELDS = [
 ]
 TRAINING = ("architecture", "augmentation", "epochs", "seed")
 LAYER_FIELDS = [
-    *(*TRAINING, "step", "is_best", "depth", "layers", "op", "coordinates"),
+    *(*TRAINING, "step", "depth", "layers", "op", "coordinates"),
     *(f"{quantity}_{estimator}" for estimator in table.ESTIMATORS for quantity in table.QUANTITIES),
 ]
 
@@ -184,7 +184,7 @@ def layers(relstab: list[str], job: Training, folder: Path, probe: Path) -> list
     best = json.loads((folder / "done.json").read_text())["best_step"]
     about = dict(zip(TRAINING, (job.recipe.architecture, job.augmentation, job.epochs, job.seed), strict=True))
     return [
-        {key: table.written(value) for key, value in {**about, "step": step, "is_best": int(step > 0), **layer}.items()}
+        {key: table.written(value) for key, value in {**about, "step": step, **layer}.items()}
         for step in (0, best)
         for layer in table.layers(relstab, folder / f"step={step:06}.onnx", "--probe", str(probe), "--draws", "2")
     ]

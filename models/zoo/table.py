@@ -45,11 +45,16 @@ def layers(relstab: list[str], file: Path, *flags: str) -> Iterator[dict[str, ob
             "layers": len(found),
             "op": layer["op"],
             "coordinates": layer["coordinates"],
-            **{
-                f"{quantity}_{estimator}": (layer["estimators"][estimator][quantity] or {}).get("value", "")
-                for estimator, quantity in itertools.product(ESTIMATORS, QUANTITIES)
-            },
+            **readings(layer),
         }
+
+
+def readings(found: dict[str, Any]) -> dict[str, object]:
+    """R_f, D_f and G_f of a network or a layer by each estimator."""
+    return {
+        f"{quantity}_{estimator}": (found["estimators"][estimator][quantity] or {}).get("value", "")
+        for estimator, quantity in itertools.product(ESTIMATORS, QUANTITIES)
+    }
 
 
 def measured(record: dict[str, Any], version: str) -> dict[str, object]:
@@ -64,9 +69,8 @@ def measured(record: dict[str, Any], version: str) -> dict[str, object]:
         "near_initial": int(record["prediction"] is None),
         "backend": record["backend"]["name"],
         "relstab": version,
+        **readings(record),
     }
-    for estimator, quantity in itertools.product(ESTIMATORS, QUANTITIES):
-        values[f"{quantity}_{estimator}"] = (record["estimators"][estimator][quantity] or {}).get("value", "")
     for group, kinds in record["scores"].items():
         if isinstance(kinds, dict):
             for kind, value in kinds.items():
