@@ -52,6 +52,10 @@ def cifar10(folder: Path) -> DataSet:
     if (folder / "train.parquet").exists():
         return DataSet("cifar10", parquet(folder / "train.parquet"), parquet(folder / "test.parquet"), mean, std)
     names = [f"data_batch_{n}" for n in range(1, 6)]
+    if not any(folder.glob("data_batch_1*")):
+        raise SystemExit(
+            f"{folder}: neither train.parquet nor data_batch_1; name the folder of CIFAR-10 with --cifar10"
+        )
     return DataSet("cifar10", batches(folder, names), batches(folder, ["test_batch"]), mean, std)
 
 

@@ -200,6 +200,9 @@ def add_layers(results: Path, job: Training, new: list[Row]) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Trains what is not trained and measures what is not measured."""
     results, state = arguments.results or RESULTS, arguments.out or STATE
+    if arguments.originals and not arguments.originals.exists():
+        # It is measured on after the training, hours later.
+        raise SystemExit(f"{arguments.originals}: no such file; --originals takes a probe set")
     state.mkdir(parents=True, exist_ok=True)
 
     @functools.cache
