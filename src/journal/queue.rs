@@ -342,9 +342,9 @@ fn pick(tx: &Writer, run: i64, now: i64, policy: Policy) -> rusqlite::Result<Opt
             Ok(Some(latest))
         }
         Policy::Every(n) => {
+            rank_all(tx, run)?;
             while let Some((job, rank)) = one(&first)? {
-                let rank = if let Some(rank) = rank { rank } else { rank_of(tx, &job)? };
-                if rank % i64::from(n) == 0 {
+                if rank.is_some_and(|rank| rank % i64::from(n) == 0) {
                     return Ok(Some(job));
                 }
                 skip(tx, &job, Skip::Policy)?;
@@ -365,10 +365,17 @@ pub(super) fn skip(tx: &Writer, job: &Job, reason: Skip) -> rusqlite::Result<()>
     tx.prepare_cached(sql)?.execute(params![job.id, seq, reason.to_string()]).map(|_| ())
 }
 
-/// The checkpoint's place among those of its run that the policy has looked at.
-fn rank_of(tx: &Writer, job: &Job) -> rusqlite::Result<i64> {
-    let sql = "UPDATE runs SET picked = picked + 1 WHERE id = ?1 RETURNING picked - 1";
-    let rank = tx.prepare_cached(sql)?.query_row([job.run], |row| row.get(0))?;
-    tx.prepare_cached("UPDATE checkpoints SET rank = ?2 WHERE id = ?1")?.execute(params![job.id, rank])?;
-    Ok(rank)
+/// Gives each checkpoint of a run that has none its place in training order, those too that still settle: which one settles first
+/// is chance.
+fn rank_all(tx: &Writer, run: i64) -> rusqlite::Result<()> {
+    let unranked = "SELECT id FROM checkpoints WHERE run = ?1 AND state = 0 AND rank IS NULL AND due < ?2
+                    ORDER BY step, epoch, written, id";
+    let ids =
+        tx.prepare_cached(unranked)?.query_map([run, BLOCKED], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+    for id in ids {
+        let next = "UPDATE runs SET picked = picked + 1 WHERE id = ?1 RETURNING picked - 1";
+        let rank: i64 = tx.prepare_cached(next)?.query_row([run], |row| row.get(0))?;
+        tx.prepare_cached("UPDATE checkpoints SET rank = ?2 WHERE id = ?1")?.execute([id, rank])?;
+    }
+    Ok(())
 }

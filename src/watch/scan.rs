@@ -100,12 +100,13 @@ impl Search {
         &self.kinds
     }
 
-    /// Meets everything below `root`; symbolic links to directories are not followed, so a loop of them ends.
+    /// Meets everything below `root`; symbolic links to directories are not followed, so a loop of them ends. Checkpoints come last, in
+    /// training order as far as names tell it.
     ///
     /// # Errors
     /// `Io` if `root` cannot be listed; a sub-directory that cannot be is passed over.
     pub fn walk(&mut self, root: &Path, meet: &mut dyn FnMut(Met)) -> Result<()> {
-        self.walk_run(root, MAX_DEPTH, meet)
+        in_order(meet, |meet| self.walk_run(root, MAX_DEPTH, meet))
     }
 
     fn walk_run(&mut self, run: &Path, depth: usize, meet: &mut dyn FnMut(Met)) -> Result<()> {
@@ -225,7 +226,7 @@ impl Search {
         }
     }
 
-    /// Meets a sub-directory that has just appeared in the run's own directory.
+    /// Meets a sub-directory that has just appeared in the run's own directory, in the order of [`Search::walk`].
     pub fn walk_new(&mut self, run: &Path, folder: &Path, meet: &mut dyn FnMut(Met)) {
         let is_hidden = folder.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
         if is_hidden || !fs::symlink_metadata(folder).is_ok_and(|file| file.is_dir()) {
@@ -235,10 +236,10 @@ impl Search {
             return meet_whole(run, whole, meet);
         }
         let (run, folder) = self.inner_of(run, folder).unwrap_or((run, folder));
-        match names::folder(folder) {
+        in_order(meet, |meet| match names::folder(folder) {
             Folder::Number(number) if !self.kinds.is_whole(folder) => self.enter_number(run, folder, number, meet),
             _ => self.enter(run, folder, MAX_DEPTH, meet),
-        }
+        });
     }
 
     /// The run and the step's folder of which `folder` holds the network, if it does.
@@ -359,18 +360,34 @@ pub fn checkpoints(search: &Search, root: &Path, notice: &mut dyn FnMut(&str)) -
         Met::Numbers(text) | Met::PassedOver(text) => notice(&text),
         Met::Folder(..) | Met::Run(_) | Met::Foreign(_) => {}
     })?;
-    let metadata = |found: &Found| {
-        read_metadata(&found.path).unwrap_or_else(|_| {
-            let (step, epoch) = step_and_epoch(&found.path, &found.run);
-            Metadata { step, epoch, ..Metadata::default() }
-        })
-    };
+    Ok(ordered(found, |found| read_metadata(&found.path).unwrap_or_else(|_| named(found))))
+}
+
+/// Meets what `walk` meets, checkpoints last and in training order as far as names tell it: a file system lists them in any.
+fn in_order<T>(meet: &mut dyn FnMut(Met), walk: impl FnOnce(&mut dyn FnMut(Met)) -> T) -> T {
+    let mut found = Vec::new();
+    let walked = walk(&mut |met| match met {
+        Met::Checkpoint(checkpoint) => found.push(checkpoint),
+        met => meet(met),
+    });
+    for checkpoint in ordered(found, named) {
+        meet(Met::Checkpoint(checkpoint));
+    }
+    walked
+}
+
+fn named(found: &Found) -> Metadata {
+    let (step, epoch) = step_and_epoch(&found.path, &found.run);
+    Metadata { step, epoch, ..Metadata::default() }
+}
+
+fn ordered(found: Vec<Found>, metadata: impl Fn(&Found) -> Metadata) -> Vec<Found> {
     let mut keyed: Vec<_> = found.into_iter().map(|found| (metadata(&found), found)).collect();
     keyed.sort_by(|(a, first), (b, second)| {
         let later = first.version.written.cmp(&second.version.written);
         first.run.cmp(&second.run).then(a.order(b)).then(later).then(first.path.cmp(&second.path))
     });
-    Ok(keyed.into_iter().map(|(_, found)| found).collect())
+    keyed.into_iter().map(|(_, found)| found).collect()
 }
 
 #[cfg(test)]

@@ -25,6 +25,27 @@ fn checkpoints_are_found_two_levels_deep_and_put_in_training_order() {
 }
 
 #[test]
+fn a_walk_tells_checkpoints_in_training_order_whatever_the_file_system_does() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let steps = 1..=40;
+    for step in steps.clone() {
+        // Neither names nor the times of writing are in this order.
+        write(&folder.path().join(format!("run/step_{}.onnx", (step * 7) % 41)), "x");
+    }
+    let mut search = Search::new(true, Kinds::new(None, false).expect("a glob"));
+    let expected: Vec<_> = steps.map(|step| folder.path().join(format!("run/step_{step}.onnx"))).collect();
+    let mut found = Vec::new();
+    let mut meet = |met| {
+        if let Met::Checkpoint(checkpoint) = met {
+            found.push(checkpoint.path);
+        }
+    };
+    search.walk(folder.path(), &mut meet).expect("listed");
+    search.walk_new(folder.path(), &folder.path().join("run"), &mut meet);
+    assert_eq!(found, [&expected[..], &expected].concat());
+}
+
+#[test]
 fn recursively_every_other_directory_is_a_run_and_loops_of_links_end() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for name in ["a/step_2.onnx", "a/epoch_1/model.onnx", "b/c/x.onnx"] {
