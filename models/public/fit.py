@@ -145,7 +145,7 @@ def laws(points: Points, parts: Points, zoo: Points) -> list[dict[str, Any]]:
     made: dict[str, dict[str, Any]] = {}
     kinds = (
         (points, "public networks of {} repositories for {}, by others"),
-        (zoo, "checkpoints of {} architectures of our training zoo (models/zoo --fashion) for {}"),
+        (zoo, "checkpoints of {} architectures of our training zoo (models/zoo) for {}"),
     )
     for networks, told in kinds:
         for mine in networks.parts(data_set).values():
@@ -224,10 +224,21 @@ def report(points: Points, parts: Points) -> None:
     )
 
 
+# Of the data sets that our own networks are for.
+OWN = {
+    "fashionmnist": {"pixels": "original", "kind": "plain, six epochs at most", "side": "28"},
+    "cifar10": {"pixels": "jpeg", "kind": "narrow, 50 epochs at most", "side": "32"},
+}
+
+
 def read_zoo(path: Path) -> list[Row]:
-    """The trained checkpoints of a table of models/zoo."""
-    about = {"pixels": "original", "kind": "plain, six epochs at most", "side": "28", "classes": "10"}
-    return [{**row, **about, "repository": row["architecture"]} for row in read(path) if int(row["step"]) > 0]
+    """The trained checkpoints of a table of models/zoo, at c = 3 on the kind of images that they were trained on."""
+    trained = [row for row in read(path) if int(row["step"]) > 0 and row["cutoff"] == "3"]
+    return [
+        {**row, **OWN[row["data_set"]], "classes": "10", "repository": row["architecture"]}
+        for row in trained
+        if row.get("probe", "jpeg") == "jpeg"
+    ]
 
 
 def tried_zoo(zoo: Points, points: Points) -> None:
@@ -248,7 +259,7 @@ def main() -> None:
         "--zoo",
         type=Path,
         nargs="*",
-        default=[HERE.parent / "zoo" / "fashionmnist.csv"],
+        default=[HERE.parent / "zoo" / name for name in ("fashionmnist.csv", "paper.csv")],
         help="tables of our own networks",
     )
     parser.add_argument(
