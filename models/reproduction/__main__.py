@@ -5,8 +5,8 @@
     python models/reproduction report --check     # whether the pages' tables are those of the stored results
     python models/reproduction measure --relstab target/release/relstab --cifar10 FOLDER     # the results, in hours
 
-`measure` trains what `models/zoo --small --only 16000` and `models/zoo --long` train, unless it is there, and makes each
-file in results/ that is not.
+`measure` makes each file in results/ that is not there, and trains the networks for it that `models/zoo --small --only 16000` and
+`models/zoo --long` train.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ import stopping
 import stored
 
 DOCS = HERE.parents[1] / "docs"
+# Results of the long trainings; the others are of those of 16,000 images.
+OF_LONG = {"unseen.csv", "stops.json"}
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "reproduction.md": regime.FRAGMENTS,
     "reproduction-small.md": {**claims.FRAGMENTS, **depth.FRAGMENTS, **peers.FRAGMENTS, **stopping.FRAGMENTS},
@@ -64,12 +66,6 @@ def measure(arguments: argparse.Namespace) -> None:
     import tool
 
     setup = tool.Setup(arguments.relstab, arguments.networks, arguments.cifar10, arguments.fashion_mnist)
-    if not arguments.trained:
-        places = ["--out", arguments.networks, "--cifar10", arguments.cifar10, "--relstab", arguments.relstab]
-        places += ["--fashion-mnist", arguments.fashion_mnist]
-        trainings = (["--small", "--only", "16000", "--results", arguments.networks / "again.csv"], ["--long"])
-        for flags in trainings:
-            subprocess.run([sys.executable, HERE.parent / "zoo", *flags, *places], check=True)
     makers: dict[str, Callable[[Path], None]] = {
         "networks.csv": lambda path: tool.write(path, tool.networks(setup)),
         "unseen.csv": lambda path: tool.write(path, tool.unseen(setup)),
@@ -81,10 +77,27 @@ def measure(arguments: argparse.Namespace) -> None:
             rules.judge_all(rules.Rules(setup.relstab, setup.networks, setup.networks / "rules", dict(os.environ))),
         ),
     }
-    for name, make in makers.items():
-        path = stored.RESULTS / name
-        if not path.exists():
-            make(path)
+    missing = [name for name in makers if not (stored.RESULTS / name).exists()]
+    if not arguments.trained:
+        train(arguments, of_long=not OF_LONG.isdisjoint(missing), of_small=not OF_LONG.issuperset(missing))
+    for name in missing:
+        makers[name](stored.RESULTS / name)
+
+
+def train(arguments: argparse.Namespace, of_long: bool, of_small: bool) -> None:
+    """Trains the networks that the missing results are of."""
+    places = ["--out", arguments.networks, "--cifar10", arguments.cifar10, "--relstab", arguments.relstab]
+    places += ["--fashion-mnist", arguments.fashion_mnist]
+    flags = [["--small", "--only", "16000", "--results", arguments.networks / "again.csv"]] if of_small else []
+    if of_long:
+        table = stored.ZOO / "long.csv"
+        if table.exists() and not any((arguments.networks / "long").glob("*/*.onnx")):
+            raise SystemExit(f"{table}: its networks are gone; remove it, so that they are trained and measured anew")
+        flags.append(["--long"])
+    for these in flags:
+        done = subprocess.run([sys.executable, HERE.parent / "zoo", *these, *places], check=False)
+        if done.returncode:
+            raise SystemExit(done.returncode)
 
 
 def main() -> None:

@@ -103,6 +103,8 @@ def write(path: Path, rows: Iterable[Values]) -> None:
     written = [
         {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows
     ]
+    if not written:
+        raise SystemExit(f"{path.name}: no networks to measure; without --trained they are trained first")
     temporary = path.with_suffix(".tmp")
     with open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, written[0], lineterminator="\n")

@@ -243,12 +243,18 @@ def main() -> None:
     parser.add_argument("--remeasure", action="store_true", help="measure the networks of earlier trainings again")
     own = parser.add_argument_group("with --paper")
     own.add_argument("--originals", type=Path, help="a second probe set, of images that were not JPEG")
-    own.add_argument("--epoch-share", type=float, default=0.5, help="share of the planned epochs (0.5)")
+    own.add_argument(
+        "--epoch-share", type=float, default=paper.SHARE, help=f"share of the planned epochs ({paper.SHARE})"
+    )
     part = own.add_mutually_exclusive_group()
     part.add_argument("--train-only", action="store_true", help="measure nothing")
     part.add_argument("--measure-only", action="store_true", help="train nothing")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     arguments = parser.parse_args()
+    for name in ("seeds", "seen") if arguments.paper else ("originals", "train_only", "measure_only"):
+        if getattr(arguments, name):
+            how = "does not go with" if arguments.paper else "goes only with"
+            parser.error(f"--{name.replace('_', '-')} {how} --paper")
     torch.set_num_threads(arguments.threads)
     if arguments.paper:
         paper.run(arguments)
@@ -263,7 +269,10 @@ def main() -> None:
         "fashionmnist": lambda: datasets.fashion_mnist(arguments.fashion_mnist),
     }
     loaded: dict[str, Tensors] = {}
-    for job in jobs(size, arguments.only, seeds):
+    trainings = list(jobs(size, arguments.only, seeds))
+    if not trainings:
+        parser.error(f"--only {' '.join(arguments.only)}: no such training")
+    for job in trainings:
         folder = out / size.name / job.name
         folder.mkdir(parents=True, exist_ok=True)
         with table.locked(folder / "lock", wait=False) as is_mine:
@@ -273,6 +282,8 @@ def main() -> None:
             probe = out / f"{job.data_set}.npz"
             if arguments.remeasure:
                 files = sorted(folder.glob("*.onnx"))
+                if not files:
+                    raise SystemExit(f"{folder}: no networks to measure again; without --remeasure their rows stay")
                 add_results(results, job, list(measure(arguments.relstab, files, probe, size)))
                 print(f"{job.name}: {len(files)} networks measured again", flush=True)
                 continue

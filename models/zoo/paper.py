@@ -25,6 +25,7 @@ from tensors import Tensors
 
 RESULTS = Path(__file__).parent / "paper.csv"
 STATE = Path.home() / ".cache" / "relstab-zoo"
+SHARE = 0.5  # of the planned epochs
 STD = (0.2023, 0.1994, 0.2010)  # what the authors divide by
 SETTINGS = (("3", "1"), ("5", "1"))  # cutoff, typical displacement in pixels
 DRAWS = "4"
@@ -166,7 +167,8 @@ def row(record: dict[str, Any], done: dict[str, Any], probe: str, version: str) 
 
 
 def add(results: Path, job: Training, new: list[Row]) -> None:
-    """Puts a training's rows into the table; the scores are those that records hold."""
+    """Puts a training's rows into the table, in the place of those on the same probes; the scores are those that records hold."""
+    probes = {row["probe"] for row in new}
     scores = {key: None for row in [*table.read(results), *new] for key in row if key not in FIELDS}
     fields = FIELDS + [key for key in scores if key not in table.WORKINGS] + list(table.WORKINGS)
 
@@ -176,7 +178,7 @@ def add(results: Path, job: Training, new: list[Row]) -> None:
             int(row["cutoff"]),
         )
 
-    table.replace(results, fields, job.owns, new, key)
+    table.replace(results, fields, lambda row: job.owns(row) and row["probe"] in probes, new, key)
 
 
 def layers(relstab: list[str], job: Training, folder: Path, probe: Path) -> list[Row]:
@@ -200,6 +202,11 @@ def add_layers(results: Path, job: Training, new: list[Row]) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Trains what is not trained and measures what is not measured."""
     results, state = arguments.results or RESULTS, arguments.out or STATE
+    chosen = list(trainings(arguments.epoch_share, arguments.only))
+    if not chosen:
+        raise SystemExit(
+            f"--only {' '.join(arguments.only)}: no such training; it takes an architecture, such as vgg11_bn"
+        )
     if arguments.originals and not arguments.originals.exists():
         # It is measured on after the training, hours later.
         raise SystemExit(f"{arguments.originals}: no such file; --originals takes a probe set")
@@ -215,7 +222,7 @@ def run(arguments: argparse.Namespace) -> None:
     probes = {"jpeg": probe}
     if arguments.originals:
         probes["original"] = arguments.originals
-    for job in trainings(arguments.epoch_share, arguments.only):
+    for job in chosen:
         folder = state / job.name
         folder.mkdir(exist_ok=True)
         with table.locked(folder / "lock", wait=False) as is_mine:
