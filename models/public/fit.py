@@ -4,7 +4,7 @@
     python models/public/fit.py --laws src/predict/invariance.json        # and the laws, which relstab ships
 
 Tables of our own networks (--zoo) give a law to data sets that have none yet; they do not count in the law over data sets. There the
-networks of one architecture have in common what those of one repository have elsewhere.
+networks of one family of architectures have in common what those of one repository have elsewhere.
 
 In a law of one data set the error is proportional to 1 - EI. Slopes fitted to each data set lie about one standard error from 1
 (they are printed), and predict networks that were left out less well. The height has a random effect of the repository: what
@@ -20,6 +20,7 @@ import argparse
 import itertools
 import json
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ from typing import Any
 import numpy as np
 from hierarchy import PRIOR_HEIGHT, hierarchical
 from points import HERE, LEVEL, Floats, Line, Points, Row, data_set, quantile, read, repository, rounded, whole
+
+sys.path.append(str(HERE.parent / "zoo"))
+from families import family
 
 SLOPE = 1.0  # of a law of one data set
 FEWEST = 6  # networks of a data set that has a law of its own
@@ -145,7 +149,7 @@ def laws(points: Points, parts: Points, zoo: Points) -> list[dict[str, Any]]:
     made: dict[str, dict[str, Any]] = {}
     kinds = (
         (points, "public networks of {} repositories for {}, by others"),
-        (zoo, "checkpoints of {} architectures of our training zoo (models/zoo) for {}"),
+        (zoo, "checkpoints of {} families of architectures of our training zoo (models/zoo) for {}"),
     )
     for networks, told in kinds:
         for mine in networks.parts(data_set).values():
@@ -235,17 +239,17 @@ def read_zoo(path: Path) -> list[Row]:
     """The trained checkpoints of a table of models/zoo, at c = 3 on the kind of images that they were trained on."""
     trained = [row for row in read(path) if int(row["step"]) > 0 and row["cutoff"] == "3"]
     return [
-        {**row, **OWN[row["data_set"]], "classes": "10", "repository": row["architecture"]}
+        {**row, **OWN[row["data_set"]], "classes": "10", "repository": family(row)}
         for row in trained
         if row.get("probe", "jpeg") == "jpeg"
     ]
 
 
 def tried_zoo(zoo: Points, points: Points) -> None:
-    """A law of our own networks on architectures left out, and on what others trained."""
+    """A law of our own networks on families left out, and on what others trained."""
     lines = []
     for name, mine in zoo.parts(data_set).items():
-        lines.append(f"{name} | one architecture | {left_out(mine, repository, Spread.of)}")
+        lines.append(f"{name} | one family | {left_out(mine, repository, Spread.of)}")
         others = Points([row for row in points.rows if data_set(row) == name])
         if others.rows:
             lines.append(f"{name} | all of them, on public networks | {Tried.of(Spread.of(mine), others)}")

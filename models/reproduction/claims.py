@@ -11,7 +11,7 @@ import fit
 import stored
 from correlate import bootstrap, log_errors, mean, rank, spearman
 from page import table
-from stored import CUTOFFS, DATA_SETS, LARGEST, LAWS, QUANTITIES, Floats, Row, column, grouped
+from stored import CUTOFFS, DATA_SETS, LARGEST, LAWS, QUANTITIES, Floats, Row, column, families, grouped
 
 
 def span(values: Floats, digits: int = 2) -> str:
@@ -22,7 +22,7 @@ def span(values: Floats, digits: int = 2) -> str:
 def starts(rows: list[Row]) -> list[object]:
     """How many untrained networks, R_f of the fully connected and of the others, and how many have about 1."""
     r_f = column(rows, "r_f")
-    fully = np.array([stored.family(row) == "fc" for row in rows])
+    fully = np.array([family == "fc" for family in families(rows)])
     near = int(((r_f > 1 / 1.25) & (r_f < 1.25)).sum())
     return [len(rows), span(r_f[fully]), span(r_f[~fully]), f"{near} of {len(rows)}"]
 
@@ -101,11 +101,11 @@ def law() -> str:
                 rows = stored.of(stored.final(stored.small(), size), data_set=data_set)
                 r_f, error = column(rows, "r_f"), column(rows, "error")
                 ratio = np.log(error / (a * r_f**b))
-                off = bootstrap(mean, log_errors(a * r_f**b, error))
+                off = bootstrap(mean, log_errors(a * r_f**b, error), groups=families(rows))
                 found = fit.fit(rows, lambda row: row["architecture"])
                 assert found is not None
                 level = (f"{np.exp(ratio.mean()):.2f}", f"{ratio.std(ddof=1):.2f}", off)
-                own = (f"{found.b:.2f}", f"{found.r:.2f}", f"{found.explained:.2f}", rank(r_f, error))
+                own = (f"{found.b:.2f}", f"{found.r:.2f}", f"{found.explained:.2f}", rank(r_f, error, families(rows)))
                 yield [f"{title}, {int(size):,} images", len(rows), *level, *own]
 
     columns = "networks | n | error / law | sd of its log | mean abs. log error | own slope b | r(log, log) | explained | rank correlation"
@@ -130,7 +130,7 @@ def parts() -> str:
             sizes = list(grouped(stored.final(mine, None), lambda row: row["architecture"]).values())
             pairs = [pair for some in sizes for pair in itertools.combinations(some, 2) if differ(pair, "error")]
             for key, name in QUANTITIES.items():
-                across = rank(column(last, key), column(last, "error"))
+                across = rank(column(last, key), column(last, "error"), families(last))
                 alike = sum(differ(pair, key) == differ(pair, "error") for pair in pairs)
                 yield [title, name, across, within(runs, key), f"{alike} of {len(pairs)}"]
 
@@ -165,10 +165,11 @@ def images() -> str:
     def lines() -> Iterator[list[object]]:
         for (data_set, title), cutoff in itertools.product(DATA_SETS.items(), CUTOFFS):
             rows = stored.of(stored.final(stored.small(cutoff), None), data_set=data_set)
+            groups = families(mine[0] for mine in grouped(rows, lambda row: row["architecture"]).values())
             cells = []
             for key in (*QUANTITIES, "error"):
                 slopes, sd = slope_over_images(rows, key)
-                cells.append(f"{bootstrap(mean, slopes)}, sd {float(sd):.2f}")
+                cells.append(f"{bootstrap(mean, slopes, groups=groups)}, sd {float(sd):.2f}")
             falling = int((slope_over_images(rows, "r_f")[0] < 0).sum())
             yield [title, cutoff, len(rows), *cells, f"{falling} of 15"]
 
@@ -185,9 +186,18 @@ def cutoffs() -> str:
                 rows = [row for row in stored.of(stored.final(stored.small(cutoff)), data_set=data_set) if row["r_f"]]
                 r_f, error = column(rows, "r_f"), column(rows, "error")
                 at_3 = column([reference[row["architecture"]] for row in rows], "r_f")
-                same = "1" if cutoff == "3" else str(rank(at_3, r_f))
+                same = "1" if cutoff == "3" else str(rank(at_3, r_f, families(rows)))
                 folded = f"{float(rows[0]['folded_share']):.0%}"
-                yield [title, cutoff, rows[0]["delta"], folded, len(rows), span(r_f), same, rank(r_f, error)]
+                yield [
+                    title,
+                    cutoff,
+                    rows[0]["delta"],
+                    folded,
+                    len(rows),
+                    span(r_f),
+                    same,
+                    rank(r_f, error, families(rows)),
+                ]
 
     columns = "data set | c | delta | fields that fold | n | R_f | rank correlation with c = 3 | with the error"
     return table(columns, lines())

@@ -67,7 +67,7 @@ def phase() -> str:
                 r_f = column(at, "r_f")
                 folded = np.median(column(at, "folded_share"))
                 span = f"{np.median(r_f):.2f} ({r_f.min():.2f} to {r_f.max():.2f})"
-                same = 1 if place == "3 1" else rank(reference, r_f)
+                same = 1 if place == "3 1" else rank(reference, r_f, stored.families(at))
                 inside = "within" if at[0]["natural"] == "1" else "outside"
                 yield [title, cutoff, delta, inside, f"{folded:.0%}", len(at), span, same]
 

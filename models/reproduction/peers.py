@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ import numpy as np
 import stored
 from correlate import Estimate, bootstrap, left_out, log_errors, mean, rank
 from page import table
-from stored import DATA_SETS, LARGEST, LAWS, Floats, Row, column
+from stored import DATA_SETS, LARGEST, LAWS, Floats, Row, column, families
 
 Score = Callable[[list[Row]], Floats]
 
@@ -74,38 +73,27 @@ def networks(data_set: str) -> list[Row]:
 
 
 def all_stored(data_set: str, train_size: str | None) -> list[Row]:
-    """The final networks of the zoo's own results, which hold relstab's scores only; an architecture's in succession."""
+    """The final networks of the zoo's own results, which hold relstab's scores only."""
     rows = stored.of(stored.final(stored.small(), train_size), data_set=data_set)
-    rows.sort(key=lambda row: row["architecture"])
     return [row | {name: row[f"{name}_coordinate_median"] for name in ("d_f", "g_f")} for row in rows]
 
 
 def standing(peer: Peer, rows: list[Row]) -> Standing:
     error, score = column(rows, "error"), peer.score(rows)
     predicted = peer.predicted(rows) if peer.predicted else None
-    each = in_succession(rows)
+    groups = families(rows)
     return Standing(
-        rank(score, error, each),
-        None if predicted is None else bootstrap(mean, log_errors(np.maximum(predicted, 1e-3), error), each=each),
-        bootstrap(mean, left_out(np.maximum(score, 1e-3), error, architectures(rows)), each=each),
+        rank(score, error, groups),
+        None if predicted is None else bootstrap(mean, log_errors(np.maximum(predicted, 1e-3), error), groups=groups),
+        bootstrap(mean, left_out(np.maximum(score, 1e-3), error, groups), groups=groups),
         float(np.median(column(rows, peer.seconds))) if peer.seconds in rows[0] else None,
     )
 
 
 def alone(rows: list[Row]) -> Estimate:
     """How far off the others' mean error is."""
-    wrong = left_out(None, column(rows, "error"), architectures(rows))
-    return bootstrap(mean, wrong, each=in_succession(rows))
-
-
-def architectures(rows: list[Row]) -> list[str]:
-    return [row["architecture"] for row in rows]
-
-
-def in_succession(rows: list[Row]) -> int:
-    """Networks of each architecture, which are resampled together; where they are not as many of each, one by one."""
-    counts = set(Counter(architectures(rows)).values())
-    return counts.pop() if len(counts) == 1 else 1
+    groups = families(rows)
+    return bootstrap(mean, left_out(None, column(rows, "error"), groups), groups=groups)
 
 
 def compared(title: str, rows: list[Row], of_peers: tuple[Peer, ...]) -> Iterator[list[object]]:
@@ -155,7 +143,7 @@ def interpolation() -> str:
             rows = networks(data_set)
             ratios = [column(rows, f"{key}_gaussian") / column(rows, key) for key in ("r_f", "d_f", "g_f")]
             cells = [f"{np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})" for ratio in ratios]
-            yield [title, len(rows), *cells, rank(column(rows, "r_f_gaussian"), column(rows, "r_f"))]
+            yield [title, len(rows), *cells, rank(column(rows, "r_f_gaussian"), column(rows, "r_f"), families(rows))]
 
     return table("data set | n | R_f, gaussian / bilinear | D_f | G_f | rank correlation of R_f", lines())
 

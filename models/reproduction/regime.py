@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,7 +14,7 @@ from correlate import Estimate, bootstrap, rank, spearman
 from page import table
 from peers import Peer, alone, by_law, less, of, standing
 from stopping import cost_of, judge, told
-from stored import Floats, Row, column, grouped
+from stored import Floats, Row, column, families, grouped
 
 PROBES = {"jpeg": "JPEG", "original": "originals"}
 CUTOFFS = ("3", "5")
@@ -76,7 +77,7 @@ def networks() -> str:
         for run in trainings(rows(augmentation=None)):
             row, last = best(run), next(row for row in run if row["is_last"] == "1")
             errors = (f"{float(last['error']):.1%}", f"{float(row['error']):.1%}")
-            r_f = (f"{float(each['r_f']):.2f}" for each in (row, originals[name(row)]))
+            r_f = (f"{float(each['r_f']):.2f}" if each else "-" for each in (row, originals.get(name(row))))
             changes = (f"{1 - float(row[key]):.2f}" for key in ("invariance_deformed", "confidence_clean"))
             yield [name(row), f"{int(row['parameters']):,}", row["epochs"], row["rate"], *errors, *r_f, *changes]
 
@@ -112,8 +113,9 @@ def falls() -> str:
 
 
 def within(run: list[Row], score: str) -> float:
-    """Rank correlation with the error inside a training, before it excluded."""
-    return float(spearman(SCORES[score](run[1:]), column(run[1:], "error")))
+    """Rank correlation with the error inside a training, over its exports from half an epoch on."""
+    exports = scheduled(run)
+    return float(spearman(SCORES[score](exports), column(exports, "error")))
 
 
 def line(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
@@ -131,24 +133,25 @@ def law() -> str:
         x, y = np.log(SCORES[score](found)), np.log(column(found, "error"))
         slope, height, _ = line(x, y)
         sd = np.sqrt(((y - height - slope * x) ** 2).sum() / (len(x) - 2))
-        estimates = [
-            bootstrap(lambda a, b: line(a, b)[2], x, y),
-            bootstrap(lambda a, b: line(a, b)[0], x, y),
-            bootstrap(lambda a, b: np.exp(line(a, b)[1]), x, y),
-        ]
-        return estimates, float(sd)
+        parts = (lambda a, b: line(a, b)[2], lambda a, b: line(a, b)[0], lambda a, b: np.exp(line(a, b)[1]))
+        return [bootstrap(part, x, y, groups=families(found)) for part in parts], float(sd)
 
     def lines() -> Iterator[list[object]]:
         for probe, title in PROBES.items():
             for cutoff in CUTOFFS:
                 found = finals(rows(probe, cutoff))
-                ratio = np.log(column(found, "error") / by_law(found))
-                for score in ("R_f", "1 - EI"):
-                    estimates, sd = cells(found, score)
-                    against = f"{np.exp(ratio.mean()):.2f}, sd {ratio.std(ddof=1):.2f}" if score == "R_f" else "-"
-                    yield [title, cutoff, score, len(found), *estimates, f"{sd:.2f}", against]
+                kinds = {"all": found}
+                # The paper's law is for c = 3.
+                if cutoff == "3":
+                    kinds["convolutional"] = [row for row in found if row["architecture"][:2] != "fc"]
+                for (kind, some), score in itertools.product(kinds.items(), ("R_f", "1 - EI")):
+                    estimates, sd = cells(some, score)
+                    ratio = np.log(column(some, "error") / by_law(some))
+                    is_said = (score, cutoff) == ("R_f", "3")
+                    against = f"{np.exp(ratio.mean()):.2f}, sd {ratio.std(ddof=1):.2f}" if is_said else "-"
+                    yield [title, cutoff, score, kind, len(some), *estimates, f"{sd:.2f}", against]
 
-    columns = "images | c | what | n | r(log, log) | slope | error at R_f or 1 - EI of 1 | sd of log error | error / paper's law"
+    columns = "images | c | what | networks | n | r(log, log) | slope | error at R_f or 1 - EI of 1 | sd of log error | error / paper's law"
     return table(columns, lines())
 
 
@@ -157,8 +160,9 @@ def cutoffs() -> str:
 
     def lines() -> Iterator[list[object]]:
         for probe, title in PROBES.items():
-            at_3, at_5 = (column(finals(rows(probe, cutoff)), "r_f") for cutoff in CUTOFFS)
-            yield [title, len(at_3), span(at_3), span(at_5), span(at_5 / at_3), rank(at_3, at_5)]
+            found = [finals(rows(probe, cutoff)) for cutoff in CUTOFFS]
+            at_3, at_5 = (column(networks, "r_f") for networks in found)
+            yield [title, len(at_3), span(at_3), span(at_5), span(at_5 / at_3), rank(at_3, at_5, families(found[0]))]
 
     return table("images | n | R_f, c = 3 | R_f, c = 5 | c = 5 / c = 3 | rank correlation", lines())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import stored
 from correlate import bootstrap, mean, spearman
 from page import table
-from stored import DATA_SETS, Floats, Row, column, grouped
+from stored import DATA_SETS, Floats, Row, column, families, grouped
 
 Verdict = dict[str, Any]
 PATIENCES = (3, 5)
@@ -124,9 +124,9 @@ def costs(chosen: list[Run]) -> dict[tuple[str, int], list[Cost]]:
     return found
 
 
-def points(above: Floats, each: int = 1) -> str:
+def points(above: Floats, groups: Sequence[str] | None = None) -> str:
     """Mean and interval in percentage points."""
-    found = bootstrap(mean, 100 * above, each=each)
+    found = bootstrap(mean, 100 * above, groups=groups)
     return f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]"
 
 
@@ -176,7 +176,8 @@ def choices() -> str:
     def lines() -> Iterator[list[object]]:
         for data_set, title in DATA_SETS.items():
             trained = [row for row in stored.of(stored.small(), data_set=data_set) if row["step"] != "0"]
-            trainings = sorted(grouped(trained, stored.training).values(), key=lambda rows: rows[0]["architecture"])
+            trainings = list(grouped(trained, stored.training).values())
+            groups = families(rows[0] for rows in trainings)
             above = {"the last checkpoint": np.array([regret(rows, len(rows) - 1) for rows in trainings])}
             for key, name in {**{key: RULES[key] for key in ("r_f", "d_f", "g_f")}, **SCORES}.items():
                 chosen = [int(np.argmin(values(rows, key))) for rows in trainings]
@@ -187,7 +188,7 @@ def choices() -> str:
                     title,
                     len(found),
                     name,
-                    points(found, each=3),
+                    points(found, groups),
                     f"{100 * found.max():.1f}",
                     f"{least} of {len(found)}",
                 ]

@@ -16,7 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from stored import Floats, Row, family
+from families import family
+from stored import Floats, Row
 
 FAMILIES = {
     "fc": ("#000000", "s", "fully connected"),
