@@ -49,6 +49,7 @@ FIELDS = [
     *INVARIANCE,
     *table.WORKINGS,
 ]
+ORDER = ("size", "data_set", "architecture", "train_size", "seed", "step", "cutoff")
 
 
 @dataclass(frozen=True)
@@ -199,17 +200,6 @@ def measure(relstab: list[str], files: list[Path], probe: Path, size: Size) -> I
         yield {key: table.written(values[key]) for key in FIELDS}
 
 
-def add_results(path: Path, job: Training, new: list[Row]) -> None:
-    """Puts a training's rows into the table."""
-    texts = ("size", "data_set", "architecture")
-    numbers = ("train_size", "seed", "step", "cutoff")
-
-    def key(row: Row) -> tuple[str | int, ...]:
-        return (*(row[key] for key in texts), *(int(row[key]) for key in numbers))
-
-    table.replace(path, FIELDS, job.owns, new, key)
-
-
 def jobs(size: Size, only: list[str], seeds: tuple[int, ...]) -> Iterator[Training]:
     """Every training, the cheap ones of all architectures first."""
     plan = zip(size.train_sizes, size.seen, strict=True)
@@ -284,7 +274,7 @@ def main() -> None:
                 files = sorted(folder.glob("*.onnx"))
                 if not files:
                     raise SystemExit(f"{folder}: no networks to measure again; without --remeasure their rows stay")
-                add_results(results, job, list(measure(arguments.relstab, files, probe, size)))
+                table.replace(results, job.owns, list(measure(arguments.relstab, files, probe, size)), ORDER, FIELDS)
                 print(f"{job.name}: {len(files)} networks measured again", flush=True)
                 continue
             if job.data_set not in loaded:
@@ -295,7 +285,7 @@ def main() -> None:
             for old in folder.glob("*.onnx"):
                 old.unlink()
             files = train(job, loaded[job.data_set], folder)
-            add_results(results, job, list(measure(arguments.relstab, files, probe, size)))
+            table.replace(results, job.owns, list(measure(arguments.relstab, files, probe, size)), ORDER, FIELDS)
             print(f"{job.name}: {len(files)} networks measured", flush=True)
 
 

@@ -169,16 +169,8 @@ def row(record: dict[str, Any], done: dict[str, Any], probe: str, version: str) 
 def add(results: Path, job: Training, new: list[Row]) -> None:
     """Puts a training's rows into the table, in the place of those on the same probes; the scores are those that records hold."""
     probes = {row["probe"] for row in new}
-    scores = {key: None for row in [*table.read(results), *new] for key in row if key not in FIELDS}
-    fields = FIELDS + [key for key in scores if key not in table.WORKINGS] + list(table.WORKINGS)
-
-    def key(row: Row) -> tuple[Any, ...]:
-        return (row["architecture"], row["augmentation"], *(int(row[k]) for k in ("epochs", "seed", "step"))) + (
-            row["probe"],
-            int(row["cutoff"]),
-        )
-
-    table.replace(results, fields, lambda row: job.owns(row) and row["probe"] in probes, new, key)
+    owns = lambda row: job.owns(row) and row["probe"] in probes
+    table.replace(results, owns, new, (*TRAINING, "step", "probe", "cutoff"), FIELDS, table.WORKINGS)
 
 
 def layers(relstab: list[str], job: Training, folder: Path, probe: Path) -> list[Row]:
@@ -190,13 +182,6 @@ def layers(relstab: list[str], job: Training, folder: Path, probe: Path) -> list
         for step in (0, best)
         for layer in table.layers(relstab, folder / f"step={step:06}.onnx", "--probe", str(probe), "--draws", "2")
     ]
-
-
-def add_layers(results: Path, job: Training, new: list[Row]) -> None:
-    def key(row: Row) -> tuple[Any, ...]:
-        return (row["architecture"], row["augmentation"], *(int(row[k]) for k in ("epochs", "seed", "step", "depth")))
-
-    table.replace(results, LAYER_FIELDS, job.owns, new, key)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -233,5 +218,11 @@ def run(arguments: argparse.Namespace) -> None:
                 Run(job.plan, tensors(), folder).finish()
             if not (is_measured or arguments.train_only) and (folder / "done.json").exists():
                 inside = layers(arguments.relstab, job, folder, probe)
-                add_layers(results.with_stem(f"{results.stem}-layers"), job, inside)
+                table.replace(
+                    results.with_stem(f"{results.stem}-layers"),
+                    job.owns,
+                    inside,
+                    (*TRAINING, "step", "depth"),
+                    LAYER_FIELDS,
+                )
                 add(results, job, measure(arguments.relstab, job, folder, probes))

@@ -112,14 +112,22 @@ def read(path: Path) -> list[Row]:
 
 
 def replace(
-    path: Path, fields: list[str], owns: Callable[[Row], bool], new: list[Row], key: Callable[[Row], Any]
+    path: Path,
+    owns: Callable[[Row], bool],
+    new: list[Row],
+    by: tuple[str, ...],
+    fields: list[str],
+    last: tuple[str, ...] = (),
 ) -> None:
-    """Puts the new rows in the place of those that are owned, all at once."""
+    """Puts the new rows in the place of those that are owned, all at once, ordered by columns; columns that rows have beside those
+    named stand before the `last`."""
     with locked(path.with_suffix(".lock"), wait=True):
-        rows = sorted([row for row in read(path) if not owns(row)] + new, key=key)
+        rows = [row for row in read(path) if not owns(row)] + new
+        rows.sort(key=lambda row: [int(row[key]) if row[key].isdigit() else row[key] for key in by])
+        others = dict.fromkeys(key for row in rows for key in row if key not in (*fields, *last))
         temporary = path.with_suffix(".tmp")
         with open(temporary, "w", newline="") as file:
-            table = csv.DictWriter(file, fields, restval="", lineterminator="\n")
+            table = csv.DictWriter(file, [*fields, *others, *last], restval="", lineterminator="\n")
             table.writeheader()
             table.writerows(rows)
             file.flush()
