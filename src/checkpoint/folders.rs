@@ -30,6 +30,9 @@ impl Listing {
             let place = if is_folder { &mut listing.folders } else { &mut listing.files };
             place.push(entry.path());
         }
+        // A file system lists them in any order.
+        listing.files.sort_unstable();
+        listing.folders.sort_unstable();
         Ok(listing)
     }
 

@@ -180,14 +180,15 @@ fn watch(args: &Args, said: &Flags, devices: Vec<u16>, roots: Vec<PathBuf>, sear
 
     let token = flags.tcp_token.as_ref().map(|file| Token::read(file, "--tcp-token")).transpose()?;
     let tcp = flags.tcp.zip(token);
+    let (channels, received) = Channels::new();
+    // A daemon that can be asked can be ended.
+    runtime.block_on(async { signals(&channels) })?;
     let listeners = runtime.block_on(Listeners::bind(&socket, tcp))?;
     let http = flags.http.map(|address| runtime.block_on(Http::bind(address, flags.http_token.as_deref())));
     let http = http.transpose()?;
-    let (channels, received) = Channels::new();
     let ends = CancellationToken::new();
     let hub = {
         let _inside = runtime.enter();
-        signals(&channels)?;
         Hub::new(channels.clone(), reader, ends.clone())
     };
     if flags.until_eof {

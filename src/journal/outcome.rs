@@ -93,7 +93,7 @@ impl Journal {
                 (Outcome::Unchanged { .. }, _) => {
                     tx.prepare_cached("UPDATE checkpoints SET due = 0 WHERE id = ?1")?.execute([job.id])?;
                 }
-                (Outcome::Skipped(reason), _) => return skip(tx, job, *reason),
+                (Outcome::Skipped(reason), _) => skip(tx, job, *reason)?,
             }
             judge_run(tx, job.run, rules)?;
             strips::prune(tx, job.run)

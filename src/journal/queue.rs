@@ -85,8 +85,18 @@ pub struct Job {
     pub unfetched: Option<String>,
     /// The machine of the worker that had it in hand, where that is not this one.
     pub host: Option<String>,
-    /// As the name tells; nulls first.
-    order: (Option<i64>, Option<f64>, i64),
+    /// As the name tells.
+    order: Order,
+}
+
+/// Step, epoch, and the last write.
+type Order = (Option<i64>, Option<f64>, i64);
+
+/// Whether one checkpoint comes before another in training, by the first that is known of both.
+fn is_before((step, epoch, written): Order, of: Order) -> bool {
+    let by_step = step.zip(of.0).map(|(step, of)| step.cmp(&of));
+    let by_epoch = || epoch.zip(of.1).map(|(epoch, of)| epoch.total_cmp(&of));
+    by_step.or_else(by_epoch).unwrap_or_else(|| written.cmp(&of.2)).is_lt()
 }
 
 impl Journal {
@@ -333,16 +343,17 @@ fn pick(tx: &Writer, run: i64, now: i64, policy: Policy) -> rusqlite::Result<Opt
             let measured = "SELECT step, epoch, written FROM checkpoints WHERE run = ?1 AND state = 1
                             ORDER BY step DESC, epoch DESC, written DESC LIMIT 1";
             let order = |row: &Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-            let newest: Option<(Option<i64>, Option<f64>, i64)> =
-                tx.prepare_cached(measured)?.query_row([run], order).optional()?;
-            if newest.is_some_and(|newest| latest.order < newest) {
+            let newest: Option<Order> = tx.prepare_cached(measured)?.query_row([run], order).optional()?;
+            if newest.is_some_and(|newest| is_before(latest.order, newest)) {
                 skip(tx, &latest, Skip::Superseded)?;
                 return Ok(None);
             }
             Ok(Some(latest))
         }
         Policy::Every(n) => {
-            rank_all(tx, run)?;
+            if one(&first)?.is_some() {
+                rank_all(tx, run)?;
+            }
             while let Some((job, rank)) = one(&first)? {
                 if rank.is_some_and(|rank| rank % i64::from(n) == 0) {
                     return Ok(Some(job));

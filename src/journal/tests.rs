@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::{Batch, Connection, StatementStatus};
 
-use super::{Attempt, Journal, Policy, Series, Sighting, VERSIONS, holder};
+use super::{Attempt, Journal, Series, VERSIONS, holder};
 use crate::alert::{Alert, Standing};
 use crate::event::{CheckpointName, Format};
 use crate::stop::{Monitor, Rule, Verdict};
@@ -192,28 +192,6 @@ fn what_two_journals_know_of_one_run_is_known_once() {
     assert_eq!(series.val_error[2], Some(0.25));
     assert_eq!(bodies(&journal).len(), 13, "11 of its own, two that it did not know");
     assert!(Journal::read(&other).expect("there").runs().expect("read").is_empty());
-}
-
-#[test]
-fn a_policy_counts_in_training_order_also_what_settles_a_moment_later() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut journal = Journal::open(&folder.path().join("journal.sqlite")).expect("made");
-    journal.db.execute("INSERT INTO runs (id, path) VALUES (7, '/run')", []).expect("written");
-    let see = |step: usize, due| Sighting {
-        run: 7,
-        path: Path::new(["one", "two", "three"][step - 1]),
-        fingerprint: "f",
-        plan: "k",
-        step: Some(step as u64),
-        epoch: None,
-        written: 0,
-        due: Some(due),
-    };
-    journal.see(&[see(2, 10), see(1, 11), see(3, 12)]).expect("seen");
-    let mut next = |now| journal.next(now, 0, &[], Policy::Every(2)).expect("read").0.map(|job| job.path);
-    assert_eq!(next(10), None, "step 2 is the second");
-    assert_eq!(next(11), Some("one".into()));
-    assert_eq!(next(12), Some("three".into()));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::history::{COUNTED, PRESENT, State, floats};
 use super::law::{catch_up, goes_by, is_behind, refit_since};
 use super::peers::Beside;
+use super::waiting::TAKEN;
 use super::{Journal, Line, Writer};
 use crate::error::Result;
 use crate::estimate::{Comparison, compare};
@@ -134,7 +135,13 @@ pub(super) fn judge_run(tx: &Writer, run: i64, rules: Option<&[Rule]>) -> rusqli
         let rule = rule.on(&points);
         judge_among(&rule, &points, beside.peers(rule.monitor))
     };
-    let verdicts: Vec<_> = rules.iter().map(judge).collect();
+    let in_hand = "SELECT min(step) FROM checkpoints WHERE run = ?1 AND state = 0 AND due = ?2";
+    let in_hand: Option<i64> = tx.prepare_cached(in_hand)?.query_row(params![run, TAKEN], |row| row.get(0))?;
+    // An earlier checkpoint that another worker has in hand may yet be an improvement.
+    let is_early = |stop: &Stop| in_hand.zip(stop.at.step).is_some_and(|(first, at)| (first as u64) < at);
+    let verdicts = rules.iter().map(judge);
+    let verdicts: Vec<_> =
+        verdicts.map(|said| Verdict { stop: said.stop.filter(|stop| !is_early(stop)), ..said }).collect();
     let (rules_text, verdicts_text) = (serde_json::to_string(rules), serde_json::to_string(&verdicts));
     let values = params![run, rules_text.unwrap_or_default(), verdicts_text.unwrap_or_default()];
     tx.prepare_cached("UPDATE runs SET rules = ?2, verdicts = ?3 WHERE id = ?1")?.execute(values)?;

@@ -189,7 +189,7 @@ fn a_database_of_others_is_left_alone() {
 }
 
 /// Of a network that answers with ten classes.
-fn record() -> Measurement {
+pub fn record() -> Measurement {
     let shape = Shape { channels: 1, height: 28, width: 28 };
     let number = |k: usize| ((k * k % 1009 * 37 + k * 11) as f32 * 0.7).sin();
     let images = (0..40 * shape.len()).map(number).collect();

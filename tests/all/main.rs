@@ -53,5 +53,6 @@ mod strips;
 mod survival;
 mod sweep;
 mod tensorboard;
+mod turns;
 mod untrusted;
 mod zoo;

@@ -128,13 +128,14 @@ impl Daemon {
         if found.is_empty() {
             return;
         }
-        let now = self.now();
+        // Read once, so that what was written first falls due first.
+        let (now, clock) = (self.now(), SystemTime::now());
         let mut rows = Vec::new();
         for (found, rest) in found {
             let Some(run) = self.enter(&found.run) else { continue };
             let Some((found, rest)) = self.hold(run, found, rest) else { continue };
             let is_blocked = self.runs.get(&run).is_some_and(|run| run.blocked.is_some());
-            let due = (!is_blocked).then(|| now + self.wait(&found, rest).as_millis() as i64);
+            let due = (!is_blocked).then(|| now + self.wait(&found, rest, clock).as_millis() as i64);
             let key = self.runs.get(&run).map(|run| run.key.clone()).unwrap_or_default();
             rows.push((run, found, due, key));
         }
@@ -180,11 +181,11 @@ impl Daemon {
     }
 
     /// How long a file must still be left alone.
-    fn wait(&self, found: &Found, rest: Rest) -> Duration {
+    fn wait(&self, found: &Found, rest: Rest, clock: SystemTime) -> Duration {
         match rest {
             Rest::Renamed => Duration::ZERO,
             // A write in the future says nothing of how long ago it was.
-            Rest::Closed => match SystemTime::now().duration_since(found.version.written) {
+            Rest::Closed => match clock.duration_since(found.version.written) {
                 Ok(age) => self.options.settle.saturating_sub(age),
                 Err(_) => self.options.settle,
             },

@@ -263,6 +263,8 @@ impl Watching {
     fn meet(&mut self, met: Met, rest: Rest) {
         match met {
             Met::Checkpoint(found) => {
+                // A folder of which one file was renamed into place: others may be written yet.
+                let rest = if found.version.seen.is_none() { Rest::Closed } else { rest };
                 let version = hash(&(&found.run, &found.version.fingerprint));
                 let is_known = self.known.insert(hash(&*found.path), version) == Some(version);
                 if !is_known || rest == Rest::Renamed {
