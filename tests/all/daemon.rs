@@ -80,7 +80,7 @@ fn half_written_files_wait_broken_ones_fail_and_the_rest_goes_on() {
 #[test]
 fn what_is_replaced_or_removed_counts_as_it_is_in_the_end() {
     let place = Place::new();
-    let daemon = Daemon::start(&place, &[]);
+    let daemon = Daemon::start(&place, &["--settle", "2s"]);
     let mut client = Client::subscribed(&daemon, 0);
     place.rename_in("step_1.onnx", "first");
     let first = client.next_of("measured");

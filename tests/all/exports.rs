@@ -51,7 +51,7 @@ fn files_and_folders_of_frameworks_are_measured_once_under_their_own_names() {
     let place = Place::of_fixtures();
     let export = unpacking(&place);
     place.put("step=1.pt", &packed("1"));
-    let daemon = Daemon::start(&place, &["--export", &export]);
+    let daemon = Daemon::start(&place, &["--export", &export, "--settle", "2s"]);
     let mut client = Client::subscribed(&daemon, 0);
     let mut outcomes = client.outcomes(1);
     // Of steps: one that is written bit by bit, with folders in it and names that match besides; one that Orbax is not done with.

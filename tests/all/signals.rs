@@ -218,8 +218,8 @@ fn a_daemon_ends_when_the_trainings_are_done_and_all_is_measured() {
     };
     assert_eq!(end(&place, &["--until", "DONE"], mark), Some(0));
     assert_eq!(place.outcomes("measured").len(), 2, "what was written just before is measured");
-    let fail = || place.put("step_3.onnx", b"no network");
-    assert_eq!(end(&place, &["--until-idle", "1s", "--give-up", "300ms"], fail), Some(11), "{}", place.log());
+    place.put("step_3.onnx", b"no network");
+    assert_eq!(end(&place, &["--until-idle", "1s", "--give-up", "300ms"], || ()), Some(11), "{}", place.log());
     let outside = place.ask("watch", &["--until", "../DONE"]);
     assert_eq!(outside.status.code(), Some(2), "{outside:?}");
 }
@@ -227,7 +227,7 @@ fn a_daemon_ends_when_the_trainings_are_done_and_all_is_measured() {
 #[test]
 fn a_daemon_waits_for_its_time_and_for_checkpoints() {
     let place = Place::new();
-    let mut daemon = Daemon::start(&place, &["--until-idle", "3s"]);
+    let mut daemon = Daemon::start(&place, &["--until-idle", "4s"]);
     for step in 1..=3 {
         std::thread::sleep(Duration::from_millis(1500));
         place.rename_in(format!("step_{step}.onnx"), &step.to_string());

@@ -235,7 +235,7 @@ fn every_subscriber_hears_every_event_and_a_deaf_one_is_cut_off() {
         assert_eq!(annotator.ask(&request)["type"], "annotated");
     }
     for client in &mut clients {
-        let seqs: Vec<_> = (0..EVENTS).map(|_| client.next()["seq"].as_i64().expect("a seq")).collect();
+        let seqs: Vec<_> = (0..EVENTS).map(|_| client.next_of("annotated")["seq"].as_i64().expect("a seq")).collect();
         assert!(seqs.iter().zip(3..).all(|(seq, expected)| *seq == expected), "{seqs:?}");
     }
     assert!(before.elapsed() < Duration::from_secs(30));

@@ -379,12 +379,7 @@ impl Client {
     /// The outcomes of this many checkpoints.
     pub fn outcomes(&mut self, count: usize) -> Vec<Value> {
         let is_outcome = |line: &Value| ["measured", "failed", "skipped"].iter().any(|kind| line["type"] == *kind);
-        let mut left = count;
-        let lines = self.until(|line| {
-            left -= usize::from(is_outcome(line));
-            left == 0
-        });
-        lines.into_iter().filter(is_outcome).collect()
+        (0..count).filter_map(|_| self.until(is_outcome).pop()).collect()
     }
 }
 

@@ -49,12 +49,15 @@ impl Watched {
         self.found().path.file_name().expect("a name").to_string_lossy().into_owned()
     }
 
-    /// Writes a file and renames it into place, with its folders.
+    /// Renames a file into place, or the first of its folders that is not there, whole: what is made bit by bit may be told twice.
     fn put(&self, name: &str) {
-        let (temporary, path) = (self.folder.path().join("temporary"), self.path(name));
-        fs::write(&temporary, name).expect("written");
-        fs::create_dir_all(path.parent().expect("a parent")).expect("created");
-        fs::rename(temporary, path).expect("renamed");
+        let aside = self.folder.path().join("aside");
+        fs::create_dir_all(aside.join(name).parent().expect("a parent")).expect("created");
+        fs::write(aside.join(name), name).expect("written");
+        let is_new = |part: &&Path| !self.path("").join(part).exists();
+        let new = Path::new(name).ancestors().take_while(is_new).last().unwrap_or(Path::new(name));
+        fs::rename(aside.join(new), self.path("").join(new)).expect("renamed");
+        fs::remove_dir_all(aside).expect("removed");
     }
 
     /// The next notice with these words.
@@ -93,7 +96,8 @@ fn a_link_is_told_again_when_its_target_changes() {
     });
     assert_eq!(watched.next(), "a.onnx");
     assert!(watched.is_quiet());
-    fs::write(watched.path("../target"), "another").expect("written");
+    fs::write(watched.path("../new"), "another").expect("written");
+    fs::rename(watched.path("../new"), watched.path("../target")).expect("renamed");
     assert_eq!(watched.next(), "a.onnx");
     assert!(watched.is_quiet());
 }
@@ -137,10 +141,12 @@ fn what_the_daemon_found_gone_is_told_when_a_parent_is_renamed_back() {
 
     // Another directory takes its place, and is watched from then on.
     fs::rename(&above, &kept).expect("renamed");
-    fs::create_dir_all(watched.path("")).expect("created");
-    fs::write(watched.path("c.onnx"), "c").expect("written");
+    let new = watched.folder.path().join("new");
+    fs::create_dir_all(new.join("run")).expect("created");
+    fs::write(new.join("run/c.onnx"), "c").expect("written");
+    fs::rename(&new, &above).expect("renamed");
     assert_eq!(watched.next(), "c.onnx");
-    fs::write(watched.path("d.onnx"), "d").expect("written");
+    watched.put("d.onnx");
     assert_eq!(watched.next(), "d.onnx");
     fs::write(kept.join("run/e.onnx"), "elsewhere").expect("written");
     assert!(watched.is_quiet());
