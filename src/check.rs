@@ -66,8 +66,8 @@ pub struct Report {
     /// What the networks were compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
-    /// The most probable that any network exactly at its limits fails by its comparison with the baseline, over all networks
-    /// and limits together.
+    /// Probability, about and at most, that any network exactly at its limits fails by its comparison with the baseline, over all
+    /// networks and limits together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub false_alarms: Option<f64>,
     /// In the order given.

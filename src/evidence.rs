@@ -107,7 +107,8 @@ pub fn of_table(path: &Path, unsaid: &Unsaid) -> Result<(Vec<Known>, usize)> {
     let mut left_out = 0;
     for (name, row) in rows::<Row>(path)? {
         let row = row.map_err(|found| Error::points(&name, "a number error, and known columns", found))?;
-        if row.step == Some(0) {
+        // An error of 0 has no logarithm.
+        if row.step == Some(0) || row.error == 0.0 {
             left_out += 1;
         } else {
             known.push(row.known(&name, unsaid)?);
@@ -131,6 +132,9 @@ impl Row {
             estimator: self.estimator.unwrap_or(unsaid.conditions.estimator),
             side,
         };
+        if !(conditions.delta.is_finite() && conditions.delta > 0.0) {
+            return Err(Error::points(name, "a delta above 0", conditions.delta.to_string()));
+        }
         let quantities = self.quantities();
         if quantities.is_empty() {
             return Err(Error::points(name, "r_f, invariance_deformed or another measured quantity", "none"));
@@ -187,11 +191,12 @@ impl Row {
 #[must_use]
 pub fn differences(known: &[Known]) -> Vec<(String, String)> {
     let Some(first) = known.first() else { return Vec::new() };
+    let stated = known.iter().find_map(|known| known.data_set.as_ref());
     let differ = |other: &Known| {
         let classes =
             (first.classes != other.classes).then(|| format!("classes {} (here: {})", first.classes, other.classes));
         let data_set = || {
-            let (here, other) = (first.data_set.as_ref()?, other.data_set.as_ref()?);
+            let (here, other) = (stated?, other.data_set.as_ref()?);
             (here != other).then(|| format!("data set {here} (here: {other})"))
         };
         let text = first.conditions.difference(&other.conditions).or(classes).or_else(data_set)?;

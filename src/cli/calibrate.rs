@@ -83,6 +83,12 @@ fn fit(args: &Fit) -> Result<ExitCode> {
     }
     let named = args.prior.as_deref().filter(|name| *name != NOTHING).map(Law::named).transpose()?;
     let (known, left_out) = args.evidence.known(&args.shared)?;
+    if let (Some(law), Some(form)) = (&named, args.form)
+        && Form::of(law) != form
+    {
+        let found = format!("{form}, and law {} goes by {}", law.name, Form::of(law));
+        return Err(Error::setting("--form", "the form of the law that --prior names, or --prior none", found));
+    }
     let prior = if args.prior.is_some() { named } else { usual(&known, args.form)? };
     let forced = together(&known, prior.as_ref(), args.shared.predicting.force_law)?;
     let points: Vec<_> = known.iter().map(|known| known.point.clone()).collect();
@@ -101,7 +107,7 @@ fn fit(args: &Fit) -> Result<ExitCode> {
         counted(points.len(), "network"),
         counted(calibration.runs(), "training"),
         sources.join(", "),
-        prior.as_ref().map_or("nothing", |law| &law.name)
+        prior.as_ref().filter(|law| Form::of(law) == calibration.form).map_or("nothing", |law| &law.name)
     );
     let other = prior.filter(|law| on.contains(JPEG) && law.source.contains(ORIGINAL));
     let other = other.map_or_else(String::new, |law| {

@@ -26,7 +26,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let (known, mut left_out) = args.evidence.known(&args.shared)?;
+    let (known, left_out) = args.evidence.known(&args.shared)?;
     if known.is_empty() {
         return Err(Error::points("evidence", "networks with a known error", "none"));
     }
@@ -36,12 +36,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         if !(0.0..=1.0).contains(error) {
             return Err(Error::points(label, "an error from 0 to 1", error.to_string()));
         }
-        if *error > 0.0 {
-            sets.entry(known.data_set.clone().unwrap_or_default()).or_default().push(known);
-        } else {
-            // It has no logarithm.
-            left_out += 1;
-        }
+        sets.entry(known.data_set.clone().unwrap_or_default()).or_default().push(known);
     }
     let mut told = Vec::new();
     for (data_set, known) in sets {

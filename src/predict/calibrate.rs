@@ -71,7 +71,7 @@ pub struct Judged {
     pub outlier: bool,
 }
 
-/// Whether a line tells the error, judged by points left out: by runs where there are three or more, else one by one.
+/// Whether a line tells the error, judged by points left out: by runs where there are two or more, else one by one.
 ///
 /// On points without any relation, five of them are called predictive in 6% and weakly predictive in 9% of draws, twenty in
 /// less than 1% and 10%.
@@ -176,7 +176,7 @@ pub fn calibrate(points: &[Point], prior: Option<&Law>, form: Option<Form>) -> R
         form,
         line,
         by_point: summary(&alone),
-        by_run: if runs >= 2 && runs < points.len() { by_run() } else { None },
+        by_run: if has_runs(runs, points.len()) { by_run() } else { None },
         rank_correlation: rank_correlation(&pairs),
         verdict: None,
         points: judged,
@@ -201,16 +201,18 @@ impl Calibration {
         count(&groups(self.points.iter().map(|judged| &judged.point), true))
     }
 
-    /// What the verdict goes by: trainings left out where there are two or more, else points.
+    /// What the verdict goes by: trainings left out where there are two or more, else points; `None` where one of them leaves no line.
     #[must_use]
     pub fn decisive(&self) -> Option<LeftOut> {
-        self.by_run.or(self.by_point)
+        let judge = if has_runs(self.runs(), self.points.len()) { self.by_run } else { self.by_point };
+        judge.filter(|left_out| left_out.points == self.points.len())
     }
 
-    /// Whether trainings left out judge: two do only if at least half of their points lie inside the intervals of the other.
+    /// Whether what is left out judges: two trainings do only if at least half of their points lie inside the intervals of the other.
     fn can_tell(&self) -> bool {
         let covers = |left_out: LeftOut| left_out.coverage.is_some_and(|share| share >= 0.5);
-        self.runs() >= FEWEST_RUNS || self.by_run.is_none_or(covers)
+        let is_of_few = self.by_run.is_some() && self.runs() < FEWEST_RUNS;
+        self.decisive().is_some_and(|left_out| !is_of_few || covers(left_out))
     }
 }
 
@@ -245,7 +247,8 @@ pub(super) fn law(
         range: range.filter(|_| first != Term::RF),
         sd_measured: spreads.map(|spreads| mean_square(spreads).sqrt()),
         sets: None,
-        classes,
+        // A single output tells two.
+        classes: classes.max(2),
         cutoff: conditions.cutoff,
         delta: conditions.delta,
         interpolation: conditions.interpolation,
@@ -275,6 +278,11 @@ fn groups<'a>(points: impl Iterator<Item = &'a Point>, by_run: bool) -> Vec<Grou
         _ => (None, index),
     };
     points.enumerate().map(group).collect()
+}
+
+/// Whether points come from runs that can be left out whole.
+fn has_runs(runs: usize, points: usize) -> bool {
+    runs >= 2 && runs < points
 }
 
 fn count(groups: &[Group]) -> usize {

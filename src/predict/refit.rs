@@ -10,7 +10,8 @@ use super::terms::logs;
 #[must_use]
 pub fn refitted(known: &[Known], base: Option<&Law>) -> Option<Law> {
     let last = known.last()?;
-    let base = base.filter(|law| law.unlike(&last.conditions, last.classes).is_none());
+    let is_of_classes = |law: &&Law| law.sets.is_some() || law.classes == last.classes.max(2);
+    let base = base.filter(is_of_classes).filter(|law| law.unlike(&last.conditions, last.classes).is_none());
     let form = base.map_or_else(|| Form::usual(known.iter().map(|known| &known.point)), Form::of);
     let is_usable = |known: &&Known| {
         let is_alike = last.conditions.difference(&known.conditions).is_none() && last.classes == known.classes;
@@ -85,5 +86,12 @@ mod tests {
         assert!(refitted(&mixed, None).is_none());
         let elsewhere = Law::preset("cifar10").expect("a preset");
         assert_eq!(refitted(&known(5), Some(&elsewhere)).map(|law| law.name).as_deref(), Some("run"));
+        // Nor does a law of another number of classes.
+        let mut many = known(5);
+        for known in &mut many {
+            known.classes = 100;
+        }
+        let base = Law::preset("fashionmnist-c3").expect("a preset");
+        assert_eq!(refitted(&many, Some(&base)).map(|law| law.name).as_deref(), Some("run"));
     }
 }

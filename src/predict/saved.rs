@@ -163,7 +163,7 @@ pub fn check_name(name: &str) -> Result<()> {
     }
     if !is_name(name) {
         return refuse(
-            "a name is up to 100 letters, digits, '-', '_' and '.', the first a letter or digit, and not none",
+            "a name is up to 100 letters, digits, '-', '_' and '.', the first a letter or digit, and not none or run",
         );
     }
     Ok(())
@@ -172,7 +172,7 @@ pub fn check_name(name: &str) -> Result<()> {
 fn is_name(name: &str) -> bool {
     let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-    starts_well && is_plain && name.len() <= 100 && name != "none"
+    starts_well && is_plain && name.len() <= 100 && !["none", "run"].contains(&name)
 }
 
 #[cfg(test)]

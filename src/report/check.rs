@@ -150,7 +150,7 @@ fn false_alarms(report: &Report) -> Option<String> {
         1 => "a network exactly at its limits fails".to_owned(),
         count => format!("any of {count} networks exactly at their limits fails"),
     };
-    Some(format!("The probability that {networks} by its comparison with the baseline is at most {share}."))
+    Some(format!("The probability that {networks} by its comparison with the baseline is about {share} at most."))
 }
 
 /// A value with the ends of its interval; the unit stands once.

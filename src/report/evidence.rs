@@ -9,7 +9,7 @@ use crate::predict::calibrate::{LEVEL, Told};
 pub fn document(data_set: &str, told: &[Told]) -> Document {
     let title = if data_set.is_empty() { Vec::new() } else { vec![Text::words(data_set), ": ".into()] };
     let about = told.first().map_or_else(
-        || "fewer than 3 networks have a quantity".to_owned(),
+        || "no quantity can be tried: it takes 3 networks that have it, and a line without each training".to_owned(),
         |first| {
             let Told { points, trainings, .. } = first;
             let others = match trainings {

@@ -150,7 +150,7 @@ fn bad_input_is_refused_by_name() {
         ("0.5,0.1,28,10\n", &[], 9, "--prior"),
         ("0.5,0.1,28,10\n0.6,0.2,28,10\n", &[], 9, "--prior"),
         ("0.5,0.1,28,10\n0.5,0.2,28,10\n0.5,0.3,28,10\n", &[], 9, "different R_f"),
-        ("0.5,0.1,28,10\n0.6,0,28,10\n0.7,0.2,28,10\n", &[], 9, "row 2"),
+        ("0.5,0.1,28,10\n0.6,0,28,10\n0.7,0.2,28,10\n", &[], 9, "2 of them"),
         ("0.5,0.1,28,10\n0.6,1.5,28,10\n0.7,0.2,28,10\n", &[], 9, "row 2"),
         ("0.5,0.1,28,10\n-0.6,0.2,28,10\n0.7,0.2,28,10\n", &[], 9, "row 2"),
         ("0.5,0.1,28,10\n0.6,0.2\n", &[], 9, "row 2"),
@@ -159,12 +159,17 @@ fn bad_input_is_refused_by_name() {
         ("0.5,0.1,28,10\n", &["--prior", "nothing"], 9, "cifar10-c5"),
         ("0.5,0.1,28,10\n", &["--save", "cifar10"], 9, "preset"),
         ("0.5,0.1,28,10\n", &["--save", "../up"], 9, "letters"),
+        ("0.5,0.1,28,10\n", &["--save", "run"], 9, "letters"),
+        ("0.5,0.1,32,10\n", &["--prior", "cifar10", "--form", "invariance"], 2, "--form"),
         ("0.5,0.1,28,10\n0.6,0.2,28,10\n0.7,0.2,28,10\n", &["--form", "d_f_and_g_f"], 9, "d_f_and_g_f"),
     ] {
         let path = home.table("bad.csv", &format!("{header}{rows}"));
         let (found, told) = home.refused(&[&["calibrate", path.as_str()], more].concat());
         assert!(found == Some(code) && told.contains(part), "{rows} {more:?}: {found:?} {told}");
     }
+    let path = home.table("delta.csv", "r_f,error,side,classes,delta\n0.5,0.1,28,10,-1\n");
+    let (code, told) = home.refused(&["calibrate", &path]);
+    assert!(code == Some(9) && told.contains("a delta above 0"), "{told}");
     let (code, told) = home.refused(&["calibrate", "absent.csv"]);
     assert!(code == Some(10) && told.contains("absent.csv"), "{told}");
     assert!(!Path::new(&home.0.path().join("data")).exists());
@@ -249,6 +254,20 @@ fn evidence_leaves_out_errors_of_0_and_keeps_networks_of_other_settings_apart() 
     assert_eq!(names, ["jpeg", "original"]);
     let (code, refused) = home.refused(&["calibrate", &copies]);
     assert!(code == Some(9) && refused.contains("data set original"), "{refused}");
+    // The first row need not say which.
+    let unsaid =
+        home.table("unsaid.csv", &fs::read_to_string(&copies).expect("read").replacen(",original\n", ",\n", 1));
+    let (code, refused) = home.refused(&["calibrate", &unsaid]);
+    assert!(code == Some(9) && refused.contains("data set jpeg"), "{refused}");
+}
+
+#[test]
+fn a_network_of_one_output_has_a_law_of_two_classes() {
+    let home = Home::new();
+    let path = home.table("one.csv", &invariances(4, 32, 1));
+    let fitted = home.json(&["calibrate", &path, "--prior", "none", "--save", "binary"]);
+    assert_eq!(fitted["law"]["classes"], 2);
+    assert!(home.run(&["calibrate", "show", "binary"]).status.success());
 }
 
 #[test]

@@ -33,6 +33,18 @@ fn a_law_is_found_again_and_called_predictive() {
 }
 
 #[test]
+fn trainings_of_which_one_leaves_no_line_give_no_verdict() {
+    let mut uneven = in_runs(points(&NOISE), 7);
+    assert_eq!(calibrate(&uneven, None, None).expect("points enough").verdict, None);
+    // With three left by each, there is one.
+    let last = uneven[7].run.clone();
+    for point in &mut uneven[5..7] {
+        point.run.clone_from(&last);
+    }
+    assert_eq!(calibrate(&uneven, None, None).expect("points enough").verdict, Some(Verdict::Predictive));
+}
+
+#[test]
 fn one_far_point_is_flagged_and_still_counts() {
     let mut deviations = NOISE;
     deviations[2] = 1.0;
