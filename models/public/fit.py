@@ -108,16 +108,23 @@ def ranked(x: Floats, y: Floats) -> float:
     return float(np.corrcoef(*ranks)[0, 1])
 
 
-def calibrated(prior: Line, points: Points, seed: int = 0) -> tuple[Tried, float]:
-    """All others of a data set, from a few known ones drawn at random; and how far off least squares is on the same."""
+def calibrated(prior: Line, points: Points, seed: int = 0) -> dict[str, tuple[Tried, float]]:
+    """From a few known networks of a data set drawn at random: others of their repositories, and those of other repositories; and
+    how far off least squares is on the same."""
     random = np.random.default_rng(seed)
-    tried, least_squares = [], []
+    tried: dict[str, list[tuple[Tried, Floats]]] = {"of the same repositories": [], "of other repositories": []}
     for _ in range(REPETITIONS):
         known = Points([points.rows[index] for index in random.permutation(len(points))[:KNOWN]])
-        others = points.without(known)
-        tried.append(Tried.of(prior.updated(known.x, known.y), others))
-        least_squares.append(np.abs(others.y - known.line().predict(others.x)[0]).mean())
-    return Tried.all(tried), float(np.mean(least_squares))
+        theirs = {repository(row) for row in known.rows}
+        for is_theirs, found in zip((True, False), tried.values(), strict=True):
+            others = Points([row for row in points.without(known).rows if (repository(row) in theirs) == is_theirs])
+            if others.rows:
+                off = np.abs(others.y - known.line().predict(others.x)[0])
+                found.append((Tried.of(prior.updated(known.x, known.y), others), off))
+    return {
+        kind: (Tried.all([one for one, _ in found]), float(np.concatenate([off for _, off in found]).mean()))
+        for kind, found in tried.items()
+    }
 
 
 def law(name: str, line: Line | Spread, points: Points, about: str) -> dict[str, Any]:
@@ -210,8 +217,8 @@ def report(points: Points, parts: Points) -> None:
             if len(mine) - max(len(part) for part in mine.parts(key).values()) >= FEWEST - 1:
                 own.append(f"{name} | {what} | {left_out(mine, key, Spread.of)} | {rank}")
         if rest.rows:
-            tried, least_squares = calibrated(hierarchical(rest), mine)
-            few.append(f"{name} | {tried} | {least_squares:.3f}")
+            for kind, (tried, least_squares) in calibrated(hierarchical(rest), mine).items():
+                few.append(f"{name} | {kind} | {tried} | {least_squares:.3f}")
     table("A slope for each data set, by least squares", "data set | networks | slope | standard error", slopes)
     table("Each data set's law, on networks left out", f"data set | by | {COLUMNS} | rank correlation", own)
     table(
@@ -223,7 +230,7 @@ def report(points: Points, parts: Points) -> None:
         print(f"All of them: {Tried.all([tried for _, tried in over])}\n")
     table(
         f"From the law over the other data sets, with {KNOWN} known networks at random ({REPETITIONS:,} times)",
-        f"data set | {COLUMNS} | least squares alone",
+        f"data set | the rest | {COLUMNS} | least squares alone",
         few,
     )
 
@@ -236,8 +243,8 @@ OWN = {
 
 
 def read_zoo(path: Path) -> list[Row]:
-    """The trained checkpoints of a table of models/zoo, at c = 3 on the kind of images that they were trained on."""
-    trained = [row for row in read(path) if int(row["step"]) > 0 and row["cutoff"] == "3"]
+    """The checkpoints of a table of models/zoo that relstab predicts, at c = 3 on the kind of images that they were trained on."""
+    trained = [row for row in read(path) if (row["near_initial"], row["cutoff"]) == ("0", "3")]
     return [
         {**row, **OWN[row["data_set"]], "classes": "10", "repository": family(row)}
         for row in trained

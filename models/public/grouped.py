@@ -49,7 +49,8 @@ def tried_with_parts(rows: list[Row], parts: list[Row]) -> None:
             tried.append(Tried.of(line, mine))
             lines.append(f"{told} | {name} | {tried[-1]}")
             if len(mine) >= fit.FEWEST:
-                lines.append(f"{told} | {name}, {fit.KNOWN} known at random | {fit.calibrated(line, mine)[0]}")
+                for kind, (rest, _) in fit.calibrated(line, mine).items():
+                    lines.append(f"{told} | {name}, {fit.KNOWN} known at random, those {kind} | {rest}")
         lines.append(f"{told} | all of them | {Tried.all(tried)}")
     fit.table("The law over data sets with parts of them as groups", f"groups | data set | {COLUMNS}", lines)
 

@@ -67,7 +67,7 @@ def main() -> None:
                     float(str(found[key])) for key in ("r_f", "confidence_clean", "invariance_deformed")
                 )
                 print(
-                    f"| {strength} | {seed} | {error:.3f} | {r_f:.1f} | {sure:.3f} | {1 - invariance:.3f} |", flush=True
+                    f"| {strength} | {seed} | {error:.3f} | {r_f:.3f} | {sure:.3f} | {1 - invariance:.3f} |", flush=True
                 )
 
 
