@@ -1,8 +1,9 @@
-"""The zoo in the paper's regime: a training that was killed ends as if it had not been, and what is done stays; and its networks before
-training."""
+"""The zoo in the paper's regime: a training that was killed ends as if it had not been, and what is done stays; its networks before
+training, and those that are kept."""
 
 from __future__ import annotations
 
+import csv
 import multiprocessing
 import runpy
 import shutil
@@ -107,3 +108,18 @@ def test_nothing_is_predicted_for_a_network_before_training(architecture: str, m
     measured = relstab.measure(network, images, **settings)
     assert measured.prediction is None
     assert "untrained" in [finding.code for finding in measured.findings]
+
+
+@pytest.mark.parametrize("kept", sorted((ZOO / "kept").glob("*.onnx")), ids=lambda kept: kept.stem)
+def test_a_kept_network_is_measured_alike_on_both_engines(kept: Path) -> None:
+    # Colours that change as slowly as those of photographs.
+    blocks = np.random.default_rng(0).integers(0, 256, (40, 5, 5, 3)).repeat(8, 1).repeat(8, 2)
+    smooth = np.mean([np.roll(blocks, (y, x), (1, 2)) for y in range(8) for x in range(8)], axis=0)
+    images = smooth[:, 8:, 8:].astype(np.uint8)
+    tract, onnxruntime = (relstab.measure(kept, images, draws=1, backend=name) for name in ("tract", "onnxruntime"))
+    assert tract.r_f and onnxruntime.r_f
+    assert tract.r_f.value == pytest.approx(onnxruntime.r_f.value, rel=1e-3)
+    architecture, *plain = kept.stem.split("-")
+    with (ZOO / "paper.csv").open() as table:
+        mine = [row for row in csv.DictReader(table) if (row["architecture"], row["is_best"]) == (architecture, "1")]
+    assert tract.val_error in {float(row["error"]) for row in mine if (row["augmentation"] == "none") == bool(plain)}
