@@ -7,7 +7,7 @@ Tables of our own networks (--zoo) give a law to data sets that have none yet; t
 networks of one family of architectures have in common what those of one repository have elsewhere.
 
 In a law of one data set the error is proportional to 1 - EI. Slopes fitted to each data set lie about one standard error from 1
-(they are printed), and predict networks that were left out less well. The height has a random effect of the repository: what
+(they are printed). The height has a random effect of the repository: what
 one group of people trains has more in common than what several do, and a new network is of another group. Both variances are
 estimated by restricted maximum likelihood; the interval counts their sum, with Satterthwaite's degrees of freedom.
 

@@ -156,9 +156,7 @@ def main() -> None:
                 changed = {"data_set": name, "pixels": arguments.pixels, "error": error, "error_source": source}
                 rows[about["name"], name] = {**kept, **changed, **found}
                 # What comes later in a table that is brought up to date stays in it.
-                measure.write(
-                    arguments.out, list((rows | {key: row for key, row in done.items() if key not in rows}).values())
-                )
+                measure.write(arguments.out, list((done | rows).values()))
     measure.write(arguments.out, list(rows.values()))
 
 

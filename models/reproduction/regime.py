@@ -11,6 +11,7 @@ import depth
 import stored
 from claims import STARTS, span, starts, way
 from correlate import Estimate, bootstrap, rank, spearman
+from families import family
 from page import table
 from peers import Peer, alone, by_law, less, of, standing
 from stopping import cost_of, judge, told
@@ -143,7 +144,7 @@ def law() -> str:
                 kinds = {"all": found}
                 # The paper's law is for c = 3.
                 if cutoff == "3":
-                    kinds["convolutional"] = [row for row in found if row["architecture"][:2] != "fc"]
+                    kinds["convolutional"] = [row for row in found if family(row) != "fc"]
                 for (kind, some), score in itertools.product(kinds.items(), ("R_f", "1 - EI")):
                     estimates, sd = cells(some, score)
                     ratio = np.log(column(some, "error") / by_law(some))
