@@ -22,7 +22,7 @@ mod weights;
 pub use bootstrap::{Bootstrap, Mean, stabilities};
 pub use compare::{Comparison, compare};
 pub use estimator::Estimator;
-pub use interval::{Estimate, LOG_LIMIT, Resampling, percentiles};
+pub use interval::{Estimate, LOG_LIMIT, Resampling, percentiles, quantile};
 pub use pairs::MAX_PAIRS;
 pub use responses::Responses;
 pub use stability::{Stabilities, Stability, Undefined};

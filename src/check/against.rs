@@ -9,7 +9,7 @@ use super::limit::{Bound, Check, Limit, Quantity, Verdict};
 use super::paired::paired;
 use super::shares::{Discordant, share_interval};
 use crate::error::{Error, Result};
-use crate::estimate::Estimate;
+use crate::estimate::{Estimate, quantile};
 use crate::event::{Answers, Measurement};
 
 /// What a network and its baseline come to on the images that both saw.
@@ -185,7 +185,7 @@ fn change(new: &Answers, base: &Answers, level: f64) -> std::result::Result<Esti
     let value = numerator / distance;
     let influence = moved.iter().zip(&spread).map(|(moved, spread)| (moved - value * 2.0 * spread) / numerator);
     let sd = if numerator > 0.0 { (influence.map(|u| u * u).sum::<f64>() / (n * (n - 1.0))).sqrt() } else { 0.0 };
-    let factor = (super::shares::quantile(level) * sd).exp();
+    let factor = (quantile(level) * sd).exp();
     Ok(Estimate { value, low: value / factor, high: value * factor, level })
 }
 

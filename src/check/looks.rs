@@ -1,6 +1,6 @@
 //! Looks at more and more images, of which the first clear one decides: what each may spend of the probability of a false alarm.
 
-use super::shares::quantile;
+use crate::estimate::quantile;
 
 /// One look at the first images of a probe set.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,6 +1,8 @@
 //! Intervals of a share, and of the difference of two shares that were counted on the same images.
 
-use statrs::distribution::{Beta, ContinuousCDF as _, Normal};
+use statrs::distribution::{Beta, ContinuousCDF as _};
+
+use crate::estimate::quantile;
 
 /// Jeffreys' interval of a share of `n`; where none or all are in it, the far end is the exact one, as Brown, Cai and `DasGupta`
 /// propose (Statistical Science 16, 101, 2001): else it misses too often.
@@ -93,10 +95,6 @@ impl Discordant {
         let variance = n * (2.0 * share + delta * (1.0 - delta));
         if excess == 0.0 { 0.0 } else { excess / variance.max(0.0).sqrt() }
     }
-}
-
-pub(super) fn quantile(level: f64) -> f64 {
-    Normal::standard().inverse_cdf(f64::midpoint(1.0, level))
 }
 
 #[cfg(test)]

@@ -82,13 +82,13 @@ fn fit(args: &Fit) -> Result<ExitCode> {
         check_name(name)?;
     }
     let named = args.prior.as_deref().filter(|name| *name != NOTHING).map(Law::named).transpose()?;
-    let (known, left_out) = args.evidence.known(&args.shared)?;
     if let (Some(law), Some(form)) = (&named, args.form)
         && Form::of(law) != form
     {
         let found = format!("{form}, and law {} goes by {}", law.name, Form::of(law));
         return Err(Error::setting("--form", "the form of the law that --prior names, or --prior none", found));
     }
+    let (known, left_out) = args.evidence.known(&args.shared)?;
     let prior = if args.prior.is_some() { named } else { usual(&known, args.form)? };
     let forced = together(&known, prior.as_ref(), args.shared.predicting.force_law)?;
     let points: Vec<_> = known.iter().map(|known| known.point.clone()).collect();

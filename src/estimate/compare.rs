@@ -1,11 +1,10 @@
 //! Two measurements on the same images and the same resamples, compared in pairs.
 
-use statrs::distribution::{ContinuousCDF as _, Normal};
 use statrs::statistics::Statistics as _;
 
 use crate::error::{Error, Result};
 
-use super::interval::{percentiles, validate_level};
+use super::interval::{percentiles, quantile, validate_level};
 
 /// Difference of two `log R_f` with its interval; the exponential is the ratio of the two `R_f`.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -48,7 +47,7 @@ pub fn compare(first: (f64, &[f32]), second: (f64, &[f32]), level: f64) -> Resul
     let differences: Vec<_> = first.1.iter().zip(second.1).map(|(&a, &b)| f64::from(a) - f64::from(b)).collect();
     let log_ratio = first.0 - second.0;
     let is_resolved = differences.len() as f64 * (1.0 - level) / 2.0 >= FEWEST_BEYOND;
-    let normal = Normal::standard().inverse_cdf(f64::midpoint(1.0, level)) * differences.iter().population_std_dev();
+    let normal = quantile(level) * differences.iter().population_std_dev();
     let (low, high) = percentiles(differences, level);
     let (low, high) =
         if is_resolved { (low, high) } else { (low.min(log_ratio - normal), high.max(log_ratio + normal)) };

@@ -1,5 +1,7 @@
 //! Percentile bootstrap intervals of positive ratios, taken on their logarithms.
 
+use statrs::distribution::{ContinuousCDF as _, Normal};
+
 use crate::error::{Error, Result};
 
 use super::readings::Resampled;
@@ -85,6 +87,12 @@ pub fn percentiles(mut replicates: Vec<f64>, level: f64) -> (f64, f64) {
     let cut = cut(replicates.len(), level);
     replicates.sort_unstable_by(f64::total_cmp);
     (replicates[cut], replicates[replicates.len() - 1 - cut])
+}
+
+/// Standard deviations that the normal interval of `level` reaches either way.
+#[must_use]
+pub fn quantile(level: f64) -> f64 {
+    Normal::standard().inverse_cdf(f64::midpoint(1.0, level))
 }
 
 /// `log(numerator / denominator)` within [`LOG_LIMIT`]; a zero denominator counts as an unbounded ratio.

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use statrs::distribution::{ContinuousCDF as _, Normal};
 
-use crate::estimate::Estimate;
+use crate::estimate::{Estimate, quantile};
 
 /// A quantity of a measurement.
 #[derive(
@@ -101,7 +100,7 @@ impl Term {
             (true, false) => (low - value).abs(),
             (false, _) => (high - value).abs(),
         };
-        let spread = half / Normal::standard().inverse_cdf(f64::midpoint(1.0, level));
+        let spread = half / quantile(level);
         spread.is_finite().then_some(spread)
     }
 

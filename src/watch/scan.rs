@@ -355,7 +355,7 @@ fn owner_of_weights(path: &Path) -> Option<PathBuf> {
 /// `Io` if the directory cannot be listed.
 pub fn checkpoints(search: &Search, root: &Path, notice: &mut dyn FnMut(&str)) -> Result<Vec<Found>> {
     let mut found = Vec::new();
-    search.clone().walk(root, &mut |met| match met {
+    search.clone().walk_run(root, MAX_DEPTH, &mut |met| match met {
         Met::Checkpoint(checkpoint) => found.push(checkpoint),
         Met::Numbers(text) | Met::PassedOver(text) => notice(&text),
         Met::Folder(..) | Met::Run(_) | Met::Foreign(_) => {}
