@@ -270,7 +270,8 @@ impl Error {
             model: model.to_owned(),
             expected: expected.into(),
             found: found.into(),
-            next: "give the images the network was trained on, resize them with --preprocess, or force their order with --layout",
+            next: "give the images the network was trained on, resize or recolour them (--preprocess resize=32x32 or color=rgb), or \
+                   force their order with --layout",
         }
     }
 

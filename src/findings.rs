@@ -10,6 +10,8 @@ mod record;
 pub use images::{Channel, Images};
 pub use record::{errors_disagree, of_record, settle};
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::check::shares::share_interval;
@@ -125,11 +127,14 @@ fn near_chance(facts: &Facts, answers: &Answers, error: f64) -> Option<Finding> 
     let is_wrong =
         error > NEAR_CHANCE * chance && low > 0.75 * chance && confidence > CONFIDENT.max(1.5 * (1.0 - chance));
     is_wrong.then(|| {
+        let named = answers.labels.iter().flatten().collect::<BTreeSet<_>>().len();
+        let fewer = format!(" (the labels name {named} classes, the network has {})", answers.outputs);
         let text = format!(
             "the error on the probe images is {:.1}%, near chance, yet the network is {:.0}% sure of its answers: it was not \
-             trained on images or labels like these",
+             trained on images or labels like these{}",
             100.0 * error,
-            100.0 * confidence
+            100.0 * confidence,
+            if named < answers.outputs { fewer } else { String::new() }
         );
         Finding::new(Code::NearChance, text)
     })

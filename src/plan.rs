@@ -196,14 +196,20 @@ impl Setup {
     pub fn probe_for(&self, model: &Model, progress: Progress) -> Result<ProbeSet> {
         let planned = &self.plan.preprocess;
         let mut preprocess = planned.clone().or(&model.metadata().preprocess);
-        if planned.geometry().is_identity() && !self.source.is_encoded() {
-            let array = self.set(&Geometry::default(), progress)?;
+        let array = if self.source.is_encoded() { None } else { Some(self.set(&Geometry::default(), progress)?) };
+        if let Some(array) = array.as_ref().filter(|_| planned.geometry().is_identity()) {
             // An array of the network's size was prepared by the user: what training did is done. Floats stay as they are.
             if model.takes(array.shape()) || !array.is_bytes() {
                 preprocess = preprocess.with_geometry(Geometry::default());
             }
         }
         let mut set = self.set(&preprocess.geometry(), progress)?;
+        if array.is_some_and(|array| model.takes(array.shape()) && preprocess.sizes() && array.sha256() != set.sha256())
+        {
+            let note = "the images had the network's size already, and are resized and cropped all the same: --mean and --std alone \
+                        leave them as they are";
+            set = set.with_note(note.to_owned());
+        }
         if let Some(color) = self.other_color(model, &set, &preprocess) {
             let found = if color == Color::Gray { Color::Rgb } else { Color::Gray };
             let note = format!("the images are {found}, the network takes {color}: converted");

@@ -121,6 +121,25 @@ impl Preprocess {
     }
 }
 
+/// What a network's first operators do to each number of its input, in the first channel: `factor x + shift`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Scaling {
+    /// By what it is multiplied.
+    pub factor: f32,
+    /// What is added then.
+    pub shift: f32,
+    /// A batch norm is among them: it was trained, to whatever the images were.
+    pub is_learned: bool,
+}
+
+impl Scaling {
+    /// What a number of the input becomes.
+    #[must_use]
+    pub fn of(self, value: f32) -> f32 {
+        value * self.factor + self.shift
+    }
+}
+
 /// Whether pixels may be multiplied by this.
 pub(crate) fn is_positive(value: f32) -> bool {
     value.is_finite() && value > 0.0

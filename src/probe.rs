@@ -102,7 +102,7 @@ impl ProbeSet {
     /// `Probe` for sizes that do not fit, values that are not finite, or another number of labels than of images.
     pub fn from_nchw(images: Vec<f32>, dims: [usize; 4], labels: Option<Vec<u32>>) -> Result<Self> {
         let path = Path::new("memory");
-        let raw = Raw { pixels: Pixels::F32(images), dims: dims.to_vec(), labels };
+        let raw = Raw { pixels: Pixels::F32(images), dims: dims.to_vec(), labels, notes: Vec::new() };
         let (shape, layout) = raw.validate(path, Some(Layout::Nchw), None)?;
         let Raw { pixels, labels, .. } = raw;
         Ok(Self::new(Images { labels, ..Images::new(path, pixels, layout, shape, (0..dims[0]).collect()) }))
@@ -113,7 +113,7 @@ impl ProbeSet {
         let (shape, layout) = raw.validate(path, options.layout, options.image_shape)?;
         let mut indices = order::stratified(raw.dims[0], raw.labels.as_deref(), options.seed);
         indices.truncate(options.images.unwrap_or(usize::MAX));
-        let Raw { mut pixels, labels, dims } = raw;
+        let Raw { mut pixels, labels, dims, notes } = raw;
         if indices.len() < dims[0] {
             pixels = pixels.gather(&indices, shape.len());
         } else {
@@ -121,7 +121,8 @@ impl ProbeSet {
             pixels.permute(&indices, shape.len());
         }
         let labels = labels.map(|labels| indices.iter().map(|index| labels[*index]).collect());
-        Ok(Self::new(Images { labels, ..Images::new(path, pixels, layout, shape, indices) }))
+        let images = Images { labels, ..Images::new(path, pixels, layout, shape, indices) };
+        Ok(Self { notes, ..Self::new(images) })
     }
 
     /// Images that were chosen and decoded; `indices` tells where each stands in its source.
@@ -130,11 +131,10 @@ impl ProbeSet {
         raw: Raw,
         indices: Vec<usize>,
         names: Option<Vec<String>>,
-        notes: Vec<String>,
         geometry: Geometry,
     ) -> Result<Self> {
         let (shape, layout) = raw.validate(path, Some(Layout::Nhwc), None)?;
-        let Raw { pixels, labels, .. } = raw;
+        let Raw { pixels, labels, notes, .. } = raw;
         let images = Images { labels, names, geometry, ..Images::new(path, pixels, layout, shape, indices) };
         Ok(Self { notes, ..Self::new(images) })
     }
@@ -160,19 +160,17 @@ impl ProbeSet {
         let path = Path::new(self.source());
         let images = (0..self.len).map(|index| pixels.bitmap(index, *shape, *layout));
         let Some(images) = images.collect::<Option<Vec<_>>>() else {
-            return Err(Error::probe(
-                path,
-                "images of 1 or 3 channels of bytes, to resize or recolour",
-                shape.to_string(),
-            ));
+            let found = if pixels.is_bytes() { shape.to_string() } else { "floats".to_owned() };
+            let expected = "images of 1 or 3 channels of bytes, to resize or recolour (--mean and --std do neither)";
+            return Err(Error::probe(path, expected, found));
         };
         let images: Vec<_> =
             images.into_par_iter().map(|image| geometry.apply(image).in_color(geometry.color)).collect();
         let Bitmap { height, width, channels, .. } = images[0];
         let pixels = images.into_iter().flat_map(|image| image.pixels).collect();
-        let raw =
-            Raw { pixels: Pixels::U8(pixels), dims: vec![self.len, height, width, channels], labels: labels.clone() };
-        Self::of_decoded(path, raw, indices.clone(), names.clone(), self.notes.clone(), *geometry)
+        let (dims, notes) = (vec![self.len, height, width, channels], self.notes.clone());
+        let raw = Raw { pixels: Pixels::U8(pixels), dims, labels: labels.clone(), notes };
+        Self::of_decoded(path, raw, indices.clone(), names.clone(), *geometry)
     }
 
     /// The same images, rescaled and normalised: `(rescale x - mean) / std`.

@@ -90,7 +90,9 @@ pub(super) fn settled(
     let declared = network.fixed_batch;
     let [one, other] = [0, 1].map(|seed| image(network, seed));
     let mut first_failure = None;
-    let sizes = traits.baked.iter().copied().take(MOST_SIZES).filter(|_| declared.is_none() && network.has_batch);
+    // A network that squeezes every axis of size 1 takes two images or more.
+    let sizes = traits.baked.iter().copied().take(MOST_SIZES).chain([2]);
+    let sizes = sizes.filter(|_| declared.is_none() && network.has_batch);
     for rows in [declared.unwrap_or(1)].into_iter().chain(sizes) {
         let mut tried = Network { fixed_batch: declared.or((rows > 1).then_some(rows)), ..network.clone() };
         let given = run(&tried, rows, &one.repeat(rows));

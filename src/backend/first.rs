@@ -3,6 +3,7 @@
 use tract_onnx::pb::{GraphProto, NodeProto};
 
 use super::proto::{Constants, attribute, numbers};
+use crate::preprocess::Scaling;
 use crate::probe::{Layout, Shape};
 
 /// What they tell.
@@ -35,9 +36,9 @@ pub(super) fn implied(graph: &GraphProto, input: &str, shape: Shape) -> Implied 
 
 /// How a network scales and then shifts the numbers of its input before it computes with them, in the first channel; `None` where it
 /// does not.
-pub(super) fn scaling(graph: &GraphProto, input: &str) -> Option<(f32, f32)> {
+pub(super) fn scaling(graph: &GraphProto, input: &str) -> Option<Scaling> {
     let constants = Constants::of(graph);
-    let (mut name, mut scale, mut shift) = (input, 1.0, 0.0);
+    let (mut name, mut scale, mut shift, mut is_learned) = (input, 1.0, 0.0, false);
     for _ in 0..MOST_STEPS {
         let reads = |node: &&NodeProto| node.input.iter().any(|read| read == name) && node.op_type != "Shape";
         let Some(node) = graph.node.iter().find(reads) else { break };
@@ -52,6 +53,7 @@ pub(super) fn scaling(graph: &GraphProto, input: &str) -> Option<(f32, f32)> {
             ("Div", Some(by)) if image_first && by != 0.0 => (scale / by, shift / by),
             ("BatchNormalization", Some(by)) => {
                 let (Some(bias), Some(mean), Some(variance)) = (first(2), first(3), first(4)) else { break };
+                is_learned = true;
                 let by = by / (variance + attribute(node, "epsilon").map_or(1e-5, |it| f64::from(it.f))).sqrt();
                 (scale * by, (shift - mean) * by + bias)
             }
@@ -61,7 +63,7 @@ pub(super) fn scaling(graph: &GraphProto, input: &str) -> Option<(f32, f32)> {
         let Some(made) = node.output.first() else { break };
         name = made;
     }
-    ((scale, shift) != (1.0, 0.0)).then_some((scale as f32, shift as f32))
+    ((scale, shift) != (1.0, 0.0)).then_some(Scaling { factor: scale as f32, shift: shift as f32, is_learned })
 }
 
 fn by(node: &NodeProto, constants: &Constants, shape: Shape) -> Implied {
@@ -164,8 +166,8 @@ mod tests {
             build(&mut graph);
             scaling(&graph.into_graph(), "x")
         };
-        let near = |found: Option<(f32, f32)>, (scale, shift): (f32, f32)| {
-            found.is_some_and(|(a, b)| (a - scale).abs() < 1e-3 && (b - shift).abs() < 1e-3)
+        let near = |found: Option<Scaling>, (factor, shift): (f32, f32)| {
+            found.is_some_and(|is| (is.factor - factor).abs() < 1e-3 && (is.shift - shift).abs() < 1e-3)
         };
         assert_eq!(of(&|graph| drop(graph.node("Conv", &["x", "w"], vec![]))), None);
         let normalised = |graph: &mut Builder| {
@@ -183,6 +185,7 @@ mod tests {
         };
         // 2 / sqrt(0.04 + 1e-5), and 0.5 less a quarter of it.
         assert!(near(of(&batch), (9.99875, -1.99969)));
+        assert_eq!([of(&normalised), of(&batch)].map(|it| it.map(|it| it.is_learned)), [Some(false), Some(true)]);
         let turned_round = |graph: &mut Builder| {
             let one = graph.float(1.0);
             graph.node("Sub", &[&one, "x"], vec![]);

@@ -21,6 +21,7 @@ use super::{external, first, inline, refusals};
 use crate::checkpoint::native::Native;
 use crate::checkpoint::{Metadata, file};
 use crate::error::{Error, Result};
+use crate::preprocess::Scaling;
 use crate::probe::{Layout, Shape};
 
 /// A parsed ONNX file with everything decided that does not depend on the engine.
@@ -193,7 +194,7 @@ impl Graph {
     }
 
     /// How the network scales and shifts its images itself.
-    pub fn scaling(&self) -> Option<(f32, f32)> {
+    pub fn scaling(&self) -> Option<Scaling> {
         first::scaling(self.proto.graph.as_ref()?, &self.input)
     }
 

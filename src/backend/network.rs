@@ -12,6 +12,7 @@ use super::pixels::Pixels;
 use super::words::engine_error;
 use crate::checkpoint::Metadata;
 use crate::error::{Error, Result};
+use crate::preprocess::Scaling;
 use crate::probe::{Layout, Shape};
 
 /// A network, ready to run.
@@ -45,8 +46,8 @@ pub struct Network {
     pub has_batch: bool,
     /// How bytes of an image go with the numbers that it takes, where these are bytes.
     pub pixels: Option<Pixels>,
-    /// By what it multiplies the numbers of the first channel before it computes with them, and what it adds then.
-    pub scaling: Option<(f32, f32)>,
+    /// What its first operators do to the numbers of its input.
+    pub scaling: Option<Scaling>,
     /// What the checkpoint says of itself.
     pub metadata: Metadata,
     /// What the user should know.

@@ -7,6 +7,10 @@ use tract_onnx::pb::NodeProto;
 use super::graph::Graph;
 use super::proto::{is_onnx, opset};
 use crate::error::Error;
+use crate::text::cut;
+
+/// Bytes of an engine's words that are told: it may add what it knows of the whole network.
+const LONGEST: usize = 500;
 
 /// On one line.
 pub(super) fn one_line(words: &str) -> String {
@@ -17,7 +21,9 @@ pub(super) fn one_line(words: &str) -> String {
 fn message(words: &str) -> String {
     let line = one_line(words);
     let from_source = line.contains("onnxruntime_src/").then(|| line.rsplit_once(") ")).flatten();
-    from_source.map_or(line.clone(), |(_, message)| message.to_owned())
+    let mut message = from_source.map_or(line.clone(), |(_, message)| message.to_owned());
+    cut(&mut message, LONGEST);
+    message
 }
 
 fn unsupported(path: &Path, what: String, next: &str, words: &str) -> Error {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Code, Finding};
+use crate::preprocess::Scaling;
 
 /// The probe images, as the network sees them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -17,8 +18,8 @@ pub struct Images {
     pub are_bytes: bool,
     /// Whether they are given as a network of bytes takes them, where nobody says otherwise: 0 to 255 is no mistake.
     pub in_steps: bool,
-    /// By what the network multiplies them itself, and what it adds then.
-    pub scaling: Option<(f32, f32)>,
+    /// What the network itself does to them first.
+    pub scaling: Option<Scaling>,
     /// How many were compared with each other.
     pub compared: usize,
     /// How many of these are copies of an earlier one.
@@ -26,6 +27,23 @@ pub struct Images {
 }
 
 impl Images {
+    /// The least and the largest value that was looked at.
+    fn ends(&self) -> (f32, f32) {
+        let least = self.channels.iter().map(|channel| channel.min).fold(f32::MAX, f32::min);
+        (least, self.channels.iter().map(|channel| channel.max).fold(f32::MIN, f32::max))
+    }
+
+    /// The same as the network is given them.
+    fn given(&self) -> (f32, f32) {
+        let of = |place: usize, value: f32| match (self.mean.get(place), self.std.get(place)) {
+            (Some(mean), Some(std)) => (value - mean) / std,
+            _ => value,
+        };
+        let each = || self.channels.iter().enumerate();
+        let low = each().map(|(place, channel)| of(place, channel.min)).fold(f32::MAX, f32::min);
+        (low, each().map(|(place, channel)| of(place, channel.max)).fold(f32::MIN, f32::max))
+    }
+
     /// Whether all values that were looked at lie in [0, 1].
     fn are_units(&self) -> bool {
         self.channels.iter().all(|channel| channel.min >= 0.0 && channel.max <= ONE)
@@ -49,6 +67,10 @@ const LARGEST_STD: f32 = 1.0;
 const FAR: f32 = 20.0;
 /// Nor on values that span less than this: pixels in [0, 1] that are divided by 255 again.
 const NARROW: f32 = 0.02;
+/// The same of bytes: photographs have brighter pixels than an eighth of white.
+const FEW_BITS: f32 = 0.125;
+/// Values that are normalised lie on both sides of 0, a mean to subtract does not lie so near it.
+const OFF_CENTRE: f32 = 0.1;
 /// Pixels in [0, 1] may exceed it by the overshoot of a filter.
 const ONE: f32 = 1.05;
 
@@ -56,10 +78,11 @@ const ONE: f32 = 1.05;
 pub(super) fn findings(images: &Images, agree: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(constant(images).filter(|_| !agree));
-    findings.extend(normalisation(images).filter(|found| {
-        // Of pixels in [0, 1] labels that agree say less: training may have normalised them all the same.
-        !agree || found.code == Code::Preprocessing || (found.code == Code::NoNormalisation && images.are_units())
-    }));
+    if !images.in_steps && !images.channels.is_empty() {
+        // Labels may agree although training normalised once, or at all.
+        let values = twice(images).or_else(|| units(images).filter(|_| !agree));
+        findings.extend(values.or_else(|| not_at_all(images)));
+    }
     findings.extend(copies(images));
     findings
 }
@@ -70,56 +93,86 @@ fn constant(images: &Images) -> Option<Finding> {
     Some(Finding::new(Code::ConstantChannel, format!("channel {channel} is {min} in every pixel of the probe images")))
 }
 
-fn normalisation(images: &Images) -> Option<Finding> {
-    if images.in_steps {
+/// Normalised again: by relstab after the user, or by the network after relstab.
+fn twice(images: &Images) -> Option<Finding> {
+    let is_usual = images.mean.iter().all(|mean| (0.0..=1.0).contains(mean)) && images.mean.iter().any(|m| *m > 0.0);
+    if !is_usual {
         return None;
     }
-    let largest = images.channels.iter().map(|channel| channel.max).fold(f32::MIN, f32::max);
-    let least = images.channels.iter().map(|channel| channel.min).fold(f32::MAX, f32::min);
-    let (min, max) = (format!("{least:.2}"), format!("{largest:.2}"));
-    let text = if images.channels.is_empty() {
-        return None;
-    } else if images.mean.is_empty() {
-        let text = if let Some((scale, shift)) = images.scaling {
-            let ends = [least, largest].map(|value| value * scale + shift);
-            let (low, high) = (ends[0].min(ends[1]), ends[0].max(ends[1]));
-            if high - low > NARROW && low >= -FAR && high <= FAR {
-                return None;
-            }
-            format!(
-                "the network itself scales pixels of {min} to {max} to {low:.3} to {high:.3}: does it take 0 to 255, or 0 to 1?"
-            )
-        } else if largest > FAR {
-            format!("the probe images have values beyond {FAR} and nothing normalises them: are they 0 to 255?")
-        } else if images.are_units() {
-            "no normalisation: the network gets pixels in [0, 1]".to_owned()
-        } else {
-            return None;
-        };
-        return Some(Finding::new(Code::NoNormalisation, text));
-    } else if let Some(mean) = images.mean.iter().find(|mean| largest <= ONE && !(-ONE..=ONE).contains(*mean)) {
-        format!("a mean of {mean} is subtracted from pixels of {min} to {max}")
-    } else if let Some(std) = images.std.iter().find(|std| least >= 0.0 && largest <= ONE && **std > LARGEST_STD) {
-        format!("pixels of {min} to {max} are divided by a standard deviation of {std}")
-    } else if images.mean.iter().zip(&images.std).any(|(mean, std)| ((largest - mean) / std).abs() > FAR)
-        && largest > FAR
-    {
+    let (least, largest) = images.ends();
+    let own = images.scaling.filter(|own| !own.is_learned && own.factor > 0.0);
+    // What the network takes for 0 in the middle of its range, where relstab's normalisation has it already.
+    let own_mean = own.map(|own| -own.shift / own.factor).filter(|mean| *mean > OFF_CENTRE && images.given().0 < 0.0);
+    let text = if least < -OFF_CENTRE {
         format!(
-            "normalised, the probe images have values beyond {FAR}: they are {min} to {max}, and the mean is for other units"
+            "the probe images are {least:.2} to {largest:.2}, as if they were normalised already, and a mean is subtracted from \
+             them: normalised twice?"
         )
-    } else if least < -0.1
-        && images.mean.iter().all(|mean| (0.0..=1.0).contains(mean))
-        && images.mean.iter().any(|m| *m > 0.0)
-    {
-        let text = format!(
-            "the probe images are {min} to {max}, as if they were normalised already, and a mean is subtracted from them: \
-             normalised twice?"
-        );
-        return Some(Finding::new(Code::Preprocessing, text));
     } else {
-        return None;
+        let mean = own_mean?;
+        format!(
+            "the network itself subtracts {mean:.3} from its input, and a mean is subtracted from the images before: normalised \
+             twice?"
+        )
     };
-    Some(Finding::new(Code::ImpossibleNormalisation, text))
+    Some(Finding::new(Code::Preprocessing, text))
+}
+
+/// Values of other units than the normalisation's, or the network's.
+fn units(images: &Images) -> Option<Finding> {
+    let (least, largest) = images.ends();
+    let (min, max) = (format!("{least:.2}"), format!("{largest:.2}"));
+    let impossible = |text: String| Some(Finding::new(Code::ImpossibleNormalisation, text));
+    if let Some(mean) = images.mean.iter().find(|mean| largest <= ONE && !(-ONE..=ONE).contains(*mean)) {
+        return impossible(format!("a mean of {mean} is subtracted from pixels of {min} to {max}"));
+    }
+    if let Some(std) = images.std.iter().find(|std| least >= 0.0 && largest <= ONE && **std > LARGEST_STD) {
+        return impossible(format!("pixels of {min} to {max} are divided by a standard deviation of {std}"));
+    }
+    let far = |(mean, std): (&f32, &f32)| ((largest - mean) / std).abs() > FAR;
+    if largest > FAR && images.mean.iter().zip(&images.std).any(far) {
+        return impossible(format!(
+            "normalised, the probe images have values beyond {FAR}: they are {min} to {max}, and the mean is for other units"
+        ));
+    }
+    let (low, high) = images.given();
+    if let Some(own) = images.scaling {
+        let (a, b) = (own.of(low), own.of(high));
+        let (from, to) = (a.min(b), a.max(b));
+        let is_far = images.mean.is_empty() && (from < -FAR || to > FAR);
+        return (is_far || (high > low && to - from <= NARROW)).then(|| {
+            let text = format!(
+                "the network itself scales its input of {low:.2} to {high:.2} to {from:.3} to {to:.3}: does it take 0 to 255, or 0 \
+                 to 1?"
+            );
+            Finding::new(Code::Preprocessing, text)
+        });
+    }
+    if high > low && high - low <= NARROW {
+        return impossible(format!(
+            "the network sees values of {low:.3} to {high:.3} only: the probe images are {least:.3} to {largest:.3}"
+        ));
+    }
+    if images.mean.is_empty() && largest > FAR {
+        let text = format!("the probe images have values beyond {FAR} and nothing normalises them: are they 0 to 255?");
+        return Some(Finding::new(Code::NoNormalisation, text));
+    }
+    let few_bits = images.are_bytes && largest > 0.0 && largest < FEW_BITS;
+    few_bits.then(|| {
+        let white = 255.0 * largest;
+        let text = format!(
+            "of 0 to 255 the probe images use 0 to {white:.0} only: are their values stored in fewer bits? --preprocess \
+             rescale={:.4} makes {white:.0} white",
+            1.0 / white
+        );
+        Finding::new(Code::Preprocessing, text)
+    })
+}
+
+fn not_at_all(images: &Images) -> Option<Finding> {
+    let is_plain = images.mean.is_empty() && images.scaling.is_none() && images.are_units();
+    let text = "no normalisation: the network gets pixels in [0, 1]";
+    is_plain.then(|| Finding::new(Code::NoNormalisation, text))
 }
 
 fn copies(images: &Images) -> Option<Finding> {
@@ -171,11 +224,34 @@ mod tests {
 
     #[test]
     fn a_network_that_normalises_by_itself_needs_no_normalisation() {
-        let inside = |range, scaling| codes(&Images { scaling: Some(scaling), ..images(range, &[], &[]) });
-        let none = [Code::NoNormalisation];
-        assert_eq!((inside((0.0, 1.0), (4.0, -2.0)), inside((0.0, 255.0), (4.0, -2.0))), (vec![], none.to_vec()));
-        let of_bytes = (1.0 / 57.0, -2.1);
-        assert_eq!((inside((0.0, 1.0), of_bytes), inside((0.0, 255.0), of_bytes)), (none.to_vec(), vec![]));
+        let inside = |range, (factor, shift), normalisation: (&[f32], &[f32]), is_learned| {
+            let scaling = Some(Scaling { factor, shift, is_learned });
+            codes(&Images { scaling, ..images(range, normalisation.0, normalisation.1) })
+        };
+        let (of_units, of_bytes) = ((4.0, -2.0), (1.0 / 57.0, -2.1));
+        let bare = |range, scaling| inside(range, scaling, (&[], &[]), false);
+        let doubt = vec![Code::Preprocessing];
+        assert_eq!((bare((0.0, 1.0), of_units), bare((0.0, 255.0), of_units)), (vec![], doubt.clone()));
+        assert_eq!((bare((0.0, 1.0), of_bytes), bare((0.0, 255.0), of_bytes)), (doubt.clone(), vec![]));
+        // A mean is subtracted by both, unless a batch norm has learned what it gets.
+        let usual = (&[0.485_f32, 0.456, 0.406][..], &[0.229_f32, 0.224, 0.225][..]);
+        assert_eq!(inside((0.0, 1.0), of_units, usual, false), doubt);
+        assert_eq!(inside((0.0, 1.0), of_bytes, usual, false), doubt);
+        assert_eq!(inside((0.0, 1.0), of_units, usual, true), []);
+        // It takes 0 to 255, and is given it.
+        assert_eq!(inside((0.0, 1.0), of_bytes, (&[0.0], &[0.003_921_6]), false), []);
+    }
+
+    #[test]
+    fn images_that_use_little_of_their_range_are_in_other_units() {
+        let usual = ([0.286; 3], [0.353; 3]);
+        let of = |largest: f32, are_bytes| codes(&Images { are_bytes, ..images((0.0, largest), &usual.0, &usual.1) });
+        assert_eq!(of(1.0 / 255.0, true), [Code::ImpossibleNormalisation]);
+        assert_eq!(of(1.0 / 255.0, false), [Code::ImpossibleNormalisation]);
+        assert_eq!(of(15.0 / 255.0, true), [Code::Preprocessing]);
+        assert_eq!((of(15.0 / 255.0, false), of(0.2, true)), (vec![], vec![]));
+        assert_eq!(codes(&images((0.0, 1.0 / 255.0), &[], &[])), [Code::ImpossibleNormalisation]);
+        assert!(findings(&images((0.0, 15.0 / 255.0), &usual.0, &usual.1), true).is_empty());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Whether labels number the classes as the network does.
 
+use std::collections::{BTreeSet, HashMap};
+
 use super::{Code, Finding};
 use crate::check::shares::Discordant;
 
@@ -41,9 +43,12 @@ pub(super) fn other_order(classes: &[u32], labels: &[u32], outputs: usize) -> Op
         .map(|(name, order)| (name.to_owned(), order))
         .filter(|(_, order)| *order != identity)
         .collect();
-    if classes.len() >= IMAGES_EACH * outputs {
-        let order = assignment(&confusion(&finding, outputs));
-        candidates.push((moved(&order), order));
+    let present: Vec<usize> = BTreeSet::from_iter(labels).into_iter().map(|label| *label as usize).collect();
+    if classes.len() >= IMAGES_EACH * present.len() && present.len() <= outputs {
+        let of_present = assignment(&confusion(&finding, &present, outputs));
+        let mut order = vec![outputs; outputs.max(present[present.len() - 1] + 1)];
+        present.iter().zip(of_present).for_each(|(label, class)| order[*label] = class);
+        candidates.push((moved(&present, &order), order));
     }
     let errors = candidates.into_iter().map(|(name, order)| (error(&finding, &order), name, order));
     let (_, name, order) = errors.min_by(|(a, ..), (b, ..)| a.total_cmp(b))?;
@@ -51,7 +56,10 @@ pub(super) fn other_order(classes: &[u32], labels: &[u32], outputs: usize) -> Op
     let is_right = |order: &Order, (class, label): (usize, usize)| order.get(label) == Some(&class);
     let wrong = confirming.iter().map(|pair| (!is_right(&order, *pair), !is_right(&identity, *pair)));
     let gained = Discordant::of(wrong);
-    let is_clear = gained.interval(LEVEL).0 > 0.05 && otherwise <= SHARE_LEFT * as_it_is && as_it_is - otherwise >= 0.1;
+    // One that gives all images the class of most is under no order better than that.
+    let is_clear = gained.interval(LEVEL).0 > 0.05
+        && otherwise <= SHARE_LEFT * as_it_is.min(of_one_class(labels))
+        && as_it_is - otherwise >= 0.1;
     is_clear.then(|| {
         let text = format!(
             "the labels number the classes in another order than the network: were it so that {name}, the error would be \
@@ -63,11 +71,20 @@ pub(super) fn other_order(classes: &[u32], labels: &[u32], outputs: usize) -> Op
     })
 }
 
+/// The error of giving all images the commonest class.
+fn of_one_class(labels: &[u32]) -> f64 {
+    let mut counts = HashMap::<u32, usize>::new();
+    for label in labels {
+        *counts.entry(*label).or_default() += 1;
+    }
+    1.0 - counts.into_values().max().unwrap_or_default() as f64 / labels.len().max(1) as f64
+}
+
 type Pairs = Vec<(usize, usize)>;
 
 /// Class and label of every other image of each label.
 fn halves(classes: &[u32], labels: &[u32]) -> (Pairs, Pairs) {
-    let mut seen = std::collections::HashMap::<u32, usize>::new();
+    let mut seen = HashMap::<u32, usize>::new();
     let mut halves = (Vec::new(), Vec::new());
     for (class, label) in classes.iter().zip(labels) {
         let count = seen.entry(*label).or_default();
@@ -100,29 +117,32 @@ fn inverse(order: &Order) -> Order {
     inverse
 }
 
-fn moved(order: &Order) -> String {
-    let moved: Vec<_> = order.iter().enumerate().filter(|(label, class)| label != *class).collect();
+fn moved(present: &[usize], order: &Order) -> String {
+    let moved: Vec<_> =
+        present.iter().map(|label| (label, order[*label])).filter(|(label, class)| *label != class).collect();
     let named = moved.iter().take(NAMED).map(|(label, class)| format!("label {label} means output {class}"));
     let more = if moved.len() > NAMED { format!(", and {} more", moved.len() - NAMED) } else { String::new() };
     named.collect::<Vec<_>>().join(", ") + &more
 }
 
-/// How often each label meets each class.
-fn confusion(pairs: &Pairs, outputs: usize) -> Vec<Vec<i64>> {
-    let mut counts = vec![vec![0; outputs]; outputs];
-    for (class, label) in pairs.iter().filter(|(_, label)| *label < outputs) {
-        counts[*label][*class] += 1;
+/// How often each label that there is, in ascending order, meets each class.
+fn confusion(pairs: &Pairs, present: &[usize], outputs: usize) -> Vec<Vec<i64>> {
+    let mut counts = vec![vec![0; outputs]; present.len()];
+    for (class, label) in pairs {
+        if let Ok(row) = present.binary_search(label) {
+            counts[row][*class] += 1;
+        }
     }
     counts
 }
 
-/// The one class for each label that makes the sum of `counts` the largest: the Hungarian method by shortest augmenting
-/// paths (Jonker and Volgenant, Computing 38, 325, 1987).
+/// The one class for each label, of as many or more, that makes the sum of `counts` the largest: the Hungarian method by shortest
+/// augmenting paths (Jonker and Volgenant, Computing 38, 325, 1987).
 fn assignment(counts: &[Vec<i64>]) -> Order {
-    let n = counts.len();
+    let (rows, n) = (counts.len(), counts.first().map_or(0, Vec::len));
     // Column 0 stands for the row that is being assigned.
-    let (mut of_row, mut of_column, mut row_of) = (vec![0_i64; n + 1], vec![0_i64; n + 1], vec![0_usize; n + 1]);
-    for row in 1..=n {
+    let (mut of_row, mut of_column, mut row_of) = (vec![0_i64; rows + 1], vec![0_i64; n + 1], vec![0_usize; n + 1]);
+    for row in 1..=rows {
         row_of[0] = row;
         let (mut column, mut least, mut from) = (0, vec![i64::MAX; n + 1], vec![0; n + 1]);
         let mut is_done = vec![false; n + 1];
@@ -156,8 +176,8 @@ fn assignment(counts: &[Vec<i64>]) -> Order {
             column = from[column];
         }
     }
-    let mut order = vec![0; n];
-    (1..=n).for_each(|column| order[row_of[column] - 1] = column - 1);
+    let mut order = vec![0; rows];
+    (1..=n).filter(|column| row_of[*column] > 0).for_each(|column| order[row_of[column] - 1] = column - 1);
     order
 }
 
@@ -211,9 +231,29 @@ mod tests {
     }
 
     #[test]
+    fn labels_of_some_of_the_classes_are_found_among_all() {
+        // Three of a thousand classes, numbered from 0 by their folders.
+        let labels: Vec<u32> = (0..60).map(|k| k % 3).collect();
+        let classes: Vec<u32> = labels.iter().map(|label| [0, 217, 482][*label as usize]).collect();
+        let found = other_order(&classes, &labels, 1000).map(|finding| finding.text).unwrap_or_default();
+        assert!(found.contains("label 1 means output 217, label 2 means output 482"), "{found}");
+    }
+
+    #[test]
+    fn a_network_that_gives_one_class_to_all_says_nothing_of_the_order() {
+        let labels: Vec<u32> = (0..200).map(|k| u32::from(k % 10 == 0)).collect();
+        assert!(other_order(&[1; 200], &labels, 2).is_none());
+        // One that tells the classes apart does.
+        let swapped: Vec<u32> = labels.iter().map(|label| 1 - label).collect();
+        assert!(other_order(&swapped, &labels, 2).is_some());
+    }
+
+    #[test]
     fn an_assignment_is_the_best_there_is() {
         let counts = vec![vec![7, 5, 0], vec![6, 1, 0], vec![0, 4, 3]];
         // By hand over the six orders: 5 + 6 + 3.
         assert_eq!(assignment(&counts), [1, 0, 2]);
+        // Two labels, four classes: 5 + 9, not 7 + 2.
+        assert_eq!(assignment(&[vec![0, 7, 5, 0], vec![0, 9, 2, 1]]), [2, 1]);
     }
 }

@@ -15,7 +15,7 @@ use crate::event::{Answers, Code, Finding};
 use crate::findings::{Channel, Facts, Images, Seen};
 use crate::perturb::Perturber;
 use crate::preprocess::USUAL;
-use crate::probe::ProbeSet;
+use crate::probe::{ProbeSet, Shape};
 
 /// Images that are looked at.
 const LOOKED_AT: usize = 64;
@@ -124,7 +124,7 @@ impl Witness for Present<'_> {
             Ok(Answers::new(clean, outputs, true, None).wrong(&labels[..changed.len()]))
         };
         let mut likeliest = Vec::new();
-        for trial in trials(images, self.probe.shape().channels) {
+        for trial in trials(images, self.probe.shape()) {
             likeliest.extend(tried(&trial, FIRST_TRIED)?.map(|wrong| (count(&wrong), trial)));
         }
         likeliest.sort_by_key(|(count, _)| *count);
@@ -254,11 +254,20 @@ fn unsteadiness(again: &[f32], answers: &Answers) -> Option<f64> {
 }
 
 /// What may have been done to the images in training, from what is done to them now: multiplies and shifts each channel of
-/// the normalised image, and may reverse the channels.
+/// the normalised image, and may change places.
 struct Trial {
     name: String,
     scale: Vec<(f32, f32)>,
-    reversed: bool,
+    places: Places,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Places {
+    Same,
+    /// The last channel first.
+    Reversed,
+    /// Rows for columns.
+    Transposed,
 }
 
 impl Trial {
@@ -273,16 +282,27 @@ impl Trial {
                     *value = *value * scale + shift;
                 }
             }
-            if self.reversed {
-                let (first, rest) = image.split_at_mut(shape.plane());
-                first.swap_with_slice(&mut rest[shape.plane()..]);
+            match self.places {
+                Places::Same => {}
+                Places::Reversed => {
+                    let (first, rest) = image.split_at_mut(shape.plane());
+                    first.swap_with_slice(&mut rest[shape.plane()..]);
+                }
+                Places::Transposed => {
+                    for plane in image.chunks_exact_mut(shape.plane()) {
+                        for (y, x) in (0..shape.height).flat_map(|y| (0..y).map(move |x| (y, x))) {
+                            plane.swap(y * shape.width + x, x * shape.width + y);
+                        }
+                    }
+                }
             }
         }
         ProbeSet::from_nchw(pixels, [set.len(), shape.channels, shape.height, shape.width], None)
     }
 }
 
-fn trials(images: &Images, channels: usize) -> Vec<Trial> {
+fn trials(images: &Images, shape: Shape) -> Vec<Trial> {
+    let channels = shape.channels;
     let is_normalised = !images.mean.is_empty();
     let (mean, std) = if is_normalised {
         (images.mean.clone(), images.std.clone())
@@ -301,17 +321,17 @@ fn trials(images: &Images, channels: usize) -> Vec<Trial> {
     let largest = images.channels.iter().map(|channel| channel.max).fold(f32::MIN, f32::max);
     let mut trials = Vec::new();
     let mut add = |name: &str, scale: Vec<(f32, f32)>| {
-        for reversed in [false, true] {
+        for places in [Places::Same, Places::Reversed] {
             let is_present = scale.iter().all(|(scale, shift)| (scale - 1.0).abs() < 1e-3 && shift.abs() < 1e-3);
-            if (reversed && channels != 3) || (!reversed && is_present) {
+            if (places == Places::Reversed && channels != 3) || (places == Places::Same && is_present) {
                 continue;
             }
-            let order = match (reversed, is_present) {
-                (true, true) => "with the channels in reverse order (BGR for RGB)".to_owned(),
-                (true, false) => format!("{name} and with the channels in reverse order (BGR for RGB)"),
-                (false, _) => name.to_owned(),
+            let order = match (places, is_present) {
+                (Places::Reversed, true) => "with the channels in reverse order (BGR for RGB)".to_owned(),
+                (Places::Reversed, false) => format!("{name} and with the channels in reverse order (BGR for RGB)"),
+                _ => name.to_owned(),
             };
-            trials.push(Trial { name: order, scale: scale.clone(), reversed });
+            trials.push(Trial { name: order, scale: scale.clone(), places });
         }
     };
     add("as they are", vec![(1.0, 0.0); channels]);
@@ -320,19 +340,29 @@ fn trials(images: &Images, channels: usize) -> Vec<Trial> {
         add(name, anew(&vec![0.0; channels], &vec![1.0; channels]));
     }
     // To what the images are in [0, 1].
-    let unit = if largest > 20.0 { 255.0 } else { 1.0 };
+    let (unit, rescale) = if largest > 20.0 { (255.0, "--preprocess rescale=0.003921569 ") } else { (1.0, "") };
     for (name, m, s) in USUAL {
         if let (Some(m), Some(s)) = (spread(m), spread(s)) {
             let scaled = |values: &[f32]| values.iter().map(|value| value * unit).collect::<Vec<_>>();
             let numbers = |values: &[f32]| values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-            let name = format!("with the normalisation {name} (--mean {} --std {})", numbers(&m), numbers(&s));
+            let (m_flag, s_flag) = (numbers(&m), numbers(&s));
+            let name = format!("with the normalisation {name} ({rescale}--mean {m_flag} --std {s_flag})");
             add(&name, anew(&scaled(&m), &scaled(&s)));
         }
     }
     if unit > 1.0 {
-        add("divided by 255", anew(&vec![0.0; channels], &vec![unit; channels]));
+        add("divided by 255 (--preprocess rescale=0.003921569)", anew(&vec![0.0; channels], &vec![unit; channels]));
     } else {
         add("as 0 to 255", anew(&vec![0.0; channels], &vec![1.0 / 255.0; channels]));
+    }
+    if least >= 0.0 {
+        // (unit - (x std + mean) - mean) / std.
+        let scale = (0..channels).map(|c| (-1.0, (unit - 2.0 * mean[c]) / std[c])).collect();
+        trials.push(Trial { name: "inverted (black for white)".to_owned(), scale, places: Places::Same });
+    }
+    if shape.height == shape.width {
+        let name = "transposed (rows for columns)".to_owned();
+        trials.push(Trial { name, scale: vec![(1.0, 0.0); channels], places: Places::Transposed });
     }
     trials
 }

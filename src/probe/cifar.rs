@@ -67,5 +67,5 @@ pub fn pickled(path: &Path) -> Result<Raw> {
 }
 
 fn raw(pixels: Vec<u8>, labels: Vec<u32>) -> Raw {
-    Raw { dims: vec![labels.len(), 3, 32, 32], pixels: Pixels::U8(pixels), labels: Some(labels) }
+    Raw { dims: vec![labels.len(), 3, 32, 32], pixels: Pixels::U8(pixels), labels: Some(labels), notes: Vec::new() }
 }

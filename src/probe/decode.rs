@@ -63,10 +63,25 @@ fn jpeg(bytes: &[u8]) -> Result<DynamicImage, String> {
     })
 }
 
-/// Whether the end of the image comes after its last scan begins; libjpeg would fill up what is missing with grey.
+/// Whether the image comes to its end, whatever lies behind it; libjpeg would fill up what is missing with grey.
 fn ends(bytes: &[u8]) -> bool {
-    let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
-    last([0xff, 0xd9]) > last([0xff, 0xda])
+    let mut at = 2; // behind the mark of the beginning
+    while let Some(next) =
+        bytes.get(at..).and_then(|rest| rest.windows(2).position(|pair| pair[0] == 0xff && pair[1] != 0xff))
+    {
+        let code = bytes[at + next + 1];
+        at += next + 2;
+        match code {
+            0xd9 => return true,
+            // An 0xff of the compressed pixels, or a mark among them, has no length.
+            0x00 | 0x01 | 0xd0..=0xd8 => {}
+            _ => {
+                let length = bytes.get(at..at + 2).unwrap_or_default();
+                at += length.try_into().map_or(0, |length| usize::from(u16::from_be_bytes(length)));
+            }
+        }
+    }
+    false
 }
 
 /// libjpeg tells of damage by unwinding, without a panic message.

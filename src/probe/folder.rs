@@ -9,13 +9,16 @@ use super::contents::{Catalogue, Encoded};
 use crate::error::{Error, Result};
 use crate::path;
 
-const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "webp", "bmp"];
+const EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp"];
+/// Images that are not read.
+const OTHERS: [&str; 8] = ["tif", "tiff", "gif", "ppm", "pgm", "avif", "heic", "jp2"];
 /// Endings of files that hold many images.
 const ARRAYS: [&str; 4] = [".npz", ".npy", "-ubyte", "-ubyte.gz"];
 /// Files that are named.
 const NAMED: usize = 3;
 /// Names that split a data set: folders of them are no classes.
-const SPLITS: [&str; 6] = ["train", "val", "valid", "validation", "test", "dev"];
+const SPLITS: [&str; 10] =
+    ["train", "training", "val", "valid", "validation", "test", "testing", "eval", "evaluation", "dev"];
 
 struct Files {
     root: PathBuf,
@@ -25,23 +28,28 @@ struct Files {
 /// Lists the folder; classes are numbered in the order of their names.
 pub fn open(root: &Path) -> Result<Catalogue> {
     let (folders, flat): (Vec<_>, Vec<_>) = entries(root, 1)?.into_iter().partition(|entry| entry.file_type().is_dir());
+    let mut passed_over: Vec<_> = flat.iter().filter(|entry| is_of(entry, &OTHERS)).cloned().collect();
     let mut paths: Vec<_> = flat.into_iter().filter(is_image).map(DirEntry::into_path).collect();
     let mut notes = Vec::new();
     let mut labels = None;
     if paths.is_empty() {
         let names: Vec<_> = folders.iter().map(|folder| path::text(folder.file_name().as_ref())).collect();
-        if names.len() > 1 && names.iter().all(|name| SPLITS.contains(&name.to_lowercase().as_str())) {
-            let expected = "images, or one sub-folder for each class";
-            return Err(Error::probe(root, expected, format!("the folders {}: name one of them", names.join(", "))));
-        }
+        are_classes(root, &folders, &names)?;
         let mut classes = Vec::new();
         for (class, folder) in folders.iter().enumerate() {
-            let images = entries(folder.path(), usize::MAX)?.into_iter().filter(is_image);
-            paths.extend(images.map(DirEntry::into_path));
+            let found = entries(folder.path(), usize::MAX)?;
+            passed_over.extend(found.iter().filter(|entry| is_of(entry, &OTHERS)).cloned());
+            paths.extend(found.into_iter().filter(is_image).map(DirEntry::into_path));
             classes.resize(paths.len(), class as u32);
         }
-        notes.extend(numbers_out_of_order(&names));
-        labels = Some(classes);
+        if let [only] = &names[..] {
+            notes.push(format!(
+                "all images lie in one sub-folder, {only}: it is taken for no class, and there are no labels"
+            ));
+        } else {
+            notes.extend(numbers_out_of_order(&names));
+            labels = Some(classes);
+        }
     } else if !folders.is_empty() {
         notes.push(format!("only the images of {} itself are read, not those of its sub-folders", root.display()));
     }
@@ -52,8 +60,32 @@ pub fn open(root: &Path) -> Result<Catalogue> {
             "a folder without any".to_owned() + &others(root)?,
         ));
     }
+    if let Some(first) = passed_over.first() {
+        let name = path::text(first.path().strip_prefix(root).unwrap_or(first.path()));
+        notes.push(format!(
+            "{} files are passed over, of kinds that are not read ({name}): PNG, JPEG, WebP, BMP are",
+            passed_over.len()
+        ));
+    }
     let count = paths.len();
     Ok(Catalogue { images: Box::new(Files { root: root.to_owned(), paths }), count, labels, notes })
+}
+
+/// Refuses folders that hold the parts of a data set, or its classes, rather than a class each.
+fn are_classes(root: &Path, folders: &[DirEntry], names: &[String]) -> Result<()> {
+    let expected = "images, or one sub-folder for each class";
+    let parts: Vec<_> = names.iter().filter(|name| SPLITS.contains(&name.to_lowercase().as_str())).cloned().collect();
+    if parts.len() > 1 {
+        return Err(Error::probe(root, expected, format!("the folders {}: name one of them", parts.join(", "))));
+    }
+    if let ([only], [name]) = (folders, names) {
+        let inside = entries(only.path(), 1)?;
+        if !inside.iter().any(is_image) && inside.iter().any(|entry| entry.file_type().is_dir()) {
+            let found = format!("one folder, {name}, that holds folders: name {}", only.path().display());
+            return Err(Error::probe(root, expected, found));
+        }
+    }
+    Ok(())
 }
 
 /// Files of a folder without images that hold some, to be named.
@@ -93,12 +125,20 @@ fn entries(folder: &Path, depth: usize) -> Result<Vec<DirEntry>> {
 }
 
 fn is_image(entry: &DirEntry) -> bool {
-    entry.file_type().is_file() && has_image_name(&entry.file_name().to_string_lossy())
+    is_of(entry, &EXTENSIONS)
+}
+
+fn is_of(entry: &DirEntry, extensions: &[&str]) -> bool {
+    entry.file_type().is_file() && ends_in(&entry.file_name().to_string_lossy(), extensions)
 }
 
 /// Whether a file is taken for an image by its name.
 pub fn has_image_name(name: &str) -> bool {
-    name.rsplit_once('.').is_some_and(|(_, extension)| EXTENSIONS.contains(&extension.to_lowercase().as_str()))
+    ends_in(name, &EXTENSIONS)
+}
+
+fn ends_in(name: &str, extensions: &[&str]) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, extension)| extensions.contains(&extension.to_lowercase().as_str()))
 }
 
 impl Encoded for Files {

@@ -29,13 +29,22 @@ pub fn read(path: &Path) -> Result<Raw> {
             Some(labels.into_iter().map(u32::from).collect())
         }
     };
-    Ok(Raw { pixels: Pixels::U8(values), dims, labels })
+    Ok(Raw { pixels: Pixels::U8(values), dims, labels, notes: Vec::new() })
 }
 
 fn array(path: &Path) -> Result<(Vec<u8>, Vec<usize>)> {
     let mut file = BufReader::new(File::open(path).map_err(Error::io(path, "open"))?);
     let zipped = file.fill_buf().map_err(Error::io(path, "read"))?.starts_with(&[0x1f, 0x8b]);
-    if zipped { parse(path, MultiGzDecoder::new(file)) } else { parse(path, file) }
+    if !zipped {
+        return parse(path, file);
+    }
+    let mut file = BufReader::new(MultiGzDecoder::new(file));
+    let is_other = file.fill_buf().is_ok_and(|start| !start.starts_with(&[0, 0]));
+    if is_other {
+        let expected = "an IDX file in gzip, or another format outside it (gunzip unpacks a .tar.gz)";
+        return Err(Error::probe(path, expected, "a gzip archive of something else"));
+    }
+    parse(path, file)
 }
 
 fn parse(path: &Path, mut reader: impl Read) -> Result<(Vec<u8>, Vec<usize>)> {

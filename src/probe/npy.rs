@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 pub fn read(path: &Path, reader: impl Read) -> Result<Raw> {
     let (pixels, dims) = array(path, reader)?;
-    Ok(Raw { pixels, dims, labels: None })
+    Ok(Raw { pixels, dims, labels: None, notes: Vec::new() })
 }
 
 /// Pixels and sizes of one array in C order.

@@ -10,7 +10,11 @@ use crate::arrays::Archive;
 use crate::error::{Error, Result};
 
 const IMAGES: [&str; 7] = ["images", "image", "x", "X", "x_test", "data", "arr_0"];
-const LABELS: [&str; 6] = ["labels", "label", "y", "Y", "y_test", "targets"];
+const LABELS: [&str; 8] = ["labels", "label", "y", "Y", "y_test", "targets", "target", "fine_labels"];
+/// Arrays that got no name, as by `numpy.savez(FILE, images, labels)`.
+const UNNAMED: (&str, &str) = ("arr_0", "arr_1");
+/// Arrays that are named, of those that are not read.
+const NAMED: usize = 3;
 
 pub fn read(path: &Path) -> Result<Raw> {
     let file = BufReader::new(File::open(path).map_err(Error::io(path, "open"))?);
@@ -26,8 +30,21 @@ pub fn read(path: &Path) -> Result<Raw> {
         }
     };
     let (pixels, dims) = npy::array(path, entry(path, &mut archive, images)?)?;
-    let labels = named(&LABELS).map(|name| npy::labels(path, entry(path, &mut archive, name)?)).transpose()?;
-    Ok(Raw { pixels, dims, labels })
+    let mut of_labels = named(&LABELS);
+    let mut labels = of_labels.map(|name| npy::labels(path, entry(path, &mut archive, name)?)).transpose()?;
+    if (images, of_labels) == (UNNAMED.0, None) && names.iter().any(|name| name == UNNAMED.1) {
+        // It may be anything: whole numbers, one for each image, are labels.
+        let second = npy::labels(path, entry(path, &mut archive, UNNAMED.1)?).ok();
+        labels = second.filter(|labels| Some(labels.len()) == dims.first().copied());
+        of_labels = labels.as_ref().map(|_| UNNAMED.1);
+    }
+    let others: Vec<_> = names.iter().filter(|name| *name != images && Some(name.as_str()) != of_labels).collect();
+    let mut notes = Vec::new();
+    if labels.is_none() && !others.is_empty() {
+        let some: Vec<_> = others.iter().take(NAMED).map(|name| name.as_str()).collect();
+        notes.push(format!("no labels: none of the other arrays ({}) is named labels", some.join(", ")));
+    }
+    Ok(Raw { pixels, dims, labels, notes })
 }
 
 fn entry<'a>(path: &Path, archive: &'a mut Archive<BufReader<File>>, name: &str) -> Result<impl Read + use<'a>> {

@@ -11,6 +11,8 @@ pub struct Raw {
     pub pixels: Pixels,
     pub dims: Vec<usize>,
     pub labels: Option<Vec<u32>>,
+    /// What the user should know of it.
+    pub notes: Vec<String>,
 }
 
 #[derive(Debug)]

@@ -167,8 +167,8 @@ impl Source {
             let more = more(bad.len().saturating_sub(NAMED));
             notes.push(format!("{} images were passed over: {named}{more}", bad.len()));
         }
-        let raw = Raw { dims: vec![indices.len(), height, width, channels], pixels: Pixels::U8(pixels), labels };
-        ProbeSet::of_decoded(&self.path, raw, indices, names, notes, geometry)
+        let raw = Raw { dims: vec![indices.len(), height, width, channels], pixels: Pixels::U8(pixels), labels, notes };
+        ProbeSet::of_decoded(&self.path, raw, indices, names, geometry)
     }
 }
 

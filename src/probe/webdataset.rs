@@ -34,10 +34,12 @@ pub fn open(shards: &[PathBuf]) -> Result<Catalogue> {
         return Err(Error::probe(path, "images (PNG, JPEG, WebP, BMP) in the archive", "none"));
     }
     let known = labels.iter().flatten().count();
-    let notes = if known > 0 && known < labels.len() {
-        vec![format!("{} of {} samples have no class: none is used", labels.len() - known, labels.len())]
-    } else {
-        Vec::new()
+    let notes = match known {
+        0 => vec!["no labels: a sample's class is a number in a file of its name that ends in .cls".to_owned()],
+        known if known < labels.len() => {
+            vec![format!("{} of {} samples have no class: none is used", labels.len() - known, labels.len())]
+        }
+        _ => Vec::new(),
     };
     let labels = labels.into_iter().collect();
     Ok(Catalogue { count: places.len(), images: Box::new(Samples { shards: shards.to_vec(), places }), labels, notes })
@@ -55,6 +57,10 @@ fn list(path: &Path, shard: usize, places: &mut Vec<(usize, u64, u64, String)>) 
             continue;
         }
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        // What macOS knows of a file lies beside it, under its name behind "._".
+        if name.rsplit('/').next().is_some_and(|file| file.starts_with('.')) {
+            continue;
+        }
         let (start, size) = (entry.raw_file_position(), entry.size());
         if start.checked_add(size).is_none_or(|end| end > length) {
             return Err(Error::probe(path, "a whole tar archive", format!("one cut short within {name}")));

@@ -131,6 +131,40 @@ fn a_wrong_normalisation_is_named() {
 }
 
 #[test]
+fn other_places_and_shades_are_named_with_the_flags_that_mend_them() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (images, labels) = bundled();
+    let said = |name: &str, images: &[u8], more: &[&str]| {
+        let path = probe(folder.path(), name, images, &labels);
+        let record = measured(&[&["--probe", text(&path)], more].concat());
+        (codes(&record, "doubt").join(" "), record["findings"].to_string())
+    };
+    let inverted: Vec<u8> = images.iter().map(|value| 255 - value).collect();
+    let (codes_of, text_of) = said("inverted.npz", &inverted, &[]);
+    assert!(codes_of.contains("preprocessing") && text_of.contains("inverted (black for white)"), "{text_of}");
+    let transposed: Vec<u8> =
+        images.chunks(PIXELS).flat_map(|image| (0..PIXELS).map(|place| image[place % 28 * 28 + place / 28])).collect();
+    let (codes_of, text_of) = said("transposed.npz", &transposed, &[]);
+    assert!(codes_of.contains("preprocessing") && text_of.contains("transposed (rows for columns)"), "{text_of}");
+    // Four bits of eight.
+    let few: Vec<u8> = images.iter().map(|value| value / 17).collect();
+    let (codes_of, text_of) = said("few.npz", &few, &[]);
+    assert!(codes_of.contains("preprocessing") && text_of.contains("rescale=0.0667"), "{text_of}");
+    let (codes_of, text_of) =
+        said("few.npz", &few, &["--preprocess", "rescale=0.0667", "--mean", "0.286", "--std", "0.353"]);
+    assert!(!codes_of.contains("preprocessing"), "{text_of}");
+    // Floats of 0 to 255: the flags that are named do what they say.
+    let floats: Vec<f32> = images.iter().map(|value| f32::from(*value)).collect();
+    let path = probe(folder.path(), "floats.npz", &floats, &labels);
+    let found = measured(&["--probe", text(&path), "--mean", "0.1", "--std", "0.5"])["findings"].to_string();
+    let flags = "--preprocess rescale=0.003921569 --mean 0.286 --std 0.353";
+    assert!(found.contains(flags), "{found}");
+    let named: Vec<&str> = flags.split(' ').collect();
+    let mended = measured(&[&["--probe", text(&path)], &named[..]].concat());
+    assert!(!codes(&mended, "doubt").contains(&"preprocessing"), "{}", mended["findings"]);
+}
+
+#[test]
 fn copies_constant_images_and_another_law_are_told() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (images, labels) = bundled();

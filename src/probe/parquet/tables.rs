@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::probe::contents::{Catalogue, Encoded};
 
 const IMAGES: [&str; 4] = ["image.bytes", "img.bytes", "image", "img"];
-const LABELS: [&str; 4] = ["label", "labels", "fine_label", "cls"];
+const LABELS: [&str; 6] = ["label", "labels", "fine_label", "cls", "target", "targets"];
 
 struct Table {
     path: PathBuf,
@@ -30,6 +30,9 @@ struct Table {
     /// The first row of each row group, and the number of rows behind them.
     starts: Vec<usize>,
 }
+
+/// The label of each row, or why they are not taken.
+type Labels = std::result::Result<Vec<i64>, String>;
 
 struct Tables {
     tables: Vec<Table>,
@@ -47,10 +50,14 @@ pub fn open(paths: &[PathBuf]) -> Result<Catalogue> {
         let (table, of_table) = Table::open(path)?;
         starts.push(count);
         count += table.starts.last().copied().unwrap_or(0);
-        labels = labels.zip(of_table).map(|(mut labels, more)| {
-            labels.extend(more);
-            labels
-        });
+        labels = match (labels, of_table) {
+            (Some(known), Some(Ok(more))) => Some([known, more].concat()),
+            (_, Some(Err(reason))) => {
+                notes.push(format!("no labels: {reason}"));
+                None
+            }
+            _ => None,
+        };
         tables.push(table);
     }
     if count == 0 {
@@ -68,7 +75,7 @@ pub fn open(paths: &[PathBuf]) -> Result<Catalogue> {
 }
 
 impl Table {
-    fn open(path: &Path) -> Result<(Self, Option<Vec<i64>>)> {
+    fn open(path: &Path) -> Result<(Self, Option<Labels>)> {
         let damaged =
             |error: ParquetError| Error::probe(path, "a whole Parquet table", format!("a damaged one ({error})"));
         let file = File::open(path).map_err(Error::io(path, "open"))?;
@@ -89,15 +96,12 @@ impl Table {
             starts.push(next.ok_or_else(|| Error::probe(path, "a number of rows", group.num_rows().to_string()))?);
         }
         let table = Self { path: path.to_owned(), pages, metadata, images, starts };
-        let labels = match LABELS.iter().find_map(|name| column(&schema, name)) {
-            Some(column) => caught(|| table.labels(column)).map_err(damaged)?,
-            None => None,
-        };
+        let labels = LABELS.iter().find_map(|name| Some((*name, column(&schema, name)?)));
+        let labels = labels.map(|(name, column)| caught(|| table.labels(name, column))).transpose().map_err(damaged)?;
         Ok((table, labels))
     }
 
-    /// `None` where they are no whole numbers, or missing.
-    fn labels(&self, column: usize) -> std::result::Result<Option<Vec<i64>>, ParquetError> {
+    fn labels(&self, name: &str, column: usize) -> std::result::Result<Labels, ParquetError> {
         let mut labels: Vec<i64> = Vec::new();
         for (group, bounds) in self.starts.windows(2).enumerate() {
             let rows = bounds[1] - bounds[0];
@@ -106,10 +110,15 @@ impl Table {
                 ColumnReader::Int32ColumnReader(reader) => {
                     labels.extend(whole(reader, rows)?.into_iter().map(i64::from));
                 }
-                _ => return Ok(None),
+                _ => return Ok(Err(format!("column {name} holds no whole numbers"))),
             }
         }
-        Ok((Some(labels.len()) == self.starts.last().copied()).then_some(labels))
+        let rows = self.starts.last().copied().unwrap_or_default();
+        Ok(if labels.len() == rows {
+            Ok(labels)
+        } else {
+            Err(format!("{} of {rows} rows have none in column {name}", rows - labels.len()))
+        })
     }
 
     fn column(&self, group: usize, column: usize) -> std::result::Result<ColumnReader, ParquetError> {
