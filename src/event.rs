@@ -24,7 +24,7 @@ use crate::backend::Identity;
 use crate::checkpoint::Metadata;
 use crate::estimate::{Estimate, Estimator};
 use crate::perturb::{Generator, Interpolation};
-use crate::predict::Prediction;
+use crate::predict::{NO_PREDICTION, Prediction};
 use crate::preprocess::Geometry;
 
 /// The version of [`Measurement`].
@@ -93,6 +93,12 @@ impl Measurement {
     #[must_use]
     pub fn is_fit(&self) -> bool {
         has(&self.findings, Code::FittedOnIt)
+    }
+
+    /// Why no error is predicted, if that was told.
+    #[must_use]
+    pub fn no_prediction(&self) -> Option<&str> {
+        self.findings.iter().find_map(|finding| finding.text.strip_prefix(NO_PREDICTION))
     }
 
     /// All that is to be told of it, the worst first: findings, and what else it and its law say.

@@ -58,7 +58,7 @@ pub fn line_header(measurement: &Measurement, law: Option<&str>) -> String {
     let law = law.map_or(String::new(), |name| format!(", law {}", visible(name)));
     let (settings, backend) = (&m.settings, &m.backend);
     format!(
-        "{} images x {} draws, cutoff {}, delta {}{law}; {} {} on {}\n{:>7} {:>7}  {:<24} {:<24} {:>7} {:>9} {:>9}\n",
+        "{} images x {} draws, cutoff {}, delta {}{law}; {} {} on {}\n{:>7} {:>7}  {:<24} {:<24} {:>7} {:>6} {:>9} {:>9}\n",
         m.probe.images,
         settings.draws,
         settings.cutoff,
@@ -71,31 +71,44 @@ pub fn line_header(measurement: &Measurement, law: Option<&str>) -> String {
         "R_f",
         "predicted error",
         "known",
+        "EI",
         "D_f",
         "G_f",
     )
 }
 
-/// A checkpoint on one line: step, epoch, `R_f`, predicted and known error, `D_f`, `G_f`, and what is to be said of it.
+/// A checkpoint on one line: step, epoch, `R_f`, predicted and known error, EI, `D_f`, `G_f`, and what is to be said of it.
 #[must_use]
 pub fn line(measurement: &Measurement) -> String {
     let m = measurement;
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let name = || visible(&path::text(m.model.path.file_stem().unwrap_or_default().as_ref()));
-    // Earlier versions measured none, and there is none for several right classes.
-    let ei = if invariance(m).is_some() { "" } else { "  no EI" };
     let host = m.backend.host.as_ref().map_or(String::new(), |host| format!("  on {}", visible(host)));
     format!(
-        "{:>7} {:>7}  {:<24} {:<24} {:>7} {:>9} {:>9}{}{ei}{host}\n",
+        "{:>7} {:>7}  {:<24} {:<24} {:>7} {:>6} {:>9} {:>9}{}{host}\n",
         m.metadata.step.map_or_else(name, |step| step.to_string()),
         or_dash(m.metadata.epoch.map(significant)),
         m.r_f.as_ref().map_or_else(|| "undefined".to_owned(), interval),
         or_dash(predicted_of(m)),
-        or_dash(m.metadata.val_error.map(percent)),
+        or_dash(m.known_error().map(percent)),
+        or_dash(invariance(m).map(|ei| significant(ei.value))),
         or_dash(m.d_f.as_ref().map(|d_f| significant(d_f.value))),
         or_dash(m.g_f.as_ref().map(|g_f| significant(g_f.value))),
         marks(m),
     )
+}
+
+/// Why measurements have no predicted error: a line for each reason, with the number of those that it is of.
+#[must_use]
+pub fn unpredicted(reasons: &[String]) -> String {
+    let mut told = Vec::<(&str, usize)>::new();
+    for reason in reasons {
+        match told.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, count)) => *count += 1,
+            None => told.push((reason, 1)),
+        }
+    }
+    told.into_iter().map(|(reason, count)| format!("no prediction for {count}: {}\n", visible(reason))).collect()
 }
 
 /// A value with its interval, in three significant digits.

@@ -45,6 +45,7 @@ pub fn run(
                     return Ok(code(failed));
                 }
             }
+            print(&report::unpredicted(&stream.unpredicted))?;
         }
     }
     Ok(code(failed))
@@ -64,6 +65,8 @@ struct Stream {
     /// What TensorBoard reads, unless that could not be written.
     board: Option<EventFile>,
     measured: i64,
+    /// Why some have no prediction, where a law was to give one.
+    unpredicted: Vec<String>,
     printed_header: bool,
     is_one_of_several: bool,
     failed: bool,
@@ -85,6 +88,7 @@ impl Stream {
             format,
             board: None,
             measured: 0,
+            unpredicted: Vec::new(),
             printed_header: false,
             is_one_of_several: false,
             failed: false,
@@ -119,6 +123,7 @@ impl Stream {
                     }
                     print(&report::line_header(measurement, self.law.as_deref()))?;
                 }
+                self.unpredicted.extend(measurement.no_prediction().filter(|_| self.law.is_some()).map(str::to_owned));
                 is_read(&report::line(measurement))
             }
             (Format::Text, _) => Ok(true),

@@ -109,15 +109,18 @@ fn table(entries: &[Entry], attempts: &[Attempt]) -> String {
     }
     let law = entries.iter().find_map(record_of_law);
     let mut text = String::new();
+    let mut reasons = Vec::new();
     for entry in entries {
         if let Some(record) = entry.record() {
             if text.is_empty() {
                 text = report::line_header(&record, law.as_deref());
             }
             *lines.entry(entry.attempt).or_default() += &report::line(&record);
+            reasons.extend(record.no_prediction().map(str::to_owned));
         }
     }
     text.extend(lines.into_values());
+    text += &report::unpredicted(&reasons);
     for entry in entries.iter().filter(|entry| entry.state != State::Measured) {
         let reason = entry.reason.as_deref().unwrap_or("waits for its turn");
         // Most reasons name the file.

@@ -12,7 +12,6 @@ use super::{Journal, Line, id_of, line_text};
 use crate::error::Result;
 use crate::event::{CheckpointName, Measurement};
 use crate::findings;
-use crate::predict::NO_PREDICTION;
 
 /// What became of a checkpoint.
 #[derive(
@@ -370,8 +369,7 @@ fn count(row: &Row, column: usize) -> rusqlite::Result<u64> {
 fn told_anew(record: Value, val_error: Option<f64>) -> Option<(Value, Value)> {
     let mut record: Measurement = serde_json::from_value(record).ok()?;
     record.metadata.val_error = val_error;
-    let why_not = record.findings.iter().find_map(|finding| finding.text.strip_prefix(NO_PREDICTION));
-    let why_not = why_not.filter(|_| record.prediction.is_none()).map(str::to_owned);
+    let why_not = record.no_prediction().filter(|_| record.prediction.is_none()).map(str::to_owned);
     findings::settle(&mut record, why_not.as_deref());
     Some((serde_json::to_value(record.findings).ok()?, record.warnings.into()))
 }
