@@ -84,6 +84,8 @@ class Proxy:
 
     def __init__(self, bucket: Server) -> None:
         self.before: Callable[[str, str], int | None] = lambda _method, _path: None
+        # Over so many seconds an object comes.
+        self.trickles = 0.0
         # Of each request: when it came, when it was answered, its method and its path with the query.
         self.requests: list[tuple[float, float, str, str]] = []
         proxy = self
@@ -116,7 +118,10 @@ class Proxy:
                 length = answer.getheader("Content-Length") if self.command == "HEAD" else None
                 self.send_header("Content-Length", length or str(len(data)))
                 self.end_headers()
-                self.wfile.write(data)
+                steps = 10 if proxy.trickles and self.path.endswith(".onnx") else 1
+                for at in range(steps):
+                    self.wfile.write(data[len(data) * at // steps : len(data) * (at + 1) // steps])
+                    time.sleep(proxy.trickles / 10 if steps > 1 else 0.0)
                 server.close()
 
             do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer

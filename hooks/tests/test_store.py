@@ -145,13 +145,17 @@ def test_an_outage_is_said_once_and_outlived(bucket: Bucket, proxy: Proxy, tmp_p
     assert log.count("could not list it") == 1 and log.count("is listed again") == 1, log
 
 
-def test_an_object_that_cannot_be_fetched_keeps_no_other_waiting(bucket: Bucket, proxy: Proxy, tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_an_object_that_cannot_be_fetched_keeps_no_other_waiting(
+    bucket: Bucket, proxy: Proxy, tmp_path: Path, status: int
+) -> None:
+    """A worker without the right, one that asks another store, a store that fails."""
     names = ["step_1.onnx", "step_2.onnx", "step_3.onnx"]
-    proxy.before = lambda method, path: 500 if method == "GET" and path.endswith(names[0]) else None
+    proxy.before = lambda method, path: status if method == "GET" and path.endswith(names[0]) else None
     for name, checkpoint in zip(names, CHECKPOINTS, strict=False):
         bucket.put(f"today/{name}", checkpoint.read_bytes())
     log = (tmp_path / "log").read_text
-    with watching(RUN, tmp_path):
+    with watching(RUN, tmp_path, "--give-up", "1s"):
         others = dict.fromkeys(names[1:], "measured")
         eventually(lambda: states(RUN, tmp_path) == {names[0]: "pending"} | others, log)
         eventually(lambda: "to be fetched again" in ask(RUN, tmp_path, "history", "--format", "json"), log)
@@ -159,6 +163,17 @@ def test_an_object_that_cannot_be_fetched_keeps_no_other_waiting(bucket: Bucket,
         proxy.before = lambda _method, _path: None
         eventually(lambda: states(RUN, tmp_path) == dict.fromkeys(names, "measured"), log)
     assert log().count("could not fetch it") == 1 and "nothing of this run" not in log(), log()
+
+
+def test_a_download_may_take_longer_than_a_store_may_be_silent(
+    bucket: Bucket, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_READ_TIMEOUT", "2 seconds")
+    proxy.trickles = 33.0  # the library ends a request after 30 s if nobody says otherwise
+    bucket.put("today/step_1.onnx", CHECKPOINTS[3].read_bytes())
+    with watching(RUN, tmp_path):
+        eventually(lambda: states(RUN, tmp_path) == {"step_1.onnx": "measured"}, (tmp_path / "log").read_text)
+    assert "could not fetch" not in (tmp_path / "log").read_text()
 
 
 def test_a_store_that_does_not_answer_at_the_start_is_outlived(bucket: Bucket, proxy: Proxy, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ use crate::report;
 use crate::state::{Known, canonical, find, journal_of, live_socket, socket_of, watcher_socket};
 use crate::stop::Mark;
 use crate::store::address::is_address;
+use crate::store::cache::stranger;
 use crate::text::visible;
 use crate::watch::remote::Remote;
 
@@ -189,6 +190,10 @@ fn best_record(journal: &Journal, id: i64, best: &Mark) -> Result<Option<Entry>>
 /// Brings the network at `address` into the folder `LINK.files`, and links to it there; copies of other networks go.
 fn link_copy(address: &Path, entry: Option<&Entry>, link: &Path) -> Result<()> {
     let folder = std::path::absolute(link.with_added_extension("files")).map_err(Error::io(link, "find"))?;
+    if let Some(other) = stranger(&folder) {
+        let expected = format!("a link whose folder {} holds copies only", folder.display());
+        return Err(Error::setting("--link", expected, other.display()));
+    }
     let fetched = Remote::below(&folder)?.bring_network(address)?;
     let copy = fetched.local(address);
     let measured = entry.and_then(Entry::record).map(|record| record.model.sha256);
@@ -201,10 +206,7 @@ fn link_copy(address: &Path, entry: Option<&Entry>, link: &Path) -> Result<()> {
         return Err(Error::model(address, "the network that was measured", found));
     }
     replace_link(&copy, link)?;
-    let others = std::fs::read_dir(&folder).map_err(Error::io(&folder, "list"))?;
-    for other in others.flatten().filter(|other| !copy.starts_with(other.path())) {
-        let _ = std::fs::remove_dir_all(other.path());
-    }
+    fetched.remove_others();
     Ok(())
 }
 

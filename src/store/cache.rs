@@ -155,11 +155,32 @@ impl Fetched {
         named
     }
 
+    /// Removes the other copies beside these that nobody holds.
+    pub fn remove_others(&self) {
+        let beside = self.folder.parent().map(fs::read_dir).into_iter().flatten().flatten().flatten();
+        for other in beside.map(|entry| entry.path()).filter(|other| *other != self.folder && is_copy(other)) {
+            remove(&other);
+        }
+    }
+
     /// Removes the copies, unless someone else holds them.
     pub fn remove(self) {
         let _ = self.held.unlock();
         remove(&self.folder);
     }
+}
+
+/// What lies in a folder for copies and is none.
+#[must_use]
+pub fn stranger(folder: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).find(|path| !is_copy(path))
+}
+
+/// Whether a folder has the name of copies: the digest of their objects.
+fn is_copy(folder: &Path) -> bool {
+    let name = folder.file_name().unwrap_or_default().as_encoded_bytes();
+    name.get(..DIGITS).is_some_and(|digest| digest.iter().all(u8::is_ascii_hexdigit))
 }
 
 /// Stands for the bucket of an address without one.
@@ -201,6 +222,8 @@ fn is_at(held: &File, path: &Path) -> bool {
     own.is_ok_and(|own| fs::metadata(path).is_ok_and(|file| (file.dev(), file.ino()) == own))
 }
 
+/// Of the hash of a set of objects.
+const DIGITS: usize = 32;
 /// Stands between the hash of a set of objects and its size in bytes, in the name of the folder of their copies.
 const SIZE: char = '-';
 

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::path::Path as Key;
-use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, RetryConfig};
+use object_store::{ClientConfigKey, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, RetryConfig};
 use tokio::runtime::{Builder, Runtime};
 
 use super::address::{Object, without_secrets};
@@ -21,9 +21,14 @@ use crate::error::{Error, Result};
 use crate::process;
 use crate::text::cut;
 
-/// A request that fails is sent again this often, within this time.
+/// A request that fails is sent again this often, from where it broke off, however long it took by then.
 const RETRIES: usize = 3;
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_hours(24);
+/// What ends a request where the environment does not say: silence, not its length. A large object takes its time.
+const LIMITS: [(&str, ClientConfigKey, &str); 2] =
+    [("TIMEOUT", ClientConfigKey::Timeout, "24 hours"), ("READ_TIMEOUT", ClientConfigKey::ReadTimeout, "30 seconds")];
+/// How S3 and Azure say that an object lies in an archive: no other refusal is the object's own.
+const ARCHIVED: [&str; 2] = ["<Code>InvalidObjectState<", "<Code>BlobArchived<"];
 /// What a store says may be this long, bytes.
 const LONGEST: usize = 300;
 
@@ -82,7 +87,7 @@ impl Clouds {
                 Err(object_store::Error::Precondition { .. } | object_store::Error::NotFound { .. }) => {
                     return Ok(false);
                 }
-                Err(error @ object_store::Error::PermissionDenied { .. }) => {
+                Err(error) if ARCHIVED.iter().any(|code| error.to_string().contains(code)) => {
                     let (path, found) = (object.path().to_owned(), said(&error));
                     return Err(Error::Unfinished { path, expected: "an object that may be read".to_owned(), found });
                 }
@@ -124,10 +129,31 @@ impl Clouds {
 fn open(scheme: &str, bucket: &str) -> object_store::Result<Arc<dyn ObjectStore>> {
     let retry = RetryConfig { max_retries: RETRIES, retry_timeout: PATIENCE, ..RetryConfig::default() };
     Ok(match scheme {
-        "s3" => Arc::new(AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry).build()?),
-        "gs" => Arc::new(GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_retry(retry).build()?),
-        _ => Arc::new(MicrosoftAzureBuilder::from_env().with_container_name(bucket).with_retry(retry).build()?),
+        "s3" => {
+            let builder = limits("AWS").fold(AmazonS3Builder::from_env(), |builder, (key, value)| {
+                builder.with_config(AmazonS3ConfigKey::Client(key), value)
+            });
+            Arc::new(builder.with_bucket_name(bucket).with_retry(retry).build()?)
+        }
+        "gs" => {
+            let builder = limits("GOOGLE").fold(GoogleCloudStorageBuilder::from_env(), |builder, (key, value)| {
+                builder.with_config(GoogleConfigKey::Client(key), value)
+            });
+            Arc::new(builder.with_bucket_name(bucket).with_retry(retry).build()?)
+        }
+        _ => {
+            let builder = limits("AZURE").fold(MicrosoftAzureBuilder::from_env(), |builder, (key, value)| {
+                builder.with_config(AzureConfigKey::Client(key), value)
+            });
+            Arc::new(builder.with_container_name(bucket).with_retry(retry).build()?)
+        }
     })
+}
+
+/// [`LIMITS`], but those that a variable sets.
+fn limits(prefix: &str) -> impl Iterator<Item = (ClientConfigKey, &'static str)> {
+    let is_open = move |name: &str| std::env::var_os(format!("{prefix}_{name}")).is_none();
+    LIMITS.into_iter().filter(move |(name, ..)| is_open(name)).map(|(_, key, value)| (key, value))
 }
 
 /// An `ETag` as headers have it; Azure's lists leave the quotes out.

@@ -1,5 +1,6 @@
 //! What becomes of a checkpoint: journalled, sent, judged.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -7,11 +8,13 @@ use serde_json::Value;
 use tracing::{debug, error, info, warn};
 
 use super::state::{Daemon, RETRY, refused};
+use crate::error::Error;
 use crate::event::{REASON, Severity};
 use crate::journal::{Job, Outcome};
 use crate::path;
 use crate::process::with_umask;
 use crate::stop::Rule;
+use crate::store::address::is_address;
 use crate::text::{cut, visible};
 use crate::watch::pool::{Death, Stage};
 use crate::watch::protocol::Reply;
@@ -61,10 +64,17 @@ impl Daemon {
             }
             Reply::Changed => {
                 self.source.changed(&job.path);
-                if let Some(version) = self.source.version(&job.path) {
+                let version = self.source.version(&job.path);
+                let is_same = version.as_ref().is_some_and(|version| version.fingerprint == job.fingerprint);
+                if is_same && job.unfinished_since.is_some() {
+                    let reason = another_there(&job.path);
+                    return self.done(job, Reply::Unfetched { reason });
+                }
+                if let Some(version) = version {
                     job.fingerprint = version.fingerprint;
                 }
-                (job.unfinished_since, job.unfetched) = (None, None);
+                // What the daemon sees may be older than what the worker met.
+                (job.unfinished_since, job.unfetched) = (is_same.then(|| self.now()), None);
                 self.put_back(&job, self.options.settle);
             }
             Reply::Unfetched { mut reason } => {
@@ -321,4 +331,14 @@ impl Daemon {
             }
         }
     }
+}
+
+/// A worker meets another content than the daemon sees, again and again: its store or its disk is another one.
+fn another_there(path: &Path) -> String {
+    let found = "another version of it, or none, where a worker looks";
+    if is_address(path) {
+        let (address, reason) = (path.to_owned(), format!("expected the version that is listed, found {found}"));
+        return Error::Store { address, action: "fetch", reason }.one_line();
+    }
+    Error::model(path, "the file that the daemon sees", found).one_line()
 }
