@@ -33,6 +33,8 @@ pub struct Limits {
 
 /// How long an engine may take to let go of what it holds when its worker ends.
 const GRACE: Duration = Duration::from_secs(10);
+/// A worker that said who it is takes a checkpoint at once; one that does not hears no more.
+const DEAF: Duration = Duration::from_mins(1);
 /// How often a busy worker's memory is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -231,7 +233,8 @@ impl<M: Send + 'static> Pool<M> {
                     debug!("a worker: {}", visible(&hello.told()));
                 }
                 match hello.refusal() {
-                    None => worker.is_known = true,
+                    None if worker.is_known => {}
+                    None => (worker.is_known, worker.since) = (true, now),
                     Some(reason) => worker.refuse(reason),
                 }
                 None
@@ -309,7 +312,11 @@ impl<M: Send + 'static> Pool<M> {
                 }
                 continue;
             }
-            let end = worker.since + self.limits.timeout;
+            let (most, flag) = match worker.stage {
+                Stage::Started if worker.is_known => (self.limits.timeout.min(DEAF), ""),
+                _ => (self.limits.timeout, " (--timeout)"),
+            };
+            let end = worker.since + most;
             let (what, resident): (_, fn(u32) -> Option<u64>) = match worker.stage {
                 Stage::Exporting => ("its export", process::resident_with_children),
                 _ => ("it", process::resident),
@@ -319,8 +326,7 @@ impl<M: Send + 'static> Pool<M> {
                 (used > limit)
                     .then(|| format!("{what} needed more than {} (--memory-limit)", bytesize::ByteSize(limit)))
             });
-            let overrun =
-                (end <= now).then(|| format!("{what} took longer than {:?} (--timeout)", self.limits.timeout));
+            let overrun = (end <= now).then(|| format!("{what} took longer than {most:?}{flag}"));
             if let Some(reason) = memory.or(overrun) {
                 worker.killed_for = Some(reason);
                 worker.started.kill();
