@@ -6,6 +6,7 @@ import gzip
 import json
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -328,6 +329,45 @@ def test_a_daemon_that_is_killed_is_one_warning_and_may_come_back(
     assert [message for message in told if not message.startswith("doubt, ")] == [
         f"the daemon of {run} ended with code -9: it is started again"
     ]
+
+
+FORKED = """
+import os, signal, sys, time, relstab
+signal.signal(signal.SIGINT, lambda *_: None)
+daemon = relstab.start(sys.argv[1], images=60, draws=1, backend="tract")
+child = os.fork()
+if child == 0:
+    time.sleep(60)
+    os._exit(0)
+print(child, flush=True)
+os.killpg(0, signal.SIGINT)
+time.sleep(1)
+assert daemon.is_running
+if sys.argv[2] == "crash":
+    os._exit(1)
+process, begun = daemon.process, time.monotonic()
+daemon.stop()
+print(process.returncode, time.monotonic() - begun < 5, flush=True)
+"""
+
+
+@pytest.mark.parametrize("end", ["stop", "crash"])
+def test_a_daemon_outlives_an_interrupt_and_ends_though_a_forked_process_lives(run: Path, end: str) -> None:
+    """Ctrl-C reaches all that the terminal started; processes that load data are forks of the training."""
+    command = [sys.executable, "-c", FORKED, str(run), end]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as training:
+        assert training.stdout is not None
+        child = int(training.stdout.readline())
+        try:
+            if end == "stop":
+                assert training.stdout.readline() == "0 True\n"
+            training.wait(60)
+            finish = time.monotonic() + 10
+            while relstab.daemon._greeting(relstab.Client.of(run)) and time.monotonic() < finish:
+                time.sleep(0.1)
+            assert relstab.daemon._greeting(relstab.Client.of(run)) is None
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 def test_images_of_another_size_are_named(run: Path, caplog: pytest.LogCaptureFixture) -> None:

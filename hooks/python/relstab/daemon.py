@@ -9,6 +9,7 @@ import os
 import subprocess
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ _log = logging.getLogger("relstab")
 
 _END_WITHIN_S = 10.0
 _FIRST_RESTART_S, _LONGEST_RESTART_S = 0.1, 60.0
+_spawned_here: weakref.WeakSet[subprocess.Popen[bytes]] = weakref.WeakSet()
 
 
 class Daemon:
@@ -47,6 +49,8 @@ class Daemon:
         atexit.unregister(self.stop)
         if process is None or process.stdin is None:
             return
+        # A process that was forked meanwhile may hold the other end of the pipe.
+        process.terminate()
         with contextlib.suppress(OSError):
             process.stdin.close()
         try:
@@ -125,8 +129,24 @@ def start(run_dir: str | os.PathLike[str], *, wait: float = 10.0, restart: bool 
 
 
 def _spawned(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    # A pipe that nobody writes to: it ends with this program, and the daemon with it.
-    return subprocess.Popen(command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    # A pipe that nobody writes to: it ends with this program, and the daemon with it. An interrupt in the terminal is not the daemon's:
+    # the training may go on.
+    process = subprocess.Popen(
+        command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    _spawned_here.add(process)
+    return process
+
+
+def _close_pipes() -> None:
+    # What a fork copied would keep a daemon alive after the program.
+    for process in list(_spawned_here):
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+
+
+os.register_at_fork(after_in_child=_close_pipes)
 
 
 def _greeting(client: Client) -> Event | None:
