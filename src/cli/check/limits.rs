@@ -35,7 +35,7 @@ pub(super) struct Limits {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Baseline")]
 pub(super) struct Comparison {
-    /// A network, or what --save-baseline wrote; without a limit below, the error may rise by 1%
+    /// A network, or what --save-baseline wrote; without a limit below, the error may rise by 1 point
     #[arg(long, value_name = "FILE", group = "limits")]
     pub baseline: Option<PathBuf>,
     /// Largest rise of the error on the probe images, in points such as 1%; needs labels
