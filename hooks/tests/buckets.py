@@ -118,10 +118,10 @@ class Proxy:
                 length = answer.getheader("Content-Length") if self.command == "HEAD" else None
                 self.send_header("Content-Length", length or str(len(data)))
                 self.end_headers()
-                steps = 10 if proxy.trickles and self.path.endswith(".onnx") else 1
+                steps = 100 if proxy.trickles and self.path.endswith(".onnx") else 1
                 for at in range(steps):
                     self.wfile.write(data[len(data) * at // steps : len(data) * (at + 1) // steps])
-                    time.sleep(proxy.trickles / 10 if steps > 1 else 0.0)
+                    time.sleep(proxy.trickles / steps)
                 server.close()
 
             do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer

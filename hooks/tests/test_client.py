@@ -344,7 +344,7 @@ os.killpg(0, signal.SIGINT)
 time.sleep(1)
 assert daemon.is_running
 if sys.argv[2] == "crash":
-    os._exit(1)
+    os._exit(3)
 process, begun = daemon.process, time.monotonic()
 daemon.stop()
 print(process.returncode, time.monotonic() - begun < 5, flush=True)
@@ -361,7 +361,7 @@ def test_a_daemon_outlives_an_interrupt_and_ends_though_a_forked_process_lives(r
         try:
             if end == "stop":
                 assert training.stdout.readline() == "0 True\n"
-            training.wait(60)
+            assert training.wait(60) == (0 if end == "stop" else 3)
             finish = time.monotonic() + 10
             while relstab.daemon._greeting(relstab.Client.of(run)) and time.monotonic() < finish:
                 time.sleep(0.1)

@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+import onnx
 import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
 import webdataset
+from onnx import TensorProto
+from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_tensor_value_info
+from onnx.numpy_helper import from_array
 from PIL import Image
 from test_preprocess import PHOTOGRAPHS
 from torch import nn
@@ -59,6 +63,11 @@ def npz(folder: Path) -> Path:
 
 def npz_compressed(folder: Path) -> Path:
     numpy.savez_compressed(folder / "images.npz", x_test=IMAGES, y_test=LABELS.astype(numpy.uint8))
+    return folder / "images.npz"
+
+
+def npz_without_names(folder: Path) -> Path:
+    numpy.savez(folder / "images.npz", PLANES, LABELS)
     return folder / "images.npz"
 
 
@@ -161,6 +170,8 @@ def webdataset_shards(folder: Path) -> Path:
             for index in rows:
                 for name, content in (
                     (f"{index:04}.cls", f"{LABELS[index]}\n".encode()),
+                    # As macOS packs it.
+                    (f"._{index:04}.png", b"what the Finder knows"),
                     (f"{index:04}.png", png(index)),
                 ):
                     header = tarfile.TarInfo(f"./{name}")
@@ -172,6 +183,7 @@ def webdataset_shards(folder: Path) -> Path:
 FORMATS: list[Callable[[Path], Path]] = [
     npz,
     npz_compressed,
+    npz_without_names,
     idx,
     image_folder,
     cifar10_binary,
@@ -242,6 +254,87 @@ def test_sizes_and_splits_that_are_mixed_are_refused(network: Path, tmp_path: Pa
         assert result.returncode == 3
         assert word in result.stderr, result.stderr
     assert measured(network, folder, "--preprocess", "resize=32x32", "--images", "121")["probe"]["images"] == 121
+
+
+def refused(network: Path, probe: Path) -> str:
+    command = ["relstab", "measure", str(network), "--probe", str(probe)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 3, result.stdout
+    return result.stderr
+
+
+def test_folders_that_are_no_classes_give_no_labels(network: Path, tmp_path: Path) -> None:
+    above = tmp_path / "above"
+    above.mkdir()
+    folder = image_folder(above)
+    assert f"name {folder}" in refused(network, above)
+    (above / "annotations").mkdir()
+    (above / "training").mkdir()
+    assert "test, training: name one of them" in refused(network, above)
+    flat = tmp_path / "flat" / "images"
+    flat.mkdir(parents=True)
+    for index in range(COUNT):
+        (flat / f"{index:04}.png").write_bytes(png(index))
+    Image.fromarray(IMAGES[0]).save(flat / "more.tif")
+    found = measured(network, flat.parent, "--draws", "1")
+    assert found["probe_error"] is None
+    told = " ".join(found["warnings"])
+    assert "taken for no class" in told and "1 files are passed over" in told and "images/more.tif" in told, told
+
+
+def test_labels_that_are_left_out_are_told_of(network: Path, tmp_path: Path) -> None:
+    rows = table(range(COUNT), "img", "label")
+    unknown = pyarrow.array([None, *rows["label"].to_pylist()[1:]])
+    words = pyarrow.array([f"class {label}" for label in LABELS])
+    for labels, reason in ((unknown, "1 of 120 rows have none"), (words, "holds no whole numbers")):
+        pyarrow.parquet.write_table(rows.set_column(1, "label", labels), tmp_path / "test.parquet")
+        found = measured(network, tmp_path / "test.parquet", "--draws", "1")
+        assert found["probe_error"] is None
+        assert any(reason in warning for warning in found["warnings"]), found["warnings"]
+    numpy.savez(tmp_path / "other.npz", images=PLANES, masks=LABELS)
+    assert any(
+        "(masks)" in warning for warning in measured(network, tmp_path / "other.npz", "--draws", "1")["warnings"]
+    )
+
+
+def test_bytes_behind_a_whole_jpeg_are_nobodys(network: Path, tmp_path: Path) -> None:
+    """Telephones put a film there, which may hold the mark of a scan; a file that is cut short is still none."""
+    whole, longer = tmp_path / "whole", tmp_path / "longer"
+    for folder in (whole, longer):
+        folder.mkdir()
+    for index in range(20):
+        for folder, behind in ((whole, b""), (longer, b"film \xff\xda\x00\x0c and more")):
+            path = folder / f"{index:04}.jpg"
+            Image.fromarray(IMAGES[index]).save(path, progressive=index % 2 == 0)
+            path.write_bytes(path.read_bytes() + behind)
+    found = [measured(network, folder, "--draws", "1")["probe"]["sha256"] for folder in (whole, longer)]
+    assert found[0] == found[1]
+    path = longer / "0003.jpg"
+    path.write_bytes((whole / "0003.jpg").read_bytes()[:-20])
+    assert "cut short" in refused(network, longer)
+
+
+@pytest.mark.parametrize("backend", ["tract", "onnxruntime"])
+def test_a_network_that_squeezes_a_batch_of_one_is_measured(backend: str, tmp_path: Path) -> None:
+    generator = numpy.random.default_rng(0)
+    weights = {"w": (8, 3, 3, 3), "v": (8, CLASSES)}
+    floats = {name: generator.normal(size=shape).astype(numpy.float32) for name, shape in weights.items()}
+    nodes = [
+        make_node("Conv", ["x", "w"], ["c"]),
+        make_node("Relu", ["c"], ["r"]),
+        make_node("GlobalAveragePool", ["r"], ["p"]),
+        # Every axis of size 1, as a bare squeeze() asks for.
+        make_node("Squeeze", ["p"], ["s"]),
+        make_node("MatMul", ["s", "v"], ["y"]),
+    ]
+    image, logits = (
+        make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("x", ["n", 3, 32, 32]), ("y", None))
+    )
+    graph = make_graph(nodes, "squeezed", [image], [logits], [from_array(floats[name], name) for name in weights])
+    path = tmp_path / "squeezed.onnx"
+    onnx.save(make_model(graph, opset_imports=[make_opsetid("", 17)], ir_version=8), path)
+    found = measured(path, npz(tmp_path), "--draws", "1", "--images", "41", "--backend", backend)
+    assert any("takes 2 images at a time" in warning for warning in found["warnings"]), found["warnings"]
 
 
 def test_pickled_arrays_that_are_no_rows_of_planes_are_refused(network: Path, tmp_path: Path) -> None:
