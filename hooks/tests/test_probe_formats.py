@@ -327,9 +327,8 @@ def test_a_network_that_squeezes_a_batch_of_one_is_measured(backend: str, tmp_pa
         make_node("Squeeze", ["p"], ["s"]),
         make_node("MatMul", ["s", "v"], ["y"]),
     ]
-    image, logits = (
-        make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("x", ["n", 3, 32, 32]), ("y", None))
-    )
+    image = make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 32, 32])
+    logits = make_tensor_value_info("y", TensorProto.FLOAT, None)
     graph = make_graph(nodes, "squeezed", [image], [logits], [from_array(floats[name], name) for name in weights])
     path = tmp_path / "squeezed.onnx"
     onnx.save(make_model(graph, opset_imports=[make_opsetid("", 17)], ir_version=8), path)
