@@ -140,20 +140,20 @@ fn units(images: &Images) -> Option<Finding> {
         let (a, b) = (own.of(low), own.of(high));
         let (from, to) = (a.min(b), a.max(b));
         let is_far = images.mean.is_empty() && (from < -FAR || to > FAR);
-        return (is_far || (high > low && to - from <= NARROW)).then(|| {
+        if is_far || (high > low && to - from <= NARROW) {
             let text = format!(
                 "the network itself scales its input of {low:.2} to {high:.2} to {from:.3} to {to:.3}: does it take 0 to 255, or 0 \
                  to 1?"
             );
-            Finding::new(Code::Preprocessing, text)
-        });
-    }
-    if high > low && high - low <= NARROW {
+            // A batch norm may scale as it likes.
+            let code = if own.is_learned { Code::NoNormalisation } else { Code::Preprocessing };
+            return Some(Finding::new(code, text));
+        }
+    } else if high > low && high - low <= NARROW {
         return impossible(format!(
             "the network sees values of {low:.3} to {high:.3} only: the probe images are {least:.3} to {largest:.3}"
         ));
-    }
-    if images.mean.is_empty() && largest > FAR {
+    } else if images.mean.is_empty() && largest > FAR {
         let text = format!("the probe images have values beyond {FAR} and nothing normalises them: are they 0 to 255?");
         return Some(Finding::new(Code::NoNormalisation, text));
     }
