@@ -336,6 +336,14 @@ def test_a_network_that_squeezes_a_batch_of_one_is_measured(backend: str, tmp_pa
     assert any("takes 2 images at a time" in warning for warning in found["warnings"]), found["warnings"]
 
 
+def test_an_array_of_the_right_size_that_is_resized_is_told_of(network: Path, tmp_path: Path) -> None:
+    def warnings(preprocess: str) -> str:
+        return " ".join(measured(network, npz(tmp_path), "--draws", "1", "--preprocess", preprocess)["warnings"])
+
+    assert "had the network's size already" in warnings("resize=40x40,crop=32")
+    assert "had the network's size already" not in warnings("resize=32x32")
+
+
 def test_pickled_arrays_that_are_no_rows_of_planes_are_refused(network: Path, tmp_path: Path) -> None:
     rows = PLANES.reshape(COUNT, -1)
     others = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -123,6 +124,11 @@ def test_nothing_is_lost_and_nothing_measured_twice(bucket: Bucket, proxy: Proxy
         assert SECRET.encode() not in file.read_bytes(), file
     ask(RUN, tmp_path, "best", "--link", str(tmp_path / "best.onnx"))
     assert (tmp_path / "best.onnx").read_bytes() in contents.values()
+    mine = tmp_path / "best.onnx.files" / "mine"
+    mine.mkdir()
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        ask(RUN, tmp_path, "best", "--link", str(tmp_path / "best.onnx"))
+    assert "holds copies only" in refused.value.stderr and mine.exists()
     assert ask(RUN, tmp_path, "report") and ask(RUN, tmp_path, "best").startswith(RUN)
 
 
