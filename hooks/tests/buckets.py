@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import http.client
 import re
+import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from moto.server import ThreadedMotoServer
@@ -79,6 +80,19 @@ class Server(Protocol):
     host: str
 
 
+class Quiet(ThreadingHTTPServer):
+    """Says nothing of connections that end early: tests kill who asks, and stop who answers.
+
+    To print an error, Python parses source. Before 3.11.8 that breaks what another thread parses meanwhile (python/cpython#106905).
+    """
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], (OSError, http.client.HTTPException)):
+            super().handle_error(request, client_address)
+
+
 class Proxy:
     """Passes requests on to a server, after `before` had its say: a status to answer in its place, or None."""
 
@@ -129,8 +143,7 @@ class Proxy:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = Quiet(("127.0.0.1", 0), Handler)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
 
