@@ -371,7 +371,6 @@ fn the_quicker_way_to_perturb_takes_all_but_the_first_blocks() {
             let asked = Arc::default();
             let network = Rigged { network: open(PerturbOn::Provider), pause, worth, fault, asked: Arc::clone(&asked) };
             let measurement = measure(&network, &probe, &settings, &count).expect("measured");
-            assert_eq!(asked.load(Ordering::Relaxed) > 0, (pause, worth) == (NONE, NONE), "case {case}");
             assert!((r_f(&measurement) / expected - 1.0).abs() < FRONT_TOLERANCE, "case {case}");
             let told = measurement.warnings.iter().any(|warning| warning.contains("perturbed on the CPU"));
             assert_eq!(
@@ -381,10 +380,11 @@ fn the_quicker_way_to_perturb_takes_all_but_the_first_blocks() {
                 measurement.warnings
             );
             assert_eq!(seen.into_inner(), measurement.timing.passes, "case {case}");
-            measurement.timing.perturbed_on_provider
+            (asked.load(Ordering::Relaxed) > 0, measurement.timing.perturbed_on_provider)
         };
+        let due = ((pause, worth) == (NONE, NONE), on_provider);
         // On a busy machine other work takes longer than the rests: then the slower way may win, but not three times.
-        assert!((0..3).any(|_| measured() == on_provider), "case {case}");
+        assert!((0..3).any(|_| measured() == due), "case {case}");
     }
     // Parts of one measurement are perturbed in one place, whatever takes longer.
     let asked = Arc::default();
