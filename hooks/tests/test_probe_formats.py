@@ -216,6 +216,13 @@ def measured(network: Path, probe: Path, *flags: str) -> dict[str, Any]:
     return dict(json.loads(result.stdout))
 
 
+def refused(network: Path, probe: Path) -> str:
+    command = ["relstab", "measure", str(network), "--probe", str(probe)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 3, result.stdout
+    return result.stderr
+
+
 @pytest.mark.parametrize("write", FORMATS)
 @pytest.mark.parametrize("images", [COUNT, 40])
 def test_same_set_same_number(network: Path, tmp_path: Path, write: Callable[[Path], Path], images: int) -> None:
@@ -233,10 +240,8 @@ def test_what_cannot_be_decoded_is_named_and_passed_over(network: Path, tmp_path
     whole = measured(network, folder, "--draws", "1")
     broken = folder / "class_3" / "0040.png"
     broken.write_bytes(broken.read_bytes()[:200])
-    command = ["relstab", "measure", str(network), "--probe", str(folder)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 3
-    assert "class_3/0040.png" in result.stderr and "--max-bad" in result.stderr
+    complaint = refused(network, folder)
+    assert "class_3/0040.png" in complaint and "--max-bad" in complaint
     found = measured(network, folder, "--draws", "1", "--max-bad", "1")
     assert found["probe"]["images"] == whole["probe"]["images"] - 1
     assert any("class_3/0040.png" in warning for warning in found["warnings"])
@@ -249,18 +254,9 @@ def test_sizes_and_splits_that_are_mixed_are_refused(network: Path, tmp_path: Pa
     Image.fromarray(IMAGES[0]).resize((40, 32)).save(folder / "class_0" / "wide.png")
     (tmp_path / "train").mkdir()
     for probe, word in ((folder, "wide.png"), (tmp_path, "test, train: name one of them")):
-        command = ["relstab", "measure", str(network), "--probe", str(probe)]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert result.returncode == 3
-        assert word in result.stderr, result.stderr
+        complaint = refused(network, probe)
+        assert word in complaint, complaint
     assert measured(network, folder, "--preprocess", "resize=32x32", "--images", "121")["probe"]["images"] == 121
-
-
-def refused(network: Path, probe: Path) -> str:
-    command = ["relstab", "measure", str(network), "--probe", str(probe)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 3, result.stdout
-    return result.stderr
 
 
 def test_folders_that_are_no_classes_give_no_labels(network: Path, tmp_path: Path) -> None:
@@ -354,10 +350,8 @@ def test_pickled_arrays_that_are_no_rows_of_planes_are_refused(network: Path, tm
         content = {"data": data, "labels": [int(label) for label in LABELS]}
         for protocol in (2, 4):
             (tmp_path / "test_batch").write_bytes(pickle.dumps(content, protocol=protocol))
-            command = ["relstab", "measure", str(network), "--probe", str(tmp_path / "test_batch")]
-            result = subprocess.run(command, capture_output=True, text=True, check=False)
-            assert result.returncode == 3
-            assert word in result.stderr, result.stderr
+            complaint = refused(network, tmp_path / "test_batch")
+            assert word in complaint, complaint
 
 
 def test_files_of_another_colour_are_converted_and_that_is_said(network: Path, tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ pub struct Images {
 
 impl Images {
     /// The least and the largest value that was looked at.
-    fn ends(&self) -> (f32, f32) {
+    #[must_use]
+    pub fn ends(&self) -> (f32, f32) {
         let least = self.channels.iter().map(|channel| channel.min).fold(f32::MAX, f32::min);
         (least, self.channels.iter().map(|channel| channel.max).fold(f32::MIN, f32::max))
     }
@@ -100,22 +101,23 @@ fn twice(images: &Images) -> Option<Finding> {
         return None;
     }
     let (least, largest) = images.ends();
-    let own = images.scaling.filter(|own| !own.is_learned && own.factor > 0.0);
-    // What the network takes for 0 in the middle of its range, where relstab's normalisation has it already.
-    let own_mean = own.map(|own| -own.shift / own.factor).filter(|mean| *mean > OFF_CENTRE && images.given().0 < 0.0);
-    let text = if least < -OFF_CENTRE {
-        format!(
+    if least < -OFF_CENTRE {
+        let text = format!(
             "the probe images are {least:.2} to {largest:.2}, as if they were normalised already, and a mean is subtracted from \
              them: normalised twice?"
-        )
-    } else {
-        let mean = own_mean?;
-        format!(
+        );
+        return Some(Finding::new(Code::Preprocessing, text));
+    }
+    let own = images.scaling.filter(|own| !own.is_learned && own.factor > 0.0)?;
+    // What the network takes for the middle of its range, where relstab's normalisation has 0 already.
+    let mean = -own.shift / own.factor;
+    (mean > OFF_CENTRE && images.given().0 < 0.0).then(|| {
+        let text = format!(
             "the network itself subtracts {mean:.3} from its input, and a mean is subtracted from the images before: normalised \
              twice?"
-        )
-    };
-    Some(Finding::new(Code::Preprocessing, text))
+        );
+        Finding::new(Code::Preprocessing, text)
+    })
 }
 
 /// Values of other units than the normalisation's, or the network's.

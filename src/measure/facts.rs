@@ -317,8 +317,7 @@ fn trials(images: &Images, shape: Shape) -> Vec<Trial> {
     let anew = |m: &[f32], s: &[f32]| -> Vec<(f32, f32)> {
         (0..channels).map(|c| (std[c] / s[c], (mean[c] - m[c]) / s[c])).collect()
     };
-    let least = images.channels.iter().map(|channel| channel.min).fold(f32::MAX, f32::min);
-    let largest = images.channels.iter().map(|channel| channel.max).fold(f32::MIN, f32::max);
+    let (least, largest) = images.ends();
     let mut trials = Vec::new();
     let mut add = |name: &str, scale: Vec<(f32, f32)>| {
         for places in [Places::Same, Places::Reversed] {
@@ -340,18 +339,18 @@ fn trials(images: &Images, shape: Shape) -> Vec<Trial> {
         add(name, anew(&vec![0.0; channels], &vec![1.0; channels]));
     }
     // To what the images are in [0, 1].
-    let (unit, rescale) = if largest > 20.0 { (255.0, "--preprocess rescale=0.003921569 ") } else { (1.0, "") };
+    let (unit, rescale) = if largest > 20.0 { (255.0, "--preprocess rescale=0.003921569") } else { (1.0, "") };
     for (name, m, s) in USUAL {
         if let (Some(m), Some(s)) = (spread(m), spread(s)) {
             let scaled = |values: &[f32]| values.iter().map(|value| value * unit).collect::<Vec<_>>();
             let numbers = |values: &[f32]| values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-            let (m_flag, s_flag) = (numbers(&m), numbers(&s));
-            let name = format!("with the normalisation {name} ({rescale}--mean {m_flag} --std {s_flag})");
+            let flags = format!("{rescale} --mean {} --std {}", numbers(&m), numbers(&s));
+            let name = format!("with the normalisation {name} ({})", flags.trim_start());
             add(&name, anew(&scaled(&m), &scaled(&s)));
         }
     }
     if unit > 1.0 {
-        add("divided by 255 (--preprocess rescale=0.003921569)", anew(&vec![0.0; channels], &vec![unit; channels]));
+        add(&format!("divided by 255 ({rescale})"), anew(&vec![0.0; channels], &vec![unit; channels]));
     } else {
         add("as 0 to 255", anew(&vec![0.0; channels], &vec![1.0 / 255.0; channels]));
     }

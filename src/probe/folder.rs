@@ -28,18 +28,22 @@ struct Files {
 /// Lists the folder; classes are numbered in the order of their names.
 pub fn open(root: &Path) -> Result<Catalogue> {
     let (folders, flat): (Vec<_>, Vec<_>) = entries(root, 1)?.into_iter().partition(|entry| entry.file_type().is_dir());
-    let mut passed_over: Vec<_> = flat.iter().filter(|entry| is_of(entry, &OTHERS)).cloned().collect();
-    let mut paths: Vec<_> = flat.into_iter().filter(is_image).map(DirEntry::into_path).collect();
+    let (images, mut passed_over): (Vec<_>, Vec<_>) = flat.into_iter().partition(is_image);
+    let mut paths: Vec<_> = images.into_iter().map(DirEntry::into_path).collect();
     let mut notes = Vec::new();
     let mut labels = None;
     if paths.is_empty() {
         let names: Vec<_> = folders.iter().map(|folder| path::text(folder.file_name().as_ref())).collect();
-        are_classes(root, &folders, &names)?;
+        refuse_parts(root, &names)?;
         let mut classes = Vec::new();
         for (class, folder) in folders.iter().enumerate() {
             let found = entries(folder.path(), usize::MAX)?;
-            passed_over.extend(found.iter().filter(|entry| is_of(entry, &OTHERS)).cloned());
-            paths.extend(found.into_iter().filter(is_image).map(DirEntry::into_path));
+            if folders.len() == 1 {
+                refuse_classes_below(root, folder, &found)?;
+            }
+            let (images, rest): (Vec<_>, Vec<_>) = found.into_iter().partition(is_image);
+            paths.extend(images.into_iter().map(DirEntry::into_path));
+            passed_over.extend(rest);
             classes.resize(paths.len(), class as u32);
         }
         if let [only] = &names[..] {
@@ -60,6 +64,7 @@ pub fn open(root: &Path) -> Result<Catalogue> {
             "a folder without any".to_owned() + &others(root)?,
         ));
     }
+    passed_over.retain(|entry| is_of(entry, &OTHERS));
     if let Some(first) = passed_over.first() {
         let name = path::text(first.path().strip_prefix(root).unwrap_or(first.path()));
         notes.push(format!(
@@ -71,21 +76,26 @@ pub fn open(root: &Path) -> Result<Catalogue> {
     Ok(Catalogue { images: Box::new(Files { root: root.to_owned(), paths }), count, labels, notes })
 }
 
-/// Refuses folders that hold the parts of a data set, or its classes, rather than a class each.
-fn are_classes(root: &Path, folders: &[DirEntry], names: &[String]) -> Result<()> {
-    let expected = "images, or one sub-folder for each class";
+/// What is expected of a folder of folders.
+const CLASSES: &str = "images, or one sub-folder for each class";
+
+/// Refuses folders that hold the parts of a data set.
+fn refuse_parts(root: &Path, names: &[String]) -> Result<()> {
     let parts: Vec<_> = names.iter().filter(|name| SPLITS.contains(&name.to_lowercase().as_str())).cloned().collect();
     if parts.len() > 1 {
-        return Err(Error::probe(root, expected, format!("the folders {}: name one of them", parts.join(", "))));
-    }
-    if let ([only], [name]) = (folders, names) {
-        let inside = entries(only.path(), 1)?;
-        if !inside.iter().any(is_image) && inside.iter().any(|entry| entry.file_type().is_dir()) {
-            let found = format!("one folder, {name}, that holds folders: name {}", only.path().display());
-            return Err(Error::probe(root, expected, found));
-        }
+        return Err(Error::probe(root, CLASSES, format!("the folders {}: name one of them", parts.join(", "))));
     }
     Ok(())
+}
+
+/// Refuses a single folder in which what was `found` are folders: they are the classes.
+fn refuse_classes_below(root: &Path, only: &DirEntry, found: &[DirEntry]) -> Result<()> {
+    let mut inside = found.iter().filter(|entry| entry.depth() == 1);
+    if inside.clone().any(is_image) || !inside.any(|entry| entry.file_type().is_dir()) {
+        return Ok(());
+    }
+    let (name, path) = (path::text(only.file_name().as_ref()), only.path().display());
+    Err(Error::probe(root, CLASSES, format!("one folder, {name}, that holds folders: name {path}")))
 }
 
 /// Files of a folder without images that hold some, to be named.

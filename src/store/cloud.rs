@@ -130,30 +130,32 @@ fn open(scheme: &str, bucket: &str) -> object_store::Result<Arc<dyn ObjectStore>
     let retry = RetryConfig { max_retries: RETRIES, retry_timeout: PATIENCE, ..RetryConfig::default() };
     Ok(match scheme {
         "s3" => {
-            let builder = limits("AWS").fold(AmazonS3Builder::from_env(), |builder, (key, value)| {
-                builder.with_config(AmazonS3ConfigKey::Client(key), value)
-            });
-            Arc::new(builder.with_bucket_name(bucket).with_retry(retry).build()?)
+            let s3 =
+                limited(AmazonS3Builder::from_env(), "AWS", AmazonS3ConfigKey::Client, AmazonS3Builder::with_config);
+            Arc::new(s3.with_bucket_name(bucket).with_retry(retry).build()?)
         }
         "gs" => {
-            let builder = limits("GOOGLE").fold(GoogleCloudStorageBuilder::from_env(), |builder, (key, value)| {
-                builder.with_config(GoogleConfigKey::Client(key), value)
-            });
-            Arc::new(builder.with_bucket_name(bucket).with_retry(retry).build()?)
+            let new = GoogleCloudStorageBuilder::from_env();
+            let gs = limited(new, "GOOGLE", GoogleConfigKey::Client, GoogleCloudStorageBuilder::with_config);
+            Arc::new(gs.with_bucket_name(bucket).with_retry(retry).build()?)
         }
         _ => {
-            let builder = limits("AZURE").fold(MicrosoftAzureBuilder::from_env(), |builder, (key, value)| {
-                builder.with_config(AzureConfigKey::Client(key), value)
-            });
-            Arc::new(builder.with_container_name(bucket).with_retry(retry).build()?)
+            let new = MicrosoftAzureBuilder::from_env();
+            let az = limited(new, "AZURE", AzureConfigKey::Client, MicrosoftAzureBuilder::with_config);
+            Arc::new(az.with_container_name(bucket).with_retry(retry).build()?)
         }
     })
 }
 
-/// [`LIMITS`], but those that a variable sets.
-fn limits(prefix: &str) -> impl Iterator<Item = (ClientConfigKey, &'static str)> {
-    let is_open = move |name: &str| std::env::var_os(format!("{prefix}_{name}")).is_none();
-    LIMITS.into_iter().filter(move |(name, ..)| is_open(name)).map(|(_, key, value)| (key, value))
+/// A store's builder with [`LIMITS`], but those that a variable sets.
+fn limited<B, K>(
+    builder: B,
+    prefix: &str,
+    key: impl Fn(ClientConfigKey) -> K,
+    with: impl Fn(B, K, &'static str) -> B,
+) -> B {
+    let open = LIMITS.into_iter().filter(|(name, ..)| std::env::var_os(format!("{prefix}_{name}")).is_none());
+    open.fold(builder, |builder, (_, limit, value)| with(builder, key(limit), value))
 }
 
 /// An `ETag` as headers have it; Azure's lists leave the quotes out.

@@ -44,15 +44,18 @@ struct Tables {
 pub fn open(paths: &[PathBuf]) -> Result<Catalogue> {
     let mut tables = Vec::new();
     let (mut starts, mut count) = (Vec::new(), 0);
-    let mut labels = Some(Vec::new());
+    let mut labels: Option<Vec<i64>> = Some(Vec::new());
     let mut notes = Vec::new();
     for path in paths {
         let (table, of_table) = Table::open(path)?;
         starts.push(count);
         count += table.starts.last().copied().unwrap_or(0);
         labels = match (labels, of_table) {
-            (Some(known), Some(Ok(more))) => Some([known, more].concat()),
-            (_, Some(Err(reason))) => {
+            (Some(mut known), Some(Ok(more))) => {
+                known.extend(more);
+                Some(known)
+            }
+            (Some(_), Some(Err(reason))) => {
                 notes.push(format!("no labels: {reason}"));
                 None
             }

@@ -38,10 +38,8 @@ impl Daemon {
         {
             self.source.learn(&job.path, std::mem::take(weights));
         }
-        let is_other_now = |daemon: &Self| {
-            daemon.source.version(&job.path).is_none_or(|version| version.fingerprint != job.fingerprint)
-        };
-        if matches!(reply, Reply::Stale { .. }) && is_other_now(self) {
+        let seen = |daemon: &Self, job: &Job| daemon.source.version(&job.path).map(|version| version.fingerprint);
+        if matches!(reply, Reply::Stale { .. }) && seen(self, &job).as_ref() != Some(&job.fingerprint) {
             reply = Reply::Changed;
         }
         match reply {
@@ -64,14 +62,14 @@ impl Daemon {
             }
             Reply::Changed => {
                 self.source.changed(&job.path);
-                let version = self.source.version(&job.path);
-                let is_same = version.as_ref().is_some_and(|version| version.fingerprint == job.fingerprint);
+                let seen = seen(self, &job);
+                let is_same = seen.as_ref() == Some(&job.fingerprint);
                 if is_same && job.unfinished_since.is_some() {
                     let reason = another_there(&job.path);
                     return self.done(job, Reply::Unfetched { reason });
                 }
-                if let Some(version) = version {
-                    job.fingerprint = version.fingerprint;
+                if let Some(fingerprint) = seen {
+                    job.fingerprint = fingerprint;
                 }
                 // What the daemon sees may be older than what the worker met.
                 (job.unfinished_since, job.unfetched) = (is_same.then(|| self.now()), None);
