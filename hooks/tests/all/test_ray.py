@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -94,14 +95,15 @@ def checkpoints(count: int) -> dict[str, bytes]:
 class Daemon:
     """`relstab watch` with workers on the cluster; it can be killed and started again."""
 
-    def __init__(self, run: str, log: Path) -> None:
+    def __init__(self, run: str, log: Path, workers: int = 3, worker: str = "", idle: str = "2s") -> None:
         self.run, self.log = run, log
+        self.flags = [f"--workers={workers}", f"--worker-idle={idle}"]
+        self.flags += [f"--worker-command={sys.executable} -m relstab.ray {worker}"]
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "relstab", "watch", self.run, "--workers=3", "--worker-idle=2s"]
+        command = [sys.executable, "-m", "relstab", "watch", self.run, *self.flags]
         command += ["--list-every=500ms"] if "://" in self.run else []
-        command += [f"--worker-command={sys.executable} -m relstab.ray"]
         command += [f"--{name}={value}" for name, value in SETTINGS.items()]
         with self.log.open("a") as log:
             environment = os.environ | {"RELSTAB_LOG": "info"}
@@ -185,17 +187,18 @@ def waited(daemon: Daemon, count: int) -> None:
         time.sleep(0.2)
 
 
-def workers_of(nodes: Nodes) -> list[str]:
-    """Command lines of workers whose cluster is this one."""
+def workers_of(nodes: Nodes, command: str = "worker") -> list[str]:
+    """The GPUs that each process of this command sees whose cluster is this one; nothing for none."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            line = (process / "cmdline").read_bytes().split(b"\0")
-            environment = (process / "environ").read_bytes()
+            line = (process / "cmdline").read_text(errors="replace").split("\0")
+            environment = (process / "environ").read_text(errors="replace")
         except OSError:
             continue
-        if line[1:2] == [b"worker"] and nodes.address.encode() in environment:
-            found.append(b" ".join(line).decode())
+        if line[1:2] == [command] and nodes.address in environment:
+            variables = dict(variable.partition("=")[::2] for variable in environment.split("\0"))
+            found.append(variables.get("CUDA_VISIBLE_DEVICES", ""))
     return found
 
 
@@ -239,6 +242,36 @@ def test_shards_of_a_probe_set_merge_to_the_whole(nodes: Nodes, tmp_path: Path) 
     assert numbers(merged.raw) == pytest.approx(numbers(whole.raw), rel=1e-6)
     assert merged.probe_error == whole.probe_error
     assert isinstance(missing, relstab.RelstabError)
+
+
+def test_a_gpu_is_shared_by_as_many_as_are_asked_for(nodes: Nodes, tmp_path: Path) -> None:
+    # Ray believes what a node says of its GPUs, and counts.
+    nodes.cluster.add_node(num_gpus=1, **node(4))
+    models, most = CHECKPOINTS[1:7] * 2, list[list[str]]()
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.wait(0.02):
+            most.append(workers_of(nodes, "measure"))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    settings = {**SETTINGS, "draws": 8, "threads": 1}
+    results = relstab.ray.measure(models, probe=BUNDLED / "probe.npz", workers_per_gpu=2, **settings)
+    is_over.set()
+    looking.join()
+    assert all(isinstance(result, relstab.Measurement) for result in results)
+    assert max(most, key=len) == ["0", "0"]
+
+    run = bundled_run(tmp_path / "run")
+    for name, content in checkpoints(4).items():
+        write_atomically(run / name, content)
+    daemon = Daemon(str(run), tmp_path / "log", workers=2, worker="--workers-per-gpu 2", idle="1m")
+    try:
+        waited(daemon, 4)
+        assert workers_of(nodes) == ["0", "0"]
+    finally:
+        daemon.end(signal.SIGTERM)
 
 
 def test_a_sweep_by_points_is_the_sweep(nodes: Nodes, tmp_path: Path) -> None:
