@@ -9,6 +9,7 @@ import runpy
 import shutil
 import sys
 import time
+from collections import Counter
 from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
@@ -94,6 +95,36 @@ def test_a_killed_training_ends_with_the_same_rows(cifar10: Path, tmp_path: Path
     shutil.rmtree(folder)
     again, _ = run("killed-lost")
     assert (again, found.read_text()) == ("", expected.read_text())
+
+
+def test_trainings_on_few_images_take_as_many_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(ZOO))
+    paper, resumable, tensors, data = map(import_module, ("paper", "resumable", "tensors", "data"))
+    torch: Any = import_module("torch")
+    jobs = list(paper.trainings(0.5, [], is_sized=True))
+    assert len({job.name for job in jobs}) == len(jobs) == len(paper.SIZED) * len(paper.SIZES)
+    for job in jobs:
+        assert job.plan.passes * job.images == 50_000
+        whole = {key: str(job.plan.properties[key]) for key in paper.TRAINING}
+        assert job.owns({**whole, "train_size": str(job.images)})
+        assert not job.owns({**whole, "train_size": "50000"})
+
+    # Each image has another value throughout.
+    images = np.broadcast_to(np.arange(250, dtype=np.uint8)[:, None, None, None], (250, 3, 32, 32)).copy()
+    part = (images, np.arange(250) % 10)
+    some = tensors.Tensors(data.DataSet("greys", part, part, (0.0,) * 3, (1 / 255,) * 3), "cpu").first(100)
+    seen: list[int] = []
+
+    def make() -> Any:
+        network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10))
+        note = lambda _, inputs: seen.extend(inputs[0][:, 0].round().int().tolist())
+        network[1].register_forward_pre_hook(note)
+        return network
+
+    run = resumable.Run(resumable.Plan(make, 1, False, 0, (0.1,), True, {}, passes=4), some, tmp_path)
+    run.exports.clear()
+    run.train_epoch()
+    assert run.total == 4 and Counter(seen[:400]) == dict.fromkeys(range(100), 4)
 
 
 @pytest.mark.parametrize("architecture", ["fc4", "lenet", "vgg11", "vgg11_bn", "resnet18", "efficientnet_b0"])

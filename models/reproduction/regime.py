@@ -168,6 +168,31 @@ def cutoffs() -> str:
     return table("images | n | R_f, c = 3 | R_f, c = 5 | c = 5 / c = 3 | rank correlation", lines())
 
 
+def sizes() -> str:
+    """R_f of networks that saw fewer training images, and the exponents of lines through the logarithms."""
+    few = stored.read(stored.ZOO / "paper-sizes.csv")
+    seen = sorted({int(row["train_size"]) for row in [*few, *rows()]})
+
+    def exponent(found: list[Row], key: str) -> str:
+        x, y = np.log(column(found, "train_size")), np.log(column(found, key))
+        slope, height, _ = line(x, y)
+        return f"{slope:.2f}, sd {np.sqrt(((y - height - slope * x) ** 2).sum() / (len(x) - 2)):.2f}"
+
+    def lines() -> Iterator[list[object]]:
+        for probe, title in PROBES.items():
+            every = [row for row in few if (row["probe"], row["cutoff"]) == (probe, "3")] + rows(probe)
+            for architecture, kind in itertools.product(sorted({row["architecture"] for row in few}), ("best", "last")):
+                chosen = [row for row in every if row["architecture"] == architecture and row[f"is_{kind}"] == "1"]
+                found = sorted(chosen, key=lambda row: int(row["train_size"]))
+                errors, r_f = column(found, "error"), (f"{value:.2f}" for value in column(found, "r_f"))
+                keys = ("r_f", "d_f_coordinate_median", "g_f_coordinate_median", "error")
+                exponents = (exponent(found, key) for key in keys)
+                yield [title, architecture, kind, f"{errors[0]:.1%} to {errors[-1]:.1%}", *r_f, *exponents]
+
+    columns = f"images | architecture | checkpoint | error | R_f with {' | '.join(f'{size:,}' for size in seen)} images | exponent: R_f | D_f | G_f | error"
+    return table(columns, lines())
+
+
 def of_layers() -> dict[str, depth.Network]:
     """Layers of each augmented training's untrained network and of its best, in order of depth."""
     found = stored.read(stored.ZOO / "paper-layers.csv")
@@ -244,6 +269,7 @@ FRAGMENTS = {
     "regime-falls": falls,
     "regime-law": law,
     "regime-cutoffs": cutoffs,
+    "regime-sizes": sizes,
     "regime-layers": layers,
     "regime-peers": peers,
     "regime-augmentation": augmentation,

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -236,15 +237,24 @@ def main() -> None:
     own.add_argument(
         "--epoch-share", type=float, default=paper.SHARE, help=f"share of the planned epochs ({paper.SHARE})"
     )
+    own.add_argument(
+        "--sizes", action="store_true", help="train on few images, with as many steps, in place of all images"
+    )
     part = own.add_mutually_exclusive_group()
     part.add_argument("--train-only", action="store_true", help="measure nothing")
     part.add_argument("--measure-only", action="store_true", help="train nothing")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     arguments = parser.parse_args()
-    for name in ("seeds", "seen") if arguments.paper else ("originals", "train_only", "measure_only"):
+    for name in ("seeds", "seen") if arguments.paper else ("originals", "sizes", "train_only", "measure_only"):
         if getattr(arguments, name):
             how = "does not go with" if arguments.paper else "goes only with"
             parser.error(f"--{name.replace('_', '-')} {how} --paper")
+    if arguments.epoch_share <= 0:
+        parser.error(f"--epoch-share {arguments.epoch_share:g}: expected more than 0")
+    if not (arguments.train_only or shutil.which(arguments.relstab[0])):
+        parser.error(
+            f"--relstab {arguments.relstab[0]}: no such command; cargo build --release makes target/release/relstab"
+        )
     torch.set_num_threads(arguments.threads)
     if arguments.paper:
         paper.run(arguments)

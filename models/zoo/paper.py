@@ -23,7 +23,7 @@ from resumable import Plan, Run
 from table import Row
 from tensors import Tensors
 
-RESULTS = Path(__file__).parent / "paper.csv"
+RESULTS, SIZES_RESULTS = (Path(__file__).parent / name for name in ("paper.csv", "paper-sizes.csv"))
 STATE = Path.home() / ".cache" / "relstab-zoo"
 SHARE = 0.5  # of the planned epochs
 STD = (0.2023, 0.1994, 0.2010)  # what the authors divide by
@@ -82,6 +82,9 @@ RECIPES = (
     Recipe("resnet50", 1 / 4, 13, has_norm=True),
 )
 WITHOUT_AUGMENTATION = ("lenet", "vgg11_bn", "resnet18")
+# Trained on few images too, with as many steps.
+SIZED, SIZES = ("fc4", "lenet", "vgg11_bn"), (400, 2_000, 10_000)
+EPOCH = 50_000  # images
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ class Training:
     is_augmented: bool
     epochs: int
     seed: int = 0
+    # How many of the training images, or all.
+    images: int | None = None
 
     @property
     def augmentation(self) -> str:
@@ -100,6 +105,7 @@ class Training:
     @property
     def name(self) -> str:
         kind = "" if self.is_augmented else "-plain"
+        kind += f"-{self.images}-images" if self.images else ""
         return f"{self.recipe.architecture}{kind}-{self.epochs}-epochs-seed-{self.seed}"
 
     @property
@@ -116,20 +122,24 @@ class Training:
             "epochs": self.epochs,
             "epochs_planned": recipe.epochs,
         }
-        return Plan(recipe.make, self.epochs, self.is_augmented, self.seed, recipe.rates, is_sgd, properties)
+        passes = EPOCH // self.images if self.images else 1
+        return Plan(recipe.make, self.epochs, self.is_augmented, self.seed, recipe.rates, is_sgd, properties, passes)
 
     def owns(self, row: Row) -> bool:
         """Whether a row of the results belongs to this training."""
         mine = (self.recipe.architecture, self.augmentation, str(self.epochs), str(self.seed))
-        return mine == tuple(row[key] for key in TRAINING)
+        is_mine = mine == tuple(row[key] for key in TRAINING)
+        return is_mine and (self.images is None or row["train_size"] == str(self.images))
 
 
-def trainings(share: float, only: list[str]) -> Iterator[Training]:
-    """Every training, those without augmentation last."""
-    chosen = [(recipe, True) for recipe in RECIPES]
-    chosen += [(recipe, False) for recipe in RECIPES if recipe.architecture in WITHOUT_AUGMENTATION]
-    for recipe, is_augmented in chosen:
-        job = Training(recipe, is_augmented, max(1, int(recipe.epochs * share)))
+def trainings(share: float, only: list[str], is_sized: bool = False) -> Iterator[Training]:
+    """Every training, those without augmentation last; or those on few images."""
+    chosen: list[tuple[Recipe, bool, int | None]] = [(recipe, True, None) for recipe in RECIPES]
+    chosen += [(recipe, False, None) for recipe in RECIPES if recipe.architecture in WITHOUT_AUGMENTATION]
+    if is_sized:
+        chosen = [(recipe, True, size) for recipe in RECIPES if recipe.architecture in SIZED for size in SIZES]
+    for recipe, is_augmented, images in chosen:
+        job = Training(recipe, is_augmented, max(1, int(recipe.epochs * share)), images=images)
         if not only or recipe.architecture in only or job.name in only:
             yield job
 
@@ -170,7 +180,8 @@ def add(results: Path, job: Training, new: list[Row]) -> None:
     """Puts a training's rows into the table, in the place of those on the same probes; the scores are those that records hold."""
     probes = {row["probe"] for row in new}
     owns = lambda row: job.owns(row) and row["probe"] in probes
-    table.replace(results, owns, new, (*TRAINING, "step", "probe", "cutoff"), FIELDS, table.WORKINGS)
+    by = (*TRAINING, "train_size", "step", "probe", "cutoff")
+    table.replace(results, owns, new, by, FIELDS, table.WORKINGS)
 
 
 def layers(relstab: list[str], job: Training, folder: Path, probe: Path) -> list[Row]:
@@ -186,8 +197,8 @@ def layers(relstab: list[str], job: Training, folder: Path, probe: Path) -> list
 
 def run(arguments: argparse.Namespace) -> None:
     """Trains what is not trained and measures what is not measured."""
-    results, state = arguments.results or RESULTS, arguments.out or STATE
-    chosen = list(trainings(arguments.epoch_share, arguments.only))
+    results, state = arguments.results or (SIZES_RESULTS if arguments.sizes else RESULTS), arguments.out or STATE
+    chosen = list(trainings(arguments.epoch_share, arguments.only, arguments.sizes))
     if not chosen:
         raise SystemExit(
             f"--only {' '.join(arguments.only)}: no such training; it takes an architecture, such as vgg11_bn"
@@ -215,14 +226,10 @@ def run(arguments: argparse.Namespace) -> None:
                 continue
             is_measured = any(job.owns(row) for row in table.read(results)) and not arguments.remeasure
             if not (is_measured or arguments.measure_only or (folder / "done.json").exists()):
-                Run(job.plan, tensors(), folder).finish()
+                Run(job.plan, tensors().first(job.images), folder).finish()
             if not (is_measured or arguments.train_only) and (folder / "done.json").exists():
-                inside = layers(arguments.relstab, job, folder, probe)
-                table.replace(
-                    results.with_stem(f"{results.stem}-layers"),
-                    job.owns,
-                    inside,
-                    (*TRAINING, "step", "depth"),
-                    LAYER_FIELDS,
-                )
+                if not arguments.sizes:
+                    inside = layers(arguments.relstab, job, folder, probe)
+                    of_layers = results.with_stem(f"{results.stem}-layers")
+                    table.replace(of_layers, job.owns, inside, (*TRAINING, "step", "depth"), LAYER_FIELDS)
                 add(results, job, measure(arguments.relstab, job, folder, probes))

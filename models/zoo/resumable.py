@@ -39,6 +39,8 @@ class Plan:
     is_sgd: bool
     # What exported files say of the training.
     properties: dict[str, object]
+    # How often an epoch sees each image.
+    passes: int = 1
 
     def optimiser(self, network: nn.Module, rate: float) -> torch.optim.Optimizer:
         if self.is_sgd:
@@ -56,7 +58,8 @@ class Run:
     def __init__(self, plan: Plan, tensors: Tensors, folder: Path) -> None:
         self.plan, self.tensors, self.folder = plan, tensors, folder
         self.crops = Crops(tensors.train[0]) if plan.is_augmented else None
-        self.per_epoch = math.ceil(len(tensors.train[1]) / BATCH)
+        self.seen = plan.passes * len(tensors.train[1])
+        self.per_epoch = math.ceil(self.seen / BATCH)
         self.total = plan.epochs * self.per_epoch
         spaced = np.geomspace(max(1, self.per_epoch // 2), self.total, EXPORTS)
         self.exports = {int(step) for step in spaced.round()}
@@ -133,7 +136,8 @@ class Run:
         images, labels = self.tensors.train
         loss_sum, wrong = torch.zeros(()), torch.zeros((), dtype=torch.int64)
         step = self.epoch * self.per_epoch
-        for chosen in torch.split(torch.randperm(len(labels)), BATCH):
+        order = torch.cat([torch.randperm(len(labels)) for _ in range(self.plan.passes)])
+        for chosen in torch.split(order, BATCH):
             for group in self.optimiser.param_groups:
                 group["lr"] = self.plan.rate(self.first_rate, step / self.total)
             batch = self.crops(chosen) if self.crops else images[chosen]
@@ -150,7 +154,7 @@ class Run:
                 self.export(self.network, step)
         self.epoch += 1
         found = error(self.network, self.tensors, len(self.tensors.test[1]))
-        known = {"train_loss": loss_sum.item() / len(labels), "train_error": wrong.item() / len(labels)}
+        known = {"train_loss": loss_sum.item() / self.seen, "train_error": wrong.item() / self.seen}
         self.history.append({"epoch": self.epoch, **known, "test_error": found})
         if found < self.best["error"]:
             weights = copy.deepcopy(self.network.state_dict())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +21,12 @@ class Tensors:
         self.train, self.test = (
             (torch.tensor(x).to(device), torch.tensor(y).to(device)) for x, y in (data.train, data.test)
         )
+
+    def first(self, count: int | None) -> Tensors:
+        """The same with so many of its training images, or all."""
+        some = copy.copy(self)
+        some.train = self.train[0][:count], self.train[1][:count]
+        return some
 
     def normalised(self, images: Tensor) -> Tensor:
         return (images.float() / 255 - self.mean) / self.std
