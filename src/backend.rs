@@ -31,6 +31,7 @@ mod pixels;
 mod pool;
 mod proto;
 mod refusals;
+mod rounding;
 mod runtime;
 mod saturation;
 mod squash;
@@ -156,6 +157,21 @@ impl Model {
 /// `Io`, `Unfinished` or `Model` for a file that cannot be measured.
 pub fn read(path: &Path, output: Option<&str>) -> Result<Model> {
     Ok(Model { graph: Graph::read(path, output)?, exported: None })
+}
+
+/// Whether the checkpoint at `path`, an ONNX network or a framework's own, is still the one that was measured with the hash `sha256`.
+///
+/// # Errors
+/// `Io` for one that cannot be read.
+pub fn holds(path: &Path, sha256: &str) -> Result<bool> {
+    let is_measured = |content: Result<String>| match content {
+        // What was measured was whole.
+        Err(Error::Unfinished { .. } | Error::Model { .. }) => Ok(false),
+        content => Ok(content? == sha256),
+    };
+    // A pattern may give ONNX networks any name.
+    let is_own = is_native(path) && is_measured(Native::read(path).map(|native| native.sha256))?;
+    if is_own { Ok(true) } else { is_measured(graph::content(path)) }
 }
 
 /// The framework's own checkpoint at `path`, if it is one that `options` say how to export.

@@ -138,7 +138,7 @@ pub enum Error {
     },
     /// Outputs that are NaN or infinite.
     #[error(
-        "model {}: expected finite outputs, found NaN or infinity for {images} of {of} images (first: {first}, {kind})",
+        "model {}: expected outputs that are finite and below 1e18, found NaN or larger ones for {images} of {of} images (first: {first}, {kind})",
         path.display()
     )]
     NonFinite {

@@ -10,6 +10,7 @@ mod part;
 mod passes;
 mod precision;
 mod preview;
+mod reading;
 mod record;
 mod scores;
 mod settings;
@@ -40,9 +41,10 @@ use facts::Present;
 use outputs::Changed;
 use passes::Passes;
 use precision::Precision;
+use reading::Reading;
 use record::{Applicable, Told};
 use scores::Tally;
-use subject::{Reading, Subject};
+use subject::Subject;
 
 /// Changes of outputs that are kept, at most.
 const MOST_BYTES: u128 = 64 << 30;
@@ -217,7 +219,7 @@ pub fn diagnose(
     let passes = passes::run(network, &set, &perturber, 0, progress)?;
     let answers = answers(network.network(), &set, passes.output.clean, &passes.tallies);
     let present = Present { network, probe: &set, perturber: &perturber };
-    let facts = present.facts(&answers)?;
+    let facts = present.facts(&answers, &passes.tallies)?;
     let mut findings = subject::notices(network.network(), &set, &perturber);
     findings.extend(findings::of_network(&facts, &answers));
     findings.extend(present.tried_unless_good(&facts.images)?.and_then(|tried| tried.gain(&answers)));
@@ -255,21 +257,11 @@ fn clean(network: &dyn Backend, probe: &ProbeSet, progress: Progress) -> Result<
 
 fn validate(network: &dyn Backend, probe: &ProbeSet, settings: &Settings) -> Result<()> {
     let network = network.network();
-    if settings.draws == 0 {
-        return Err(Error::setting("--draws", "1 or more", 0));
-    }
+    settings.check()?;
     let changes = probe.len().min(settings.images) as u128 * 2 * u128::from(settings.draws) * network.row() as u128;
     if changes * size_of::<f32>() as u128 > MOST_BYTES {
         let expected = format!("fewer, for changes of {} outputs by so many images take memory", network.row());
         return Err(Error::setting("--draws", expected, settings.draws));
-    }
-    if settings.images < 2 {
-        return Err(Error::setting("--images", "2 or more (R_f compares images)", settings.images));
-    }
-    if let Some(precision) = settings.precision
-        && !(precision.is_finite() && precision > 0.0)
-    {
-        return Err(Error::setting("--precision", "a positive number, such as 0.1", precision));
     }
     if probe.len() < 2 {
         return Err(Error::probe(probe.source().as_ref(), "at least 2 images (R_f compares images)", "1 image"));

@@ -128,8 +128,8 @@ pub struct Scaling {
     pub factor: f32,
     /// What is added then.
     pub shift: f32,
-    /// A batch norm is among them: it was trained, to whatever the images were.
-    pub is_learned: bool,
+    /// Of a batch norm among them: mean and standard deviation of the input that it was trained on.
+    pub learned: Option<(f32, f32)>,
 }
 
 impl Scaling {

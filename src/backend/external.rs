@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use tract_onnx::pb::{ModelProto, TensorProto};
 
-use super::proto::tensors;
+use super::proto::{each_tensor, tensors};
 use crate::error::{Error, Result};
 use crate::small_file::kind;
 
@@ -55,6 +55,44 @@ pub(super) fn files(path: &Path, model: &ModelProto) -> Result<BTreeMap<PathBuf,
         return Err(unfinished(path, format!("at least {needed} bytes of weights in {location}"), &found));
     }
     Ok(files)
+}
+
+/// Puts the tensors into the network at `path` whose files lie in other folders, behind links as those of a hub's cache do: engines
+/// take nothing from there. Says whether there were any.
+///
+/// # Errors
+/// `Io` where they cannot be read.
+pub(super) fn take_in(path: &Path, model: &mut ModelProto, files: &BTreeMap<PathBuf, Metadata>) -> Result<bool> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let real = |path: &Path| path.canonicalize().map_err(Error::io(path, "resolve"));
+    let home = real(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?;
+    let mut elsewhere = BTreeSet::new();
+    for file in files.keys() {
+        if !real(file)?.starts_with(&home) {
+            elsewhere.insert(file);
+        }
+    }
+    if elsewhere.is_empty() {
+        return Ok(false);
+    }
+    each_tensor(model, &mut |tensor| {
+        let Some(file) = entry(tensor, "location").map(|location| folder.join(location)) else { return Ok(()) };
+        if !elsewhere.contains(&file) {
+            return Ok(());
+        }
+        let number = |key: &str| entry(tensor, key).and_then(|value| value.parse::<u64>().ok());
+        let (offset, length) = (number("offset").unwrap_or(0), number("length").unwrap_or(u64::MAX));
+        let mut open = fs::File::open(&file).map_err(Error::io(&file, "open"))?;
+        let mut bytes = Vec::new();
+        open.seek(SeekFrom::Start(offset))
+            .and_then(|_| open.take(length).read_to_end(&mut bytes))
+            .map_err(Error::io(&file, "read"))?;
+        tensor.raw_data = bytes;
+        tensor.external_data.clear();
+        tensor.data_location = None;
+        Ok(())
+    })?;
+    Ok(true)
 }
 
 fn entry<'a>(tensor: &'a TensorProto, key: &str) -> Option<&'a str> {
@@ -112,7 +150,7 @@ pub(super) fn hash(path: &Path, files: &BTreeMap<PathBuf, Metadata>, hash: &mut 
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Seek as _, SeekFrom, Write as _};
+    use std::io::Write as _;
 
     use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, StringStringEntryProto};
 
@@ -153,6 +191,27 @@ mod tests {
             let error = files(&path, &model(names, length)).expect_err(word).to_string();
             assert!(error.contains(word), "{error}");
         }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn weights_behind_links_to_other_folders_are_taken_in() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [blobs, here] = ["blobs", "snapshot"].map(|name| folder.path().join(name));
+        fs::create_dir(&blobs).and_then(|()| fs::create_dir(&here)).expect("created");
+        fs::write(blobs.join("abc"), [7; 8]).expect("written");
+        fs::write(here.join("own"), [1; 8]).expect("written");
+        std::os::unix::fs::symlink(blobs.join("abc"), here.join("linked")).expect("linked");
+        let path = here.join("net.onnx");
+        let mut network = model(["linked", "own", "linked"], 8);
+        let found = files(&path, &network).expect("all there");
+        assert!(take_in(&path, &mut network, &found).expect("read"));
+        let held: Vec<_> = tensors(&network).iter().map(|tensor| tensor.raw_data.clone()).collect();
+        // The branch's node, whose weights lie here, is the last.
+        assert_eq!(held, [vec![7; 8], vec![7; 8], vec![]]);
+        let mut own = model(["own"; 3], 8);
+        let found = files(&path, &own).expect("all there");
+        assert!(!take_in(&path, &mut own, &found).expect("read"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub(super) struct Implied {
 }
 
 /// Steps along a chain of operators, at most: those of a preamble, not of a network.
-const MOST_STEPS: usize = 16;
+pub(super) const MOST_STEPS: usize = 16;
 
 /// From `input` on, through operators that change each number by itself.
 pub(super) fn implied(graph: &GraphProto, input: &str, shape: Shape) -> Implied {
@@ -38,7 +38,7 @@ pub(super) fn implied(graph: &GraphProto, input: &str, shape: Shape) -> Implied 
 /// does not.
 pub(super) fn scaling(graph: &GraphProto, input: &str) -> Option<Scaling> {
     let constants = Constants::of(graph);
-    let (mut name, mut scale, mut shift, mut is_learned) = (input, 1.0, 0.0, false);
+    let (mut name, mut scale, mut shift, mut learned) = (input, 1.0, 0.0, None);
     for _ in 0..MOST_STEPS {
         let reads = |node: &&NodeProto| node.input.iter().any(|read| read == name) && node.op_type != "Shape";
         let Some(node) = graph.node.iter().find(reads) else { break };
@@ -53,8 +53,9 @@ pub(super) fn scaling(graph: &GraphProto, input: &str) -> Option<Scaling> {
             ("Div", Some(by)) if image_first && by != 0.0 => (scale / by, shift / by),
             ("BatchNormalization", Some(by)) => {
                 let (Some(bias), Some(mean), Some(variance)) = (first(2), first(3), first(4)) else { break };
-                is_learned = true;
-                let by = by / (variance + attribute(node, "epsilon").map_or(1e-5, |it| f64::from(it.f))).sqrt();
+                let std = (variance + attribute(node, "epsilon").map_or(1e-5, |it| f64::from(it.f))).sqrt();
+                learned = learned.or(Some((((mean - shift) / scale) as f32, (std / f64::abs(scale)) as f32)));
+                let by = by / std;
                 (scale * by, (shift - mean) * by + bias)
             }
             ("Cast" | "Identity" | "Transpose" | "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten", _) => (scale, shift),
@@ -63,7 +64,7 @@ pub(super) fn scaling(graph: &GraphProto, input: &str) -> Option<Scaling> {
         let Some(made) = node.output.first() else { break };
         name = made;
     }
-    ((scale, shift) != (1.0, 0.0)).then_some(Scaling { factor: scale as f32, shift: shift as f32, is_learned })
+    ((scale, shift) != (1.0, 0.0)).then_some(Scaling { factor: scale as f32, shift: shift as f32, learned })
 }
 
 fn by(node: &NodeProto, constants: &Constants, shape: Shape) -> Implied {
@@ -185,7 +186,9 @@ mod tests {
         };
         // 2 / sqrt(0.04 + 1e-5), and 0.5 less a quarter of it.
         assert!(near(of(&batch), (9.99875, -1.99969)));
-        assert_eq!([of(&normalised), of(&batch)].map(|it| it.map(|it| it.is_learned)), [Some(false), Some(true)]);
+        assert_eq!(of(&normalised).and_then(|it| it.learned), None);
+        let (mean, std) = of(&batch).and_then(|it| it.learned).expect("a batch norm's");
+        assert!((mean - 0.25).abs() < 1e-6 && (std - 0.2).abs() < 1e-4, "{mean} {std}");
         let turned_round = |graph: &mut Builder| {
             let one = graph.float(1.0);
             graph.node("Sub", &[&one, "x"], vec![]);

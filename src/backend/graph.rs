@@ -17,7 +17,7 @@ use super::notice::{Code, Notice};
 use super::outputs::{self, is_byte};
 use super::pixels::{Pixels, take_floats};
 use super::proto::{is_op, node, opset};
-use super::{external, first, inline, refusals};
+use super::{external, first, inline, refusals, rounding};
 use crate::checkpoint::native::Native;
 use crate::checkpoint::{Metadata, file};
 use crate::error::{Error, Result};
@@ -110,6 +110,7 @@ impl Graph {
         let is_inlined = inline::inline_reading(&mut graph.node, &input, &proto.functions);
         let pixels = is_byte(code).then(|| take_floats(&mut graph, &input, code));
         notices.extend(pixels.map(|(_, exact)| of_bytes(&type_name(code), exact)));
+        notices.extend((pixels.is_none() && rounding::rounds(&graph, &input)).then(rounded));
         let (found, is_searched) = ending(&mut graph, &proto.functions, &chosen.name);
         notices.extend(found.as_ref().map(|ending| before_end(&chosen.name, ending)));
         let keeps_classes = found.as_ref().is_some_and(|ending| ending.keeps_classes);
@@ -134,6 +135,7 @@ impl Graph {
         let external_data = external::files(file, &proto)?;
         let mut hash = Sha256::new_with_prefix(&bytes);
         let total_bytes = bytes.len() as u64 + external::hash(path, &external_data, &mut hash)?;
+        let is_taken_in = external::take_in(file, &mut proto, &external_data)?;
         let graph = Self {
             path: path.to_owned(),
             file: file.to_owned(),
@@ -155,7 +157,7 @@ impl Graph {
             notices,
             bytes,
             proto,
-            is_rewritten,
+            is_rewritten: is_rewritten || is_taken_in,
         };
         refusals::of_training(path, &graph.reaching(), opset(&graph.proto))?;
         Ok(graph)
@@ -301,10 +303,21 @@ pub fn weights_beside(path: &Path) -> Result<BTreeSet<PathBuf>> {
     Ok(external::named(path, &parse(path, &file::read(path)?)?))
 }
 
+/// The hash that [`Graph::read`] gives of the file at `path`, whatever its graph is.
+pub(super) fn content(path: &Path) -> Result<String> {
+    let bytes = file::read(path)?;
+    let external_data = external::files(path, &parse(path, &bytes)?)?;
+    let mut hash = Sha256::new_with_prefix(&bytes);
+    external::hash(path, &external_data, &mut hash)?;
+    Ok(hex::encode(hash.finalize()))
+}
+
 fn parse(path: &Path, bytes: &[u8]) -> Result<ModelProto> {
     ModelProto::decode(bytes).map_err(|error| {
         let reason = error.to_string();
-        not_onnx(path, &format!("{} bytes that are truncated or something else ({reason})", bytes.len()))
+        let found =
+            format!("{} bytes that are truncated or something else ({reason}); write or fetch it again", bytes.len());
+        not_onnx(path, &found)
     })
 }
 
@@ -368,6 +381,12 @@ fn of_bytes(kind: &str, exact: bool) -> Notice {
              black or white, noise loses more by this than a deformation does, and R_f is higher than with floats"
         )
     };
+    Notice::new(Code::IntegerInput, text)
+}
+
+fn rounded() -> Notice {
+    let text = "the network rounds images to 8 bits and cuts them off at the values that it was calibrated on: noise loses other parts by \
+                this than a deformation does, so compare its R_f with that of networks that round alike only";
     Notice::new(Code::IntegerInput, text)
 }
 

@@ -41,8 +41,9 @@ pub(super) fn choose<'a>(
     }
     classes.sort_by_key(|output| std::cmp::Reverse(likeness(output)));
     let Some(chosen) = classes.first().copied().or_else(|| measurable().next()) else {
-        let expected = "an output of floats (scikit-learn: export with zipmap=False)";
-        return Err(Error::model(path, expected, format!("outputs {}", all())));
+        let expected = "an output of floats: export the logits, not the predicted class (scikit-learn: zipmap=False)";
+        let found = if graph.output.is_empty() { "no outputs".to_owned() } else { format!("outputs {}", all()) };
+        return Err(Error::model(path, expected, found));
     };
     // The same numbers, before or behind a softmax, are no other answer.
     let is_other = |output: &&&ValueInfoProto| {

@@ -195,6 +195,31 @@ pub(super) fn each_list(model: &mut ModelProto, visit: &mut impl FnMut(&mut Vec<
     }
 }
 
+/// Calls `visit` with every dense tensor that [`tensors`] finds.
+pub(super) fn each_tensor<E>(
+    model: &mut ModelProto,
+    visit: &mut impl FnMut(&mut TensorProto) -> Result<(), E>,
+) -> Result<(), E> {
+    fn of_graph<E>(graph: &mut GraphProto, visit: &mut impl FnMut(&mut TensorProto) -> Result<(), E>) -> Result<(), E> {
+        graph.initializer.iter_mut().try_for_each(&mut *visit)?;
+        of_nodes(&mut graph.node, visit)
+    }
+    fn of_nodes<E>(
+        nodes: &mut [NodeProto],
+        visit: &mut impl FnMut(&mut TensorProto) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for attribute in nodes.iter_mut().flat_map(|node| &mut node.attribute) {
+            attribute.t.iter_mut().chain(&mut attribute.tensors).try_for_each(&mut *visit)?;
+            for body in attribute.g.iter_mut().chain(&mut attribute.graphs) {
+                of_graph(body, visit)?;
+            }
+        }
+        Ok(())
+    }
+    model.graph.iter_mut().try_for_each(|graph| of_graph(graph, visit))?;
+    model.functions.iter_mut().try_for_each(|function| of_nodes(&mut function.node, visit))
+}
+
 /// Every tensor that a file holds: weights, constants of nodes, and those of bodies and functions.
 pub(super) fn tensors(model: &ModelProto) -> Vec<&TensorProto> {
     fn of_graph<'a>(graph: &'a GraphProto, all: &mut Vec<&'a TensorProto>) {

@@ -1,6 +1,7 @@
 //! tract, the embedded engine: single images on all cores, nothing to install.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -43,6 +44,22 @@ pub(super) struct Tract {
 
 impl Tract {
     pub fn load(
+        graph: Graph,
+        input: (Shape, Input),
+        provider: Provider,
+        threads: usize,
+        note: Option<Notice>,
+    ) -> Result<Self> {
+        let path = graph.path.clone();
+        // Networks that make no sense, such as a stride of 0, make it panic.
+        catch_unwind(AssertUnwindSafe(|| Self::loaded(graph, input, provider, threads, note))).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
+            Err(words::of_tract(&path, text))
+        })
+    }
+
+    fn loaded(
         graph: Graph,
         (shape, input): (Shape, Input),
         provider: Provider,

@@ -52,8 +52,8 @@ pub(super) fn of_onnxruntime(graph: &Graph, version: &str, words: &str) -> Error
         return unsupported(path, format!("an operator that ONNX Runtime {version} does not know"), next, words);
     }
     if says("NOT_IMPLEMENTED") || says("Could not find an implementation") {
-        let next = "it may run on another provider (--provider cuda) or engine (--backend tract); else give the network as it was before it was \
-                    optimised, fused or cast for other hardware";
+        let next = "it may run on another provider (--provider cuda) or engine (--backend tract); else export it in float32, as it was before \
+                    it was optimised, fused or cast for other hardware";
         return unsupported(path, "an operator that this provider does not run".to_owned(), next, words);
     }
     if says("invalid model") || says("INVALID_GRAPH") {
@@ -100,7 +100,8 @@ pub(super) fn is_of_a_newer_file(error: &Error) -> bool {
 
 /// The embedded engine could not load or run the network.
 pub(super) fn of_tract(path: &Path, words: &str) -> Error {
-    let next = "ONNX Runtime runs more operators: pip install onnxruntime, then --backend auto or onnxruntime";
+    let next = "ONNX Runtime runs more operators: pip install onnxruntime, then --backend auto or onnxruntime; if it refuses the network \
+                too, export it again, in float32";
     let unknown = words.split("Unimplemented(").nth(1).and_then(|rest| rest.split(')').next());
     let what = match unknown {
         Some(kind) => format!("operator {} is not one of the embedded engine's", kind.escape_debug()),

@@ -35,21 +35,6 @@ impl Answers {
         Self { source: String::new(), outputs, classes, clean, labels }
     }
 
-    /// Average probability of the predicted class after the softmax; `None` for a single output, or without classes.
-    #[must_use]
-    pub fn confidence(&self) -> Option<f64> {
-        if self.outputs < 2 || self.classes.is_empty() {
-            return None;
-        }
-        let rows = self.clean.chunks_exact(self.outputs).zip(&self.classes);
-        let confidence = |(row, class): (&[f32], &u32)| {
-            let largest = row[*class as usize];
-            1.0 / row.iter().map(|value| f64::from(value - largest).exp()).sum::<f64>()
-        };
-        let count = self.clean.len() / self.outputs;
-        Some(rows.map(confidence).sum::<f64>() / count.max(1) as f64)
-    }
-
     /// How much an answer says of which image it was: the entropy of the average answer, less the average entropy of an answer, over
     /// the largest entropy there can be. 0 where all images get one answer, 1 where each is sure and all classes are met.
     #[must_use]

@@ -72,6 +72,8 @@ const NARROW: f32 = 0.02;
 const FEW_BITS: f32 = 0.125;
 /// Values that are normalised lie on both sides of 0, a mean to subtract does not lie so near it.
 const OFF_CENTRE: f32 = 0.1;
+/// Means of two samples of a data set differ by less, in standard deviations of a pixel.
+const UNLIKE: f32 = 0.5;
 /// Pixels in [0, 1] may exceed it by the overshoot of a filter.
 const ONE: f32 = 1.05;
 
@@ -82,7 +84,7 @@ pub(super) fn findings(images: &Images, agree: bool) -> Vec<Finding> {
     if !images.in_steps && !images.channels.is_empty() {
         // Labels may agree although training normalised once, or at all.
         let values = twice(images).or_else(|| units(images).filter(|_| !agree));
-        findings.extend(values.or_else(|| not_at_all(images)));
+        findings.extend(values.or_else(|| unlike_training(images)).or_else(|| not_at_all(images)));
     }
     findings.extend(copies(images));
     findings
@@ -108,7 +110,7 @@ fn twice(images: &Images) -> Option<Finding> {
         );
         return Some(Finding::new(Code::Preprocessing, text));
     }
-    let own = images.scaling.filter(|own| !own.is_learned && own.factor > 0.0)?;
+    let own = images.scaling.filter(|own| own.learned.is_none() && own.factor > 0.0)?;
     // What the network takes for the middle of its range, where relstab's normalisation has 0 already.
     let mean = -own.shift / own.factor;
     (mean > OFF_CENTRE && images.given().0 < 0.0).then(|| {
@@ -148,7 +150,7 @@ fn units(images: &Images) -> Option<Finding> {
                  to 1?"
             );
             // A batch norm may scale as it likes.
-            let code = if own.is_learned { Code::NoNormalisation } else { Code::Preprocessing };
+            let code = if own.learned.is_some() { Code::NoNormalisation } else { Code::Preprocessing };
             return Some(Finding::new(code, text));
         }
     } else if high > low && high - low <= NARROW {
@@ -168,6 +170,20 @@ fn units(images: &Images) -> Option<Finding> {
             1.0 / white
         );
         Finding::new(Code::Preprocessing, text)
+    })
+}
+
+/// Another mean than that of the images that a batch norm in front was trained on.
+fn unlike_training(images: &Images) -> Option<Finding> {
+    let (mean, std) = images.scaling?.learned?;
+    let first = |values: &[f32], default: f32| values.first().copied().unwrap_or(default);
+    let given = (images.channels.first()?.mean - first(&images.mean, 0.0)) / first(&images.std, 1.0);
+    ((given - mean).abs() > UNLIKE * std).then(|| {
+        let text = format!(
+            "a batch norm in front was trained on values around {mean:.2} +- {std:.2}, the network gets values around {given:.2}: \
+             was it trained with another normalisation?"
+        );
+        Finding::new(Code::NoNormalisation, text)
     })
 }
 
@@ -226,8 +242,9 @@ mod tests {
 
     #[test]
     fn a_network_that_normalises_by_itself_needs_no_normalisation() {
-        let inside = |range, (factor, shift), normalisation: (&[f32], &[f32]), is_learned| {
-            let scaling = Some(Scaling { factor, shift, is_learned });
+        let inside = |range, (factor, shift), normalisation: (&[f32], &[f32]), is_learned: bool| {
+            let learned = is_learned.then_some((0.1, 1.0));
+            let scaling = Some(Scaling { factor, shift, learned });
             codes(&Images { scaling, ..images(range, normalisation.0, normalisation.1) })
         };
         let (of_units, of_bytes) = ((4.0, -2.0), (1.0 / 57.0, -2.1));
@@ -240,6 +257,13 @@ mod tests {
         assert_eq!(inside((0.0, 1.0), of_units, usual, false), doubt);
         assert_eq!(inside((0.0, 1.0), of_bytes, usual, false), doubt);
         assert_eq!(inside((0.0, 1.0), of_units, usual, true), []);
+        let learned = Some((0.5, 0.25));
+        let normed = Images {
+            scaling: Some(Scaling { factor: 4.0, shift: -2.0, learned }),
+            ..images((0.0, 1.0), usual.0, usual.1)
+        };
+        assert_eq!(codes(&normed), [Code::NoNormalisation]);
+        assert_eq!(codes(&Images { mean: Vec::new(), std: Vec::new(), ..normed }), []);
         // It takes 0 to 255, and is given it.
         assert_eq!(inside((0.0, 1.0), of_bytes, (&[0.0], &[0.003_921_6]), false), []);
     }

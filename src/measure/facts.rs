@@ -7,6 +7,8 @@ use std::hash::{BuildHasher, RandomState};
 use serde::{Deserialize, Serialize};
 
 use super::passes;
+use super::reading::Reading;
+use super::scores::Tally;
 use crate::backend::{Backend, Network};
 use crate::check::shares::Discordant;
 use crate::checkpoint::trained_on;
@@ -19,6 +21,8 @@ use crate::probe::{ProbeSet, Shape};
 
 /// Images that are looked at.
 const LOOKED_AT: usize = 64;
+/// Images that are compared with each other.
+const COMPARED: usize = 2_000;
 /// Images that go through the network once more, in another batch.
 const REPEATED: usize = 8;
 /// Images of each preprocessing that is tried.
@@ -56,9 +60,9 @@ pub(super) struct Look {
 
 impl Look {
     /// With what all its answers tell.
-    pub fn facts(self, images: Images, answers: &Answers) -> Facts {
+    pub fn facts(self, images: Images, answers: &Answers, confidence: Option<f64>) -> Facts {
         let unsteadiness = unsteadiness(&self.again, answers);
-        Facts { images, seen: self.seen, confidence: answers.confidence(), unsteadiness }
+        Facts { images, seen: self.seen, confidence, unsteadiness }
     }
 }
 
@@ -80,17 +84,17 @@ impl Present<'_> {
     ///
     /// # Errors
     /// As [`passes::run`].
-    pub fn facts(self, answers: &Answers) -> Result<Facts> {
-        Ok(self.look()?.facts(self.images(), answers))
+    pub fn facts(self, answers: &Answers, tallies: &[Tally]) -> Result<Facts> {
+        let confidence = Reading::of(self.network.network()).confidence(tallies);
+        Ok(self.look()?.facts(self.images(), answers, confidence))
     }
 
     /// How many of the first images it answers wrongly, of how many; `None` where that cannot be known.
     fn errors(self) -> Result<Option<(usize, usize)>> {
         let few = self.probe.prefix(TRIED);
-        let network = self.network.network();
-        let Some(labels) = few.labels().filter(|_| network.output.coordinates.are_classes()) else { return Ok(None) };
-        let clean = self.clean(&few)?;
-        let wrong = Answers::new(clean, network.outputs(), true, None).wrong(labels);
+        let is_classifier = self.network.network().output.coordinates.are_classes();
+        let Some(labels) = few.labels().filter(|_| is_classifier) else { return Ok(None) };
+        let wrong = self.answers(&few)?.wrong(labels);
         Ok(wrong.map(|wrong| (count(&wrong), wrong.len())))
     }
 
@@ -102,16 +106,17 @@ impl Present<'_> {
         }
     }
 
-    /// Outputs of images as they are.
-    fn clean(self, probe: &ProbeSet) -> Result<Vec<f32>> {
-        Ok(passes::run(self.network, probe, self.perturber, 0, &|_, _| ())?.output.clean)
+    /// What the network answers to images as they are.
+    fn answers(self, probe: &ProbeSet) -> Result<Answers> {
+        let passes = passes::run(self.network, probe, self.perturber, 0, &|_, _| ())?;
+        Ok(Reading::of(self.network.network()).answers(passes.output.clean, &passes.tallies, None))
     }
 }
 
 impl Witness for Present<'_> {
     fn look(&self) -> Result<Look> {
         let seen = seen(self.network.network(), self.probe);
-        Ok(Look { again: self.clean(&self.probe.prefix(REPEATED))?, seen })
+        Ok(Look { again: self.answers(&self.probe.prefix(REPEATED))?.clean, seen })
     }
 
     fn tried(&self, images: &Images) -> Result<Option<Tried>> {
@@ -119,9 +124,8 @@ impl Witness for Present<'_> {
         let tried = |trial: &Trial, count: usize| -> Result<Option<Vec<bool>>> {
             let changed = trial.of(&self.probe.prefix(count))?;
             // Images as no training saw them may overflow a network: that trial tells nothing.
-            let Ok(clean) = self.clean(&changed) else { return Ok(None) };
-            let outputs = self.network.network().outputs();
-            Ok(Answers::new(clean, outputs, true, None).wrong(&labels[..changed.len()]))
+            let Ok(answers) = self.answers(&changed) else { return Ok(None) };
+            Ok(answers.wrong(&labels[..changed.len()]))
         };
         let mut likeliest = Vec::new();
         for trial in trials(images, self.probe.shape()) {
@@ -184,9 +188,6 @@ fn images(probe: &ProbeSet) -> Images {
         Some(_) => value * std[channel] + mean[channel],
     };
     let mut channels = vec![Channel { min: f32::MAX, max: f32::MIN, mean: 0.0 }; shape.channels];
-    let hasher = RandomState::new();
-    let mut seen: HashMap<u64, Vec<Vec<f32>>> = HashMap::new();
-    let mut copies = 0;
     let mut image = vec![0.0; shape.len()];
     for index in 0..few.len() {
         few.image(index, &mut image);
@@ -202,15 +203,8 @@ fn images(probe: &ProbeSet) -> Images {
             into.max = into.max.max(undone(channel, max));
             into.mean += undone(channel, sum / plane.len() as f32) / few.len() as f32;
         }
-        let step = (image.len() / PLACES).max(1);
-        let some: Vec<u32> = image.iter().step_by(step).map(|value| value.to_bits()).collect();
-        let alike = seen.entry(hasher.hash_one(some)).or_default();
-        if alike.contains(&image) {
-            copies += 1;
-        } else {
-            alike.push(image.clone());
-        }
     }
+    let compared = probe.prefix(COMPARED);
     Images {
         channels,
         mean,
@@ -218,9 +212,33 @@ fn images(probe: &ProbeSet) -> Images {
         are_bytes: few.is_bytes(),
         in_steps: few.are_in_steps(),
         scaling: None,
-        compared: few.len(),
-        copies,
+        compared: compared.len(),
+        copies: copies(&compared),
     }
+}
+
+/// How many images are copies of one before them.
+fn copies(probe: &ProbeSet) -> usize {
+    let hasher = RandomState::new();
+    let mut seen: HashMap<u64, Vec<usize>> = HashMap::new();
+    let [mut image, mut other] = [0, 1].map(|_| vec![0.0_f32; probe.shape().len()]);
+    let step = (image.len() / PLACES).max(1);
+    let mut copies = 0;
+    for index in 0..probe.len() {
+        probe.image(index, &mut image);
+        let some: Vec<u32> = image.iter().step_by(step).map(|value| value.to_bits()).collect();
+        let alike = seen.entry(hasher.hash_one(some)).or_default();
+        let mut is_like = |before: &usize| {
+            probe.image(*before, &mut other);
+            image == other
+        };
+        if alike.iter().any(&mut is_like) {
+            copies += 1;
+        } else {
+            alike.push(index);
+        }
+    }
+    copies
 }
 
 /// How many of the images the checkpoint was trained on; `None` where that cannot be known.

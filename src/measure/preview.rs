@@ -110,7 +110,7 @@ pub fn preview(network: &dyn Backend, probe: &ProbeSet, settings: &Settings, pro
     // Outputs of every pass are kept as squared changes, 4 bytes each.
     let bytes = process::resident(std::process::id()).map_or(0, |now| now + 4 * count * described.outputs() as u64);
     let answered = super::answers(described, &few, passes.output.clean.clone(), &passes.tallies);
-    let facts = Present { network, probe: &few, perturber: &perturber }.facts(&answered)?;
+    let facts = Present { network, probe: &few, perturber: &perturber }.facts(&answered, &passes.tallies)?;
     let mut findings = notices(described, &few, &perturber);
     findings.extend(findings::of_network(&facts, &answered));
     let shape = probe.shape();

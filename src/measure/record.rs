@@ -156,7 +156,10 @@ fn prediction(law: &Applicable, measurement: &Measurement) -> std::result::Resul
     }
     let are_independent = |scores: &Scores| scores.classes.is_some() && scores.invariance.is_none();
     if law.terms.contains(&Term::InvarianceDeformed) && measurement.scores.as_ref().is_some_and(are_independent) {
-        return Err(format!("several classes may be right at once: there is no EI, which law {} goes by", law.name));
+        return Err(format!(
+            "several classes may be right at once (each output has a sigmoid, or they lie in [0, 1] and do not sum to 1): there is no EI, which law {} goes by",
+            law.name
+        ));
     }
     let measured = measured(measurement);
     let silence = law.silence(&measured);
@@ -238,7 +241,7 @@ impl Told<'_> {
         let answers = reading.answers(passes.output.clean.clone(), &passes.tallies, labels);
         let headline = stabilities.get(settings.estimator);
         let looking = Instant::now();
-        let facts = witness.look()?.facts(images, &answers);
+        let facts = witness.look()?.facts(images, &answers, reading.confidence(&passes.tallies));
         let mut findings = notices;
         findings.extend(passes.note.iter().map(|text| Finding::new(Code::Perturbation, text.clone())));
         findings.extend(notes);

@@ -44,7 +44,8 @@ pub(super) struct Nature {
 
 impl Nature {
     pub fn of(tallies: &[Tally], are_independent: bool) -> Self {
-        let are_bounded = tallies.iter().all(|tally| tally.bounded);
+        let says_yes = |tally: &Tally| tally.sums[Kind::Probabilities as usize].clean > 0.5;
+        let are_bounded = tallies.iter().all(|tally| tally.bounded) && tallies.iter().any(says_yes);
         let are_probabilities = tallies.iter().all(|tally| tally.probable);
         let kind = if are_probabilities { Kind::Probabilities } else { Kind::Logits };
         Self { kind, is_exclusive: !are_independent && (!are_bounded || are_probabilities) }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 use crate::estimate::Estimator;
 use crate::perturb::Deformation;
 use crate::predict::Law;
@@ -65,6 +66,25 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Refuses what no network and no images can be measured with.
+    ///
+    /// # Errors
+    /// `Setting` for numbers outside their domain.
+    pub fn check(&self) -> Result<()> {
+        if self.draws == 0 {
+            return Err(Error::setting("--draws", "1 or more", 0));
+        }
+        if self.images < 2 {
+            return Err(Error::setting("--images", "2 or more (R_f compares images)", self.images));
+        }
+        if let Some(precision) = self.precision
+            && !(precision.is_finite() && precision > 0.0)
+        {
+            return Err(Error::setting("--precision", "a positive number, such as 0.1", precision));
+        }
+        Ok(())
+    }
+
     /// Draws of each of so many images.
     #[must_use]
     pub fn draws_of(&self, images: usize) -> u32 {

@@ -3,8 +3,8 @@
 use image::{ImageFormat, RgbImage};
 
 use super::passes::Passes;
+use super::reading::Reading;
 use super::scores::{Nature, Tally};
-use super::subject::Reading;
 use super::{Kept, Progress, Settings, clean};
 use crate::backend::{Backend, Network};
 use crate::error::{Error, Result};

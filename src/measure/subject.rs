@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::facts::Present;
-use super::scores::Tally;
+use super::reading::Reading;
 use super::settings::Settings;
 use crate::backend::{Identity, Network, Notice, NoticeCode};
 use crate::checkpoint::Metadata;
-use crate::event::{Answers, Code, Finding, Model, Probe, Settings as SettingsRecord};
+use crate::event::{Code, Finding, Model, Probe, Settings as SettingsRecord};
 use crate::findings::Images;
 use crate::perturb::{Generator, Perturber};
 use crate::probe::ProbeSet;
@@ -71,34 +71,6 @@ impl Subject {
             images: present.images(),
             notices: notices(network, probe, perturber),
         }
-    }
-}
-
-/// How a network's outputs are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Reading {
-    pub outputs: usize,
-    pub are_classes: bool,
-    /// Whether another output than the measured one, behind a final `ReLU` or `Clip`, tells the class.
-    pub has_answer: bool,
-    /// Whether the network ends so that several classes may be right at once.
-    pub is_independent: bool,
-}
-
-impl Reading {
-    pub fn of(network: &Network) -> Self {
-        let are_classes = network.output.coordinates.are_classes();
-        let (has_answer, is_independent) = (network.answer.is_some(), network.is_independent);
-        Self { outputs: network.outputs(), are_classes, has_answer, is_independent }
-    }
-
-    /// What the network answered to images as they are.
-    pub fn answers(self, clean: Vec<f32>, tallies: &[Tally], labels: Option<Vec<u32>>) -> Answers {
-        let mut answers = Answers::new(clean, self.outputs, self.are_classes, labels);
-        if self.has_answer && !answers.classes.is_empty() {
-            answers.classes = tallies.iter().map(|tally| tally.class() as u32).collect();
-        }
-        answers
     }
 }
 

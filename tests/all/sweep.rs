@@ -160,7 +160,8 @@ fn a_point_that_fails_costs_only_itself() {
     assert!(found.points[1].measurement.is_none() && reason.contains("noisy"), "{reason}");
     let text = relstab::report::terminal::text(&relstab::report::sweep::document(&found));
     assert!(
-        text.contains("failed") && text.contains("no R_f at 1 of 2 points: model fixed: expected finite"),
+        text.contains("failed")
+            && text.contains("no R_f at 1 of 2 points: model fixed: expected outputs that are finite"),
         "{text}"
     );
     assert!(matches!(run(&[8.0]), Err(relstab::error::Error::NonFinite { .. })));

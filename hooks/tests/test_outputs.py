@@ -1,0 +1,151 @@
+"""Endings and beginnings of networks that the graph does not name: what is said of them, and what is measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+import onnx
+import onnxruntime  # type: ignore[import-untyped]
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, quantize_static  # type: ignore[import-untyped]
+
+RUN = Path(__file__).parents[2] / "models" / "fashion-mnist-cnn"
+USUAL = ("--mean", "0.286", "--std", "0.353")
+Array = numpy.ndarray[Any, Any]
+
+
+def bundled() -> onnx.ModelProto:
+    model = onnx.load(RUN / "step=000569.onnx")
+    del model.metadata_props[:]
+    return model
+
+
+def ending(path: Path, nodes: Sequence[onnx.NodeProto], **weights: Array) -> Path:
+    """The bundled network with more nodes behind its logits; the last makes `y`."""
+    model = bundled()
+    assert model.graph.output[0].name == "logits"
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(numpy_helper.from_array(values, name) for name, values in weights.items())
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 10]))
+    onnx.save(model, path)
+    return path
+
+
+def relstab(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["relstab", *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def measured(model: Path, probe: Path = RUN / "probe.npz", *flags: object) -> dict[str, Any]:
+    settings = ("--probe", probe, "--draws", 1, "--format", "json", "--images", 200, *USUAL, *flags)
+    result = relstab("measure", model, *settings)
+    assert result.returncode == 0, result.stderr
+    return dict(json.loads(result.stdout))
+
+
+def codes(record: dict[str, Any]) -> set[str]:
+    return {finding["code"] for finding in record["findings"]}
+
+
+def softmax_by_hand() -> list[onnx.NodeProto]:
+    """Which the graph does not show."""
+    return [
+        helper.make_node("Exp", ["logits"], ["exps"]),
+        helper.make_node("Einsum", ["exps"], ["sums"], equation="ij->i"),
+        helper.make_node("Unsqueeze", ["sums", "last"], ["column"]),
+        helper.make_node("Div", ["exps", "column"], ["y"]),
+    ]
+
+
+def test_a_network_near_chance_is_wrong_whatever_its_outputs_are(tmp_path: Path) -> None:
+    images = numpy.load(RUN / "probe.npz")
+    probe = tmp_path / "shuffled.npz"
+    labels = numpy.random.default_rng(0).permutation(images["labels"])
+    numpy.savez(probe, images=images["images"], labels=labels)
+    last = numpy.array([1], numpy.int64)
+    model = ending(tmp_path / "probabilities.onnx", softmax_by_hand(), last=last)
+    assert {"near_chance", "squashed_outputs"} <= codes(measured(model, probe))
+    assert "near_chance" not in codes(measured(model))
+
+
+def test_another_preprocessing_is_judged_by_the_class_that_the_network_gives(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Softmax", ["logits"], ["p"], axis=1),
+        helper.make_node("Sub", ["one", "p"], ["y"]),
+    ]
+    model = ending(tmp_path / "turned.onnx", nodes, one=numpy.array(1, numpy.float32))
+    record = measured(model)
+    session = onnxruntime.InferenceSession(model)
+    images = numpy.load(RUN / "probe.npz")
+    assert record["probe_error"] > 0.9
+    for finding in record["findings"]:
+        if finding["code"] == "preprocessing" and "--mean 0.5 --std 0.5" in finding["text"]:
+            shown = ((images["images"][:, None] / 255 - 0.5) / 0.5).astype(numpy.float32)
+            wrong = session.run(None, {session.get_inputs()[0].name: shown})[0].argmax(1) != images["labels"]
+            pytest.fail(f"{finding['text']}; it errs on {wrong.mean():.1%}")
+
+
+def test_small_logits_are_no_probabilities(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Mul", ["logits", "small"], ["y"])]
+    record = measured(ending(tmp_path / "small.onnx", nodes, small=numpy.array(1e-3, numpy.float32)))
+    assert record["scores"]["invariance"] is not None
+
+
+class Some(CalibrationDataReader):  # type: ignore[misc]
+    """A few images, as the network gets them."""
+
+    def __init__(self, name: str) -> None:
+        shown = ((numpy.load(RUN / "probe.npz")["images"][:50, None] / 255 - 0.286) / 0.353).astype(numpy.float32)
+        self.images = iter([{name: image[None]} for image in shown])
+
+    def get_next(self) -> dict[str, Array] | None:
+        return next(self.images, None)
+
+
+def test_a_network_that_rounds_its_images_says_so(tmp_path: Path) -> None:
+    model = bundled()
+    onnx.save(model, tmp_path / "floats.onnx")
+    quantize_static(tmp_path / "floats.onnx", tmp_path / "bytes.onnx", Some(model.graph.input[0].name))
+    told = [
+        any("rounds images to 8 bits" in warning for warning in measured(tmp_path / f"{name}.onnx")["warnings"])
+        for name in ("floats", "bytes")
+    ]
+    assert told == [False, True]
+
+
+@pytest.mark.parametrize("backend", ["tract", "onnxruntime"])
+def test_weights_behind_links_are_found(tmp_path: Path, backend: str) -> None:
+    """As a hub's cache keeps them."""
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "abc"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    onnx.save(
+        bundled(), blobs / "model.onnx", save_as_external_data=True, location="model.onnx_data", size_threshold=100
+    )
+    for name in ("model.onnx", "model.onnx_data"):
+        (blobs / name).rename(blobs / name[6:])
+        (snapshot / name).symlink_to(os.path.relpath(blobs / name[6:], snapshot))
+    found = measured(snapshot / "model.onnx", RUN / "probe.npz", "--backend", backend)
+    assert (
+        found["probe_error"]
+        == measured(RUN / "step=000569.onnx", RUN / "probe.npz", "--backend", backend)["probe_error"]
+    )
+
+
+def test_a_network_that_makes_no_sense_is_refused_in_one_line(tmp_path: Path) -> None:
+    model = bundled()
+    conv = next(node for node in model.graph.node if node.op_type == "Conv")
+    kept = [attribute for attribute in conv.attribute if attribute.name != "strides"]
+    del conv.attribute[:]
+    conv.attribute.extend([*kept, helper.make_attribute("strides", [0, 0])])
+    onnx.save(model, tmp_path / "model.onnx")
+    result = relstab("measure", tmp_path / "model.onnx", "--probe", RUN / "probe.npz", "--backend", "tract")
+    assert result.returncode == 4, (result.returncode, result.stderr)
+    assert result.stderr.splitlines()[-1].startswith("error: model "), result.stderr
