@@ -2,6 +2,7 @@
 #![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
 mod asking;
+mod best;
 mod calibrate;
 mod check;
 mod compare;
@@ -27,6 +28,7 @@ mod sources;
 mod status;
 mod sweep;
 mod terminal;
+mod wait;
 mod watch;
 
 use std::process::ExitCode as ProcessExit;
@@ -80,9 +82,9 @@ enum Command {
     /// Show images deformed and noisy, to choose cutoff and delta by.
     Gallery(Box<gallery::Args>),
     /// Print the best checkpoint of a run.
-    Best(runs::Best),
+    Best(best::Args),
     /// Wait until a run's checkpoints are measured, or the run should stop.
-    Wait(runs::Wait),
+    Wait(wait::Args),
     /// Overrule the stop of a run: it goes on, and its patience begins anew.
     Resume(runs::Run),
     /// Forget a run: its checkpoints are measured again if it is still watched.
@@ -175,8 +177,8 @@ pub fn main() -> ProcessExit {
         Command::History(args) => runs::history(&args),
         Command::Report(args) => report::run(&args),
         Command::Gallery(args) => gallery::run(&args),
-        Command::Best(args) => runs::best(&args),
-        Command::Wait(args) => runs::wait(&args),
+        Command::Best(args) => best::run(&args),
+        Command::Wait(args) => wait::run(&args),
         Command::Resume(args) => runs::resume(&args),
         Command::Forget(args) => runs::forget(&args),
         Command::Retry(args) => runs::retry(&args),

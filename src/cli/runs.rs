@@ -1,40 +1,32 @@
-//! The commands that ask about one run: socket, history, best, wait, resume, forget, retry.
+//! The commands that ask about one run: socket, history, resume, forget, retry.
 #![expect(clippy::doc_markdown, reason = "help texts are printed as they stand")]
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
 use serde_json::json;
 
 use super::asking::ask;
-use super::terminal::{Format, complain, print, print_json, tell};
-use crate::backend;
-use crate::error::{Error, ExitCode, Result};
+use super::terminal::{Format, complain, print, tell};
+use crate::error::{ExitCode, Result};
 use crate::journal::{Attempt, Entry, Filter, Journal, Lock, State};
-use crate::path;
 use crate::report;
 use crate::state::{Known, canonical, find, journal_of, live_socket, socket_of, watcher_socket};
-use crate::stop::Mark;
-use crate::store::address::is_address;
-use crate::store::cache::stranger;
 use crate::text::visible;
-use crate::watch::remote::Remote;
 
 #[derive(Debug, clap::Args)]
 pub struct Run {
     /// The run's directory or address
     #[arg(value_name = "RUN")]
-    run: PathBuf,
+    pub(super) run: PathBuf,
     /// The journal [default: the one under $XDG_STATE_HOME/relstab that knows the run]
     #[arg(long, value_name = "PATH")]
-    journal: Option<PathBuf>,
+    pub(super) journal: Option<PathBuf>,
 }
 
 impl Run {
-    fn find(&self) -> Result<Known> {
+    pub(super) fn find(&self) -> Result<Known> {
         find(&self.run, self.journal.as_deref())
     }
 }
@@ -65,33 +57,6 @@ pub struct History {
     /// How results are printed
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-#[derive(Debug, clap::Args)]
-pub struct Best {
-    #[command(flatten)]
-    run: Run,
-    /// Make or move a symbolic link to the checkpoint; what lies in a store is fetched into PATH.files first
-    #[arg(long, value_name = "PATH")]
-    link: Option<PathBuf>,
-    /// Print the path's bytes as they are, with a NUL behind them, for scripts: any name can be read so
-    #[arg(long, conflicts_with = "format")]
-    print0: bool,
-    /// How results are printed
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
-}
-
-#[derive(Debug, clap::Args)]
-pub struct Wait {
-    #[command(flatten)]
-    run: Run,
-    /// Wait for the checkpoint of this step [default: until nothing is pending and something was measured]
-    #[arg(long)]
-    step: Option<u64>,
-    /// Give up after this long
-    #[arg(long, value_name = "TIME", value_parser = crate::text::duration)]
-    timeout: Option<Duration>,
 }
 
 pub fn history(args: &History) -> Result<ExitCode> {
@@ -134,177 +99,6 @@ fn table(entries: &[Entry], attempts: &[Attempt]) -> String {
 
 fn record_of_law(entry: &Entry) -> Option<String> {
     Some(entry.measurement.as_ref()?["prediction"]["law"]["name"].as_str()?.to_owned())
-}
-
-/// The best checkpoint, as the journal has it.
-pub fn best(args: &Best) -> Result<ExitCode> {
-    let Known { journal, id, run } = args.run.find()?;
-    let Some((monitor, mark)) = journal.best(id)? else {
-        complain("error", &format!("run {run}: nothing was measured yet"));
-        return Ok(ExitCode::Undefined);
-    };
-    let Mark { path, step, value } = &mark;
-    let file = path::of_text(path);
-    let step = step.map_or(String::new(), |step| format!(" at step {step}"));
-    let value = value.map_or(String::new(), |value| format!(": {value:.4}{step}"));
-    complain("note", &format!("best by {monitor}, {}{value}", monitor.in_words()));
-    if let Some(link) = &args.link {
-        if is_address(&file) {
-            link_copy(&file, best_record(&journal, id, &mark)?.as_ref(), link)?;
-        } else {
-            replace_link(&file, link)?;
-        }
-    }
-    match args.format {
-        _ if args.print0 => print(&[path::to_bytes(&file), b"\0".to_vec()].concat())?,
-        Format::Text => print(&format!("{}\n", line_of(&file, args.link.is_some())?))?,
-        Format::Json => {
-            let mut found = json!(best_record(&journal, id, &mark)?);
-            found["best_by"] = json!(monitor);
-            print_json(&found)?;
-        }
-    }
-    Ok(ExitCode::Success)
-}
-
-/// The path on a line. One that a line does not hold as it is, or that a terminal would obey, is spelled out for people alone: a
-/// script would take it for another.
-fn line_of(file: &Path, is_for_people: bool) -> Result<String> {
-    if let Some(name) = file.to_str().filter(|name| visible(name) == *name) {
-        return Ok(name.to_owned());
-    }
-    let shown = visible(&path::text(file));
-    if is_for_people || std::io::stdout().is_terminal() {
-        return Ok(shown);
-    }
-    let expected = "--print0, --format json or --link for a name with line breaks, controls or bytes that are no UTF-8";
-    Err(Error::setting("best", expected, shown))
-}
-
-/// What was measured of the checkpoint.
-fn best_record(journal: &Journal, id: i64, best: &Mark) -> Result<Option<Entry>> {
-    let filter = Filter { state: Some(State::Measured), step: best.step, ..Filter::default() };
-    Ok(journal.history(id, filter)?.into_iter().find(|entry| entry.path == best.path))
-}
-
-/// Brings the network at `address` into the folder `LINK.files`, and links to it there; copies of other networks go.
-fn link_copy(address: &Path, entry: Option<&Entry>, link: &Path) -> Result<()> {
-    let folder = std::path::absolute(link.with_added_extension("files")).map_err(Error::io(link, "find"))?;
-    if let Some(other) = stranger(&folder) {
-        let expected = format!("a link whose folder {} holds copies only", folder.display());
-        return Err(Error::setting("--link", expected, other.display()));
-    }
-    let fetched = Remote::below(&folder)?.bring_network(address)?;
-    let copy = fetched.local(address);
-    let measured = entry.and_then(Entry::record).map(|record| record.model.sha256);
-    let found = backend::read(&copy, None).map(|model| model.sha256().to_owned()).ok();
-    if found != measured {
-        let is_there = copy.exists();
-        fetched.remove();
-        let found =
-            if is_there { "another one, written since (the daemon will measure it)" } else { "nothing there any more" };
-        return Err(Error::model(address, "the network that was measured", found));
-    }
-    replace_link(&copy, link)?;
-    fetched.remove_others();
-    Ok(())
-}
-
-/// A link that is moved is never missing.
-fn replace_link(target: &Path, link: &Path) -> Result<()> {
-    let temporary = link.with_added_extension("new");
-    let _ = std::fs::remove_file(&temporary);
-    symlink(target, &temporary).map_err(Error::io(&temporary, "link"))?;
-    if link.exists() && !link.is_symlink() {
-        let _ = std::fs::remove_file(&temporary);
-        return Err(Error::setting("--link", "a path that is free or a link", link.display()));
-    }
-    std::fs::rename(&temporary, link).map_err(Error::io(link, "link"))
-}
-
-/// How often the journal is looked at.
-const INTERVAL: Duration = Duration::from_millis(100);
-
-pub fn wait(args: &Wait) -> Result<ExitCode> {
-    let end = args.timeout.map(|timeout| Instant::now() + timeout);
-    // The daemon may not have seen the run yet.
-    let (mut known, mut is_told) = (None, false);
-    // Of a file that was written just before, the daemon may hear a moment later.
-    let mut was_done = false;
-    loop {
-        if known.is_none() {
-            known = match args.run.find() {
-                Ok(found) => Some(found),
-                Err(Error::UnknownRun { .. } | Error::Journal { .. }) if end.is_some() => None,
-                Err(error) => return Err(error),
-            };
-        }
-        if let Some(Known { journal, id, run }) = &known {
-            let (_, stop) = journal.verdicts(*id)?;
-            if let Some(stop) = stop {
-                complain("stop", &format!("run {run}: {}", stop["reason"].as_str().unwrap_or_default()));
-                return Ok(ExitCode::Stopped);
-            }
-            if is_done(journal, *id, args.step)? {
-                if was_done {
-                    return Ok(ExitCode::Success);
-                }
-                was_done = true;
-                std::thread::sleep(INTERVAL);
-                continue;
-            }
-            was_done = false;
-        }
-        if !is_told {
-            is_told = true;
-            complain("note", &awaited(args, known.as_ref())?);
-        }
-        if end.is_some_and(|end| end <= Instant::now()) {
-            complain("error", &format!("run {}: nothing came in time", args.run.run.display()));
-            return Ok(ExitCode::TimedOut);
-        }
-        std::thread::sleep(INTERVAL);
-    }
-}
-
-/// What is waited for, and what is known of it.
-fn awaited(args: &Wait, known: Option<&Known>) -> Result<String> {
-    let run = args.run.run.display();
-    let Some(Known { journal, id, .. }) = known else {
-        return Ok(format!("no journal knows {run} yet: waiting for relstab watch {run}"));
-    };
-    let what = if let Some(step) = args.step {
-        let is_seen = !of_step(journal, *id, step)?.is_empty();
-        format!("step {step}, which {}", if is_seen { "waits for its turn" } else { "was not seen yet" })
-    } else {
-        let waiting = journal.counts(*id)?.get(&State::Pending).copied().unwrap_or(0);
-        if waiting > 0 { format!("{waiting} checkpoints") } else { "a first checkpoint".to_owned() }
-    };
-    let nobody = if live_socket(journal.path()).is_some() {
-        String::new()
-    } else {
-        format!("; no daemon is running: start relstab watch {run}")
-    };
-    Ok(format!("waiting for {what}, in {run}{nobody}"))
-}
-
-fn is_done(journal: &Journal, id: i64, step: Option<u64>) -> Result<bool> {
-    if let Some(step) = step {
-        let entries = of_step(journal, id, step)?;
-        return Ok(!entries.is_empty() && entries.iter().all(|entry| entry.state != State::Pending));
-    }
-    let counts = journal.counts(id)?;
-    let has = |state| counts.get(&state).is_some_and(|count| *count > 0);
-    Ok(has(State::Measured) && !has(State::Pending))
-}
-
-/// What there is of a step in the training as it goes now: an attempt before the latest counts up to where that began.
-fn of_step(journal: &Journal, id: i64, step: u64) -> Result<Vec<Entry>> {
-    let (latest, from) = journal.attempt(id)?;
-    let is_before = from.is_some_and(|from| step < from as u64);
-    let mut entries = journal.history(id, Filter { step: Some(step), ..Filter::default() })?;
-    entries.retain(|entry| is_before || entry.attempt == latest as u64);
-    Ok(entries)
 }
 
 #[derive(Debug, clap::Args)]

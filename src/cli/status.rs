@@ -8,7 +8,7 @@ use super::asking::ask;
 use super::terminal::{Format, complain, tell};
 use crate::error::{ExitCode, Result};
 use crate::path;
-use crate::state::{canonical, holder_note, journals};
+use crate::state::{canonical, holder_note, journals, watcher_socket};
 use crate::text::visible;
 
 #[derive(Debug, clap::Args)]
@@ -56,13 +56,23 @@ fn status(journal: &Path, note: &Value, run: Option<&str>) -> Result<Option<Valu
     if let (Some(run), Some(runs)) = (run, daemon["runs"].as_array_mut()) {
         runs.retain(|found| found["run"] == run);
         if runs.is_empty() {
-            return Ok(None);
+            // A run is the daemon's with its first checkpoint.
+            if watcher_socket(&path::of_text(run)).is_none_or(|watcher| watcher != socket) {
+                return Ok(None);
+            }
+            runs.push(without_checkpoints(run));
         }
     }
     daemon["pid"] = note["pid"].clone();
     daemon["http"] = note["http"].clone();
     daemon["journal"] = path::text(journal).into();
     Ok(Some(daemon))
+}
+
+/// How a run stands of which the daemon has seen no checkpoint.
+fn without_checkpoints(run: &str) -> Value {
+    json!({"run": run, "pending": 0, "measured": 0, "skipped": 0, "failed": 0, "measuring": [], "waiting": [], "rules": [],
+           "stopped": false, "attempt": 1})
 }
 
 fn text(daemon: &Value) -> String {
@@ -80,7 +90,11 @@ fn text(daemon: &Value) -> String {
         let [measured, pending, failed, skipped] =
             ["measured", "pending", "failed", "skipped"].map(|key| count(&run[key]));
         let stopped = if run["stopped"] == true { ", should stop" } else { "" };
-        let counts = format!("{measured} measured, {pending} waiting, {failed} failed, {skipped} skipped{stopped}");
+        let counts = if measured + pending + failed + skipped == 0 {
+            "watched, no checkpoint of its own was seen yet".to_owned()
+        } else {
+            format!("{measured} measured, {pending} waiting, {failed} failed, {skipped} skipped{stopped}")
+        };
         lines.push(format!("  {}: {counts}", text(&run["run"])));
         if run["unusable"].is_string() {
             lines.push(format!("    cannot be measured: {}", text(&run["unusable"])));
