@@ -263,6 +263,9 @@ impl Alert {
         if let Some((key, _)) = of_others.into_iter().find(|(_, is_there)| *is_there) {
             return refused("keys that it has a use for", key);
         }
+        if self.code == Some(Code::Other) {
+            return refused("a code that findings have, such as near_chance (docs/findings.md)", "another");
+        }
         if self.command.first().is_some_and(String::is_empty) {
             return refused("a program and its arguments", "an empty one");
         }

@@ -91,19 +91,17 @@ impl Journal {
     /// `Journal` if it cannot be opened, is damaged or of a later version.
     pub fn open(path: &Path) -> Result<Self> {
         lock::make_folder_of(path)?;
+        // Another's file is not ours to close to others. Its mode is changed while it is shut: to close it again would end the locks
+        // that SQLite has on it.
+        if path.is_file() {
+            drop(connected(path)?);
+        }
         lock::private(path).map_err(Error::io(path, "open"))?;
         for beside in ["-wal", "-shm"] {
             let _ = narrow([path.as_os_str(), beside.as_ref()].join("".as_ref()).as_ref());
         }
         let fail = |source| Error::Journal { path: path.to_owned(), action: "open", source };
-        let mut db = Connection::open(path).map_err(fail)?;
-        db.busy_timeout(PATIENCE).map_err(fail)?;
-        let version = version(&db).map_err(fail)?;
-        let missing = VERSIONS.get(version..).ok_or_else(|| newer(path, version))?;
-        let has_tables = || db.prepare("SELECT 1 FROM sqlite_schema")?.exists([]);
-        if version == 0 && has_tables().map_err(fail)? {
-            return Err(foreign(path));
-        }
+        let (mut db, missing) = connected(path)?;
         db.pragma_update(None, "journal_mode", "wal").map_err(fail)?;
         db.pragma_update(None, "synchronous", "normal").map_err(fail)?;
         db.pragma_update(None, "foreign_keys", true).map_err(fail)?;
@@ -223,6 +221,20 @@ fn version(db: &Connection) -> rusqlite::Result<usize> {
 fn newer(path: &Path, version: usize) -> Error {
     let found = format!("version {version} in {}", path.display());
     Error::setting("--journal", format!("a journal of version {}", VERSIONS.len()), found)
+}
+
+/// The journal at `path`, and what brings it to the present version.
+fn connected(path: &Path) -> Result<(Connection, &'static [&'static str])> {
+    let fail = |source| Error::Journal { path: path.to_owned(), action: "open", source };
+    let db = Connection::open(path).map_err(fail)?;
+    db.busy_timeout(PATIENCE).map_err(fail)?;
+    let version = version(&db).map_err(fail)?;
+    let missing = VERSIONS.get(version..).ok_or_else(|| newer(path, version))?;
+    let has_tables = || db.prepare("SELECT 1 FROM sqlite_schema")?.exists([]);
+    if version == 0 && has_tables().map_err(fail)? {
+        return Err(foreign(path));
+    }
+    Ok((db, missing))
 }
 
 fn foreign(path: &Path) -> Error {

@@ -73,6 +73,12 @@ fn a_stall_is_known_by_the_clock_and_none_of_a_run_that_should_stop_or_is_over()
 }
 
 #[test]
+fn a_code_that_no_finding_has_is_refused() {
+    let refused = "on=finding,code=near_chanc".parse::<Alert>().expect_err("a slip").to_string();
+    assert!(refused.contains("near_chance"), "{refused}");
+}
+
+#[test]
 fn who_is_told_is_part_of_the_key_and_not_told_by_it() {
     let to = |file: &str| Alert {
         webhook: Some(Webhook { file: Some(file.into()), env: None, form: Form::Json }),

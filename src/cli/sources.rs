@@ -1,5 +1,6 @@
 //! Where commands that learn from many networks get their measurements: a run's journal, else a directory, measured here.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::flags::Shared;
@@ -43,10 +44,17 @@ impl Evidence {
     pub fn known(&self, shared: &Shared) -> Result<(Vec<Known>, usize)> {
         let mut known = Vec::new();
         let mut left_out = 0;
+        // A network counts once, however often it is named.
+        let (mut places, mut networks) = (HashSet::new(), HashSet::new());
         for source in &self.sources {
+            if !places.insert(source.canonicalize().unwrap_or_else(|_| source.clone())) {
+                continue;
+            }
             let (points, without) = if source.is_dir() {
                 let journal = self.journal.as_deref();
-                let all = measured(&shared.flags()?, source, journal, Filter::default(), |run| run.iter().collect())?;
+                let mut all =
+                    measured(&shared.flags()?, source, journal, Filter::default(), |run| run.iter().collect())?;
+                all.retain(|(_, record)| networks.insert(record.model.sha256.clone()));
                 of_measurements(&all, self.error)
             } else {
                 of_table(source, &self.unsaid(shared)?)?

@@ -128,7 +128,9 @@ impl Flags {
     /// As [`Flags::run_plan`] and [`Plan::load`].
     pub fn rehearse(&self, run: &Path) -> Result<()> {
         let (config, folder) = self.config_of(run, run)?;
-        self.settings(&config)?;
+        let settings = self.settings(&config)?;
+        settings.check()?;
+        settings.deformation.check()?;
         self.preprocessing(&config, &folder)?;
         if self.probe.is_some() || config.probe.is_some() {
             self.plan(&config, &folder)?.load()?;

@@ -72,6 +72,14 @@ impl Default for Deformation {
 }
 
 impl Deformation {
+    /// Refuses what images of no size can be deformed by.
+    ///
+    /// # Errors
+    /// `Setting` names the cutoff, the delta or the temperature that is outside its domain.
+    pub fn check(&self) -> Result<()> {
+        self.temperature_and_delta(Shape { channels: 1, height: 32, width: 32 }).map(drop)
+    }
+
     /// Temperature and typical displacement in pixels, for images of this shape.
     ///
     /// # Errors

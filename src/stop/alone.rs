@@ -20,7 +20,8 @@ pub fn judge(rule: &Rule, history: &[Point], compare: Compare) -> Verdict {
     let mut best: Option<f64> = None;
     let mut cooldown = 0;
     for point in history {
-        if point.step.is_some_and(|step| step < rule.start_from) {
+        // What has no step may be earlier.
+        if rule.start_from > 0 && point.step.is_none_or(|step| step < rule.start_from) {
             continue;
         }
         let Some(value) = point.value(rule.monitor) else { continue };
@@ -65,8 +66,12 @@ pub fn judge(rule: &Rule, history: &[Point], compare: Compare) -> Verdict {
             let (at, than) = mark.unwrap_or((point, value));
             let step = at.step.map_or_else(String::new, |step| format!(" (step {step})"));
             let by = if rule.min_delta.number() > 0.0 { format!(" by {}", rule.min_delta) } else { String::new() };
+            let than = match rule.baseline.filter(|baseline| !rule.is_improvement(than, *baseline)) {
+                Some(baseline) => format!("the baseline {baseline}"),
+                None => format!("{than:.4}{step}"),
+            };
             let monitor = rule.monitor;
-            let reason = format!("{monitor} did not improve on {than:.4}{step}{by} in {} checkpoints", verdict.wait);
+            let reason = format!("{monitor} did not improve on {than}{by} in {} checkpoints", verdict.wait);
             verdict.stop = Some(Stop { reason, at: Mark::new(point, value), compared: Vec::new() });
         }
     }

@@ -59,6 +59,23 @@ fn small_steps_are_no_improvement() {
 }
 
 #[test]
+fn a_baseline_that_is_not_reached_is_the_reason() {
+    let verdict = judge(&rule("monitor=r_f,patience=2,baseline=0.1"), &history(&[0.5, 0.4, 0.3]), &unpaired);
+    let said = "r_f did not improve on the baseline 0.1 in 2 checkpoints";
+    assert_eq!(verdict.stop.map(|stop| stop.reason).as_deref(), Some(said));
+}
+
+#[test]
+fn a_checkpoint_without_a_step_may_come_before_the_first_that_counts() {
+    let mut history = history(&[0.5, 0.6, 0.7]);
+    for point in &mut history {
+        point.step = None;
+    }
+    assert!(judge(&rule("monitor=r_f,patience=1,start_from=100"), &history, &unpaired).stop.is_none());
+    assert!(judge(&rule("monitor=r_f,patience=1"), &history, &unpaired).stop.is_some());
+}
+
+#[test]
 fn the_best_checkpoint_is_best_by_however_little() {
     // As `ModelCheckpoint` keeps it beside an `EarlyStopping` with a `min_delta`.
     let values = [1.0, 0.8, 0.79, 0.78, 0.785];

@@ -1,6 +1,8 @@
 //! The journal under what the daemon does to it: runs forgotten with work in hand, settings changed and changed back, files that
 //! go and come.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::common::FixedBackend;
@@ -178,11 +180,13 @@ fn a_database_of_others_is_left_alone() {
     let db = rusqlite::Connection::open(&path).expect("made");
     db.execute_batch("CREATE TABLE users (name TEXT)").expect("written");
     drop(db);
+    std::fs::set_permissions(&path, Permissions::from_mode(0o664)).expect("opened to a group");
     let before = std::fs::read(&path).expect("read");
     for error in [Journal::open(&path).expect_err("refused"), Journal::read(&path).expect_err("refused")] {
         assert!(error.to_string().contains("another database"), "{error}");
     }
     assert_eq!(std::fs::read(&path).expect("read"), before);
+    assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o664);
     let empty = place.folder.path().join("empty.db");
     std::fs::write(&empty, "").expect("written");
     Journal::read(&empty).expect_err("nothing to read");
