@@ -149,3 +149,26 @@ def test_a_network_that_makes_no_sense_is_refused_in_one_line(tmp_path: Path) ->
     result = relstab("measure", tmp_path / "model.onnx", "--probe", RUN / "probe.npz", "--backend", "tract")
     assert result.returncode == 4, (result.returncode, result.stderr)
     assert result.stderr.splitlines()[-1].startswith("error: model "), result.stderr
+
+
+def test_copies_are_found_wherever_they_lie(tmp_path: Path) -> None:
+    images = numpy.load(RUN / "probe.npz")["images"][:50]
+    numpy.savez(tmp_path / "copies.npz", images=numpy.tile(images, (4, 1, 1)))
+    assert "identical_images" in codes(measured(RUN / "step=000569.onnx", tmp_path / "copies.npz"))
+
+
+@pytest.mark.parametrize("setting", ["--draws=0", "--cutoff=0", "--delta=-1", "--precision=-5"])
+def test_a_dry_run_refuses_what_nothing_can_be_measured_with(setting: str) -> None:
+    result = relstab("watch", RUN, "--dry-run", setting)
+    assert result.returncode == 2, result.stderr
+    assert setting.split("=")[0].lstrip("-") in result.stderr
+
+
+def test_a_table_that_is_named_twice_counts_once(tmp_path: Path) -> None:
+    rows = [f"{error},{1 - error}" for error in (0.1, 0.15, 0.2, 0.25, 0.3)]
+    (tmp_path / "known.csv").write_text("\n".join(["error,invariance_deformed", *rows]))
+    table = tmp_path / "known.csv"
+    once, twice = (relstab("calibrate", *tables, "--side", 32, "--classes", 10) for tables in ([table], [table, table]))
+    assert once.returncode == 0, once.stderr
+    # The law and its spread; further down the sources are named.
+    assert twice.stdout.splitlines()[:2] == once.stdout.splitlines()[:2]
