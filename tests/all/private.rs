@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -58,6 +59,8 @@ fn what_an_earlier_version_left_open_to_others_is_closed() {
     let place = Place::new();
     place.rename_in("step_1.onnx", "one");
     start(&place, "true").kill();
+    // A worker that was being forked has its socket for a moment longer.
+    eventually("nobody listens", || UnixStream::connect(place.socket()).is_err());
     let state = place.home().join("relstab");
     for path in all(&state) {
         let wide = if path.is_dir() { 0o777 } else { 0o666 };
