@@ -31,7 +31,6 @@ mod pixels;
 mod pool;
 mod proto;
 mod refusals;
-mod rounding;
 mod runtime;
 mod saturation;
 mod squash;

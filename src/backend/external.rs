@@ -118,11 +118,21 @@ fn ends_in_a_hole(_path: &Path) -> bool {
     false
 }
 
+/// Hash and size of the network in `bytes`, which lie at `path`, with its files.
+///
+/// # Errors
+/// As [`hash`].
+pub(super) fn hashed(path: &Path, bytes: &[u8], files: &BTreeMap<PathBuf, Metadata>) -> Result<(String, u64)> {
+    let mut all = Sha256::new_with_prefix(bytes);
+    let size = bytes.len() as u64 + hash(path, files, &mut all)?;
+    Ok((hex::encode(all.finalize()), size))
+}
+
 /// Adds the files to a hash; gives their bytes together.
 ///
 /// # Errors
 /// `Io`, and `Unfinished` where they hold nothing but zeros: they are allocated, and not filled yet.
-pub(super) fn hash(path: &Path, files: &BTreeMap<PathBuf, Metadata>, hash: &mut Sha256) -> Result<u64> {
+fn hash(path: &Path, files: &BTreeMap<PathBuf, Metadata>, hash: &mut Sha256) -> Result<u64> {
     let (mut bytes, mut is_zero) = (0, true);
     let mut buffer = vec![0; 1 << 16];
     for file in files.keys() {

@@ -2,7 +2,7 @@
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 
-use super::proto::{Constants, attribute, numbers};
+use super::proto::{Constants, attribute, is_op, numbers};
 use crate::preprocess::Scaling;
 use crate::probe::{Layout, Shape};
 
@@ -15,15 +15,14 @@ pub(super) struct Implied {
 }
 
 /// Steps along a chain of operators, at most: those of a preamble, not of a network.
-pub(super) const MOST_STEPS: usize = 16;
+const MOST_STEPS: usize = 16;
 
 /// From `input` on, through operators that change each number by itself.
 pub(super) fn implied(graph: &GraphProto, input: &str, shape: Shape) -> Implied {
     let constants = Constants::of(graph);
     let mut name = input;
     for _ in 0..MOST_STEPS {
-        let reads = |node: &&NodeProto| node.input.iter().any(|read| read == name) && node.op_type != "Shape";
-        let Some(node) = graph.node.iter().find(reads) else { break };
+        let Some(node) = readers(graph, name).next() else { break };
         let told = by(node, &constants, shape);
         if told != Implied::default() {
             return told;
@@ -40,8 +39,7 @@ pub(super) fn scaling(graph: &GraphProto, input: &str) -> Option<Scaling> {
     let constants = Constants::of(graph);
     let (mut name, mut scale, mut shift, mut learned) = (input, 1.0, 0.0, None);
     for _ in 0..MOST_STEPS {
-        let reads = |node: &&NodeProto| node.input.iter().any(|read| read == name) && node.op_type != "Shape";
-        let Some(node) = graph.node.iter().find(reads) else { break };
+        let Some(node) = readers(graph, name).next() else { break };
         let first = |place: usize| Some(*constants.numbers(node.input.get(place)?)?.first()?);
         let image_first = node.input.first().is_some_and(|read| read == name);
         let operand = first(usize::from(image_first));
@@ -65,6 +63,28 @@ pub(super) fn scaling(graph: &GraphProto, input: &str) -> Option<Scaling> {
         name = made;
     }
     ((scale, shift) != (1.0, 0.0)).then_some(Scaling { factor: scale as f32, shift: shift as f32, learned })
+}
+
+/// Whether the network rounds its input to steps before it computes with it, as networks of 8 bits that take floats do.
+pub(super) fn rounds(graph: &GraphProto, input: &str) -> bool {
+    let mut name = input;
+    for _ in 0..MOST_STEPS {
+        let mut reading = readers(graph, name);
+        let (Some(node), None) = (reading.next(), reading.next()) else { return false };
+        if is_op(node, "QuantizeLinear") {
+            return true;
+        }
+        let keeps = ["Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Add", "Sub", "Mul", "Div"];
+        let Some(next) = node.output.first().filter(|_| keeps.contains(&node.op_type.as_str())) else { return false };
+        name = next;
+    }
+    false
+}
+
+/// The nodes that read a tensor's numbers.
+fn readers<'a>(graph: &'a GraphProto, name: &'a str) -> impl Iterator<Item = &'a NodeProto> {
+    let reads = move |node: &&NodeProto| node.input.iter().any(|read| read == name) && node.op_type != "Shape";
+    graph.node.iter().filter(reads)
 }
 
 fn by(node: &NodeProto, constants: &Constants, shape: Shape) -> Implied {
@@ -243,5 +263,30 @@ mod tests {
         };
         assert_eq!(told(folded).layout, Some(Layout::Nhwc));
         assert_eq!(told(|graph| drop(graph.node("Flatten", &["x"], vec![]))), Implied::default());
+    }
+
+    fn is_rounded(build: impl FnOnce(&mut Builder)) -> bool {
+        let mut graph = Builder::new("rounded");
+        build(&mut graph);
+        rounds(&graph.into_graph(), "x")
+    }
+
+    #[test]
+    fn a_rounding_of_the_image_is_told_from_one_behind_a_layer() {
+        let rounded = |graph: &mut Builder, from: &str| {
+            let scale = graph.float(0.1);
+            let whole = graph.node("QuantizeLinear", &[from, &scale], vec![]);
+            graph.node("DequantizeLinear", &[&whole, &scale], vec![])
+        };
+        assert!(is_rounded(|graph| drop(rounded(graph, "x"))));
+        assert!(is_rounded(|graph| {
+            let mean = graph.float(0.5);
+            let centred = graph.node("Sub", &["x", &mean], vec![]);
+            rounded(graph, &centred);
+        }));
+        assert!(!is_rounded(|graph| {
+            let layer = graph.node("Conv", &["x", "w"], vec![]);
+            rounded(graph, &layer);
+        }));
     }
 }

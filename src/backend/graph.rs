@@ -5,7 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
-use sha2::{Digest, Sha256};
 use tract_onnx::pb::type_proto::Value;
 use tract_onnx::pb::{self, GraphProto, ModelProto, ValueInfoProto, tensor_proto::DataType};
 
@@ -17,7 +16,7 @@ use super::notice::{Code, Notice};
 use super::outputs::{self, is_byte};
 use super::pixels::{Pixels, take_floats};
 use super::proto::{is_op, node, opset};
-use super::{external, first, inline, refusals, rounding};
+use super::{external, first, inline, refusals};
 use crate::checkpoint::native::Native;
 use crate::checkpoint::{Metadata, file};
 use crate::error::{Error, Result};
@@ -110,7 +109,7 @@ impl Graph {
         let is_inlined = inline::inline_reading(&mut graph.node, &input, &proto.functions);
         let pixels = is_byte(code).then(|| take_floats(&mut graph, &input, code));
         notices.extend(pixels.map(|(_, exact)| of_bytes(&type_name(code), exact)));
-        notices.extend((pixels.is_none() && rounding::rounds(&graph, &input)).then(rounded));
+        notices.extend((pixels.is_none() && first::rounds(&graph, &input)).then(rounded));
         let (found, is_searched) = ending(&mut graph, &proto.functions, &chosen.name);
         notices.extend(found.as_ref().map(|ending| before_end(&chosen.name, ending)));
         let keeps_classes = found.as_ref().is_some_and(|ending| ending.keeps_classes);
@@ -133,14 +132,13 @@ impl Graph {
         }
 
         let external_data = external::files(file, &proto)?;
-        let mut hash = Sha256::new_with_prefix(&bytes);
-        let total_bytes = bytes.len() as u64 + external::hash(path, &external_data, &mut hash)?;
+        let (sha256, total_bytes) = external::hashed(path, &bytes, &external_data)?;
         let is_taken_in = external::take_in(file, &mut proto, &external_data)?;
         let graph = Self {
             path: path.to_owned(),
             file: file.to_owned(),
             total_bytes,
-            sha256: hex::encode(hash.finalize()),
+            sha256,
             external_data,
             input,
             element,
@@ -307,9 +305,7 @@ pub fn weights_beside(path: &Path) -> Result<BTreeSet<PathBuf>> {
 pub(super) fn content(path: &Path) -> Result<String> {
     let bytes = file::read(path)?;
     let external_data = external::files(path, &parse(path, &bytes)?)?;
-    let mut hash = Sha256::new_with_prefix(&bytes);
-    external::hash(path, &external_data, &mut hash)?;
-    Ok(hex::encode(hash.finalize()))
+    Ok(external::hashed(path, &bytes, &external_data)?.0)
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<ModelProto> {

@@ -78,7 +78,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 /// The run, once a journal knows it. What was named must be there, and of use, unless there is an end to the waiting.
 fn sought(run: &Run, has_end: bool) -> Result<Option<Known>> {
-    let may_come = has_end || run.run.exists() || is_address(&run.run);
+    let may_come = has_end || is_there(run);
     match run.find() {
         Ok(found) => Ok(Some(found)),
         Err(Error::UnknownRun { .. }) if may_come => Ok(None),
@@ -108,7 +108,7 @@ fn awaited(args: &Args, known: Option<&Known>) -> Result<String> {
     let Some(Known { journal, id, .. }) = known else {
         return Ok(if is_watched(&args.run) {
             format!("a daemon watches {run} and has seen no checkpoint yet: waiting for a first one")
-        } else if args.run.run.exists() || is_address(&args.run.run) {
+        } else if is_there(&args.run) {
             format!("no journal knows {run} yet: waiting for relstab watch {run}")
         } else {
             format!("no journal knows {run}, and it is not there yet: waiting for it and for relstab watch {run}")
@@ -127,6 +127,11 @@ fn awaited(args: &Args, known: Option<&Known>) -> Result<String> {
         format!("; no daemon is running: start relstab watch {run}")
     };
     Ok(format!("waiting for {what}, in {run}{nobody}"))
+}
+
+/// Whether there is a directory of this name, or may be an address.
+fn is_there(run: &Run) -> bool {
+    run.run.exists() || is_address(&run.run)
 }
 
 /// Whether a daemon watches the run and, where a journal is named, writes that one.
