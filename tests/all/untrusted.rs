@@ -92,7 +92,8 @@ fn a_run_that_is_spoiled_waits_with_its_reason_and_goes_on_once_it_is_mended() {
     status(&daemon);
     let before = resident(&daemon);
     for (name, spoil, _) in FAULTS {
-        let run = place.run().join(name);
+        // In one step: a plan by what lay there before would stand.
+        let run = place.run().with_file_name(name);
         fs::create_dir(&run).expect("created");
         fs::copy(bundled("probe.npz"), run.join("probe.npz")).expect("copied");
         write(&run, GOOD);
@@ -101,6 +102,7 @@ fn a_run_that_is_spoiled_waits_with_its_reason_and_goes_on_once_it_is_mended() {
         }
         spoil(&run);
         fs::write(run.join("step_1.onnx"), network(name)).expect("written");
+        fs::rename(&run, place.run().join(name)).expect("renamed");
     }
     for (name, _, found) in FAULTS {
         eventually(&format!("{name} waits, for {found}"), || {
@@ -123,6 +125,28 @@ fn a_run_that_is_spoiled_waits_with_its_reason_and_goes_on_once_it_is_mended() {
         place.events().iter().filter(|event| event["type"] == "measured").count() == FAULTS.len()
     });
     assert!(place.outcomes("failed").is_empty(), "{:?}", place.outcomes("failed"));
+}
+
+#[test]
+fn a_configuration_that_changes_while_it_is_read_is_read_again() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place, &["--recursive"]);
+    let names: Vec<_> = (0..60).map(|number| format!("run{number}")).collect();
+    for (number, name) in names.iter().enumerate() {
+        let run = place.run().join(name);
+        fs::create_dir(&run).expect("created");
+        write(&run, "probe = 'none.npz'\n[perturbation]\ndelta = nan\n");
+        std::thread::sleep(Duration::from_micros(400 * (number as u64 % 20)));
+        write(&run, "probe = 'none.npz'\n[perturbation]\ncutoff = nan\n");
+    }
+    let started = Instant::now();
+    for name in &names {
+        eventually(&format!("{name} waits, for its cutoff"), || {
+            reason(&status(&daemon), name).is_some_and(|reason| reason.contains("cutoff"))
+        });
+    }
+    // Whatever its files are, a run is planned again after a minute.
+    assert!(started.elapsed() < Duration::from_secs(40), "{:?}", started.elapsed());
 }
 
 #[test]

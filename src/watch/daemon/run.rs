@@ -1,5 +1,6 @@
 //! What the daemon knows of a run besides the journal: its plan, and why it waits.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -22,6 +23,8 @@ pub(super) struct Run {
     /// The reason that was logged last.
     pub complaint: Option<String>,
     pub planning: Planning,
+    /// What its files were before the last plan was asked for.
+    pub stamps: HashMap<PathBuf, Option<String>>,
     /// What was found before the first plan.
     pub held: Vec<(Found, Rest)>,
     /// Workers that died in a row while they loaded what the run is measured on.
@@ -62,7 +65,6 @@ pub(super) struct Blocked {
     pub reason: String,
     /// Besides `relstab.toml` and the probe set of its plan.
     pub files: Vec<PathBuf>,
-    pub stamps: Vec<Option<String>>,
     /// When its files are looked at, and when it is tried again.
     pub look: Instant,
     pub retry: Instant,

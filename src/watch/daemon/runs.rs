@@ -1,5 +1,6 @@
 //! The daemon's runs: planned by a worker when they are found, held back while they cannot be measured.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use crate::path;
 use crate::watch::planner::{Answered, Outcome};
 use crate::watch::protocol::Planned;
 use crate::watch::scan::Found;
-use crate::watch::source::{Rest, Source};
+use crate::watch::source::Rest;
 
 /// How often the files of a run that cannot be measured are looked at.
 pub(super) const BLOCKED_LOOK: Duration = Duration::from_secs(5);
@@ -41,10 +42,11 @@ impl Daemon {
                 blocked: None,
                 complaint: None,
                 planning: Planning::Asked,
+                stamps: HashMap::new(),
                 held: Vec::new(),
                 deaths: 0,
             });
-            self.planner.plan(id, folder);
+            self.ask(id);
         }
         Ok(id)
     }
@@ -64,9 +66,10 @@ impl Daemon {
     pub(super) fn planned(&mut self, Answered { id, folder, outcome }: Answered) {
         // It may have been forgotten, and its number be another's.
         let Some(run) = self.runs.get_mut(&id).filter(|run| run.path == folder) else { return };
-        if run.planning == Planning::AskedAnew {
-            run.planning = Planning::Asked;
-            self.planner.plan(id, &run.path);
+        // Half a configuration may have been read.
+        let is_other = |file: PathBuf| run.stamps.get(&file) != Some(&self.source.stamp(&file));
+        if run.planning == Planning::AskedAnew || configurations(run).any(is_other) {
+            self.ask(id);
             return;
         }
         run.planning = Planning::Done;
@@ -120,8 +123,8 @@ impl Daemon {
             error!(run = %path::text(&run.path), "nothing of this run can be measured: {reason}");
             run.complaint = Some(reason.clone());
         }
-        let (now, stamps) = (Instant::now(), stamps(&*self.source, run, &files));
-        run.blocked = Some(Blocked { reason, files, stamps, look: now + BLOCKED_LOOK, retry: now + BLOCKED_RETRY });
+        let now = Instant::now();
+        run.blocked = Some(Blocked { reason, files, look: now + BLOCKED_LOOK, retry: now + BLOCKED_RETRY });
         if let Err(error) = self.journal.set_blocked(id, true) {
             self.stalled(&error);
         }
@@ -132,9 +135,10 @@ impl Daemon {
     pub(super) fn unblock(&mut self) {
         let now = Instant::now();
         let is_ripe = |run: &Run| {
+            // A file that was first named by the answer may have changed before it: it counts as another.
+            let is_other = |file: PathBuf| run.stamps.get(&file) != Some(&self.source.stamp(&file));
             let blocked = run.blocked.as_ref();
-            let is_other = |it: &Blocked| it.stamps != stamps(&*self.source, run, &it.files);
-            blocked.is_some_and(|it| it.retry <= now || it.look <= now && is_other(it))
+            blocked.is_some_and(|it| it.retry <= now || it.look <= now && files(run).any(is_other))
         };
         let ripe: Vec<_> = self.runs.iter().filter(|(_, run)| is_ripe(run)).map(|(id, _)| *id).collect();
         for blocked in self.runs.values_mut().filter_map(|run| run.blocked.as_mut()).filter(|it| it.look <= now) {
@@ -169,16 +173,27 @@ impl Daemon {
             blocked.retry = Instant::now() + BLOCKED_RETRY;
         }
         if run.planning == Planning::Done {
-            run.planning = Planning::Asked;
-            self.planner.plan(id, &run.path);
+            self.ask(id);
         } else {
             run.planning = Planning::AskedAnew;
         }
     }
+
+    /// Asks for a run's plan, and notes what its files are before they are read.
+    fn ask(&mut self, id: i64) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        run.planning = Planning::Asked;
+        run.stamps = files(run).map(|file| (file.clone(), self.source.stamp(&file))).collect();
+        self.planner.plan(id, &run.path);
+    }
 }
 
-fn stamps(source: &dyn Source, run: &Run, files: &[PathBuf]) -> Vec<Option<String>> {
-    let configs = run.path.ancestors().map(|folder| folder.join(config::FILE_NAME));
+/// The files, as far as they are known, that decide whether a run can be measured.
+fn files(run: &Run) -> impl Iterator<Item = PathBuf> {
     let probe = run.plan.as_ref().map(|plan| plan.plan.probe.0.clone());
-    configs.chain(probe).chain(files.iter().cloned()).map(|file| source.stamp(&file)).collect()
+    configurations(run).chain(probe).chain(run.blocked.iter().flat_map(|blocked| blocked.files.iter().cloned()))
+}
+
+fn configurations(run: &Run) -> impl Iterator<Item = PathBuf> {
+    run.path.ancestors().map(|folder| folder.join(config::FILE_NAME))
 }
