@@ -77,13 +77,43 @@ pub fn of_network(facts: &Facts, answers: &Answers) -> Vec<Finding> {
     // Whatever looks odd about the images, labels that agree say that the network is used to it.
     let agree = error.is_some_and(|error| error < 0.5 * chance(answers.outputs));
     findings.extend(images::findings(&facts.images, agree));
-    findings.extend(one_class(answers));
     findings.extend(facts.seen.as_ref().and_then(seen));
+    if let Some(sorted) = sorted(answers) {
+        findings.push(sorted);
+        return findings;
+    }
+    findings.extend(one_class(answers));
+    findings.extend(rounded(answers));
     match squashed(answers) {
         Some(finding) => findings.push(finding),
         None => findings.extend(untrained(answers).filter(|_| !agree)),
     }
     findings
+}
+
+/// The largest outputs, as behind a `TopK`.
+fn sorted(answers: &Answers) -> Option<Finding> {
+    let mut rows = answers.clean.chunks_exact(answers.outputs.max(3));
+    if answers.outputs < 3 || answers.classes.len() < FEWEST {
+        return None;
+    }
+    let falls = |row: &[f32]| row.is_sorted_by(|one, next| one >= next) && row.first() > row.last();
+    rows.all(falls).then(|| {
+        let text = "the outputs of each image are sorted, the largest first: their places name no classes";
+        Finding::new(Code::SortedOutputs, text)
+    })
+}
+
+/// Whole numbers, as behind a `Round`.
+fn rounded(answers: &Answers) -> Option<Finding> {
+    let clean = &answers.clean;
+    if answers.outputs < 2 || answers.classes.len() < FEWEST || clean.iter().any(|value| value.fract() != 0.0) {
+        return None;
+    }
+    Some(Finding::new(
+        Code::RoundedOutputs,
+        "the outputs are whole numbers: small changes of the logits do not show in them",
+    ))
 }
 
 /// An untrained network's answers say no more than this of which image it was, whatever its weights were drawn from.
@@ -204,7 +234,7 @@ mod tests {
     fn answers(classes: &[u32], labels: &[u32], outputs: usize) -> Answers {
         let mut clean = vec![0.0; classes.len() * outputs];
         for (row, class) in clean.chunks_exact_mut(outputs).zip(classes) {
-            row[*class as usize] = 5.0;
+            row[*class as usize] = 5.5;
         }
         Answers::new(clean, outputs, true, Some(labels.to_vec()))
     }
@@ -275,6 +305,21 @@ mod tests {
         };
         assert!(of(vec![0.3, 0.7, 0.9, 0.1]) && of(vec![0.3_f32.ln(), 0.7_f32.ln()]) && of(vec![0.01, 0.99, 0.5, 0.3]));
         assert!(!of(vec![0.4, 0.3, 0.5, 0.2]) && !of(vec![3.0, -1.0, 0.2, 0.1]));
+    }
+
+    #[test]
+    fn outputs_that_are_sorted_are_wrong_and_whole_numbers_are_doubtful() {
+        let of = |value: &dyn Fn(u32, u32) -> f32| {
+            let clean = (0..60).flat_map(|image| (0..4).map(move |class| (image, class)));
+            let clean = clean.map(|(image, class)| value(image, class)).collect();
+            codes(&of_network(&Facts::default(), &Answers::new(clean, 4, true, None)))
+        };
+        let logit = |image: u32, class: u32| ((image * 37 + class * 11) as f32 * 0.7).sin();
+        assert_eq!(of(&|image, class| logit(image, 0) - class as f32), [Code::SortedOutputs]);
+        assert_eq!(of(&|image, class| (100.0 * logit(image, class)).round()), [Code::RoundedOutputs]);
+        assert!(!of(&logit).iter().any(|code| matches!(code, Code::SortedOutputs | Code::RoundedOutputs)));
+        // All alike are no longer sorted than shuffled.
+        assert!(!of(&|_, _| 0.5).contains(&Code::SortedOutputs));
     }
 
     #[test]

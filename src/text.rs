@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -44,6 +45,13 @@ fn spelled(c: char) -> Option<String> {
     // Behind a letter, an accent is no character by itself.
     let text: String = format!("a{c}").escape_debug().skip(1).collect();
     (!text.starts_with(c)).then_some(text)
+}
+
+/// A path as one word of a command that a shell may be given.
+#[must_use]
+pub fn word(path: &Path) -> String {
+    let text = path.display().to_string();
+    shlex::try_quote(&text).map(Cow::into_owned).unwrap_or(text)
 }
 
 /// The text, or its beginning of at most `most` bytes and a mark that says how much is left out.

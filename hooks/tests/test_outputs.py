@@ -43,8 +43,8 @@ def relstab(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["relstab", *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
-def measured(model: Path, probe: Path = RUN / "probe.npz", *flags: object) -> dict[str, Any]:
-    settings = ("--probe", probe, "--draws", 1, "--format", "json", "--images", 200, *USUAL, *flags)
+def measured(model: Path, probe: Path = RUN / "probe.npz", *flags: object, images: int = 200) -> dict[str, Any]:
+    settings = ("--probe", probe, "--draws", 1, "--format", "json", "--images", images, *USUAL, *flags)
     result = relstab("measure", model, *settings)
     assert result.returncode == 0, result.stderr
     return dict(json.loads(result.stdout))
@@ -172,3 +172,37 @@ def test_a_table_that_is_named_twice_counts_once(tmp_path: Path) -> None:
     assert once.returncode == 0, once.stderr
     # The law and its spread; further down the sources are named.
     assert twice.stdout.splitlines()[:2] == once.stdout.splitlines()[:2]
+
+
+def test_outputs_that_are_sorted_or_rounded_are_told_of(tmp_path: Path) -> None:
+    largest = [helper.make_node("TopK", ["logits", "k"], ["y", "classes"])]
+    found = measured(ending(tmp_path / "largest.onnx", largest, k=numpy.array([10])))
+    assert "sorted_outputs" in codes(found) and "one_class" not in codes(found), codes(found)
+    assert found["prediction"] is None
+    whole = [helper.make_node("Mul", ["logits", "ten"], ["exact"]), helper.make_node("Round", ["exact"], ["y"])]
+    found = measured(ending(tmp_path / "whole.onnx", whole, ten=numpy.array(10, numpy.float32)))
+    assert "rounded_outputs" in codes(found), codes(found)
+    assert not {"sorted_outputs", "rounded_outputs"} & codes(measured(RUN / "step=000569.onnx"))
+
+
+@pytest.mark.parametrize("backend", ["tract", "onnxruntime"])
+def test_a_network_that_squeezes_a_batch_of_one_is_measured(backend: str, tmp_path: Path) -> None:
+    generator = numpy.random.default_rng(0)
+    weights = {"w": (8, 1, 3, 3), "v": (8, 10)}
+    floats = {name: generator.normal(size=shape).astype(numpy.float32) for name, shape in weights.items()}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("GlobalAveragePool", ["r"], ["p"]),
+        # Every axis of size 1, as a bare squeeze() asks for.
+        helper.make_node("Squeeze", ["p"], ["s"]),
+        helper.make_node("MatMul", ["s", "v"], ["y"]),
+    ]
+    image = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1, 28, 28])
+    logits = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    kept = [numpy_helper.from_array(floats[name], name) for name in weights]
+    graph = helper.make_graph(nodes, "squeezed", [image], [logits], kept)
+    path = tmp_path / "squeezed.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    found = measured(path, RUN / "probe.npz", "--backend", backend, images=41)
+    assert any("takes 2 images at a time" in warning for warning in found["warnings"]), found["warnings"]

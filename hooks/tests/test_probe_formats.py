@@ -13,15 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-import onnx
 import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
 import webdataset
-from onnx import TensorProto
-from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_tensor_value_info
-from onnx.numpy_helper import from_array
 from PIL import Image
 from test_preprocess import PHOTOGRAPHS
 from torch import nn
@@ -68,6 +64,16 @@ def npz_compressed(folder: Path) -> Path:
 
 def npz_without_names(folder: Path) -> Path:
     numpy.savez(folder / "images.npz", PLANES, LABELS)
+    return folder / "images.npz"
+
+
+def npz_of_wide_numbers(folder: Path) -> Path:
+    numpy.savez(folder / "images.npz", images=PLANES.astype(numpy.int64), labels=LABELS.astype(numpy.float32))
+    return folder / "images.npz"
+
+
+def npz_one_hot(folder: Path) -> Path:
+    numpy.savez(folder / "images.npz", images=PLANES.astype(numpy.uint16), labels=numpy.eye(CLASSES)[LABELS])
     return folder / "images.npz"
 
 
@@ -150,6 +156,13 @@ def parquet(folder: Path) -> Path:
     return folder / "test.parquet"
 
 
+def parquet_of_floats(folder: Path) -> Path:
+    rows = table(range(COUNT), "image", "label")
+    floats = rows.set_column(1, "label", pyarrow.array(LABELS.astype(numpy.float64)))
+    pyarrow.parquet.write_table(floats, folder / "test.parquet")
+    return folder / "test.parquet"
+
+
 def parquet_shards(folder: Path) -> Path:
     for shard, rows in enumerate([range(50), range(50, COUNT)]):
         path = folder / f"test-{shard:05}-of-00002.parquet"
@@ -184,6 +197,8 @@ FORMATS: list[Callable[[Path], Path]] = [
     npz,
     npz_compressed,
     npz_without_names,
+    npz_of_wide_numbers,
+    npz_one_hot,
     idx,
     image_folder,
     cifar10_binary,
@@ -192,6 +207,7 @@ FORMATS: list[Callable[[Path], Path]] = [
     cifar100_pickled,
     cifar10_of_python_2,
     parquet,
+    parquet_of_floats,
     parquet_shards,
     webdataset_tar,
     webdataset_shards,
@@ -282,7 +298,14 @@ def test_labels_that_are_left_out_are_told_of(network: Path, tmp_path: Path) -> 
     rows = table(range(COUNT), "img", "label")
     unknown = pyarrow.array([None, *rows["label"].to_pylist()[1:]])
     words = pyarrow.array([f"class {label}" for label in LABELS])
-    for labels, reason in ((unknown, "1 of 120 rows have none"), (words, "holds no whole numbers")):
+    halves = pyarrow.array(LABELS / 2)
+    lists = pyarrow.array([[int(label)] for label in LABELS])
+    for labels, reason in (
+        (unknown, "1 of 120 rows have none"),
+        (words, "holds no numbers of classes"),
+        (halves, "numbers that are not whole"),
+        (lists, "does not hold one number a row"),
+    ):
         pyarrow.parquet.write_table(rows.set_column(1, "label", labels), tmp_path / "test.parquet")
         found = measured(network, tmp_path / "test.parquet", "--draws", "1")
         assert found["probe_error"] is None
@@ -291,6 +314,33 @@ def test_labels_that_are_left_out_are_told_of(network: Path, tmp_path: Path) -> 
     assert any(
         "(masks)" in warning for warning in measured(network, tmp_path / "other.npz", "--draws", "1")["warnings"]
     )
+
+
+def test_arrays_of_other_numbers_are_taken_or_refused_with_what_to_do(network: Path, tmp_path: Path) -> None:
+    floats = (PLANES / 256).astype(numpy.float16)
+    numpy.save(tmp_path / "half.npy", floats)
+    numpy.save(tmp_path / "single.npy", floats.astype(numpy.float32))
+    half, single = (measured(network, tmp_path / f"{name}.npy", "--draws", "1") for name in ("half", "single"))
+    assert half["r_f"] == single["r_f"]
+    numpy.save(tmp_path / "deep.npy", PLANES.astype(numpy.uint16) * 257)
+    assert "divide by the largest possible value" in refused(network, tmp_path / "deep.npy")
+    numpy.save(tmp_path / "binary.npy", PLANES > 128)
+    assert "astype" in refused(network, tmp_path / "binary.npy")
+    for labels, reason in (
+        (numpy.array([f"class {label}" for label in LABELS]), "numpy.unique"),
+        (numpy.full((COUNT, CLASSES), 0.1), "whole numbers"),
+        (numpy.ones((COUNT, CLASSES)), "numpy.argmax"),
+    ):
+        numpy.savez(tmp_path / "labelled.npz", images=PLANES, labels=labels)
+        assert reason in refused(network, tmp_path / "labelled.npz"), reason
+
+
+def test_a_list_of_labels_in_a_folder_is_said_to_be_ignored(network: Path, tmp_path: Path) -> None:
+    for index in range(20):
+        (tmp_path / f"{index:04}.png").write_bytes(png(index))
+    (tmp_path / "labels.csv").write_text("file,label\n")
+    warnings = measured(network, tmp_path, "--draws", "1")["warnings"]
+    assert any("labels.csv is not read" in warning for warning in warnings), warnings
 
 
 def test_bytes_behind_a_whole_jpeg_are_nobodys(network: Path, tmp_path: Path) -> None:
@@ -308,28 +358,6 @@ def test_bytes_behind_a_whole_jpeg_are_nobodys(network: Path, tmp_path: Path) ->
     path = longer / "0003.jpg"
     path.write_bytes((whole / "0003.jpg").read_bytes()[:-20])
     assert "cut short" in refused(network, longer)
-
-
-@pytest.mark.parametrize("backend", ["tract", "onnxruntime"])
-def test_a_network_that_squeezes_a_batch_of_one_is_measured(backend: str, tmp_path: Path) -> None:
-    generator = numpy.random.default_rng(0)
-    weights = {"w": (8, 3, 3, 3), "v": (8, CLASSES)}
-    floats = {name: generator.normal(size=shape).astype(numpy.float32) for name, shape in weights.items()}
-    nodes = [
-        make_node("Conv", ["x", "w"], ["c"]),
-        make_node("Relu", ["c"], ["r"]),
-        make_node("GlobalAveragePool", ["r"], ["p"]),
-        # Every axis of size 1, as a bare squeeze() asks for.
-        make_node("Squeeze", ["p"], ["s"]),
-        make_node("MatMul", ["s", "v"], ["y"]),
-    ]
-    image = make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 32, 32])
-    logits = make_tensor_value_info("y", TensorProto.FLOAT, None)
-    graph = make_graph(nodes, "squeezed", [image], [logits], [from_array(floats[name], name) for name in weights])
-    path = tmp_path / "squeezed.onnx"
-    onnx.save(make_model(graph, opset_imports=[make_opsetid("", 17)], ir_version=8), path)
-    found = measured(path, npz(tmp_path), "--draws", "1", "--images", "41", "--backend", backend)
-    assert any("takes 2 images at a time" in warning for warning in found["warnings"]), found["warnings"]
 
 
 def test_an_array_of_the_right_size_that_is_resized_is_told_of(network: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ use crate::config::{Config, FILE_NAME, Flags, Perturbation};
 use crate::error::{Error, ExitCode, Result};
 use crate::path::RawPath;
 use crate::start::{Look, Place, look, text};
-use crate::text::visible;
+use crate::text::{visible, word};
 use crate::watch::kinds::Kinds;
 use crate::watch::scan::{Search, checkpoints};
 
@@ -131,8 +131,8 @@ fn told(args: &Args, look: &Look, network: Option<&(&Path, String)>, made: &[Str
         row(if k == 0 { "wrote" } else { "" }, made.clone());
     }
     let doctor = network
-        .map(|(path, _)| format!("relstab doctor {}   # what the network sees, and what looks wrong", path.display()));
-    let watch = format!("relstab watch {} --http 127.0.0.1:7878   # each checkpoint as it lands", args.run.display());
+        .map(|(path, _)| format!("relstab doctor {}   # what the network sees, and what looks wrong", word(path)));
+    let watch = format!("relstab watch {} --http 127.0.0.1:7878   # each checkpoint as it lands", word(&args.run));
     for (k, command) in doctor.into_iter().chain([watch]).enumerate() {
         row(if k == 0 { "next" } else { "" }, command);
     }

@@ -13,7 +13,7 @@ use crate::error::{ExitCode, Result};
 use crate::journal::{Attempt, Entry, Filter, Journal, Lock, State};
 use crate::report;
 use crate::state::{Known, canonical, find, journal_of, live_socket, socket_of, watcher_socket};
-use crate::text::visible;
+use crate::text::{visible, word};
 
 #[derive(Debug, clap::Args)]
 pub struct Run {
@@ -136,7 +136,7 @@ pub fn retry(args: &Run) -> Result<ExitCode> {
     let next = if live_socket(known.journal.path()).is_some() {
         String::new()
     } else {
-        format!(" once relstab watch {} runs", visible(&args.run.display().to_string()))
+        format!(" once relstab watch {} runs", visible(&word(&args.run)))
     };
     print(&format!("{count} failed checkpoints of {} are measured again{next}\n", visible(&known.run)))?;
     Ok(ExitCode::Success)

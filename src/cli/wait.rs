@@ -9,6 +9,7 @@ use crate::error::{Error, ExitCode, Result};
 use crate::journal::{Entry, Filter, Journal, State};
 use crate::state::{Known, canonical, live_socket, watcher_socket};
 use crate::store::address::is_address;
+use crate::text::word;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -104,14 +105,14 @@ fn standing(known: &Known, step: Option<u64>) -> Result<Option<Standing>> {
 
 /// What is waited for, and what is known of it.
 fn awaited(args: &Args, known: Option<&Known>) -> Result<String> {
-    let run = args.run.run.display();
+    let (run, word) = (args.run.run.display(), word(&args.run.run));
     let Some(Known { journal, id, .. }) = known else {
         return Ok(if is_watched(&args.run) {
             format!("a daemon watches {run} and has seen no checkpoint yet: waiting for a first one")
         } else if is_there(&args.run) {
-            format!("no journal knows {run} yet: waiting for relstab watch {run}")
+            format!("no journal knows {run} yet: waiting for relstab watch {word}")
         } else {
-            format!("no journal knows {run}, and it is not there yet: waiting for it and for relstab watch {run}")
+            format!("no journal knows {run}, and it is not there yet: waiting for it and for relstab watch {word}")
         });
     };
     let what = if let Some(step) = args.step {
@@ -124,7 +125,7 @@ fn awaited(args: &Args, known: Option<&Known>) -> Result<String> {
     let nobody = if live_socket(journal.path()).is_some() {
         String::new()
     } else {
-        format!("; no daemon is running: start relstab watch {run}")
+        format!("; no daemon is running: start relstab watch {word}")
     };
     Ok(format!("waiting for {what}, in {run}{nobody}"))
 }

@@ -51,6 +51,8 @@ pub enum Code {
     ImpossibleNormalisation,
     /// Most images are copies of others.
     IdenticalImages,
+    /// The outputs of each image are sorted, so that their places name no classes.
+    SortedOutputs,
     /// The error on the probe images and the predicted one lie apart.
     ErrorOutsidePrediction,
     /// The error that the checkpoint says lies outside its prediction.
@@ -63,6 +65,8 @@ pub enum Code {
     OneClass,
     /// The outputs are probabilities, or their logarithms.
     SquashedOutputs,
+    /// The outputs are whole numbers.
+    RoundedOutputs,
     /// Several outputs may be logits.
     SeveralOutputs,
     /// The law is of another data set.
@@ -109,13 +113,15 @@ impl Code {
             | Self::UnsteadyAnswers
             | Self::ConstantChannel
             | Self::ImpossibleNormalisation
-            | Self::IdenticalImages => Severity::Wrong,
+            | Self::IdenticalImages
+            | Self::SortedOutputs => Severity::Wrong,
             Self::ErrorOutsidePrediction
             | Self::KnownErrorOutsidePrediction
             | Self::ErrorsDisagree
             | Self::Preprocessing
             | Self::OneClass
             | Self::SquashedOutputs
+            | Self::RoundedOutputs
             | Self::SeveralOutputs
             | Self::OtherDataSet
             | Self::FoldedMaps
@@ -150,6 +156,8 @@ impl Code {
                 "--mean and --std are for pixels in [0, 1]; for pixels of 0 to 255 write --preprocess rescale=1"
             }
             Self::IdenticalImages => "take other probe images, each once",
+            Self::SortedOutputs => "export the network without its TopK, or name the logits with --output",
+            Self::RoundedOutputs => "export the logits as floats, or name them with --output",
             Self::ErrorOutsidePrediction | Self::ErrorsDisagree => {
                 "check normalisation, order of channels and labels of the probe set; relstab doctor MODEL tries some"
             }

@@ -3,8 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use fast_image_resize::images::Image;
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::{
+    FilterType, IntoImageView as _, IntoImageViewMut as _, PixelTrait, ResizeAlg, ResizeOptions, Resizer,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -247,14 +250,24 @@ impl Bitmap {
         if (height, width) == (self.height, self.width) {
             return self;
         }
-        let kind = if self.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
-        let mut out = Image::new(width as u32, height as u32, kind);
+        let pixels = if self.channels == 1 {
+            self.resampled::<U8>((height, width), filter)
+        } else {
+            self.resampled::<U8x3>((height, width), filter)
+        };
+        Self { pixels, height, width, channels: self.channels }
+    }
+
+    /// Of one kind of pixel: all that the library knows would be compiled otherwise.
+    fn resampled<P: PixelTrait>(&self, (height, width): (usize, usize), filter: FilterType) -> Vec<u8> {
+        let expected = "a bitmap holds the pixels of its size";
+        let from = ImageRef::new(self.width as u32, self.height as u32, &self.pixels, P::pixel_type()).expect(expected);
+        let mut into = Image::new(width as u32, height as u32, P::pixel_type());
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
-        Image::from_vec_u8(self.width as u32, self.height as u32, self.pixels, kind)
-            .map_err(|error| error.to_string())
-            .and_then(|image| Resizer::new().resize(&image, &mut out, &options).map_err(|error| error.to_string()))
-            .expect("a bitmap holds the pixels of its size, and both images are of one type");
-        Self { pixels: out.into_vec(), height, width, channels: self.channels }
+        let (from, mut typed) = (from.image_view::<P>().expect(expected), into.image_view_mut::<P>().expect(expected));
+        Resizer::new().resize_typed(&from, &mut typed, &options).expect(expected);
+        drop(typed);
+        into.into_vec()
     }
 
     /// The middle.

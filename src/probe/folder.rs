@@ -12,6 +12,8 @@ use crate::path;
 const EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp"];
 /// Images that are not read.
 const OTHERS: [&str; 8] = ["tif", "tiff", "gif", "ppm", "pgm", "avif", "heic", "jp2"];
+/// Lists in which data sets keep labels.
+const LISTS: [&str; 4] = ["csv", "tsv", "json", "jsonl"];
 /// Endings of files that hold many images.
 const ARRAYS: [&str; 4] = [".npz", ".npy", "-ubyte", "-ubyte.gz"];
 /// Files that are named.
@@ -63,6 +65,12 @@ pub fn open(root: &Path) -> Result<Catalogue> {
             "images (PNG, JPEG, WebP, BMP)",
             "a folder without any".to_owned() + &others(root)?,
         ));
+    }
+    if labels.is_none()
+        && let Some(list) = passed_over.iter().find(|entry| is_of(entry, &LISTS))
+    {
+        let name = path::text(list.file_name().as_ref());
+        notes.push(format!("{name} is not read: labels come from one sub-folder for each class"));
     }
     passed_over.retain(|entry| is_of(entry, &OTHERS));
     if let Some(first) = passed_over.first() {

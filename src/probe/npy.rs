@@ -1,8 +1,10 @@
-//! NumPy's `.npy`: one array of bytes or floats.
+//! NumPy's `.npy`: one array of numbers.
 
+use std::cell::Cell;
 use std::io::Read;
 use std::path::Path;
 
+use half::f16;
 use npyz::{DType, Order, TypeChar};
 
 use super::raw::{Pixels, Raw};
@@ -21,40 +23,84 @@ pub fn array(path: &Path, reader: impl Read) -> Result<(Pixels, Vec<usize>)> {
     if file.order() == Order::Fortran && dims.len() > 1 {
         return Err(Error::probe(path, "an array in C order", "Fortran order (numpy.ascontiguousarray converts it)"));
     }
-    let dtype = file.dtype();
     let count = dims.iter().product();
-    let pixels = match kind(&dtype) {
+    let pixels = match kind(&file.dtype()) {
         Some((TypeChar::Uint, 1)) => Pixels::U8(bytes(path, file.into_inner(), count)?),
+        Some((TypeChar::Float, 2)) => Pixels::F32(values(path, file.data::<f16>(), count, f32::from)?),
         Some((TypeChar::Float, 4)) => Pixels::F32(values(path, file.data::<f32>(), count, |value| value)?),
         Some((TypeChar::Float, 8)) => Pixels::F32(values(path, file.data::<f64>(), count, |value| value as f32)?),
-        _ => return Err(Error::probe(path, "uint8, float32 or float64 images", format!("{} ", dtype.descr()).trim())),
+        Some((TypeChar::Int | TypeChar::Uint, _)) => Pixels::U8(wide_bytes(path, file, count)?),
+        _ => {
+            let found = format!("{} (images.astype(\"float32\") converts numbers)", file.dtype().descr());
+            return Err(Error::probe(path, "uint8 or float images", found));
+        }
     };
     Ok((pixels, dims))
 }
 
-/// Class labels from an array of integers of any width.
+/// Bytes that are kept as wider integers.
+fn wide_bytes(path: &Path, file: Begun<impl Read>, count: usize) -> Result<Vec<u8>> {
+    let dtype = file.dtype().descr();
+    let beyond = Cell::new(None);
+    let byte = |value| {
+        u8::try_from(value).unwrap_or_else(|_| {
+            beyond.set(Some(value));
+            0
+        })
+    };
+    let bytes = integers(path, file, count, byte)?;
+    match beyond.get() {
+        None => Ok(bytes),
+        Some(value) => {
+            let found =
+                format!("{value} in an array of {dtype} (divide by the largest possible value: floats are read)");
+            Err(Error::probe(path, "integers from 0 to 255 as pixels", found))
+        }
+    }
+}
+
+/// Class labels from an array of whole numbers of any kind, or of ones and zeros with a row for each image (one-hot).
 pub fn labels(path: &Path, reader: impl Read) -> Result<Vec<u32>> {
     let file = start(path, "whole labels", reader)?;
     let dims = dims(file.shape()).map_err(|fault| refused(path, fault))?;
     let count = dims.iter().product();
-    if dims.iter().filter(|size| **size != 1).count() > 1 {
+    let sizes: Vec<_> = dims.iter().copied().filter(|size| *size != 1).collect();
+    if sizes.len() > 2 {
         return Err(Error::probe(path, "labels of rank 1", format!("an array of shape {dims:?}")));
     }
-    let dtype = file.dtype();
-    let wide: Vec<i64> = match kind(&dtype) {
-        Some((TypeChar::Uint, 1)) => values(path, file.data::<u8>(), count, i64::from)?,
-        Some((TypeChar::Uint, 2)) => values(path, file.data::<u16>(), count, i64::from)?,
-        Some((TypeChar::Uint, 4)) => values(path, file.data::<u32>(), count, i64::from)?,
-        Some((TypeChar::Uint, 8)) => values(path, file.data::<u64>(), count, |v| i64::try_from(v).unwrap_or(-1))?,
-        Some((TypeChar::Int, 1)) => values(path, file.data::<i8>(), count, i64::from)?,
-        Some((TypeChar::Int, 2)) => values(path, file.data::<i16>(), count, i64::from)?,
-        Some((TypeChar::Int, 4)) => values(path, file.data::<i32>(), count, i64::from)?,
-        Some((TypeChar::Int, 8)) => values(path, file.data::<i64>(), count, |v| v)?,
-        _ => return Err(Error::probe(path, "integer labels", dtype.descr())),
+    let whole = |value: f64| if value.fract() == 0.0 { Ok(value as i64) } else { Err(value) };
+    let all = match kind(&file.dtype()) {
+        Some((TypeChar::Float, 4)) => values(path, file.data::<f32>(), count, |value| whole(value.into()))?,
+        Some((TypeChar::Float, 8)) => values(path, file.data::<f64>(), count, whole)?,
+        Some((TypeChar::Bool, 1)) => values(path, file.data::<bool>(), count, |value| Ok(i64::from(value)))?,
+        Some((TypeChar::Int | TypeChar::Uint, _)) => integers(path, file, count, Ok)?,
+        _ => {
+            let found =
+                format!("{} (numpy.unique(labels, return_inverse=True)[1] numbers names)", file.dtype().descr());
+            return Err(Error::probe(path, "numbers of classes as labels", found));
+        }
     };
-    wide.into_iter()
+    let all = all.into_iter().collect::<std::result::Result<Vec<_>, _>>();
+    let all = all.map_err(|value| Error::probe(path, "whole numbers as labels", value.to_string()))?;
+    let all = match sizes[..] {
+        [_, classes] => one_hot(&all, classes).ok_or_else(|| {
+            let found = format!("an array of shape {dims:?} (numpy.argmax(labels, axis=1) takes the largest)");
+            Error::probe(path, "a label for each image, or rows with a single 1", found)
+        })?,
+        _ => all,
+    };
+    all.into_iter()
         .map(|label| u32::try_from(label).map_err(|_| Error::probe(path, "labels from 0 up", format!("label {label}"))))
         .collect()
+}
+
+/// The place of the 1 in each row of so many numbers; none where anything else is in one.
+fn one_hot(all: &[i64], classes: usize) -> Option<Vec<i64>> {
+    let place = |row: &[i64]| {
+        let place = row.iter().position(|value| *value == 1)?;
+        (row.iter().filter(|value| **value != 0).count() == 1).then_some(place as i64)
+    };
+    all.chunks(classes).map(place).collect()
 }
 
 fn start<R: Read>(path: &Path, expected: &str, reader: R) -> Result<Begun<R>> {
@@ -80,6 +126,22 @@ fn bytes(path: &Path, reader: impl Read, count: usize) -> Result<Vec<u8>> {
         .read_to_end(&mut bytes)
         .map_err(|error| Error::probe(path, format!("{count} values"), format!("a damaged file ({error})")))?;
     complete(path, bytes, count)
+}
+
+/// Integers of any width.
+fn integers<U>(path: &Path, file: Begun<impl Read>, count: usize, convert: impl Fn(i64) -> U) -> Result<Vec<U>> {
+    match kind(&file.dtype()) {
+        Some((TypeChar::Uint, 1)) => values(path, file.data::<u8>(), count, |value| convert(value.into())),
+        Some((TypeChar::Uint, 2)) => values(path, file.data::<u16>(), count, |value| convert(value.into())),
+        Some((TypeChar::Uint, 4)) => values(path, file.data::<u32>(), count, |value| convert(value.into())),
+        Some((TypeChar::Uint, _)) => {
+            values(path, file.data::<u64>(), count, |value| convert(value.try_into().unwrap_or(i64::MAX)))
+        }
+        Some((_, 1)) => values(path, file.data::<i8>(), count, |value| convert(value.into())),
+        Some((_, 2)) => values(path, file.data::<i16>(), count, |value| convert(value.into())),
+        Some((_, 4)) => values(path, file.data::<i32>(), count, |value| convert(value.into())),
+        _ => values(path, file.data::<i64>(), count, convert),
+    }
 }
 
 fn values<T: npyz::Deserialize, R: Read, U>(

@@ -143,6 +143,19 @@ fn what_a_locked_journal_keeps_is_done_once_it_is_free() {
 }
 
 #[test]
+fn a_known_error_may_name_a_file_of_the_run() {
+    let (place, daemon, _) = Place::measured();
+    for (path, val_error) in [("step_1.onnx", 0.25), ("./step_1.onnx", 0.125)] {
+        let request = json!({"type": "annotate", "run": place.run_name(), "path": path, "val_error": val_error});
+        assert_eq!(daemon.client().ask(&request)["type"], "annotated");
+        let history = String::from_utf8_lossy(&place.ask("history", &["--format", "json"]).stdout).into_owned();
+        let known: Vec<_> =
+            history.lines().filter(|line| line.contains(&format!("\"val_error\":{val_error}"))).collect();
+        assert!(known.iter().any(|line| line.contains("\"r_f\"")), "{history}");
+    }
+}
+
+#[test]
 fn a_socket_that_may_be_somebodys_stays() {
     let place = Place::new();
     let refused = || {

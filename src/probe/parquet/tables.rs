@@ -101,6 +101,12 @@ impl Table {
         let table = Self { path: path.to_owned(), pages, metadata, images, starts };
         let labels = LABELS.iter().find_map(|name| Some((*name, column(&schema, name)?)));
         let labels = labels.map(|(name, column)| caught(|| table.labels(name, column))).transpose().map_err(damaged)?;
+        let labels = labels.or_else(|| {
+            let name = LABELS
+                .iter()
+                .find(|name| schema.root_schema().get_fields().iter().any(|field| field.name() == **name))?;
+            Some(Err(format!("column {name} does not hold one number a row")))
+        });
         Ok((table, labels))
     }
 
@@ -108,13 +114,20 @@ impl Table {
         let mut labels: Vec<i64> = Vec::new();
         for (group, bounds) in self.starts.windows(2).enumerate() {
             let rows = bounds[1] - bounds[0];
-            match self.column(group, column)? {
-                ColumnReader::Int64ColumnReader(reader) => labels.extend(whole(reader, rows)?),
+            let more = match self.column(group, column)? {
+                ColumnReader::Int64ColumnReader(reader) => Some(values(reader, rows)?),
                 ColumnReader::Int32ColumnReader(reader) => {
-                    labels.extend(whole(reader, rows)?.into_iter().map(i64::from));
+                    Some(values(reader, rows)?.into_iter().map(i64::from).collect())
                 }
-                _ => return Ok(Err(format!("column {name} holds no whole numbers"))),
-            }
+                ColumnReader::BoolColumnReader(reader) => {
+                    Some(values(reader, rows)?.into_iter().map(i64::from).collect())
+                }
+                ColumnReader::DoubleColumnReader(reader) => whole(values(reader, rows)?),
+                ColumnReader::FloatColumnReader(reader) => whole(values(reader, rows)?.into_iter().map(f64::from)),
+                _ => return Ok(Err(format!("column {name} holds no numbers of classes"))),
+            };
+            let Some(more) = more else { return Ok(Err(format!("column {name} holds numbers that are not whole"))) };
+            labels.extend(more);
         }
         let rows = self.starts.last().copied().unwrap_or_default();
         Ok(if labels.len() == rows {
@@ -159,10 +172,15 @@ fn column(schema: &SchemaDescriptor, name: &str) -> Option<usize> {
 }
 
 /// Every value of a column of so many rows; those that are null are left out.
-fn whole<T: DataType>(mut reader: ColumnReaderImpl<T>, rows: usize) -> std::result::Result<Vec<T::T>, ParquetError> {
+fn values<T: DataType>(mut reader: ColumnReaderImpl<T>, rows: usize) -> std::result::Result<Vec<T::T>, ParquetError> {
     let (mut values, mut levels) = (Vec::new(), Vec::new());
     reader.read_records(rows, Some(&mut levels), None, &mut values)?;
     Ok(values)
+}
+
+/// The values if all are whole.
+fn whole(values: impl IntoIterator<Item = f64>) -> Option<Vec<i64>> {
+    values.into_iter().map(|value| (value.fract() == 0.0).then_some(value as i64)).collect()
 }
 
 /// The library panics at some damaged files.

@@ -1,5 +1,6 @@
 //! The daemon's channels: what can happen to it, and what clients may ask of it.
 
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::sync::{broadcast, oneshot};
 use crate::error::{Error, Result};
 use crate::event::CheckpointName;
 use crate::journal::Line;
+use crate::path;
 use crate::watch::messenger::Delivered;
 use crate::watch::planner::Answered;
 use crate::watch::pool::Heard;
@@ -51,13 +53,16 @@ pub enum Ask {
 }
 
 impl Ask {
-    /// Keeps the error of a checkpoint that is named by its path or by its step.
+    /// Keeps the error of a checkpoint that is named by its step or by its path, which may start at the run's directory.
     ///
     /// # Errors
     /// `Setting` for both names or neither, and for an error that is no fraction.
     pub fn annotate(run: String, path: Option<String>, step: Option<u64>, val_error: f64) -> Result<Self> {
         let checkpoint = match (path, step) {
-            (Some(path), None) => CheckpointName::Path(path),
+            (Some(path), None) => {
+                let within = Path::new(path.strip_prefix("./").unwrap_or(&path));
+                CheckpointName::Path(path::text(&Path::new(&run).join(within)))
+            }
             (None, Some(step)) => CheckpointName::Step(step),
             _ => return Err(Error::setting("annotate", "either path or step", "both or neither")),
         };
