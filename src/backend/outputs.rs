@@ -110,6 +110,17 @@ fn likeness(output: &ValueInfoProto) -> i32 {
     let is_wide = width.is_some_and(|width| width >= 16 && width.is_power_of_two() || width > 1024);
     8 * i32::from(has(&["logit"]))
         + 2 * i32::from(has(&["prob", "softmax", "score", "pred", "class", "output", "label"]))
-        - 6 * i32::from(has(&["aux", "embed", "feature", "hidden", "latent", "repr", "pool", "attention"]))
+        - 6 * i32::from(has(&[
+            "aux",
+            "coarse",
+            "superclass",
+            "embed",
+            "feature",
+            "hidden",
+            "latent",
+            "repr",
+            "pool",
+            "attention",
+        ]))
         - 3 * i32::from(is_wide)
 }

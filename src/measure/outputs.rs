@@ -44,6 +44,15 @@ impl Outputs {
         self.faults.append(&mut next.faults);
     }
 
+    /// How much the rounding of 32-bit floats is of the changes, root mean square: large where outputs hardly differ between images.
+    pub fn rounding(&self) -> f64 {
+        let mean = |values: &mut dyn Iterator<Item = f64>, count: usize| values.sum::<f64>() / count.max(1) as f64;
+        let rounded = |value: &f32| (f64::from(*value) * f64::from(f32::EPSILON) / 2.0).powi(2);
+        let rounding = mean(&mut self.clean.iter().map(rounded), self.clean.len());
+        let change = |squares: &[f32]| mean(&mut squares.iter().map(|square| f64::from(*square)), squares.len());
+        (rounding / change(&self.deformed).min(change(&self.noisy))).sqrt()
+    }
+
     /// The changes of one kind in the first of `draws` draws alone.
     pub fn first_draw(&self, kind: Changed, draws: usize) -> Vec<f32> {
         let changes = match kind {
@@ -117,5 +126,21 @@ fn note_fault(values: &[f32], kind: Fault, fault: &mut Option<Fault>) {
     // Squares and pair differences must stay finite too, hence the bound rather than `is_finite`.
     if fault.is_none() && !values.iter().all(|value| value.abs() < f32::MAX.sqrt() / 4.0) {
         *fault = Some(kind);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_shows_where_outputs_are_large_beside_their_changes() {
+        let of = |offset: f32| {
+            let mut outputs = Outputs::new(2, 1, 2);
+            outputs.clean = vec![offset, offset + 1.0, offset, offset - 1.0];
+            (outputs.deformed, outputs.noisy) = (vec![0.04; 4], vec![0.01; 4]);
+            outputs.rounding()
+        };
+        assert!(of(0.0) < 1e-6 && (of(1000.0) / 5.96e-4 - 1.0).abs() < 1e-2, "{} {}", of(0.0), of(1000.0));
     }
 }
