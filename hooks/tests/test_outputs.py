@@ -206,3 +206,48 @@ def test_a_network_that_squeezes_a_batch_of_one_is_measured(backend: str, tmp_pa
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     found = measured(path, RUN / "probe.npz", "--backend", backend, images=41)
     assert any("takes 2 images at a time" in warning for warning in found["warnings"]), found["warnings"]
+
+
+def integers_in_front(path: Path, kind: int) -> Path:
+    """The bundled network behind a cast of integers and the normalisation of its training."""
+    model = bundled()
+    images = model.graph.input[0].name
+    for node in model.graph.node:
+        node.input[:] = ["normal" if name == images else name for name in node.input]
+    steps = [
+        ("Cast", ["whole"], "floats"),
+        ("Mul", ["floats", "scale"], "scaled"),
+        ("Add", ["scaled", "shift"], "normal"),
+    ]
+    front = [helper.make_node(op, inputs, [made], **({"to": 1} if op == "Cast" else {})) for op, inputs, made in steps]
+    nodes = [*front, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    for name, value in (("scale", 1 / 255 / 0.353), ("shift", -0.286 / 0.353)):
+        model.graph.initializer.append(numpy_helper.from_array(numpy.array(value, numpy.float32), name))
+    del model.graph.input[:]
+    model.graph.input.append(helper.make_tensor_value_info("whole", kind, ["batch", 1, 28, 28]))
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("backend", ["tract", "onnxruntime"])
+@pytest.mark.parametrize("kind", [TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64])
+def test_networks_of_integers_that_are_cast_are_given_floats(kind: int, backend: str, tmp_path: Path) -> None:
+    model = integers_in_front(tmp_path / "whole.onnx", kind)
+    flags = ("--probe", RUN / "probe.npz", "--draws", 1, "--format", "json", "--images", 200, "--backend", backend)
+    result = relstab("measure", model, *flags)
+    assert result.returncode == 0, result.stderr
+    plain = measured(RUN / "step=000569.onnx", RUN / "probe.npz", "--backend", backend)["r_f"]["value"]
+    assert abs(json.loads(result.stdout)["r_f"]["value"] / plain - 1) < 1e-3
+
+
+def test_what_lies_in_the_place_of_weights_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "network.onnx"
+    onnx.save(bundled(), path, save_as_external_data=True, location="network.onnx.data", size_threshold=0)
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    (tmp_path / "network.onnx.data").write_text(pointer)
+    flags = ("--probe", RUN / "probe.npz", *USUAL)
+    assert "git lfs pull" in relstab("measure", path, *flags).stderr
+    (tmp_path / "network.onnx.data").unlink()
+    assert "copy it there too" in relstab("measure", path, *flags).stderr

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use tract_onnx::pb::{ModelProto, TensorProto};
 
 use super::proto::{each_tensor, tensors};
+use crate::checkpoint::signature::{self, ENOUGH, Signature};
 use crate::error::{Error, Result};
 use crate::small_file::kind;
 
@@ -42,13 +43,22 @@ pub(super) fn files(path: &Path, model: &ModelProto) -> Result<BTreeMap<PathBuf,
             Ok(metadata) if !metadata.is_file() => {
                 return Err(Error::model(path, format!("weights in a regular file {location}"), kind(&metadata)));
             }
-            Ok(metadata) if metadata.len() < needed => format!("{} bytes", metadata.len()),
+            Ok(metadata) if metadata.len() < needed => {
+                if let Some(signature) = stand_in(&file) {
+                    return Err(Error::model(path, format!("its weights in {location}"), signature.to_string()));
+                }
+                format!("{} bytes", metadata.len())
+            }
             Ok(_) if !files.contains_key(&file) && ends_in_a_hole(&file) => {
                 "one that is allocated and not filled".to_owned()
             }
             Ok(metadata) => {
                 files.entry(file).or_insert(metadata);
                 continue;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let found = "no such file: copy it there too, or export without external data";
+                return Err(unfinished(path, format!("its weights in {location} beside it"), &found));
             }
             Err(error) => return Err(unfinished(path, format!("its weights in {location} beside it"), &error)),
         };
@@ -101,6 +111,13 @@ fn entry<'a>(tensor: &'a TensorProto, key: &str) -> Option<&'a str> {
 
 fn unfinished(path: &Path, expected: String, found: &dyn ToString) -> Error {
     Error::Unfinished { path: path.to_owned(), expected, found: found.to_string() }
+}
+
+/// What lies in the place of weights, where that is a text: a pointer to them, or a page that says why they did not come.
+fn stand_in(path: &Path) -> Option<Signature> {
+    let mut start = Vec::new();
+    fs::File::open(path).ok()?.take(ENOUGH as u64).read_to_end(&mut start).ok()?;
+    if start.is_ascii() { signature::of(&start) } else { None }
 }
 
 /// Whether nobody has written the end of a file: the system keeps no data for it. Some systems do not tell.

@@ -14,7 +14,7 @@ use super::input::{self, Element, Input, describe_dims, type_name};
 use super::layers::{Layers, MOST_COORDINATES, Selection};
 use super::notice::{Code, Notice};
 use super::outputs::{self, is_byte};
-use super::pixels::{Pixels, take_floats};
+use super::pixels::{Pixels, may_take_floats, take_floats};
 use super::proto::{is_op, node, opset};
 use super::{external, first, inline, refusals};
 use crate::checkpoint::native::Native;
@@ -99,15 +99,17 @@ impl Graph {
 
         let (image, code) = input::single(path, &graph)?;
         let (input, dims) = (image.name.clone(), input::dims(image));
-        let refused = || Error::model(path, "an input of floats, uint8 or int8", input::describe(image));
-        let element = Element::of(code).or_else(|| is_byte(code).then_some(Element::Float32)).ok_or_else(refused)?;
+        let expected = "an input of floats, uint8 or int8, or of integers that are cast to floats";
+        let refused = || Error::model(path, expected, input::describe(image));
+        let are_whole = may_take_floats(&graph, &input, code);
+        let element = Element::of(code).or_else(|| are_whole.then_some(Element::Float32)).ok_or_else(refused)?;
         let (chosen, several) = outputs::choose(path, &graph, output)?;
         notices.extend(several);
         let (chosen, chosen_type) = (chosen.clone(), input::tensor_type(chosen).map_or(0, |tensor| tensor.elem_type));
         let outputs = graph.output.iter().map(input::describe).collect();
 
         let is_inlined = inline::inline_reading(&mut graph.node, &input, &proto.functions);
-        let pixels = is_byte(code).then(|| take_floats(&mut graph, &input, code));
+        let pixels = are_whole.then(|| take_floats(&mut graph, &input, code));
         notices.extend(pixels.map(|(_, exact)| of_bytes(&type_name(code), exact)));
         notices.extend((pixels.is_none() && first::rounds(&graph, &input)).then(rounded));
         let (found, is_searched) = ending(&mut graph, &proto.functions, &chosen.name);

@@ -1,4 +1,4 @@
-//! Networks that take images in 8 bits: they are given floats.
+//! Networks that take images in integers: they are given floats.
 
 use std::collections::HashSet;
 
@@ -7,6 +7,7 @@ use tract_onnx::pb::{GraphProto, NodeProto, TensorProto, ValueInfoProto, type_pr
 
 use super::input::Element;
 use super::onnx::number;
+use super::outputs::is_byte;
 use super::proto::{Constants, attribute, bodies, bodies_mut, name_of, node, rename};
 
 /// How the numbers that a network takes go with the bytes of an image: `scale (byte + least - zero)`.
@@ -18,6 +19,16 @@ pub struct Pixels {
     pub zero: f32,
     /// The least of its integers.
     pub least: f32,
+}
+
+/// Whether the input `name` of integers of the type `code` may be one of floats: of bytes, or of wider ones that all that reads it turns
+/// into floats first.
+pub(super) fn may_take_floats(graph: &GraphProto, name: &str, code: i32) -> bool {
+    let is_wide =
+        [DataType::Uint16, DataType::Int16, DataType::Uint32, DataType::Int32, DataType::Uint64, DataType::Int64]
+            .iter()
+            .any(|kind| *kind as i32 == code);
+    is_byte(code) || is_wide && turned(graph, name).is_some()
 }
 
 /// Makes the input `name` of bytes, of the type `code`, one of floats. Where all that reads it turns it into floats first, that is
