@@ -178,19 +178,24 @@ pub fn canonical(run: &Path) -> Result<PathBuf> {
     if is_address(run) { normalised("RUN", run) } else { run.canonicalize().map_err(Error::io(run, "open")) }
 }
 
+/// As [`canonical`], also of a directory that is gone: it is found by its name.
+///
+/// # Errors
+/// `Setting` for an address that cannot be one.
+pub fn known_as(run: &Path) -> Result<PathBuf> {
+    if is_address(run) {
+        return canonical(run);
+    }
+    Ok(canonical(run).or_else(|_| std::path::absolute(run)).unwrap_or_else(|_| run.to_owned()))
+}
+
 /// Finds the run of directory `run`: in the journal that is named, else in the one that a running daemon writes, else in
 /// the one written last.
 ///
 /// # Errors
 /// `UnknownRun` if none knows it, `Journal` if the one that is named cannot be read.
 pub fn find(run: &Path, named: Option<&Path>) -> Result<Known> {
-    let run = if is_address(run) {
-        normalised("RUN", run)?
-    } else {
-        // One that is deleted is found by its name.
-        canonical(run).or_else(|_| std::path::absolute(run)).unwrap_or_else(|_| run.to_owned())
-    };
-    let run = path::text(&run);
+    let run = path::text(&known_as(run)?);
     let folder = named.map_or_else(state_folder, |path| Ok(path.to_owned()))?;
     let candidates = if let Some(path) = named {
         vec![path.to_owned()]
@@ -199,16 +204,22 @@ pub fn find(run: &Path, named: Option<&Path>) -> Result<Known> {
         all.sort_by_cached_key(|path| journal::holder(path).is_none());
         all
     };
+    // One that is damaged matters if it was named, or would be this run's.
+    let mut damaged = None;
+    let is_its_own = |journal: &Path| {
+        let run = path::of_text(&run);
+        let is_of = |root: &Path| journal_of(&[root.to_owned()]).is_ok_and(|own| own == *journal);
+        named.is_some() || run.ancestors().any(is_of)
+    };
     for candidate in candidates {
         let looked = Journal::read(&candidate).and_then(|journal| Ok((journal.find_run(&run)?, journal)));
-        // One that is damaged matters only if it was named.
         match looked {
-            Err(error) if named.is_some() => return Err(error),
+            Err(error) if is_its_own(&candidate) => damaged = Some(error),
             Ok((Some(id), journal)) => return Ok(Known { journal, run, id }),
             _ => {}
         }
     }
-    Err(Error::UnknownRun { run, journal: folder })
+    Err(damaged.unwrap_or(Error::UnknownRun { run, journal: folder }))
 }
 
 /// The socket of the daemon that writes `journal` now, if one does.

@@ -214,12 +214,11 @@ def integers_in_front(path: Path, kind: int) -> Path:
     images = model.graph.input[0].name
     for node in model.graph.node:
         node.input[:] = ["normal" if name == images else name for name in node.input]
-    steps = [
-        ("Cast", ["whole"], "floats"),
-        ("Mul", ["floats", "scale"], "scaled"),
-        ("Add", ["scaled", "shift"], "normal"),
+    front = [
+        helper.make_node("Cast", ["whole"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["floats", "scale"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "shift"], ["normal"]),
     ]
-    front = [helper.make_node(op, inputs, [made], **({"to": 1} if op == "Cast" else {})) for op, inputs, made in steps]
     nodes = [*front, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)

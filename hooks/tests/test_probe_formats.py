@@ -328,8 +328,11 @@ def test_arrays_of_other_numbers_are_taken_or_refused_with_what_to_do(network: P
     assert "astype" in refused(network, tmp_path / "binary.npy")
     for labels, reason in (
         (numpy.array([f"class {label}" for label in LABELS]), "numpy.unique"),
-        (numpy.full((COUNT, CLASSES), 0.1), "whole numbers"),
+        (numpy.full(COUNT, 0.1), "whole numbers"),
+        (LABELS - 1, "labels from 0 up"),
+        (numpy.full((COUNT, CLASSES), 0.1), "numpy.argmax"),
         (numpy.ones((COUNT, CLASSES)), "numpy.argmax"),
+        (numpy.zeros((COUNT, 0)), "labels of rank 1"),
     ):
         numpy.savez(tmp_path / "labelled.npz", images=PLANES, labels=labels)
         assert reason in refused(network, tmp_path / "labelled.npz"), reason

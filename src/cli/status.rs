@@ -8,7 +8,7 @@ use super::asking::ask;
 use super::terminal::{Format, complain, tell};
 use crate::error::{ExitCode, Result};
 use crate::path;
-use crate::state::{canonical, holder_note, journals, watcher_socket};
+use crate::state::{holder_note, journals, known_as, watcher_socket};
 use crate::text::visible;
 
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,7 @@ pub struct Args {
 /// Exit code 12 where no daemon runs, or none that watches the run.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let named = args.journal.clone().map_or_else(journals, |path| Ok(vec![path]))?;
-    let run = args.run.as_deref().map(canonical).transpose()?;
+    let run = args.run.as_deref().map(known_as).transpose()?;
     let run = run.as_deref().map(path::text);
     let mut daemons = Vec::new();
     let mut is_silent = false;

@@ -50,7 +50,9 @@ impl Outputs {
         let rounded = |value: &f32| (f64::from(*value) * f64::from(f32::EPSILON) / 2.0).powi(2);
         let rounding = mean(&mut self.clean.iter().map(rounded), self.clean.len());
         let change = |squares: &[f32]| mean(&mut squares.iter().map(|square| f64::from(*square)), squares.len());
-        (rounding / change(&self.deformed).min(change(&self.noisy))).sqrt()
+        let change = change(&self.deformed).min(change(&self.noisy));
+        // Where nothing changes, `R_f` is undefined, which is said elsewhere.
+        if change > 0.0 { (rounding / change).sqrt() } else { 0.0 }
     }
 
     /// The changes of one kind in the first of `draws` draws alone.

@@ -65,42 +65,36 @@ pub fn labels(path: &Path, reader: impl Read) -> Result<Vec<u32>> {
     let dims = dims(file.shape()).map_err(|fault| refused(path, fault))?;
     let count = dims.iter().product();
     let sizes: Vec<_> = dims.iter().copied().filter(|size| *size != 1).collect();
-    if sizes.len() > 2 {
-        return Err(Error::probe(path, "labels of rank 1", format!("an array of shape {dims:?}")));
-    }
     let whole = |value: f64| if value.fract() == 0.0 { Ok(value as i64) } else { Err(value) };
-    let all = match kind(&file.dtype()) {
-        Some((TypeChar::Float, 4)) => values(path, file.data::<f32>(), count, |value| whole(value.into()))?,
-        Some((TypeChar::Float, 8)) => values(path, file.data::<f64>(), count, whole)?,
-        Some((TypeChar::Bool, 1)) => values(path, file.data::<bool>(), count, |value| Ok(i64::from(value)))?,
-        Some((TypeChar::Int | TypeChar::Uint, _)) => integers(path, file, count, Ok)?,
-        _ => {
-            let found =
-                format!("{} (numpy.unique(labels, return_inverse=True)[1] numbers names)", file.dtype().descr());
-            return Err(Error::probe(path, "numbers of classes as labels", found));
+    match sizes[..] {
+        [] | [_] => numbers(path, file, count, whole)?.into_iter().map(|value| label(path, value)).collect(),
+        [_, classes] if classes > 0 => {
+            let is_one = |value| match whole(value) {
+                Ok(0) => Some(false),
+                Ok(1) => Some(true),
+                _ => None,
+            };
+            one_hot(&numbers(path, file, count, is_one)?, classes).ok_or_else(|| {
+                let found = format!("an array of shape {dims:?} (numpy.argmax(labels, axis=1) takes the largest)");
+                Error::probe(path, "a label for each image, or rows with a single 1", found)
+            })
         }
-    };
-    let all = all.into_iter().collect::<std::result::Result<Vec<_>, _>>();
-    let all = all.map_err(|value| Error::probe(path, "whole numbers as labels", value.to_string()))?;
-    let all = match sizes[..] {
-        [_, classes] => one_hot(&all, classes).ok_or_else(|| {
-            let found = format!("an array of shape {dims:?} (numpy.argmax(labels, axis=1) takes the largest)");
-            Error::probe(path, "a label for each image, or rows with a single 1", found)
-        })?,
-        _ => all,
-    };
-    all.into_iter()
-        .map(|label| u32::try_from(label).map_err(|_| Error::probe(path, "labels from 0 up", format!("label {label}"))))
-        .collect()
+        _ => Err(Error::probe(path, "labels of rank 1", format!("an array of shape {dims:?}"))),
+    }
 }
 
-/// The place of the 1 in each row of so many numbers; none where anything else is in one.
-fn one_hot(all: &[i64], classes: usize) -> Option<Vec<i64>> {
-    let place = |row: &[i64]| {
-        let place = row.iter().position(|value| *value == 1)?;
-        (row.iter().filter(|value| **value != 0).count() == 1).then_some(place as i64)
+fn label(path: &Path, value: std::result::Result<i64, f64>) -> Result<u32> {
+    let value = value.map_err(|value| Error::probe(path, "whole numbers as labels", value.to_string()))?;
+    u32::try_from(value).map_err(|_| Error::probe(path, "labels from 0 up", format!("label {value}")))
+}
+
+/// The place of the 1 in each row of so many numbers; none where a row has another, or anything else.
+fn one_hot(are_one: &[Option<bool>], classes: usize) -> Option<Vec<u32>> {
+    let place = |row: &[Option<bool>]| {
+        let place = row.iter().position(|is_one| *is_one == Some(true))?;
+        (row.iter().filter(|is_one| **is_one != Some(false)).count() == 1).then_some(place as u32)
     };
-    all.chunks(classes).map(place).collect()
+    are_one.chunks(classes).map(place).collect()
 }
 
 fn start<R: Read>(path: &Path, expected: &str, reader: R) -> Result<Begun<R>> {
@@ -126,6 +120,21 @@ fn bytes(path: &Path, reader: impl Read, count: usize) -> Result<Vec<u8>> {
         .read_to_end(&mut bytes)
         .map_err(|error| Error::probe(path, format!("{count} values"), format!("a damaged file ({error})")))?;
     complete(path, bytes, count)
+}
+
+/// Numbers of any kind that labels are kept in.
+fn numbers<U>(path: &Path, file: Begun<impl Read>, count: usize, convert: impl Fn(f64) -> U) -> Result<Vec<U>> {
+    match kind(&file.dtype()) {
+        Some((TypeChar::Float, 4)) => values(path, file.data::<f32>(), count, |value| convert(value.into())),
+        Some((TypeChar::Float, 8)) => values(path, file.data::<f64>(), count, convert),
+        Some((TypeChar::Bool, 1)) => values(path, file.data::<bool>(), count, |value| convert(u8::from(value).into())),
+        Some((TypeChar::Int | TypeChar::Uint, _)) => integers(path, file, count, |value| convert(value as f64)),
+        _ => {
+            let found =
+                format!("{} (numpy.unique(labels, return_inverse=True)[1] numbers names)", file.dtype().descr());
+            Err(Error::probe(path, "numbers of classes as labels", found))
+        }
+    }
 }
 
 /// Integers of any width.

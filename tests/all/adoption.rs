@@ -64,6 +64,9 @@ fn a_journal_of_another_run_that_is_damaged_hides_no_run() {
     bytes[4096..].fill(0x55);
     fs::write(&damaged, bytes).expect("written");
     assert_eq!(history(&place, &first)[0]["step"], 1);
+    let told = relstab(&place, &["history", second.to_str().expect("UTF-8")]);
+    let complaint = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(complaint.contains(damaged.to_str().expect("UTF-8")), "its own that is damaged is named: {complaint}");
 }
 
 #[test]

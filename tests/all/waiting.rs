@@ -65,6 +65,15 @@ fn a_daemon_that_has_seen_no_checkpoint_is_known_and_waited_for() {
     assert_eq!((early.ended(), late.ended()), (None, None), "both wait");
     place.rename_in("step_1.onnx", "one");
     eventually("both return", || early.ended() == Some(0) && late.ended() == Some(0));
+    let run = place.run().canonicalize().expect("there");
+    std::fs::rename(&run, place.path().join("away")).expect("moved");
+    let told = Command::new(env!("CARGO_BIN_EXE_relstab"))
+        .arg("status")
+        .arg(&run)
+        .env("XDG_STATE_HOME", place.home())
+        .output();
+    let told = told.expect("it runs");
+    assert!(told.status.success() && text(&told).contains("1 measured"), "one that is away is known: {}", text(&told));
 }
 
 #[test]
