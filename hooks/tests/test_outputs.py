@@ -241,6 +241,17 @@ def test_networks_of_integers_that_are_cast_are_given_floats(kind: int, backend:
     assert abs(json.loads(result.stdout)["r_f"]["value"] / plain - 1) < 1e-3
 
 
+def test_integers_that_are_computed_with_are_refused(tmp_path: Path) -> None:
+    path = integers_in_front(tmp_path / "network.onnx", TensorProto.INT64)
+    model = onnx.load(path)
+    table = numpy.linspace(0, 255, 256, dtype=numpy.float32)
+    model.graph.initializer.append(numpy_helper.from_array(table, "table"))
+    model.graph.node[0].CopyFrom(helper.make_node("Gather", ["table", "whole"], ["floats"]))
+    onnx.save(model, path)
+    refused = relstab("measure", path, "--probe", RUN / "probe.npz")
+    assert refused.returncode == 4 and "int64" in refused.stderr, refused.stderr
+
+
 def test_what_lies_in_the_place_of_weights_is_named(tmp_path: Path) -> None:
     path = tmp_path / "network.onnx"
     onnx.save(bundled(), path, save_as_external_data=True, location="network.onnx.data", size_threshold=0)
