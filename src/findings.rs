@@ -93,12 +93,11 @@ pub fn of_network(facts: &Facts, answers: &Answers) -> Vec<Finding> {
 
 /// The largest outputs, as behind a `TopK`.
 fn sorted(answers: &Answers) -> Option<Finding> {
-    let mut rows = answers.clean.chunks_exact(answers.outputs.max(3));
     if answers.outputs < 3 || answers.classes.len() < FEWEST {
         return None;
     }
     let falls = |row: &[f32]| row.is_sorted_by(|one, next| one >= next) && row.first() > row.last();
-    rows.all(falls).then(|| {
+    answers.clean.chunks_exact(answers.outputs).all(falls).then(|| {
         let text = "the outputs of each image are sorted, the largest first: their places name no classes";
         Finding::new(Code::SortedOutputs, text)
     })

@@ -183,10 +183,10 @@ pub fn canonical(run: &Path) -> Result<PathBuf> {
 /// # Errors
 /// `Setting` for an address that cannot be one.
 pub fn known_as(run: &Path) -> Result<PathBuf> {
-    if is_address(run) {
-        return canonical(run);
+    match canonical(run) {
+        Err(Error::Io { .. }) => Ok(std::path::absolute(run).unwrap_or_else(|_| run.to_owned())),
+        known => known,
     }
-    Ok(canonical(run).or_else(|_| std::path::absolute(run)).unwrap_or_else(|_| run.to_owned()))
 }
 
 /// Finds the run of directory `run`: in the journal that is named, else in the one that a running daemon writes, else in

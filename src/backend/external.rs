@@ -37,8 +37,8 @@ pub(super) fn files(path: &Path, model: &ModelProto) -> Result<BTreeMap<PathBuf,
             return Err(Error::model(path, "external data beside the file", format!("weights at {location}")));
         }
         let file = folder.join(location);
-        let number = |key: &str| entry(tensor, key).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
-        let needed = number("offset").saturating_add(number("length"));
+        let [offset, length] = ["offset", "length"].map(|key| number(tensor, key).unwrap_or(0));
+        let needed = offset.saturating_add(length);
         let found = match fs::metadata(&file) {
             Ok(metadata) if !metadata.is_file() => {
                 return Err(Error::model(path, format!("weights in a regular file {location}"), kind(&metadata)));
@@ -56,11 +56,12 @@ pub(super) fn files(path: &Path, model: &ModelProto) -> Result<BTreeMap<PathBuf,
                 files.entry(file).or_insert(metadata);
                 continue;
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let found = "no such file: copy it there too, or export without external data";
+            Err(error) => {
+                let is_missing = error.kind() == io::ErrorKind::NotFound;
+                let missing = "no such file: copy it there too, or export without external data";
+                let found = if is_missing { missing.to_owned() } else { error.to_string() };
                 return Err(unfinished(path, format!("its weights in {location} beside it"), &found));
             }
-            Err(error) => return Err(unfinished(path, format!("its weights in {location} beside it"), &error)),
         };
         return Err(unfinished(path, format!("at least {needed} bytes of weights in {location}"), &found));
     }
@@ -90,8 +91,7 @@ pub(super) fn take_in(path: &Path, model: &mut ModelProto, files: &BTreeMap<Path
         if !elsewhere.contains(&file) {
             return Ok(());
         }
-        let number = |key: &str| entry(tensor, key).and_then(|value| value.parse::<u64>().ok());
-        let (offset, length) = (number("offset").unwrap_or(0), number("length").unwrap_or(u64::MAX));
+        let (offset, length) = (number(tensor, "offset").unwrap_or(0), number(tensor, "length").unwrap_or(u64::MAX));
         let mut open = fs::File::open(&file).map_err(Error::io(&file, "open"))?;
         let mut bytes = Vec::new();
         open.seek(SeekFrom::Start(offset))
@@ -107,6 +107,10 @@ pub(super) fn take_in(path: &Path, model: &mut ModelProto, files: &BTreeMap<Path
 
 fn entry<'a>(tensor: &'a TensorProto, key: &str) -> Option<&'a str> {
     tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str())
+}
+
+fn number(tensor: &TensorProto, key: &str) -> Option<u64> {
+    entry(tensor, key)?.parse().ok()
 }
 
 fn unfinished(path: &Path, expected: String, found: &dyn ToString) -> Error {

@@ -46,11 +46,11 @@ impl Outputs {
 
     /// How much the rounding of 32-bit floats is of the changes, root mean square: large where outputs hardly differ between images.
     pub fn rounding(&self) -> f64 {
-        let mean = |values: &mut dyn Iterator<Item = f64>, count: usize| values.sum::<f64>() / count.max(1) as f64;
-        let rounded = |value: &f32| (f64::from(*value) * f64::from(f32::EPSILON) / 2.0).powi(2);
-        let rounding = mean(&mut self.clean.iter().map(rounded), self.clean.len());
-        let change = |squares: &[f32]| mean(&mut squares.iter().map(|square| f64::from(*square)), squares.len());
-        let change = change(&self.deformed).min(change(&self.noisy));
+        let mean = |values: &[f32], of: fn(f64) -> f64| {
+            values.iter().map(|value| of(f64::from(*value))).sum::<f64>() / values.len().max(1) as f64
+        };
+        let rounding = mean(&self.clean, |value| (value * f64::from(f32::EPSILON) / 2.0).powi(2));
+        let change = mean(&self.deformed, |square| square).min(mean(&self.noisy, |square| square));
         // Where nothing changes, `R_f` is undefined, which is said elsewhere.
         if change > 0.0 { (rounding / change).sqrt() } else { 0.0 }
     }

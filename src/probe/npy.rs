@@ -7,7 +7,7 @@ use std::path::Path;
 use half::f16;
 use npyz::{DType, Order, TypeChar};
 
-use super::raw::{Pixels, Raw};
+use super::raw::{Pixels, Raw, whole};
 use crate::arrays::{Begun, Fault, begin, dims};
 use crate::error::{Error, Result};
 
@@ -65,13 +65,15 @@ pub fn labels(path: &Path, reader: impl Read) -> Result<Vec<u32>> {
     let dims = dims(file.shape()).map_err(|fault| refused(path, fault))?;
     let count = dims.iter().product();
     let sizes: Vec<_> = dims.iter().copied().filter(|size| *size != 1).collect();
-    let whole = |value: f64| if value.fract() == 0.0 { Ok(value as i64) } else { Err(value) };
     match sizes[..] {
-        [] | [_] => numbers(path, file, count, whole)?.into_iter().map(|value| label(path, value)).collect(),
+        [] | [_] => numbers(path, file, count, |value| whole(value).ok_or(value))?
+            .into_iter()
+            .map(|value| label(path, value))
+            .collect(),
         [_, classes] if classes > 0 => {
             let is_one = |value| match whole(value) {
-                Ok(0) => Some(false),
-                Ok(1) => Some(true),
+                Some(0) => Some(false),
+                Some(1) => Some(true),
                 _ => None,
             };
             one_hot(&numbers(path, file, count, is_one)?, classes).ok_or_else(|| {

@@ -24,6 +24,11 @@ pub enum Pixels {
 /// Numbers of channels by which an axis is recognised.
 const CHANNELS: std::ops::RangeInclusive<usize> = 1..=4;
 
+/// The number if it is whole, as labels are.
+pub fn whole(value: f64) -> Option<i64> {
+    (value.fract() == 0.0).then_some(value as i64)
+}
+
 impl Raw {
     /// The shape of one image and the order of its axes.
     pub fn validate(&self, path: &Path, layout: Option<Layout>, declared: Option<Shape>) -> Result<(Shape, Layout)> {

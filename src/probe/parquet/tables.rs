@@ -17,6 +17,7 @@ use parquet::schema::types::SchemaDescriptor;
 use super::pages::Pages;
 use crate::error::{Error, Result};
 use crate::probe::contents::{Catalogue, Encoded};
+use crate::probe::raw::whole;
 
 const IMAGES: [&str; 4] = ["image.bytes", "img.bytes", "image", "img"];
 const LABELS: [&str; 6] = ["label", "labels", "fine_label", "cls", "target", "targets"];
@@ -122,8 +123,10 @@ impl Table {
                 ColumnReader::BoolColumnReader(reader) => {
                     Some(values(reader, rows)?.into_iter().map(i64::from).collect())
                 }
-                ColumnReader::DoubleColumnReader(reader) => whole(values(reader, rows)?),
-                ColumnReader::FloatColumnReader(reader) => whole(values(reader, rows)?.into_iter().map(f64::from)),
+                ColumnReader::DoubleColumnReader(reader) => values(reader, rows)?.into_iter().map(whole).collect(),
+                ColumnReader::FloatColumnReader(reader) => {
+                    values(reader, rows)?.into_iter().map(|value| whole(value.into())).collect()
+                }
                 _ => return Ok(Err(format!("column {name} holds no numbers of classes"))),
             };
             let Some(more) = more else { return Ok(Err(format!("column {name} holds numbers that are not whole"))) };
@@ -176,11 +179,6 @@ fn values<T: DataType>(mut reader: ColumnReaderImpl<T>, rows: usize) -> std::res
     let (mut values, mut levels) = (Vec::new(), Vec::new());
     reader.read_records(rows, Some(&mut levels), None, &mut values)?;
     Ok(values)
-}
-
-/// The values if all are whole.
-fn whole(values: impl IntoIterator<Item = f64>) -> Option<Vec<i64>> {
-    values.into_iter().map(|value| (value.fract() == 0.0).then_some(value as i64)).collect()
 }
 
 /// The library panics at some damaged files.

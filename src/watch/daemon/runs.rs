@@ -15,7 +15,7 @@ use crate::path;
 use crate::watch::planner::{Answered, Outcome};
 use crate::watch::protocol::Planned;
 use crate::watch::scan::Found;
-use crate::watch::source::Rest;
+use crate::watch::source::{Rest, Source};
 
 /// How often the files of a run that cannot be measured are looked at.
 pub(super) const BLOCKED_LOOK: Duration = Duration::from_secs(5);
@@ -67,8 +67,7 @@ impl Daemon {
         // It may have been forgotten, and its number be another's.
         let Some(run) = self.runs.get_mut(&id).filter(|run| run.path == folder) else { return };
         // Half a configuration may have been read.
-        let is_other = |file: PathBuf| run.stamps.get(&file) != Some(&self.source.stamp(&file));
-        if run.planning == Planning::AskedAnew || configurations(run).any(is_other) {
+        if run.planning == Planning::AskedAnew || is_any_other(&*self.source, run, configurations(run)) {
             self.ask(id);
             return;
         }
@@ -135,10 +134,9 @@ impl Daemon {
     pub(super) fn unblock(&mut self) {
         let now = Instant::now();
         let is_ripe = |run: &Run| {
-            // A file that was first named by the answer may have changed before it: it counts as another.
-            let is_other = |file: PathBuf| run.stamps.get(&file) != Some(&self.source.stamp(&file));
+            let is_other = || is_any_other(&*self.source, run, files(run));
             let blocked = run.blocked.as_ref();
-            blocked.is_some_and(|it| it.retry <= now || it.look <= now && files(run).any(is_other))
+            blocked.is_some_and(|it| it.retry <= now || it.look <= now && is_other())
         };
         let ripe: Vec<_> = self.runs.iter().filter(|(_, run)| is_ripe(run)).map(|(id, _)| *id).collect();
         for blocked in self.runs.values_mut().filter_map(|run| run.blocked.as_mut()).filter(|it| it.look <= now) {
@@ -186,6 +184,12 @@ impl Daemon {
         run.stamps = files(run).map(|file| (file.clone(), self.source.stamp(&file))).collect();
         self.planner.plan(id, &run.path);
     }
+}
+
+/// Whether one of these files of a run is another than when its plan was asked for. One that the answer named first may have changed
+/// before it, and counts as another.
+fn is_any_other(source: &dyn Source, run: &Run, mut files: impl Iterator<Item = PathBuf>) -> bool {
+    files.any(|file| run.stamps.get(&file) != Some(&source.stamp(&file)))
 }
 
 /// The files, as far as they are known, that decide whether a run can be measured.
