@@ -15,7 +15,9 @@ use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+use crate::error::Error;
 use crate::preprocess::Preprocess;
 use crate::small_file;
 use folders::run_of;
@@ -58,20 +60,16 @@ impl Metadata {
                 metadata.set(key, value, &mut warnings);
             }
         }
-        let sidecar = file::sidecar(path);
-        if metadata == Self::default() && sidecar.exists() {
-            let values = small_file::read(&sidecar, LONGEST).map_err(|error| error.to_string()).and_then(|text| {
-                let values = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text);
-                values.map_err(|error| format!("not a JSON object: {}", small_file::json_fault(&text, &error)))
-            });
-            match values {
-                Ok(values) => {
+        if metadata == Self::default() {
+            match beside(path) {
+                Some(Ok(values)) => {
                     for (key, value) in values {
                         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                         metadata.set(key.strip_prefix("relstab.").unwrap_or(&key), &text, &mut warnings);
                     }
                 }
-                Err(error) => warnings.push(format!("{}: {error}", sidecar.display())),
+                Some(Err(error)) => warnings.push(format!("{}: {error}", file::sidecar(path).display())),
+                None => {}
             }
         }
         if metadata.step.is_none() && metadata.epoch.is_none() {
@@ -121,14 +119,39 @@ impl Metadata {
     }
 }
 
+/// Checks that the checkpoint at `path` has the hash that the file beside it tells, if that tells one (`"sha256"`).
+///
+/// # Errors
+/// `Unfinished` if it has another: the two were written or copied at different times, and one of them may yet come.
+pub fn check_hash(path: &Path, sha256: &str) -> Result<(), Error> {
+    let told = beside(path).and_then(Result::ok).and_then(|mut values| values.remove("sha256"));
+    let Some(told) = told.as_ref().and_then(Value::as_str) else { return Ok(()) };
+    if told.eq_ignore_ascii_case(sha256) {
+        return Ok(());
+    }
+    let name = file::sidecar(path).file_name().unwrap_or_default().display().to_string();
+    let expected = format!("the SHA-256 that {name} tells ({told:.64})");
+    Err(Error::Unfinished { path: path.to_owned(), expected, found: sha256.to_owned() })
+}
+
+/// What the file beside the checkpoint at `path` says, if there is one.
+fn beside(path: &Path) -> Option<Result<Map<String, Value>, String>> {
+    let sidecar = file::sidecar(path);
+    let told = |text: String| {
+        serde_json::from_str(&text)
+            .map_err(|error| format!("not a JSON object: {}", small_file::json_fault(&text, &error)))
+    };
+    sidecar.exists().then(|| small_file::read(&sidecar, LONGEST).map_err(|error| error.to_string()).and_then(told))
+}
+
 fn parse_into<T: std::str::FromStr>(text: &str, slot: &mut Option<T>, valid: impl Fn(&T) -> bool) -> bool {
     *slot = text.parse().ok().filter(valid);
     slot.is_some()
 }
 
 fn parse_list(text: &str, slot: &mut Option<Vec<f32>>) -> bool {
-    let items = text.trim_matches(['[', ']', '(', ')']).split(',').map(|item| item.trim().parse::<f32>());
-    *slot = items.collect::<Result<Vec<_>, _>>().ok().filter(|list| list.iter().all(|value| value.is_finite()));
+    let items = text.trim_matches(['[', ']', '(', ')']).split(',');
+    *slot = items.map(|item| item.trim().parse().ok().filter(|value: &f32| value.is_finite())).collect();
     slot.is_some()
 }
 
@@ -145,6 +168,24 @@ mod tests {
         assert_eq!(metadata.preprocess.mean, Some(vec![0.1, 0.2]));
         assert_eq!(warnings.len(), 1);
         assert!(warnings[0].contains("val_error") && warnings[0].contains("12.5"), "{warnings:?}");
+    }
+
+    #[test]
+    fn the_hash_beside_a_checkpoint_is_that_of_its_bytes() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (path, beside) = (folder.path().join("a.pt"), folder.path().join("a.pt.json"));
+        std::fs::write(&path, "weights").expect("written");
+        let own = native::Native::read(&path).expect("whole").sha256;
+        for (told, is_taken) in
+            [(own.as_str(), true), (&own.to_uppercase(), true), (&"0".repeat(64), false), ("", false)]
+        {
+            std::fs::write(&beside, format!(r#"{{"step": 1, "sha256": "{told}"}}"#)).expect("written");
+            let read = native::Native::read(&path).map_err(|error| error.to_string());
+            assert_eq!(read.is_ok(), is_taken, "{read:?}");
+            assert!(read.err().is_none_or(|words| words.contains("a.pt.json") && words.contains(&own)));
+        }
+        std::fs::write(&beside, r#"{"sha256": "#).expect("written");
+        assert!(native::Native::read(&path).is_ok(), "half a file tells nothing");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::pixels::{Pixels, may_take_floats, take_floats};
 use super::proto::{is_op, node, opset};
 use super::{external, first, inline, refusals};
 use crate::checkpoint::native::Native;
-use crate::checkpoint::{Metadata, file};
+use crate::checkpoint::{Metadata, check_hash, file};
 use crate::error::{Error, Result};
 use crate::preprocess::Scaling;
 use crate::probe::{Layout, Shape};
@@ -87,7 +87,8 @@ impl Graph {
 
     /// The graph in `bytes`, which lie at `path`.
     pub fn of(path: &Path, bytes: Vec<u8>, output: Option<&str>) -> Result<Self> {
-        Self::within(path, path, bytes, output)
+        let graph = Self::within(path, path, bytes, output)?;
+        check_hash(path, &graph.sha256).map(|()| graph)
     }
 
     fn within(file: &Path, path: &Path, bytes: Vec<u8>, output: Option<&str>) -> Result<Self> {

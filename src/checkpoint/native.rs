@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
+use super::check_hash;
 use super::file::{is_packed, unpacked_name};
 use super::signature::ENOUGH;
 use crate::error::{Error, Result};
@@ -68,28 +69,36 @@ impl Native {
     /// The checkpoint at `path`.
     ///
     /// # Errors
-    /// `Io` where it cannot be read, `Unfinished` for an empty one and for one that is cut short.
+    /// `Io` where it cannot be read, `Unfinished` for an empty one, one that is cut short and one whose hash is not what was told.
     pub fn read(path: &Path) -> Result<Self> {
-        if !path.is_dir() {
-            let mut hash = Sha256::new();
-            add(path, path, &mut hash)?;
-            return Ok(Self { path: path.to_owned(), sha256: hex::encode(hash.finalize()) });
-        }
-        let files = files(path).map_err(Error::io(path, "list"))?;
-        let (mut all, mut bytes) = (Sha256::new(), 0);
-        for file in &files {
-            let name = to_bytes(file.strip_prefix(path).unwrap_or(file));
-            let mut hash = Sha256::new();
-            bytes += add(path, file, &mut hash)?;
-            all.update((name.len() as u64).to_le_bytes());
-            all.update(name);
-            all.update(hash.finalize());
-        }
-        if bytes == 0 {
-            return Err(unfinished(path, "a folder without content"));
-        }
-        Ok(Self { path: path.to_owned(), sha256: hex::encode(all.finalize()) })
+        let hash = if path.is_dir() { of_folder(path)? } else { of_file(path)? };
+        let sha256 = hex::encode(hash.finalize());
+        check_hash(path, &sha256)?;
+        Ok(Self { path: path.to_owned(), sha256 })
     }
+}
+
+fn of_file(path: &Path) -> Result<Sha256> {
+    let mut hash = Sha256::new();
+    add(path, path, &mut hash)?;
+    Ok(hash)
+}
+
+fn of_folder(path: &Path) -> Result<Sha256> {
+    let files = files(path).map_err(Error::io(path, "list"))?;
+    let (mut all, mut bytes) = (Sha256::new(), 0);
+    for file in &files {
+        let name = to_bytes(file.strip_prefix(path).unwrap_or(file));
+        let mut hash = Sha256::new();
+        bytes += add(path, file, &mut hash)?;
+        all.update((name.len() as u64).to_le_bytes());
+        all.update(name);
+        all.update(hash.finalize());
+    }
+    if bytes == 0 {
+        return Err(unfinished(path, "a folder without content"));
+    }
+    Ok(all)
 }
 
 /// Adds a file of the checkpoint at `path` to a hash; gives its size.

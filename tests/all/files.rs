@@ -7,6 +7,7 @@ use crate::common::command::gzipped;
 use crate::common::daemon::{Client, Daemon, Place, eventually, name_of, network};
 use crate::common::{project, relstab};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 /// What each file of tests/fixtures/foreign is called, and what to do with it.
 const FOREIGN: [(&str, &str, &str); 10] = [
@@ -112,4 +113,28 @@ fn a_daemon_sets_them_aside_at_once_and_waits_for_what_may_become_a_network() {
     measured.sort();
     assert_eq!(measured, ["cut.onnx", "cut.onnx.gz", "zip.onnx"]);
     eventually("two are waited for", || daemon.client().ask(&json!({"type": "status"}))["runs"][0]["pending"] == 2);
+}
+
+#[test]
+fn a_checkpoint_is_awaited_until_it_has_the_hash_beside_it() {
+    let place = Place::new();
+    let [old, new] = ["old", "new"].map(network);
+    let told = |bytes: &[u8]| json!({"step": 7, "sha256": hex::encode(Sha256::digest(bytes))}).to_string();
+    // A copy under way has brought the network of one save and the file beside it of another.
+    for name in ["late_network.onnx", "late_hash.onnx"] {
+        place.put(format!("{name}.json"), told(&new).as_bytes());
+        place.put(name, &old);
+    }
+    let path = place.run().join("late_hash.onnx");
+    let output = relstab(&["measure", path.to_str().expect("UTF-8"), "--probe", "images.npz"]);
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(complaint.contains("expected the SHA-256 that late_hash.onnx.json tells"), "{complaint}");
+    let daemon = Daemon::start(&place, &["--give-up", "10m"]);
+    let mut client = Client::subscribed(&daemon, 0);
+    let half = || String::from_utf8_lossy(&place.ask("history", &[]).stdout).matches("half written").count();
+    eventually("both are awaited", || half() == 2);
+    place.put("late_network.onnx", &new);
+    assert_eq!(name_of(&client.next_of("measured")), "late_network.onnx");
+    place.put("late_hash.onnx.json", told(&old).as_bytes());
+    assert_eq!(name_of(&client.next_of("measured")), "late_hash.onnx");
 }
