@@ -4,9 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::pixels::U8;
 use fast_image_resize::{
-    FilterType, IntoImageView as _, IntoImageViewMut as _, PixelTrait, ResizeAlg, ResizeOptions, Resizer,
+    FilterType, IntoImageView as _, IntoImageViewMut as _, PixelType, ResizeAlg, ResizeOptions, Resizer,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -250,21 +250,21 @@ impl Bitmap {
         if (height, width) == (self.height, self.width) {
             return self;
         }
-        let pixels = if self.channels == 1 {
-            self.resampled::<U8>((height, width), filter)
-        } else {
-            self.resampled::<U8x3>((height, width), filter)
-        };
+        let planes: Vec<_> =
+            (0..self.channels).map(|channel| self.resampled(channel, (height, width), filter)).collect();
+        let pixels = (0..height * width).flat_map(|at| planes.iter().map(move |plane| plane[at])).collect();
         Self { pixels, height, width, channels: self.channels }
     }
 
-    /// Of one kind of pixel: all that the library knows would be compiled otherwise.
-    fn resampled<P: PixelTrait>(&self, (height, width): (usize, usize), filter: FilterType) -> Vec<u8> {
+    /// A channel of its own: the library is compiled anew for each kind of pixel.
+    fn resampled(&self, channel: usize, (height, width): (usize, usize), filter: FilterType) -> Vec<u8> {
         let expected = "a bitmap holds the pixels of its size";
-        let from = ImageRef::new(self.width as u32, self.height as u32, &self.pixels, P::pixel_type()).expect(expected);
-        let mut into = Image::new(width as u32, height as u32, P::pixel_type());
+        let plane: Vec<_> = self.pixels.iter().skip(channel).step_by(self.channels).copied().collect();
+        let from = ImageRef::new(self.width as u32, self.height as u32, &plane, PixelType::U8).expect(expected);
+        let mut into = Image::new(width as u32, height as u32, PixelType::U8);
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
-        let (from, mut typed) = (from.image_view::<P>().expect(expected), into.image_view_mut::<P>().expect(expected));
+        let (from, mut typed) =
+            (from.image_view::<U8>().expect(expected), into.image_view_mut::<U8>().expect(expected));
         Resizer::new().resize_typed(&from, &mut typed, &options).expect(expected);
         drop(typed);
         into.into_vec()
