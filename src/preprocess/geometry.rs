@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::pixels::U8;
+use fast_image_resize::pixels::U8x4;
 use fast_image_resize::{
     FilterType, IntoImageView as _, IntoImageViewMut as _, PixelType, ResizeAlg, ResizeOptions, Resizer,
 };
@@ -223,9 +223,21 @@ impl Bitmap {
             // Rows first and rounded between, as Pillow does: beyond black and white the order shows.
             Some(filter) => {
                 let rows = self.height;
-                self.convolved(rows, width, filter).convolved(height, width, filter)
+                let pixels = resampled(&self.fours(), (rows, self.width), (rows, width), filter);
+                let pixels = resampled(&pixels, (rows, width), (height, width), filter);
+                let pixels = pixels.chunks_exact(4).flat_map(|pixel| &pixel[..self.channels]).copied().collect();
+                Self { pixels, height, width, channels: self.channels }
             }
         }
+    }
+
+    /// Its pixels with four channels each, zeros where it has fewer: the library is compiled anew for each kind of pixel.
+    fn fours(&self) -> Vec<u8> {
+        let mut fours = vec![0; self.height * self.width * 4];
+        for (four, pixel) in fours.chunks_exact_mut(4).zip(self.pixels.chunks_exact(self.channels)) {
+            four[..self.channels].copy_from_slice(pixel);
+        }
+        fours
     }
 
     fn picked(self, height: usize, width: usize) -> Self {
@@ -244,30 +256,6 @@ impl Bitmap {
         let pixels =
             rows.iter().flat_map(|row| columns.iter().flat_map(|column| pixel(*row, *column))).copied().collect();
         Self { pixels, height, width, channels: self.channels }
-    }
-
-    fn convolved(self, height: usize, width: usize, filter: FilterType) -> Self {
-        if (height, width) == (self.height, self.width) {
-            return self;
-        }
-        let planes: Vec<_> =
-            (0..self.channels).map(|channel| self.resampled(channel, (height, width), filter)).collect();
-        let pixels = (0..height * width).flat_map(|at| planes.iter().map(move |plane| plane[at])).collect();
-        Self { pixels, height, width, channels: self.channels }
-    }
-
-    /// A channel of its own: the library is compiled anew for each kind of pixel.
-    fn resampled(&self, channel: usize, (height, width): (usize, usize), filter: FilterType) -> Vec<u8> {
-        let expected = "a bitmap holds the pixels of its size";
-        let plane: Vec<_> = self.pixels.iter().skip(channel).step_by(self.channels).copied().collect();
-        let from = ImageRef::new(self.width as u32, self.height as u32, &plane, PixelType::U8).expect(expected);
-        let mut into = Image::new(width as u32, height as u32, PixelType::U8);
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
-        let (from, mut typed) =
-            (from.image_view::<U8>().expect(expected), into.image_view_mut::<U8>().expect(expected));
-        Resizer::new().resize_typed(&from, &mut typed, &options).expect(expected);
-        drop(typed);
-        into.into_vec()
     }
 
     /// The middle.
@@ -313,6 +301,22 @@ impl Bitmap {
         }
         self
     }
+}
+
+/// An image of four channels in another size, rows and columns.
+fn resampled(pixels: &[u8], from: (usize, usize), to: (usize, usize), filter: FilterType) -> Vec<u8> {
+    if from == to {
+        return pixels.to_vec();
+    }
+    let expected = "a bitmap holds the pixels of its size";
+    let from = ImageRef::new(from.1 as u32, from.0 as u32, pixels, PixelType::U8x4).expect(expected);
+    let mut into = Image::new(to.1 as u32, to.0 as u32, PixelType::U8x4);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
+    let (from, mut typed) =
+        (from.image_view::<U8x4>().expect(expected), into.image_view_mut::<U8x4>().expect(expected));
+    Resizer::new().resize_typed(&from, &mut typed, &options).expect(expected);
+    drop(typed);
+    into.into_vec()
 }
 
 /// In Pillow's fixed point.
