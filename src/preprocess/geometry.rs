@@ -218,13 +218,16 @@ impl Resample {
 impl Bitmap {
     /// Resampled with a filter as wide as the reduction (antialiased).
     fn resized(self, height: usize, width: usize, resample: Resample) -> Self {
+        if (height, width) == (self.height, self.width) {
+            return self;
+        }
         match resample.filter() {
             None => self.picked(height, width),
             // Rows first and rounded between, as Pillow does: beyond black and white the order shows.
             Some(filter) => {
                 let rows = self.height;
-                let pixels = resampled(&self.fours(), (rows, self.width), (rows, width), filter);
-                let pixels = resampled(&pixels, (rows, width), (height, width), filter);
+                let pixels = resampled(self.fours(), (rows, self.width), (rows, width), filter);
+                let pixels = resampled(pixels, (rows, width), (height, width), filter);
                 let pixels = pixels.chunks_exact(4).flat_map(|pixel| &pixel[..self.channels]).copied().collect();
                 Self { pixels, height, width, channels: self.channels }
             }
@@ -304,12 +307,12 @@ impl Bitmap {
 }
 
 /// An image of four channels in another size, rows and columns.
-fn resampled(pixels: &[u8], from: (usize, usize), to: (usize, usize), filter: FilterType) -> Vec<u8> {
+fn resampled(pixels: Vec<u8>, from: (usize, usize), to: (usize, usize), filter: FilterType) -> Vec<u8> {
     if from == to {
-        return pixels.to_vec();
+        return pixels;
     }
     let expected = "a bitmap holds the pixels of its size";
-    let from = ImageRef::new(from.1 as u32, from.0 as u32, pixels, PixelType::U8x4).expect(expected);
+    let from = ImageRef::new(from.1 as u32, from.0 as u32, &pixels, PixelType::U8x4).expect(expected);
     let mut into = Image::new(to.1 as u32, to.0 as u32, PixelType::U8x4);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
     let (from, mut typed) =
