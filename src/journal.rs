@@ -121,7 +121,7 @@ impl Journal {
     }
 
     /// Opens the journal at `path` for reading, beside a daemon that writes it; one of an earlier version is brought up first.
-    /// One that cannot be written is read as it is now, from a copy.
+    /// One that cannot be written is read as it is now, from a copy. An empty file is read as a journal without a run.
     ///
     /// # Errors
     /// `Journal` if there is none, or it is damaged or of a later version; `Locked` if a daemon holds an earlier one.
@@ -139,20 +139,18 @@ impl Journal {
     fn read_in_place(path: &Path) -> Result<Self> {
         let fail = |source| Error::Journal { path: path.to_owned(), action: "open", source };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let db = Connection::open_with_flags(path, flags).map_err(fail)?;
+        let mut db = Connection::open_with_flags(path, flags).map_err(fail)?;
         db.busy_timeout(PATIENCE).map_err(fail)?;
-        db.pragma_update(None, "query_only", true).map_err(fail)?;
-        let version = version(&db).map_err(fail)?;
-        if version > VERSIONS.len() {
-            return Err(newer(path, version));
-        }
-        if version == 0 {
-            return Err(foreign(path));
-        }
-        if version < VERSIONS.len() {
+        let missing = missing(&db, path)?;
+        if missing.len() == VERSIONS.len() {
+            // Its daemon is about to make it.
+            db = Connection::open_in_memory().map_err(fail)?;
+            bring_up(&mut db, missing).map_err(fail)?;
+        } else if !missing.is_empty() {
             let _lock = Lock::take(path, "")?;
             Self::open(path)?;
         }
+        db.pragma_update(None, "query_only", true).map_err(fail)?;
         Ok(Self { db, path: path.to_owned(), identity: identity(path), _copy: None })
     }
 
@@ -214,31 +212,30 @@ fn bring_up(db: &mut Connection, missing: &[&str]) -> rusqlite::Result<()> {
     tx.commit()
 }
 
-fn version(db: &Connection) -> rusqlite::Result<usize> {
-    db.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).map(|version| version as usize)
-}
-
-fn newer(path: &Path, version: usize) -> Error {
-    let found = format!("version {version} in {}", path.display());
-    Error::setting("--journal", format!("a journal of version {}", VERSIONS.len()), found)
-}
-
 /// The journal at `path`, and what brings it to the present version.
 fn connected(path: &Path) -> Result<(Connection, &'static [&'static str])> {
     let fail = |source| Error::Journal { path: path.to_owned(), action: "open", source };
     let db = Connection::open(path).map_err(fail)?;
     db.busy_timeout(PATIENCE).map_err(fail)?;
-    let version = version(&db).map_err(fail)?;
-    let missing = VERSIONS.get(version..).ok_or_else(|| newer(path, version))?;
-    let has_tables = || db.prepare("SELECT 1 FROM sqlite_schema")?.exists([]);
-    if version == 0 && has_tables().map_err(fail)? {
-        return Err(foreign(path));
-    }
+    let missing = missing(&db, path)?;
     Ok((db, missing))
 }
 
-fn foreign(path: &Path) -> Error {
-    Error::setting("--journal", "a journal", format!("another database: {}", path.display()))
+/// What brings the database at `path` to the present version: all of it where the file is empty.
+fn missing(db: &Connection, path: &Path) -> Result<&'static [&'static str]> {
+    let fail = |source| Error::Journal { path: path.to_owned(), action: "open", source };
+    // Before the version: a daemon may make both at any moment.
+    let has_tables =
+        db.prepare("SELECT 1 FROM sqlite_schema").and_then(|mut tables| tables.exists([])).map_err(fail)?;
+    let version = db.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).map_err(fail)? as usize;
+    if version == 0 && has_tables {
+        let found = format!("another database: {}", path.display());
+        return Err(Error::setting("--journal", "a journal", found));
+    }
+    VERSIONS.get(version..).ok_or_else(|| {
+        let found = format!("version {version} in {}", path.display());
+        Error::setting("--journal", format!("a journal of version {}", VERSIONS.len()), found)
+    })
 }
 
 fn transact<T>(

@@ -57,7 +57,7 @@ def test_a_loop_in_shell_stops_when_told(run: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "did not improve" in done.stderr
     # The rule goes by the known error, which the untrained network has too: that one, and one more.
-    assert [entry["state"] for entry in history(run)] == ["measured"] * 2
+    assert [entry["state"] for entry in history(run)] == ["measured"] * 2, done.stderr
     # The best has the least error, though it improved by less than min_delta.
     best = run.parent / "best.onnx"
     assert best.resolve() == run.resolve() / "step=30.onnx"

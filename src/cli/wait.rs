@@ -84,6 +84,8 @@ fn sought(run: &Run, has_end: bool) -> Result<Option<Known>> {
         Ok(found) => Ok(Some(found)),
         Err(Error::UnknownRun { .. }) if may_come => Ok(None),
         Err(Error::Journal { path, .. }) if has_end || !path.exists() => Ok(None),
+        // A daemon may be bringing a journal of an earlier version up.
+        Err(Error::Locked { .. }) if has_end => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -187,9 +187,15 @@ fn a_database_of_others_is_left_alone() {
     }
     assert_eq!(std::fs::read(&path).expect("read"), before);
     assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o664);
+}
+
+#[test]
+fn a_file_that_a_daemon_is_about_to_fill_is_a_journal_without_a_run() {
+    let place = Place::new();
     let empty = place.folder.path().join("empty.db");
     std::fs::write(&empty, "").expect("written");
-    Journal::read(&empty).expect_err("nothing to read");
+    assert!(Journal::read(&empty).expect("no error").runs().expect("read").is_empty());
+    assert_eq!(std::fs::read(&empty).expect("there"), b"", "it is left to the daemon");
 }
 
 /// Of a network that answers with ten classes.

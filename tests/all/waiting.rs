@@ -95,3 +95,17 @@ fn a_run_that_another_daemon_takes_over_is_waited_for_in_its_journal() {
     place.rename_in("step_2.onnx", "two");
     eventually("it returns", || waiting.ended() == Some(0));
 }
+
+#[test]
+fn a_journal_that_its_daemon_is_about_to_fill_is_waited_for() {
+    let place = Place::new();
+    let journal = place.journal();
+    std::fs::create_dir_all(journal.parent().expect("a folder")).expect("made");
+    std::fs::write(&journal, "").expect("made");
+    let named = ["--journal", journal.to_str().expect("a name")];
+    let (mut waiting, words) = Waiting::start(&place, &named);
+    assert!(words.contains("no journal knows"), "{words}");
+    place.rename_in("step_1.onnx", "one");
+    let _daemon = Daemon::start_after(&place, "true", &[place.run()], &named);
+    eventually("it returns", || waiting.ended() == Some(0));
+}
