@@ -139,6 +139,10 @@ impl Row {
         if quantities.is_empty() {
             return Err(Error::points(name, "r_f, invariance_deformed or another measured quantity", "none"));
         }
+        let is_beyond = |(term, value): &(&Term, &f64)| term.is_score() && !(0.0..=1.0).contains(*value);
+        if let Some((term, value)) = quantities.iter().find(is_beyond) {
+            return Err(Error::points(name, format!("a value of {term} from 0 to 1"), value.to_string()));
+        }
         let spreads = self.spreads();
         let label = self.label.map_or_else(|| name.to_owned(), |label| format!("{name} ({label})"));
         let run = [self.run, self.repository].into_iter().flatten().find(|run| !run.is_empty());
@@ -244,6 +248,7 @@ mod tests {
             ("r_f,side,classes\n0.5,28,10\n", "error"),
             ("r_f,error,side\n0.5,0.1,28\n", "--classes"),
             ("r_f,error,classes\n0.5,0.1,10\n", "--side"),
+            ("invariance_deformed,error,side,classes\n0.4,0.1,28,10\n1.2,0.1,28,10\n", "row 2"),
             ("[{\"r_f\": 0.5}]", "error"),
             ("[", "JSON"),
             ("{}", "JSON"),

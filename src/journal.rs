@@ -49,13 +49,14 @@ use crate::event::Kind;
 use crate::text::visible_json;
 
 /// What makes each version of the schema from the one before.
-const VERSIONS: [&str; 6] = [
+const VERSIONS: [&str; 7] = [
     include_str!("journal/schema/1.sql"),
     include_str!("journal/schema/2.sql"),
     include_str!("journal/schema/3.sql"),
     include_str!("journal/schema/4.sql"),
     include_str!("journal/schema/5.sql"),
     include_str!("journal/schema/6.sql"),
+    include_str!("journal/schema/7.sql"),
 ];
 /// How long a reader or writer waits for another's lock.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -49,7 +49,7 @@ pub struct Rise {
     pub high: Option<f64>,
 }
 
-const WITHOUT_OUTPUTS: &str = "the baseline was saved by an earlier version, without outputs: save it anew";
+const WITHOUT_OUTPUTS: &str = "the baseline is a record without outputs: save one with relstab check --save-baseline";
 
 impl Against {
     /// Compares two networks with intervals of `level`; `max_rise` is the largest rise of the error that is allowed.

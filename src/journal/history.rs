@@ -283,7 +283,7 @@ impl Journal {
         let part = filter.part.map_or(String::new(), |(offset, limit)| format!(" LIMIT {limit} OFFSET {offset}"));
         let sql = format!(
             "SELECT c.path, state, step, epoch, val_error, reason, outcome, body, prediction, log_r_f, replicates.invariance,
-             due, unfinished_since IS NOT NULL, written, c.id, attempt, host
+             due, unfinished_since IS NOT NULL, written, c.id, attempt, host, lack
              FROM checkpoints AS c LEFT JOIN events ON events.seq = c.outcome
              LEFT JOIN replicates ON replicates.run = c.run AND replicates.checkpoint = c.id
              WHERE c.run = ?1{id}{step}{state} AND {COUNTED} ORDER BY step, epoch, written, c.id{part}"
@@ -294,7 +294,8 @@ impl Journal {
             let rows = query.query_map([run], |row| {
                 let mut entry = entry(row, filter.with_replicates)?;
                 if entry.state == State::Pending {
-                    entry.reason = Some(why(row.get(11)?, row.get(12)?, entry.reason, row.get(13)?, ahead));
+                    entry.reason =
+                        Some(why(row.get(11)?, (row.get(12)?, row.get(17)?), entry.reason, row.get(13)?, ahead));
                     ahead += 1;
                 }
                 Ok(entry)

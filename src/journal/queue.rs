@@ -81,6 +81,8 @@ pub struct Job {
     pub failures: u32,
     /// Since when it has been found unfinished, milliseconds of the daemon's clock.
     pub unfinished_since: Option<i64>,
+    /// What it lacked when it was read last, where it goes back unfinished.
+    pub lack: Option<String>,
     /// Why it could not be fetched when that was tried last.
     pub unfetched: Option<String>,
     /// The machine of the worker that had it in hand, where that is not this one.
@@ -180,9 +182,10 @@ impl Journal {
     /// `Journal` if it cannot be written.
     pub fn put_back(&mut self, job: &Job, due: Option<i64>) -> Result<()> {
         let sql = "UPDATE checkpoints SET due = ?2, fingerprint = ?3, plan = ?4, unfinished_since = ?5, failures = ?6,
-                   reason = ?7 WHERE id = ?1";
-        let Job { id, fingerprint, plan, unfinished_since, failures, unfetched, .. } = job;
-        let values = params![id, due.unwrap_or(BLOCKED), fingerprint, plan, unfinished_since, failures, unfetched];
+                   reason = ?7, lack = ?8 WHERE id = ?1";
+        let Job { id, fingerprint, plan, unfinished_since, lack, failures, unfetched, .. } = job;
+        let due = due.unwrap_or(BLOCKED);
+        let values = params![id, due, fingerprint, plan, unfinished_since, failures, unfetched, lack];
         self.write("put a checkpoint back into", |tx| {
             if waits(tx, job)? { tx.prepare_cached(sql)?.execute(values).map(|_| ()) } else { Ok(()) }
         })
@@ -320,6 +323,7 @@ fn job(row: &Row) -> rusqlite::Result<(Job, Option<i64>)> {
         plan: row.get(4)?,
         failures: row.get(5)?,
         unfinished_since: row.get(6)?,
+        lack: None,
         unfetched: row.get(11)?,
         host: None,
         order: (row.get(7)?, row.get(8)?, row.get(9)?),

@@ -71,8 +71,9 @@ pub struct Measured {
 }
 
 impl Term {
-    /// Whether a network that is right on every image comes near 1, not 0.
-    fn is_score(self) -> bool {
+    /// Whether it lies from 0 to 1, and a network that is right on every image comes near 1.
+    #[must_use]
+    pub fn is_score(self) -> bool {
         !matches!(self, Self::RF | Self::DF | Self::GF)
     }
 

@@ -133,6 +133,10 @@ fn a_checkpoint_is_awaited_until_it_has_the_hash_beside_it() {
     let mut client = Client::subscribed(&daemon, 0);
     let half = || String::from_utf8_lossy(&place.ask("history", &[]).stdout).matches("half written").count();
     eventually("both are awaited", || half() == 2);
+    eventually("history says for what", || {
+        String::from_utf8_lossy(&place.ask("history", &[]).stdout)
+            .contains("expected the SHA-256 that late_hash.onnx.json tells")
+    });
     place.put("late_network.onnx", &new);
     assert_eq!(name_of(&client.next_of("measured")), "late_network.onnx");
     place.put("late_hash.onnx.json", told(&old).as_bytes());

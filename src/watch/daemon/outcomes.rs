@@ -114,6 +114,10 @@ impl Daemon {
             self.finish(job, Outcome::Failed { content: None, reason, is_finite: true });
         } else {
             debug!(path = %path::text(&job.path), reason, "{lack} yet");
+            let name = format!("model {}: ", job.path.display());
+            let mut what = reason.strip_prefix(&name).unwrap_or(reason).to_owned();
+            cut(&mut what, REASON);
+            job.lack = Some(what);
             let wait = (borne / 2).clamp(self.options.settle, UNFINISHED_LOOK.max(self.options.settle));
             self.put_back(&job, wait.min(left));
         }
