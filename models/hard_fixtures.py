@@ -197,6 +197,17 @@ def ends() -> None:
     save(
         "softmax_sharpened", [*plain(), soft, *sharpened], probs, [tensor("one", [1], np.int64), tensor("least", 1e-9)]
     )
+    one = [tensor("axis", [1], np.int64), tensor("one", 1), tensor("least", 1e-4), tensor("most", 1 - 1e-4)]
+    kept = [node("Clip", "soft least most", "p"), node("Sub", "one p", "q")]
+    save("softmax_odds", [*plain(), soft, *kept, node("Div", "p q", "odds"), node("Log", "odds", "probs")], probs, one)
+    logs = [node("Log", "p", "log_p"), node("Log", "q", "log_q"), node("Sub", "log_p log_q", "probs")]
+    save("softmax_log_odds", [*plain(), soft, *kept, *logs], probs, one)
+    largest = [node("ReduceMax", "soft", "largest", axes=[1]), node("Div", "soft largest", "probs")]
+    save("softmax_of_largest", [*plain(), soft, *largest], probs)
+    centred = [node("ReduceMean", "log", "mean", axes=[1]), node("Sub", "log mean", "probs")]
+    save("softmax_centred", [*plain(), soft, node("Log", "soft", "log"), *centred], probs)
+    shares = [node("ReduceMax", "logits", "most", axes=[1]), node("Sub", "logits most", "less")]
+    save("softmax_unsummed", [*plain(), *shares, node("Exp", "less", "probs")], probs)
     floored = [node("Less", "soft least", "small"), node("Where", "small nothing soft", "probs")]
     save("softmax_where", [*plain(), soft, *floored], probs, [tensor("least", 1e-3), tensor("nothing", 0)])
     priors = tensor("priors", np.linspace(0.1, 3, 10))
@@ -275,6 +286,14 @@ def training() -> None:
     half = [node("Mul", "twice half", "logits")]
     save("baked_function", [*added, *half], logits, [tensor("half", 0.5)], functions=[function], domains={"own": 1})
     beside = [*body(), node("MatMul", "features matrix", "raw"), node("Add", "raw zeros", "logits")]
+    passed = node("Identity", "kept", "zeros")
+    save("baked_identity", [*beside[:-1], passed, beside[-1]], logits, [tensor("kept", np.zeros((5, 10)))])
+    row = [*(node("Unsqueeze", "rows axis", "row"), node("Concat", "row row_of", "sizes", axis=0)), *body()[:3]]
+    joined = [*row, node("Reshape", "pool sizes", "features"), HEAD]
+    numbers = {"rows": 3, "axis": [0], "row_of": [64]}
+    save("baked_joined", joined, logits, [tensor(key, value, np.int64) for key, value in numbers.items()])
+    chosen = [*body(), node("MatMul", "features matrix", "raw"), node("Gather", "raw rows", "logits", axis=0)]
+    save("baked_gather", chosen, logits, [tensor("rows", range(4), np.int64)])
     save("baked_constant", beside, logits, [tensor("zeros", np.zeros((5, 10)))])
 
 

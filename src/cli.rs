@@ -157,6 +157,7 @@ const EXIT_CODES: &str = "Exit codes:
 /// Runs the command that the process's arguments name.
 #[must_use]
 pub fn main() -> ProcessExit {
+    crate::panics::hush();
     let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
     let outcome = match cli.command {
         Command::Init(args) => init::run(&args),

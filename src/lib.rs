@@ -31,6 +31,7 @@ pub mod path;
 pub mod file_system;
 pub mod small_file;
 pub mod process;
+pub mod panics;
 pub mod arrays;
 pub mod store;
 pub mod preprocess;

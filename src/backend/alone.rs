@@ -25,6 +25,8 @@ pub(super) struct Traits {
 
 /// Batch sizes that are tried, at most.
 const MOST_SIZES: usize = 8;
+/// Operators that are looked back through for a constant.
+const MOST_STEPS: usize = 8;
 
 impl Traits {
     pub fn of(graph: &Graph) -> Self {
@@ -53,16 +55,28 @@ fn baked_sizes(graph: &GraphProto, nodes: &[&NodeProto]) -> BTreeSet<usize> {
     // Of bodies and functions too: names that several share only add sizes.
     let made = nodes.iter().filter_map(|node| Some((node.output.first()?.as_str(), held(node)?)));
     let constants: HashMap<&str, Cow<TensorProto>> = weights.chain(made).collect();
+    let makers: HashMap<&str, &NodeProto> =
+        nodes.iter().filter_map(|node| Some((node.output.first()?.as_str(), *node))).collect();
     let mut sizes = Vec::new();
     for node in nodes {
-        let constant = |place: usize| node.input.get(place).and_then(|name| constants.get(name.as_str()));
+        let constant = |place: usize| {
+            let mut name = node.input.get(place)?;
+            // Behind operators that leave the first number first.
+            for _ in 0..MOST_STEPS {
+                let Some(maker) = makers.get(name.as_str()).filter(|maker| keeps_first(maker)) else { break };
+                name = maker.input.first()?;
+            }
+            constants.get(name.as_str())
+        };
         let of = |place: usize| constant(place).and_then(|tensor| numbers(tensor)).unwrap_or_default();
         match node.op_type.as_str() {
             "Reshape" | "Expand" | "Tile" => sizes.extend(of(1).first().copied()),
             "ConstantOfShape" => sizes.extend(of(0).first().copied()),
             "Split" => sizes.push(of(1).iter().sum()),
             "Slice" => sizes.extend(of(2)),
-            "Add" | "Sub" | "Mul" | "Div" | "Concat" | "Where" => {
+            "Resize" => sizes.extend(of(3).first().copied()),
+            "Range" => sizes.extend(of(1)),
+            "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Max" | "Min" | "Sum" | "Mean" | "Concat" | "Where" | "Gather" => {
                 let beside = (0..node.input.len()).filter_map(|place| constant(place)?.dims.first().copied());
                 sizes.extend(beside.map(|size| size as f64));
             }
@@ -71,6 +85,10 @@ fn baked_sizes(graph: &GraphProto, nodes: &[&NodeProto]) -> BTreeSet<usize> {
         }
     }
     sizes.into_iter().filter(|size: &f64| (2.0..=4096.0).contains(size)).map(|size| size as usize).collect()
+}
+
+fn keeps_first(node: &NodeProto) -> bool {
+    matches!(node.op_type.as_str(), "Identity" | "Cast" | "Concat" | "Unsqueeze" | "Squeeze" | "Reshape")
 }
 
 /// Runs so many rows of images; gives what each tensor came to.

@@ -6,7 +6,7 @@ use tract_onnx::pb::{FunctionProto, GraphProto, NodeProto, ValueInfoProto};
 
 use super::inline::inline;
 use super::proto::{attribute, bodies_mut, called, is_op, node};
-use super::squash::{Effect, Scopes, effect, normalised, squashed, unmasked};
+use super::squash::{Effect, Scopes, effect, is_by_its_own, squashed, unmasked};
 
 /// The end of a network that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl Search<'_> {
         match through {
             Effect::Same => self.before(input, keeps_numbers, steps),
             Effect::Scaled { keeps_order } => {
-                let is_shared = is_op(&made, "Div") && normalised(&self.scopes, &made).is_some();
+                let is_shared = is_op(&made, "Div") && is_by_its_own(&self.scopes, &made);
                 self.before(input, false, steps).map(|found| found.kept(keeps_order).within(!is_shared))
             }
             Effect::Clamped => self.before(input, keeps_numbers, steps).or_else(|| {

@@ -72,7 +72,7 @@ pub(super) fn effect(scopes: &Scopes, node: &NodeProto) -> Option<(Effect, usize
         "Log" | "Exp" | "Sqrt" | "LpNormalization" => scaled(true),
         "Neg" => scaled(false),
         "Pow" => scaled(scopes.number(node.input.get(1)?)? > 0.0),
-        "Div" if normalised(scopes, node).is_some() => scaled(true),
+        "Div" | "Sub" if is_by_its_own(scopes, node) || is_odds(scopes, node) => scaled(true),
         "Where" => {
             let is_constant = |place: usize| Some(scopes.constant(node.input.get(place)?).is_some());
             match (is_constant(1)?, is_constant(2)?) {
@@ -114,19 +114,30 @@ fn by_constant(scopes: &Scopes, node: &NodeProto) -> Option<(Effect, usize)> {
     Some((effect, input))
 }
 
-/// The sum that a node divides its first input by, where it is that input's own.
-pub(super) fn normalised<'a>(scopes: &'a Scopes, node: &NodeProto) -> Option<&'a NodeProto> {
-    let [above, below] = &node.input[..] else { return None };
-    sum_of(scopes, below).filter(|sum| sum.input.first() == Some(above))
+/// Whether a node divides its first input by that input's own sum, largest number or the like, or takes that off.
+pub(super) fn is_by_its_own(scopes: &Scopes, node: &NodeProto) -> bool {
+    let [first, own] = &node.input[..] else { return false };
+    reduced(scopes, own).is_some_and(|reduced| reduced.input.first() == Some(first))
 }
 
-/// The sum that a divisor is, kept from zero or spread over what it divides.
-fn sum_of<'a>(scopes: &'a Scopes, divisor: &str) -> Option<&'a NodeProto> {
+/// Whether a node sets a probability against what is left to 1: `p / (1 - p)`, `log(p) - log(1 - p)`.
+fn is_odds(scopes: &Scopes, node: &NodeProto) -> bool {
+    let [above, below] = &node.input[..] else { return false };
+    let log = |name: &String| scopes.made_by(name, "Log").and_then(|log| log.input.first());
+    let (above, below) = if is_op(node, "Div") { (Some(above), Some(below)) } else { (log(above), log(below)) };
+    let rest = below.and_then(|below| scopes.made_by(below, "Sub"));
+    rest.is_some_and(|rest| {
+        rest.input.first().and_then(|one| scopes.number(one)) == Some(1.0) && rest.input.get(1) == above
+    })
+}
+
+/// The node that makes a sum, a largest number or the like, kept from zero or spread afterwards.
+fn reduced<'a>(scopes: &'a Scopes, name: &str) -> Option<&'a NodeProto> {
     const MOST_STEPS: usize = 4;
-    let mut node = scopes.node(divisor)?;
+    let mut node = scopes.node(name)?;
     for _ in 0..MOST_STEPS {
         match node.op_type.as_str() {
-            "ReduceSum" | "ReduceL1" => return Some(node),
+            "ReduceSum" | "ReduceL1" | "ReduceL2" | "ReduceMax" | "ReduceMean" => return Some(node),
             "Clip" | "Max" | "Add" | "Expand" | "Identity" | "Cast" => node = scopes.node(node.input.first()?)?,
             _ => return None,
         }
@@ -143,6 +154,11 @@ pub(super) fn squashed(scopes: &Scopes, node: &NodeProto, scaled: bool) -> Optio
             Some((input, node.op_type.trim_start_matches("QLinear").to_owned()))
         }
         "Tanh" if scaled => Some((input, "Sigmoid".to_owned())),
+        // Shares of the largest one.
+        "Exp" => {
+            let less = scopes.made_by(&input, "Sub").filter(|less| is_by_its_own(scopes, less))?;
+            Some((less.input.first()?.clone(), "Softmax".to_owned()))
+        }
         "Div" | "Sub" | "Mul" | "Reciprocal" | "Pow" => {
             spelled_out(scopes, node).map(|(input, op)| (input, op.to_owned()))
         }
@@ -176,7 +192,7 @@ fn spelled_out(scopes: &Scopes, last: &NodeProto) -> Option<(String, &'static st
             _ => return None,
         };
         let exponential = scopes.made_by(above, "Exp")?;
-        let sum = sum_of(scopes, below)?;
+        let sum = reduced(scopes, below)?;
         return (first(sum) == *above).then(|| (uncentred(&first(exponential)), "Softmax"));
     }
     if !is_op(last, "Sub") {

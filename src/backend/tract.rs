@@ -1,7 +1,6 @@
 //! tract, the embedded engine: single images on all cores, nothing to install.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,6 +22,7 @@ use super::notice::Notice;
 use super::words::engine_error;
 use super::{Backend, Identity, Lanes, Network, Provider, Session, batches, words};
 use crate::error::Result;
+use crate::panics;
 use crate::probe::Shape;
 
 const NAME: &str = "tract";
@@ -51,12 +51,7 @@ impl Tract {
         note: Option<Notice>,
     ) -> Result<Self> {
         let path = graph.path.clone();
-        // Networks that make no sense, such as a stride of 0, make it panic.
-        catch_unwind(AssertUnwindSafe(|| Self::loaded(graph, input, provider, threads, note))).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
-            Err(words::of_tract(&path, text))
-        })
+        caught(&path, || Self::loaded(graph, input, provider, threads, note))
     }
 
     fn loaded(
@@ -80,7 +75,7 @@ impl Tract {
         let refused = |error: tract_onnx::prelude::TractError| words::of_tract(&path, &format!("{error:#}"));
         let model = model(graph).map_err(refused)?;
         let mut plans: HashMap<usize, Arc<TypedRunnableModel>> = HashMap::new();
-        let mut is_kept = settled(&mut network, NAME, (&layers, &traits), &mut |network, rows, images| {
+        let mut tried = |network: &Network, rows: usize, images: &[f32]| {
             let dims = network.input_dims(rows);
             let ready = match plans.get(&rows) {
                 Some(ready) => Arc::clone(ready),
@@ -95,7 +90,10 @@ impl Tract {
                 .map(|(index, value)| told(value, outputs.contains(&index)))
                 .collect::<TractResult<_>>()
                 .map_err(refused)
-        })?;
+        };
+        // A batch that it panics on may be the wrong one.
+        let mut try_batch = |network: &Network, rows, images: &[f32]| caught(&path, || tried(network, rows, images));
+        let mut is_kept = settled(&mut network, NAME, (&layers, &traits), &mut try_batch)?;
         is_kept.extend([true, true]);
         // One image at a time keeps the working set in the cache: faster for tract than any larger batch.
         let rows = network.fixed_batch.unwrap_or(1);
@@ -118,6 +116,11 @@ impl Tract {
             goes_on,
         })
     }
+}
+
+/// Does what networks that make no sense, such as a stride of 0, make tract panic at.
+fn caught<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    panics::caught(work).unwrap_or_else(|panic| Err(words::of_tract(path, &panic)))
 }
 
 /// `None` for what tract has no numbers of.

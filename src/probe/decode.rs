@@ -5,6 +5,7 @@ use std::io::Cursor;
 use image::{ColorType, DynamicImage, GrayImage, ImageDecoder as _, ImageFormat, ImageReader, Limits, RgbImage};
 use mozjpeg::Decompress;
 
+use crate::panics::caught;
 use crate::preprocess::Bitmap;
 
 /// Of one decoded image: a file of a few bytes may claim any size.
@@ -84,10 +85,7 @@ fn ends(bytes: &[u8]) -> bool {
     false
 }
 
-/// libjpeg tells of damage by unwinding, without a panic message.
+/// libjpeg tells of damage by unwinding.
 fn quietly<T>(work: impl FnOnce() -> std::io::Result<T>) -> Result<T, String> {
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
-        Ok(outcome) => outcome.map_err(|error| error.to_string()),
-        Err(reason) => Err(reason.downcast::<String>().map_or_else(|_| "damaged".to_owned(), |text| *text)),
-    }
+    caught(work)?.map_err(|error| error.to_string())
 }

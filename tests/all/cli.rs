@@ -112,6 +112,13 @@ fn every_truncation_of_a_model_is_refused_without_a_panic() {
 }
 
 #[test]
+fn where_an_engine_panics_at_a_batch_that_is_only_tried_nothing_of_it_is_printed() {
+    let output = measure("hard/baked_gather.onnx", &["--probe", "images.npz"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && !told.contains("panicked"), "{told}");
+}
+
+#[test]
 fn a_probe_set_of_another_shape_is_a_mismatch() {
     let folder = Folder::new();
     let small = folder.npy("small.npy", "|u1", "(4, 3, 16, 16)", &[7; 4 * 3 * 256]);

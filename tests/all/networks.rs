@@ -78,6 +78,11 @@ fn a_softmax_is_found_wherever_it_hides() {
         "softmax_split",
         "softmax_power",
         "softmax_sharpened",
+        "softmax_odds",
+        "softmax_log_odds",
+        "softmax_of_largest",
+        "softmax_centred",
+        "softmax_unsummed",
         "softmax_where",
         "softmax_weighted",
         "softmax_masked",
@@ -187,8 +192,10 @@ fn what_an_image_gives_is_its_own() {
 
 #[test]
 fn a_batch_that_is_free_in_name_only_is_kept_to() {
-    let sizes = [("baked_1", 1), ("baked_4", 4), ("baked_function", 3), ("baked_constant", 5)];
-    assert_all_like_base(&sizes.map(|(name, _)| (name, Some(Code::BakedBatch))), TOLERANCE);
+    let sizes = [("baked_1", 1), ("baked_4", 4), ("baked_function", 3), ("baked_constant", 5), ("baked_identity", 5)];
+    let sizes = [&sizes[..], &[("baked_joined", 3), ("baked_gather", 4)]].concat();
+    let like_base: Vec<_> = sizes.iter().map(|(name, _)| (*name, Some(Code::BakedBatch))).collect();
+    assert_all_like_base(&like_base, TOLERANCE);
     for (name, size) in sizes {
         assert_eq!(measured(name, Engine::Onnxruntime).0.timing.batch, size, "{name}");
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +15,7 @@ use parquet::schema::types::SchemaDescriptor;
 
 use super::pages::Pages;
 use crate::error::{Error, Result};
+use crate::panics::caught;
 use crate::probe::contents::{Catalogue, Encoded};
 use crate::probe::raw::whole;
 
@@ -84,7 +84,7 @@ impl Table {
             |error: ParquetError| Error::probe(path, "a whole Parquet table", format!("a damaged one ({error})"));
         let file = File::open(path).map_err(Error::io(path, "open"))?;
         let pages = Arc::new(Pages::new(file).map_err(Error::io(path, "read"))?);
-        let metadata = caught(|| pages.metadata()).map_err(damaged)?;
+        let metadata = tried(|| pages.metadata()).map_err(damaged)?;
         let schema = metadata.file_metadata().schema_descr_ptr();
         let Some(images) = IMAGES.iter().find_map(|name| column(&schema, name)) else {
             let names: Vec<_> = schema.columns().iter().map(|column| column.path().string()).collect();
@@ -101,7 +101,7 @@ impl Table {
         }
         let table = Self { path: path.to_owned(), pages, metadata, images, starts };
         let labels = LABELS.iter().find_map(|name| Some((*name, column(&schema, name)?)));
-        let labels = labels.map(|(name, column)| caught(|| table.labels(name, column))).transpose().map_err(damaged)?;
+        let labels = labels.map(|(name, column)| tried(|| table.labels(name, column))).transpose().map_err(damaged)?;
         let labels = labels.or_else(|| {
             let name = LABELS
                 .iter()
@@ -182,9 +182,8 @@ fn values<T: DataType>(mut reader: ColumnReaderImpl<T>, rows: usize) -> std::res
 }
 
 /// The library panics at some damaged files.
-fn caught<T>(work: impl FnOnce() -> std::result::Result<T, ParquetError>) -> std::result::Result<T, ParquetError> {
-    let outcome = catch_unwind(AssertUnwindSafe(work));
-    outcome.unwrap_or_else(|_| Err(ParquetError::General("its library gave up".to_owned())))
+fn tried<T>(work: impl FnOnce() -> std::result::Result<T, ParquetError>) -> std::result::Result<T, ParquetError> {
+    caught(work).unwrap_or_else(|_| Err(ParquetError::General("its library gave up".to_owned())))
 }
 
 /// The next value; `None` if it is null.
@@ -219,7 +218,7 @@ impl Encoded for Tables {
         for (table, mut places) in by_table {
             places.sort_unstable();
             let rows: Vec<_> = places.iter().map(|(row, _)| *row).collect();
-            match caught(|| self.tables[table].rows(&rows)) {
+            match tried(|| self.tables[table].rows(&rows)) {
                 Ok(found) => {
                     for ((_, place), file) in places.into_iter().zip(found) {
                         files[place] = file.ok_or_else(|| "no bytes in this row".to_owned());
