@@ -25,6 +25,10 @@ pub struct Args {
 
 /// How often the journal is looked at.
 const INTERVAL: Duration = Duration::from_millis(100);
+/// How many looks must have found what is waited for done.
+const LOOKS: u32 = 1;
+/// How many must have found that a step is not to come since its run is stopped, while a daemon runs and while one may be starting.
+const LOOKS_AT_STOP: [u32; 2] = [4, 30];
 
 /// How a run stands.
 enum Standing {
@@ -39,8 +43,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let end = args.timeout.map(|timeout| Instant::now() + timeout);
     // The daemon may not have seen the run yet.
     let (mut known, mut is_told) = (None, false);
-    // Of a file that was written just before, the daemon may hear a moment later.
-    let mut was_done = false;
+    // Of a file that was written just before, the daemon may hear a moment later: as one of a training that begins again after a stop.
+    let mut looks = 0;
     loop {
         if known.is_none() {
             known = sought(&args.run, end.is_some())?;
@@ -51,18 +55,18 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         };
         match standing {
             // Another journal may have it by now.
-            None => (known, was_done) = (None, false),
-            Some(Standing::Stopped(words)) => {
+            None => (known, looks) = (None, 0),
+            Some(Standing::Open) => looks = 0,
+            Some(Standing::Done) if looks >= LOOKS => return Ok(ExitCode::Success),
+            Some(Standing::Stopped(words)) if args.step.is_none() || looks >= looks_at_stop(known.as_ref()) => {
                 complain("stop", &words);
                 return Ok(ExitCode::Stopped);
             }
-            Some(Standing::Done) if was_done => return Ok(ExitCode::Success),
-            Some(Standing::Done) => {
-                was_done = true;
+            Some(_) => {
+                looks += 1;
                 sleep(INTERVAL);
                 continue;
             }
-            Some(Standing::Open) => was_done = false,
         }
         // What goes wrong here is told when the journal is looked at again.
         if !is_told && let Ok(words) = awaited(args, known.as_ref()) {
@@ -77,13 +81,18 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
 }
 
+fn looks_at_stop(known: Option<&Known>) -> u32 {
+    let runs = known.is_some_and(|known| live_socket(known.journal.path()).is_some());
+    LOOKS_AT_STOP[usize::from(!runs)]
+}
+
 /// The run, once a journal knows it. What was named must be there, and of use, unless there is an end to the waiting.
 fn sought(run: &Run, has_end: bool) -> Result<Option<Known>> {
     let may_come = has_end || is_there(run);
     match run.find() {
         Ok(found) => Ok(Some(found)),
         Err(Error::UnknownRun { .. }) if may_come => Ok(None),
-        Err(Error::Journal { path, .. }) if has_end || !path.exists() => Ok(None),
+        Err(Error::Journal { path, .. }) if !path.exists() => Ok(None),
         // A daemon may be bringing a journal of an earlier version up.
         Err(Error::Locked { .. }) if has_end => Ok(None),
         Err(error) => Err(error),
@@ -96,13 +105,15 @@ fn standing(known: &Known, step: Option<u64>) -> Result<Option<Standing>> {
     let Known { journal, id, run } = known;
     let found = journal.verdicts(*id).and_then(|(_, stop)| {
         Ok(match stop {
+            // What is to come may be of another attempt, which is not stopped.
+            Some(_) if step.is_some_and(|step| is_pending(journal, *id, step)) => Standing::Open,
             Some(stop) => Standing::Stopped(format!("run {run}: {}", stop["reason"].as_str().unwrap_or_default())),
             None if is_done(journal, *id, step)? => Standing::Done,
             None => Standing::Open,
         })
     });
     // Asked afterwards: it may go at any moment, and what was read of it then is nothing or an error.
-    if journal.find_run(run)? == Some(*id) { found.map(Some) } else { Ok(None) }
+    if known.is_current()? { found.map(Some) } else { Ok(None) }
 }
 
 /// What is waited for, and what is known of it.
@@ -151,6 +162,10 @@ fn is_done(journal: &Journal, id: i64, step: Option<u64>) -> Result<bool> {
     let counts = journal.counts(id)?;
     let has = |state| counts.get(&state).is_some_and(|count| *count > 0);
     Ok(has(State::Measured) && !has(State::Pending))
+}
+
+fn is_pending(journal: &Journal, id: i64, step: u64) -> bool {
+    of_step(journal, id, step).is_ok_and(|entries| entries.iter().any(|entry| entry.state == State::Pending))
 }
 
 /// What there is of a step in the training as it goes now: an attempt before the latest counts up to where that began.

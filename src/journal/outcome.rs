@@ -281,17 +281,26 @@ fn failed(
     .map(|_| ())
 }
 
-/// The earlier row of this content stands for it again; it is the newest, and its file is known by its new version.
+/// The earlier row of this content stands for it again; it is the newest, its file is known by its new version, and it belongs to the
+/// attempt that wrote that.
 fn unchanged(tx: &Writer, job: &Job, content: &str, settings: &str) -> rusqlite::Result<()> {
+    let text = path::text(&job.path);
+    let known =
+        "SELECT step FROM checkpoints WHERE run = ?1 AND path = ?2 AND content = ?3 AND settings = ?4 AND state = 1";
+    let step = tx.prepare_cached(known)?.query_row(params![job.run, text, content, settings], |row| row.get(0));
+    notice(tx, job, step.optional()?.flatten(), content, settings)?;
+    let own = "SELECT written, attempt FROM checkpoints WHERE id = ?1";
+    let (written, attempt): (i64, i64) =
+        tx.prepare_cached(own)?.query_row([job.id], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let seq = tx.append(job.run, &Kind::Skipped { path: job.path.clone(), reason: Skip::Unchanged })?;
     tx.prepare_cached("DELETE FROM checkpoints WHERE id = ?1")?.execute([job.id])?;
     let earlier = tx
         .prepare_cached(
-            "UPDATE checkpoints SET fingerprint = ?3, plan = ?4, current = ?5
+            "UPDATE checkpoints SET fingerprint = ?3, plan = ?4, current = ?5, written = ?8, attempt = ?9
              WHERE run = ?1 AND path = ?2 AND content = ?6 AND settings = ?7 AND state IN (1, 3)
              RETURNING id, step, state",
         )?
-        .query_row(params![job.run, path::text(&job.path), job.fingerprint, job.plan, seq, content, settings], |row| {
+        .query_row(params![job.run, text, job.fingerprint, job.plan, seq, content, settings, written, attempt], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })
         .optional()?;

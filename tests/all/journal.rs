@@ -73,10 +73,8 @@ fn what_was_in_hand_when_its_run_was_forgotten_is_nobodys() {
     place.journal.put_back(&job, None).expect("written");
     assert_eq!(place.journal.seen_since(&job).expect("read"), None);
     let other = place.next().expect("still due");
-    assert_eq!(
-        (other.id, other.path.as_path(), other.fingerprint.as_str()),
-        (job.id, Path::new("/run/other.onnx"), "new")
-    );
+    let found = (other.id, other.path.as_path(), other.fingerprint.as_str());
+    assert_eq!(found, (job.id, Path::new("/run/other.onnx"), "new"));
     assert_eq!(place.fail(&job, "content"), [""; 0]);
     assert_eq!(place.fail(&other, "content"), ["failed"]);
 }

@@ -122,6 +122,38 @@ fn a_training_says_that_it_begins_again() {
 }
 
 #[test]
+fn a_training_that_goes_the_same_way_again_is_judged_again() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place, &["--stop", "monitor=val_error,patience=1"]);
+    let errors = [(1, 0.3), (2, 0.4)];
+    for (step, val_error) in errors {
+        learn(&place, &daemon, step, val_error);
+    }
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs_f64();
+    let declare = json!({"type": "declare", "run": place.run_name(), "step": 0, "began": now});
+    assert_eq!(daemon.client().ask(&declare)["attempt"], 2);
+    assert_eq!(place.ask("best", &[]).status.code(), Some(8), "nothing of it is there yet");
+    for (step, val_error) in errors {
+        place.rename_in(format!("step_{step}.onnx"), &format!("{step} {val_error}"));
+        let waited = place.ask("wait", &["--step", &step.to_string(), "--timeout", "1m"]).status.code();
+        assert!(waited == Some(0) || waited == Some(14), "{waited:?}");
+        place.annotate(&daemon, step, val_error);
+    }
+    let said = decision(&place, &daemon);
+    assert_eq!((&said["stop"], &said["best"]["step"]), (&json!(true), &json!(1)), "{said}");
+    assert_eq!(place.events().iter().filter(|event| event["type"] == "measured").count(), 2, "each content once");
+
+    // Another one, and the first again, which nothing declares: a stop of the attempt before ends neither.
+    for (step, note, code) in [(1, "other 1", 0), (2, "other 2", 0), (1, "1 0.3", 0), (2, "2 0.4", 14)] {
+        place.rename_in(format!("step_{step}.onnx"), note);
+        let waited = place.ask("wait", &["--step", &step.to_string(), "--timeout", "1m"]);
+        assert_eq!(waited.status.code(), Some(code), "{note}: {waited:?}");
+    }
+    let attempts = place.events().iter().filter(|event| event["type"] == "attempt").count();
+    assert_eq!(attempts, 3);
+}
+
+#[test]
 fn a_training_that_begins_again_under_other_names_is_noticed_by_their_versions_or_says_so() {
     let place = Place::new();
     let daemon = Daemon::start(&place, &[]);
