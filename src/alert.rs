@@ -240,6 +240,10 @@ impl Alert {
         if numbers.chain(self.by.map(Change::number)).any(|number| !number.is_finite()) {
             return refused("finite numbers", "another");
         }
+        // Programs take no name with one, files and addresses neither.
+        if self.name.as_ref().is_some_and(|name| name.contains('\0')) {
+            return refused("a name without NUL", "one");
+        }
         let has_bound = self.above.is_some() || self.below.is_some();
         match self.on {
             On::Threshold if !has_bound => return refused("above or below", "neither"),

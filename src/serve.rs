@@ -21,7 +21,7 @@ use tracing::info;
 
 pub use feed::Feed;
 pub use http::Http;
-pub use hub::Hub;
+pub use hub::{ENDS, Hub};
 pub use places::Places;
 pub use session::Request;
 pub use tensorboard::{DrawImages, TensorBoard};

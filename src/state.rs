@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -13,6 +14,8 @@ use crate::path;
 use crate::store::address::{is_address, normalised};
 
 const JOURNAL: &str = "journal.sqlite";
+/// How long a command may hold a journal that a daemon takes over.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The journal of a daemon that watches these directories.
 ///
@@ -121,13 +124,33 @@ pub fn adopt(journal: &mut Journal, roots: &[PathBuf], is_recursive: bool) {
             continue;
         }
         let is_of_use = journal::known_runs(other).is_ok_and(|runs| runs.iter().any(|run| is_wanted(run)));
-        if !is_of_use || journal::holder(other).is_some() {
+        if !is_of_use {
             continue;
         }
-        let Ok(_lock) = Lock::take(other, "") else { continue };
+        let _lock = match free(other) {
+            Ok(lock) => lock,
+            Err(error) => {
+                info!("what {} knows is left there: {}", other.display(), error.one_line());
+                continue;
+            }
+        };
         match journal.adopt(other, is_wanted) {
             Ok(count) => info!(journal = %other.display(), "taken over: {count} runs"),
             Err(error) => warn!("what {} knows is left there: {}", other.display(), error.one_line()),
+        }
+    }
+}
+
+/// The lock of a journal, once commands that hold it are done; a daemon says who it is, and is not waited for.
+fn free(journal: &Path) -> Result<Lock> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match journal::holder(journal).filter(|note| !note.is_empty()) {
+            Some(holder) => return Err(Error::Locked { path: journal.to_owned(), holder }),
+            None => match Lock::take(journal, "") {
+                Err(Error::Locked { holder, .. }) if holder.is_empty() && Instant::now() < end => {}
+                taken => return taken,
+            },
         }
     }
 }
@@ -189,12 +212,49 @@ pub fn known_as(run: &Path) -> Result<PathBuf> {
     }
 }
 
+impl Known {
+    /// Whether the journal knows the run still: the journal of another daemon may have taken it over.
+    ///
+    /// # Errors
+    /// `Journal` if it cannot be read.
+    pub fn is_current(&self) -> Result<bool> {
+        Ok(self.journal.find_run(&self.run)? == Some(self.id))
+    }
+}
+
+/// How often a run is read that one journal after another takes over.
+const READINGS: usize = 3;
+
+/// What `read` finds of the run that [`find`] finds, all in one journal.
+///
+/// # Errors
+/// As [`find`] and `read`.
+pub fn read<T>(run: &Path, named: Option<&Path>, read: impl Fn(&Known) -> Result<T>) -> Result<T> {
+    for _ in 1..READINGS {
+        let known = find(run, named)?;
+        let found = read(&known);
+        // Asked afterwards: it may go at any moment, and what was read of it then is nothing or an error.
+        if known.is_current()? {
+            return found;
+        }
+    }
+    read(&find(run, named)?)
+}
+
 /// Finds the run of directory `run`: in the journal that is named, else in the one that a running daemon writes, else in
 /// the one written last.
 ///
 /// # Errors
 /// `UnknownRun` if none knows it, `Journal` if the one that is named cannot be read.
 pub fn find(run: &Path, named: Option<&Path>) -> Result<Known> {
+    match look(run, named) {
+        // One journal may have taken it over from another between the looks into both.
+        Err(Error::UnknownRun { .. }) => look(run, named),
+        found => found,
+    }
+}
+
+fn look(run: &Path, named: Option<&Path>) -> Result<Known> {
     let run = path::text(&known_as(run)?);
     let folder = named.map_or_else(state_folder, |path| Ok(path.to_owned()))?;
     let candidates = if let Some(path) = named {

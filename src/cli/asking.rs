@@ -1,17 +1,47 @@
 //! A question to a running daemon over its socket, within a time limit.
 
-use std::io::{BufRead as _, BufReader, Result as IoResult, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Result as IoResult, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::serve::ENDS;
 
 /// How long a daemon may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long a daemon may take to start or to end.
+const TURN: Duration = Duration::from_secs(5);
+
+/// What `attempt` gives, tried again while a daemon starts or ends.
+///
+/// # Errors
+/// As `attempt`.
+pub fn outlasting<T>(attempt: impl Fn() -> Result<T>) -> Result<T> {
+    use std::io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof,
+    };
+    let end = Instant::now() + TURN;
+    let passes = |error: &Error| match error {
+        Error::Locked { .. } => true,
+        Error::Io { action: "ask", source, .. } => matches!(
+            source.kind(),
+            BrokenPipe | ConnectionAborted | ConnectionRefused | ConnectionReset | NotFound | UnexpectedEof
+        ),
+        _ => false,
+    };
+    loop {
+        match attempt() {
+            Err(error) if passes(&error) && Instant::now() < end => sleep(TURN / 50),
+            outcome => return outcome,
+        }
+    }
+}
 
 /// What the daemon that listens at `socket` answers to `request`.
 ///
@@ -31,8 +61,9 @@ pub fn ask(socket: &Path, request: &Value) -> Result<Value> {
     let reply = answer.recv_timeout(ANSWER).unwrap_or_else(|_| silent()).map_err(Error::io(socket, "ask"))?;
     match reply["type"].as_str() {
         Some("error") => {
-            let reason = reply["reason"].as_str().unwrap_or_default().to_owned();
-            Err(Error::io(socket, "ask")(std::io::Error::other(reason)))
+            let reason = reply["reason"].as_str().unwrap_or_default();
+            let kind = if reason.contains(ENDS) { ErrorKind::ConnectionAborted } else { ErrorKind::Other };
+            Err(Error::io(socket, "ask")(std::io::Error::new(kind, reason)))
         }
         _ => Ok(reply),
     }

@@ -38,8 +38,11 @@ pub struct Args {
 
 /// The best checkpoint, as the journal has it.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let Known { journal, id, run } = args.run.find()?;
-    let Some((monitor, mark)) = journal.best(id)? else {
+    let (run, found) = args.run.read(|Known { journal, id, run }| {
+        let Some((monitor, mark)) = journal.best(*id)? else { return Ok((run.clone(), None)) };
+        Ok((run.clone(), Some((monitor, best_record(journal, *id, &mark)?, mark))))
+    })?;
+    let Some((monitor, entry, mark)) = found else {
         complain("error", &format!("run {run}: nothing was measured yet"));
         return Ok(ExitCode::Undefined);
     };
@@ -50,7 +53,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let step = mark.step.map_or(String::new(), |step| format!(" at step {step}"));
     let value = mark.value.map_or(String::new(), |value| format!(": {value:.4}{step}"));
     complain("note", &format!("best by {monitor}, {}{value}", monitor.in_words()));
-    let entry = best_record(&journal, id, &mark)?;
     let measured = entry.as_ref().and_then(hash_of);
     match &args.link {
         Some(link) if is_address(&file) => link_copy(&file, measured, link)?,

@@ -10,6 +10,7 @@ use crate::config::{Config, FILE_NAME, Flags, Perturbation};
 use crate::error::{Error, ExitCode, Result};
 use crate::path::RawPath;
 use crate::start::{Look, Place, look, text};
+use crate::store::address::is_address;
 use crate::text::{visible, word};
 use crate::watch::kinds::Kinds;
 use crate::watch::scan::{Search, checkpoints};
@@ -37,6 +38,10 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
+    if is_address(&args.run) {
+        let expected = "a directory, whose relstab.toml and probe images you then copy beside the checkpoints";
+        return Err(Error::setting("RUN", expected, args.run.display()));
+    }
     let config = args.run.join(FILE_NAME);
     free(&config, "it is measured as that says: relstab watch RUN; move it away to begin anew")?;
     let inside = inside(&args.run, &args.probe);

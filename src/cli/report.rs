@@ -16,7 +16,7 @@ use crate::report::run::Run;
 use crate::report::{check, compare, file, layers, markdown, measurement, page, run, scaling, sweep};
 use crate::scaling as scalings;
 use crate::small_file::json_fault;
-use crate::state::find;
+use crate::state::{self, Known};
 use crate::{check as checks, path, rank};
 
 #[derive(Debug, clap::Args)]
@@ -60,8 +60,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn of_run(args: &Args) -> Result<Document> {
-    let known = find(&args.source, args.journal.as_deref())?;
-    Ok(run::document(&Run::read(&known.journal, known.id, known.run)?))
+    let read = |Known { journal, id, run }: &Known| Run::read(journal, *id, run.clone());
+    Ok(run::document(&state::read(&args.source, args.journal.as_deref(), read)?))
 }
 
 /// The path of the figure as Markdown names it: short where both lie in one directory.

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::asking::ask;
+use super::asking::{ask, outlasting};
 use super::terminal::{Format, complain, print, tell};
 use crate::error::{ExitCode, Result};
 use crate::journal::{Attempt, Entry, Filter, Journal, Lock, State};
 use crate::report;
-use crate::state::{Known, canonical, find, journal_of, live_socket, socket_of, watcher_socket};
+use crate::state::{self, Known, canonical, find, journal_of, live_socket, socket_of, watcher_socket};
 use crate::text::{visible, word};
 
 #[derive(Debug, clap::Args)]
@@ -28,6 +28,10 @@ pub struct Run {
 impl Run {
     pub(super) fn find(&self) -> Result<Known> {
         find(&self.run, self.journal.as_deref())
+    }
+
+    pub(super) fn read<T>(&self, read: impl Fn(&Known) -> Result<T>) -> Result<T> {
+        state::read(&self.run, self.journal.as_deref(), read)
     }
 }
 
@@ -60,9 +64,10 @@ pub struct History {
 }
 
 pub fn history(args: &History) -> Result<ExitCode> {
-    let known = args.run.find()?;
-    let entries = known.journal.history(known.id, Filter { with_replicates: args.replicates, ..Filter::default() })?;
-    let attempts = known.journal.past(known.id, 0)?.attempts;
+    let (entries, attempts) = args.run.read(|Known { journal, id, .. }| {
+        let entries = journal.history(*id, Filter { with_replicates: args.replicates, ..Filter::default() })?;
+        Ok((entries, journal.past(*id, 0)?.attempts))
+    })?;
     tell(&entries, || table(&entries, &attempts), args.format)?;
     Ok(ExitCode::Success)
 }
@@ -161,13 +166,15 @@ pub fn resume(args: &Run) -> Result<ExitCode> {
 fn change(
     known: &Known,
     (request, counted): (&str, &str),
-    here: impl FnOnce(&mut Journal) -> Result<usize>,
+    here: impl Fn(&mut Journal) -> Result<usize>,
 ) -> Result<u64> {
     let path = known.journal.path();
-    if let Some(socket) = live_socket(path) {
-        let reply = ask(&socket, &json!({"type": request, "run": known.run}))?;
-        return Ok(reply[counted].as_u64().unwrap_or(0));
-    }
-    let _lock = Lock::take(path, "")?;
-    Ok(here(&mut Journal::open(path)?)? as u64)
+    outlasting(|| {
+        if let Some(socket) = live_socket(path) {
+            let reply = ask(&socket, &json!({"type": request, "run": known.run}))?;
+            return Ok(reply[counted].as_u64().unwrap_or(0));
+        }
+        let _lock = Lock::take(path, "")?;
+        Ok(here(&mut Journal::open(path)?)? as u64)
+    })
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::asking::ask;
+use super::asking::{ask, outlasting};
 use super::terminal::{Format, complain, tell};
 use crate::error::{ExitCode, Result};
 use crate::path;
@@ -32,8 +32,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut daemons = Vec::new();
     let mut is_silent = false;
     for journal in named {
-        let Some(note) = holder_note(&journal) else { continue };
-        match status(&journal, &note, run.as_deref()) {
+        // One that ends meanwhile is none.
+        match outlasting(|| holder_note(&journal).map_or(Ok(None), |note| status(&journal, &note, run.as_deref()))) {
             Ok(daemon) => daemons.extend(daemon),
             Err(error) => {
                 is_silent = true;

@@ -215,12 +215,17 @@ fn watch(args: &Args, said: &Flags, devices: Vec<u16>, roots: Vec<PathBuf>, sear
     let planner = planner.spawn(channels.messages.clone(), Message::Planned)?;
     let seams =
         Seams { source, starter: flags.starter(starter, named.and_then(|config| config.worker_command)), planner };
+    // What it prints is no event.
+    let on_stop = flags.on_stop.as_ref().map(|command| match args.shared.format {
+        Format::Text => command.clone(),
+        Format::Json => format!("exec >&2\n{command}"),
+    });
     let options = Options {
         settle: flags.settle,
         give_up: flags.give_up,
         policy: flags.policy,
         attempts: flags.attempts,
-        on_stop: flags.on_stop.clone(),
+        on_stop,
         umask,
         limits,
         receivers,

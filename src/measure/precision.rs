@@ -82,7 +82,9 @@ impl Spread {
     }
 
     fn images(self, draws: u32, target: f64) -> usize {
-        ((self.between + self.within / f64::from(draws)) * MARGIN / target.powi(2)).ceil() as usize
+        let images = (self.between + self.within / f64::from(draws)) * MARGIN / target.powi(2);
+        // More than there are anywhere, and few enough to count the passes of.
+        images.ceil().min(f64::from(u32::MAX)) as usize
     }
 
     /// Images and draws that reach `target` in the fewest passes beyond those that were `taken`, with `most` images there.
@@ -135,6 +137,8 @@ mod tests {
         let ((images, draws), _) = taken(1.0, 64.0, 0.05, 10_000);
         assert_eq!(draws, 4);
         assert!(width(1.0, 64.0, (images, draws)) <= 0.05);
+        // What no images reach takes all of them.
+        assert_eq!(taken(1.0, 1.0, 1e-300, 1_000).0.0, 1_000);
         // What the pilot reaches costs no more.
         assert_eq!(taken(1.0, 1.0, 0.1, 10_000), ((200, 2), 1_000));
     }

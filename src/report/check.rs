@@ -52,6 +52,7 @@ fn outcome(model: &Checked) -> (Tone, String) {
         (Some(Verdict::FallsShort), _) => (Tone::Bad, Verdict::FallsShort.to_string()),
         (Some(Verdict::Holds), None) => (Tone::Good, Verdict::Holds.to_string()),
         (Some(verdict), None) => (Tone::Unsure, verdict.to_string()),
+        (None, None) => (Tone::Good, "measured, held to no limit".to_owned()),
         _ => (Tone::Unsure, UNTOLD.to_owned()),
     }
 }

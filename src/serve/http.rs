@@ -36,6 +36,7 @@ use super::places::{self, Door, Places};
 use super::{Hub, listen};
 use crate::error::{Error, Result};
 use crate::path;
+use api::Refused;
 use guard::Guard;
 use overview::Place;
 
@@ -141,6 +142,10 @@ fn router(hub: Arc<Hub>, guard: Arc<Guard>, place: Place) -> Router {
         .route("/openapi.json", get(description::description));
     guarded
         .merge(open)
+        .fallback(async || Refused::not_found("no such path: /openapi.json lists those there are".to_owned()))
+        .method_not_allowed_fallback(async || {
+            Refused::method("this path takes another method: /openapi.json says which")
+        })
         // What is sent changes with each checkpoint.
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .layer(from_fn(page::protect))

@@ -86,8 +86,11 @@ impl Hub {
     }
 }
 
+/// What a daemon that ends says that it is.
+pub const ENDS: &str = "one that ends";
+
 fn gone() -> Error {
-    Error::setting("request", "a daemon that runs", "one that ends")
+    Error::setting("request", "a daemon that runs", ENDS)
 }
 
 /// Listens at the address that `flag` names.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::common::daemon::{Client, Daemon, Place, name_of};
-use relstab::journal::Journal;
+use relstab::journal::{Journal, Lock};
 use serde_json::{Value, json};
 
 fn relstab(place: &Place, arguments: &[&str]) -> Output {
@@ -112,6 +112,25 @@ fn a_run_is_known_whatever_it_is_watched_with_and_by_one_daemon() {
     drop(daemon);
     assert_eq!(history(&place, &first).as_array().map(Vec::len), Some(2));
     assert_eq!(history(&place, &second).as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_run_is_taken_over_from_a_journal_that_a_command_holds_for_a_moment() {
+    let place = Place::new();
+    place.rename_in("step_1.onnx", "one");
+    let daemon = Daemon::start_after(&place, "true", &[place.run()], &[]);
+    Client::subscribed(&daemon, 0).next_of("measured");
+    assert_eq!(daemon.end(), Some(0));
+    let journals = fs::read_dir(place.home().join("relstab")).expect("a folder").flatten();
+    let mut journals = journals.map(|entry| entry.path().join("journal.sqlite")).filter(|path| path.exists());
+    let lock = Lock::take(&journals.next().expect("a journal"), "").expect("free");
+    let held = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        drop(lock);
+    });
+    let _daemon = Daemon::start_after(&place, "true", &[place.run(), place.add_run("second")], &[]);
+    held.join().expect("no panic");
+    assert!(place.log().contains("taken over: 1 runs"), "{}", place.log());
 }
 
 #[test]

@@ -71,6 +71,8 @@ fn runs_measurements_and_metrics_are_told_and_errors_are_kept() {
         (400, get(&address, "/api/runs/x/measurements", "")),
         (404, get(&address, &format!("/api/runs/{id}/checkpoints/99"), "")),
         (404, get(&address, "/api/runs/99/measurements", "")),
+        (404, get(&address, "/api/nothing", "")),
+        (405, post(&address, "/api/runs", "")),
         (400, get(&address, &format!("/api/runs/{id}/measurements?limit=0"), "")),
     ] {
         let body = String::from_utf8_lossy(&body);

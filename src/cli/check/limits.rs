@@ -42,7 +42,7 @@ pub(super) struct Comparison {
     #[arg(long = "max-error-rise", value_name = "SHARE", requires = "baseline", value_parser = error_share)]
     error_rise: Option<f64>,
     /// Least share of probe images that keep their class, such as 97%; needs no labels
-    #[arg(long = "min-agreement", value_name = "SHARE", requires = "baseline", value_parser = error_share)]
+    #[arg(long = "min-agreement", value_name = "SHARE", requires = "baseline", value_parser = least_share)]
     agreement: Option<f64>,
     /// Largest mean square change of the outputs, relative to how far the baseline's lie apart, such as 0.05
     #[arg(long = "max-change", value_name = "X", requires = "baseline", value_parser = share)]
@@ -113,13 +113,26 @@ fn share(text: &str) -> std::result::Result<f64, String> {
     }
 }
 
-/// A share of images: a bare 8 is neither 8% for sure nor a share.
+/// The largest share of images that a limit allows: no share is beyond all of them.
 fn error_share(text: &str) -> std::result::Result<f64, String> {
+    let value = share_of_images(text)?;
+    if value < 1.0 { Ok(value) } else { Err("nothing exceeds it: expected less than 100%".to_owned()) }
+}
+
+/// The least share that a limit demands.
+fn least_share(text: &str) -> std::result::Result<f64, String> {
+    let value = share_of_images(text)?;
+    if value > 0.0 { Ok(value) } else { Err("nothing falls below it: expected more than 0%".to_owned()) }
+}
+
+/// A bare 8 is neither 8% for sure nor a share.
+fn share_of_images(text: &str) -> std::result::Result<f64, String> {
     let value = share(text)?;
-    if text.trim().ends_with('%') {
-        return if value <= 1.0 { Ok(value) } else { Err("expected at most 100%".to_owned()) };
+    match (value, text.trim().ends_with('%')) {
+        (..=1.0, true) | (..1.0, false) => Ok(value),
+        (_, true) => Err("expected at most 100%".to_owned()),
+        (_, false) => Err(format!("for {value} of 100 write {value}%, or {}", value / 100.0)),
     }
-    if value < 1.0 { Ok(value) } else { Err(format!("for {value} of 100 write {value}%, or {}", value / 100.0)) }
 }
 
 #[cfg(test)]
@@ -130,10 +143,13 @@ mod tests {
     fn a_share_is_written_either_way_and_a_bare_8_is_refused() {
         assert_eq!(error_share("8%"), error_share("0.08"));
         assert_eq!(error_share(" 0.5 % "), Ok(0.005));
-        assert_eq!(error_share("100%"), Ok(1.0));
+        assert_eq!(least_share("100%"), Ok(1.0));
         let refused = error_share("8").expect_err("a bare 8");
         assert!(refused.contains("8%") && refused.contains("0.08"), "{refused}");
-        for bad in ["1", "1.0", "101%", "-1%", "nan", "inf", "%", "five"] {
+        for bad in ["0%", "0", "1", "101%"] {
+            assert!(least_share(bad).is_err(), "{bad}");
+        }
+        for bad in ["1", "1.0", "100%", "101%", "-1%", "nan", "inf", "%", "five"] {
             assert!(error_share(bad).is_err(), "{bad}");
         }
         assert_eq!(share("3"), Ok(3.0));

@@ -48,6 +48,10 @@ impl Refused {
         Self(StatusCode::NOT_FOUND, reason)
     }
 
+    pub fn method(reason: &str) -> Self {
+        Self(StatusCode::METHOD_NOT_ALLOWED, reason.to_owned())
+    }
+
     pub fn forbidden(reason: &str) -> Self {
         Self(StatusCode::FORBIDDEN, reason.to_owned())
     }
