@@ -27,7 +27,6 @@ pub struct Span(pub Duration);
 
 impl Span {
     /// In milliseconds.
-    #[must_use]
     pub fn milliseconds(self) -> i64 {
         i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX)
     }
@@ -278,7 +277,6 @@ impl Alert {
     }
 
     /// What it is called.
-    #[must_use]
     pub fn title(&self) -> String {
         let bound = |word: &str, value: Option<f64>| value.map_or(String::new(), |value| format!(" {word} {value}"));
         self.name.clone().unwrap_or_else(|| match self.on {
@@ -293,7 +291,6 @@ impl Alert {
     }
 
     /// Tells it from the others of a run: all that it says, with a hash in place of whom it tells.
-    #[must_use]
     pub fn key(&self) -> String {
         let bare = Self { command: Vec::new(), webhook: None, ..self.clone() };
         let key = serde_json::to_string(&bare).unwrap_or_else(|_| format!("{bare:?}"));
@@ -305,7 +302,6 @@ impl Alert {
     }
 
     /// Whether what was written before it is due may end what it waits for: it holds for a time, or while nothing comes.
-    #[must_use]
     pub fn may_be_ended(&self, seen: &Seen, due: i64) -> bool {
         let is_of_checkpoints = !matches!(self.on, On::Stall | On::Stop);
         let is_lasting = !self.lasting.0.is_zero();
@@ -315,7 +311,6 @@ impl Alert {
     }
 
     /// Whether it holds, and why. Of a stall that is known only by the clock: see [`Alert::stalls_at`].
-    #[must_use]
     pub fn cause(&self, seen: &Seen) -> Option<Cause> {
         let (mut text, at) = match self.on {
             On::Threshold => self.beyond(seen.points.last()?)?,
@@ -330,7 +325,6 @@ impl Alert {
     }
 
     /// When no checkpoint will have come for so long, milliseconds since 1970; never, where the run should stop or is over.
-    #[must_use]
     pub fn stalls_at(&self, seen: &Seen) -> Option<i64> {
         let is_to_go_on = seen.stop.is_none() && !seen.standing.is_over;
         let after = self.after.filter(|_| self.on == On::Stall && is_to_go_on)?;

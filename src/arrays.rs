@@ -125,7 +125,6 @@ impl<R: Read + Seek> Archive<R> {
     }
 
     /// The names of its arrays.
-    #[must_use]
     pub fn names(&self) -> Vec<String> {
         let names = self.0.file_names().filter_map(Result::ok);
         names.filter_map(|name| name.strip_suffix(ENDING).map(str::to_owned)).collect()

@@ -77,38 +77,32 @@ pub struct Model {
 
 impl Model {
     /// Hash of the file and of its external data, or of the checkpoint that it was exported from.
-    #[must_use]
     pub fn sha256(&self) -> &str {
         &self.graph.sha256
     }
 
     /// The files that hold its external data, as they were before they were read, unless they go with it.
-    #[must_use]
     pub fn external_data(&self) -> &BTreeMap<PathBuf, fs::Metadata> {
         const NONE: &BTreeMap<PathBuf, fs::Metadata> = &BTreeMap::new();
         if self.exported.is_some() { NONE } else { &self.graph.external_data }
     }
 
     /// What the checkpoint says of itself.
-    #[must_use]
     pub fn metadata(&self) -> &Metadata {
         &self.graph.metadata
     }
 
     /// Its file, or the checkpoint that it was exported from.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.graph.path
     }
 
     /// Rows and columns of the images that it takes, where it declares them.
-    #[must_use]
     pub fn extent(&self) -> Option<(usize, usize)> {
         self.graph.extent()
     }
 
     /// Whether it declares an input that images of `shape` fit.
-    #[must_use]
     pub fn takes(&self, shape: Shape) -> bool {
         self.fits(shape).is_ok()
     }
@@ -122,7 +116,6 @@ impl Model {
     }
 
     /// How bytes of an image go with the numbers that it takes, where these are bytes.
-    #[must_use]
     pub fn pixels(&self) -> Option<Pixels> {
         self.graph.pixels
     }
@@ -144,7 +137,6 @@ impl Model {
     }
 
     /// Its input and its outputs with their types and sizes, as people read them.
-    #[must_use]
     pub fn signature(&self) -> (String, &[String]) {
         (self.graph.input_text(), &self.graph.outputs)
     }

@@ -76,14 +76,12 @@ pub struct Report {
 
 impl Checked {
     /// Whether what was measured cannot be right, for a reason that is not allowed.
-    #[must_use]
     pub fn is_wrong(&self) -> bool {
         let findings = self.measurement.iter().flat_map(|record| &record.findings);
         findings.into_iter().any(|found| found.severity == Severity::Wrong && !self.allowed.contains(&found.code))
     }
 
     /// Whether anything about it is doubtful, or wrong and allowed.
-    #[must_use]
     pub fn is_doubtful(&self) -> bool {
         let findings = self.measurement.iter().flat_map(|record| &record.findings);
         findings.into_iter().any(|found| found.severity == Severity::Doubt)
@@ -92,7 +90,6 @@ impl Checked {
 
 impl Report {
     /// Sums up what was found.
-    #[must_use]
     pub fn new(models: Vec<Checked>, baseline: Option<String>, false_alarms: Option<f64>) -> Self {
         let verdict = models.iter().filter_map(|model| model.verdict).max();
         Self { schema: SCHEMA.to_owned(), verdict, baseline, false_alarms, models }

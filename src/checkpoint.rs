@@ -106,14 +106,12 @@ impl Metadata {
     }
 
     /// The order within a run: by step, then epoch; checkpoints without either come first.
-    #[must_use]
     pub fn order(&self, other: &Self) -> Ordering {
         let epoch = |metadata: &Self| metadata.epoch.unwrap_or(-1.0);
         self.step.cmp(&other.step).then(epoch(self).total_cmp(&epoch(other)))
     }
 
     /// Whether the checkpoint says that it was written before any training.
-    #[must_use]
     pub fn is_initial(&self) -> bool {
         self.step == Some(0) || (self.step.is_none() && self.epoch == Some(0.0))
     }

@@ -138,7 +138,6 @@ enum Described {
 }
 
 /// The command line, as it is parsed and as its help shows it.
-#[must_use]
 pub fn command() -> clap::Command {
     help::abridged(Cli::command())
 }
@@ -155,7 +154,6 @@ const EXIT_CODES: &str = "Exit codes:
   7  outputs are NaN or infinite     14  wait: the run should stop";
 
 /// Runs the command that the process's arguments name.
-#[must_use]
 pub fn main() -> ProcessExit {
     crate::panics::hush();
     let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());

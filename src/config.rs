@@ -98,7 +98,6 @@ pub struct Preprocess {
 
 impl Preprocess {
     /// The file that the preset of a configuration in `folder` names, if it is none of the known ones.
-    #[must_use]
     pub fn file(&self, folder: &Path) -> Option<PathBuf> {
         let is_file = |name: &&String| !preprocess::names().contains(&name.as_str());
         self.preset.as_ref().filter(is_file).map(|name| folder.join(name))
@@ -162,7 +161,6 @@ pub enum LawChoice {
 }
 
 /// The JSON Schema of `relstab.toml`.
-#[must_use]
 pub fn schema() -> serde_json::Value {
     schemars::schema_for!(Config).to_value()
 }

@@ -90,7 +90,6 @@ pub const ROUNDING_8_BIT: f32 = 0.02;
 
 impl Diagnosis {
     /// Looks for what these options would use.
-    #[must_use]
     pub fn new(options: &backend::Options) -> Self {
         let named = options.library.as_ref().map(|library| library.0.as_path());
         let candidates =

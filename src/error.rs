@@ -291,7 +291,6 @@ impl Error {
     }
 
     /// How much of the program this failure takes with it.
-    #[must_use]
     pub fn reach(&self) -> Reach {
         match self {
             Self::Setting { .. }
@@ -320,7 +319,6 @@ impl Error {
     }
 
     /// The error, its sources and what to do next, on one line.
-    #[must_use]
     pub fn one_line(&self) -> String {
         let mut text = self.to_string();
         let mut source = std::error::Error::source(self);
@@ -336,7 +334,6 @@ impl Error {
     }
 
     /// What to do next, in one sentence.
-    #[must_use]
     pub fn help(&self) -> Option<&str> {
         match self {
             Self::Unavailable { help, .. } => Some(help),
@@ -369,7 +366,6 @@ impl Error {
     }
 
     /// The exit code that the command ends with.
-    #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Setting { .. } => ExitCode::Usage,

@@ -84,25 +84,21 @@ pub struct Measurement {
 
 impl Measurement {
     /// What the training knows of the error, else what the labelled probe images say.
-    #[must_use]
     pub fn known_error(&self) -> Option<f64> {
         self.metadata.val_error.or(self.probe_error)
     }
 
     /// Whether its error was predicted by a law that was fitted on it too.
-    #[must_use]
     pub fn is_fit(&self) -> bool {
         has(&self.findings, Code::FittedOnIt)
     }
 
     /// Why no error is predicted, if that was told.
-    #[must_use]
     pub fn no_prediction(&self) -> Option<&str> {
         self.findings.iter().find_map(|finding| finding.text.strip_prefix(NO_PREDICTION))
     }
 
     /// All that is to be told of it, the worst first: findings, and what else it and its law say.
-    #[must_use]
     pub fn told(&self) -> Vec<Finding> {
         let mut told = self.findings.clone();
         for text in self.warnings.iter().chain(self.prediction.iter().flat_map(|prediction| &prediction.warnings)) {
@@ -290,7 +286,6 @@ pub struct Timing {
 }
 
 /// The JSON Schema of [`Measurement`].
-#[must_use]
 pub fn schema() -> serde_json::Value {
     schemars::schema_for!(Measurement).to_value()
 }

@@ -37,7 +37,6 @@ pub struct Unsaid {
 /// Measured networks with their runs, and how many are left out: without a known error, or not trained yet.
 ///
 /// Without `of`, `val_error` counts where any of them has one, else the error on labelled probe images.
-#[must_use]
 pub fn of_measurements(measured: &[(String, Measurement)], of: Option<ErrorOf>) -> (Vec<Known>, usize) {
     let has_val_error = || measured.iter().any(|(_, record)| record.metadata.val_error.is_some());
     let of = of.unwrap_or_else(|| if has_val_error() { ErrorOf::ValError } else { ErrorOf::ProbeError });
@@ -47,7 +46,6 @@ pub fn of_measurements(measured: &[(String, Measurement)], of: Option<ErrorOf>) 
 }
 
 /// A measured network of `run`; `None` if its error is not known or 0, which has no logarithm, or it is not trained yet.
-#[must_use]
 pub fn of_measurement(run: &str, record: &Measurement, of: ErrorOf) -> Option<Known> {
     let error = match of {
         ErrorOf::ValError => record.metadata.val_error,
@@ -192,7 +190,6 @@ impl Row {
 }
 
 /// How the networks differ in what they were measured at, or in their classes, each from the first; in words.
-#[must_use]
 pub fn differences(known: &[Known]) -> Vec<(String, String)> {
     let Some(first) = known.first() else { return Vec::new() };
     let stated = known.iter().find_map(|known| known.data_set.as_ref());

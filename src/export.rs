@@ -77,7 +77,6 @@ impl Exported {
     }
 
     /// Where the file is.
-    #[must_use]
     pub fn file(&self) -> PathBuf {
         self.folder.join("network.onnx")
     }

@@ -33,7 +33,6 @@ const LOCAL: [u32; 24] = [
 
 /// The name of the file system at `path` if it is not known to be this machine's alone; of the nearest folder that is there.
 #[cfg(target_os = "linux")]
-#[must_use]
 pub fn shared(path: &Path) -> Option<String> {
     let (path, found) = path.ancestors().find_map(|path| Some((path, rustix::fs::statfs(path).ok()?)))?;
     // Sign-extended on some machines.
@@ -59,7 +58,6 @@ fn named(table: &str, device: &str) -> Option<String> {
 
 /// Elsewhere nothing tells.
 #[cfg(not(target_os = "linux"))]
-#[must_use]
 pub fn shared(_: &Path) -> Option<String> {
     None
 }

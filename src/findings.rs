@@ -57,7 +57,6 @@ const FEWEST: usize = 50;
 const COPIES: f64 = 0.01;
 
 /// What images and answers tell.
-#[must_use]
 pub fn of_network(facts: &Facts, answers: &Answers) -> Vec<Finding> {
     let error = error(answers);
     let mut findings = Vec::new();
@@ -131,14 +130,12 @@ fn untrained(answers: &Answers) -> Option<Finding> {
 }
 
 /// Share of images that are answered wrongly.
-#[must_use]
 pub fn error(answers: &Answers) -> Option<f64> {
     let wrong = answers.wrong(answers.labels.as_deref()?)?;
     Some(wrong.iter().filter(|wrong| **wrong).count() as f64 / wrong.len() as f64)
 }
 
 /// The error of guessing.
-#[must_use]
 pub fn chance(outputs: usize) -> f64 {
     1.0 - 1.0 / outputs.max(2) as f64
 }

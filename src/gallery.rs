@@ -101,37 +101,31 @@ impl Gallery {
     }
 
     /// The images.
-    #[must_use]
     pub fn probe(&self) -> &ProbeSet {
         &self.probe
     }
 
     /// How values become pictures.
-    #[must_use]
     pub fn display(&self) -> &Display {
         &self.display
     }
 
     /// The chosen setting, then the others.
-    #[must_use]
     pub fn settings(&self) -> &[Setting] {
         &self.settings
     }
 
     /// How many times as wide and high as its image a picture is shown.
-    #[must_use]
     pub fn enlarged(&self) -> usize {
         enlarged(self.probe.shape())
     }
 
     /// Width and height of a picture as it is shown, in pixels.
-    #[must_use]
     pub fn shown_size(&self) -> [usize; 2] {
         shown_size(self.probe.shape())
     }
 
     /// The number of images that are shown.
-    #[must_use]
     pub fn images(&self) -> usize {
         self.images
     }
@@ -140,7 +134,6 @@ impl Gallery {
     ///
     /// # Panics
     /// If it is not among those shown.
-    #[must_use]
     pub fn exhibit(&self, index: usize) -> Exhibit {
         assert!(index < self.images, "one of the {} images shown", self.images);
         let buffer = || vec![0.0; self.probe.shape().len()];

@@ -156,13 +156,11 @@ impl Journal {
     }
 
     /// Where it lies.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Whether its file is still the one at its path: what is written to one that was removed goes with the daemon.
-    #[must_use]
     pub fn is_in_place(&self) -> bool {
         identity(&self.path) == self.identity
     }

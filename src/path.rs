@@ -9,7 +9,6 @@ use crate::error::{Error, Result};
 
 /// The path as people and records see it: bytes that are not UTF-8 are written `\xNN`, a backslash is written twice. No two paths
 /// are written alike.
-#[must_use]
 pub fn text(path: &Path) -> String {
     let escaped = |invalid: &[u8]| invalid.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
     let chunks = path.as_os_str().as_encoded_bytes().utf8_chunks();
@@ -17,7 +16,6 @@ pub fn text(path: &Path) -> String {
 }
 
 /// The path that [`text`] has written.
-#[must_use]
 pub fn of_text(text: &str) -> PathBuf {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -111,14 +109,12 @@ impl<'de> Deserialize<'de> for RawPath {
 }
 
 /// The path's bytes, as the operating system has them.
-#[must_use]
 pub fn to_bytes(path: &Path) -> Vec<u8> {
     use std::os::unix::ffi::OsStrExt as _;
     path.as_os_str().as_bytes().to_vec()
 }
 
 /// The path of these bytes.
-#[must_use]
 pub fn from_bytes(bytes: Vec<u8>) -> PathBuf {
     use std::os::unix::ffi::OsStringExt as _;
     std::ffi::OsString::from_vec(bytes).into()

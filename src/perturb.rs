@@ -55,13 +55,11 @@ pub struct Scratch {
 
 impl Scratch {
     /// Displacement along x of the last deformation, `[y][x]` in pixels.
-    #[must_use]
     pub fn dx(&self) -> &[f32] {
         &self.field.dx
     }
 
     /// Displacement along y of the last deformation, `[y][x]` in pixels.
-    #[must_use]
     pub fn dy(&self) -> &[f32] {
         &self.field.dy
     }
@@ -109,55 +107,46 @@ impl Perturber {
     }
 
     /// The shape of the images.
-    #[must_use]
     pub fn shape(&self) -> Shape {
         self.shape
     }
 
     /// Which deformations are drawn.
-    #[must_use]
     pub fn deformation(&self) -> &Deformation {
         &self.deformation
     }
 
     /// Seed of all draws.
-    #[must_use]
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
     /// How deformed images are read.
-    #[must_use]
     pub fn interpolation(&self) -> Interpolation {
         self.deformation.interpolation
     }
 
     /// Temperature T; unitless.
-    #[must_use]
     pub fn temperature(&self) -> f64 {
         self.temperature
     }
 
     /// Typical displacement, in pixels.
-    #[must_use]
     pub fn delta(&self) -> f64 {
         self.delta
     }
 
     /// Exact expected root mean square of the displacement over the grid, in pixels.
-    #[must_use]
     pub fn expected_rms_px(&self) -> f64 {
         expected_rms_px(self.shape, self.deformation.cutoff, self.temperature)
     }
 
     /// What is unusual about the settings, one sentence each.
-    #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         settings::range_warning(self.deformation.cutoff, self.temperature, self.shape.side()).into_iter().collect()
     }
 
     /// Buffers for one thread.
-    #[must_use]
     pub fn scratch(&self) -> Scratch {
         let gaussian = self.deformation.interpolation == Interpolation::Gaussian;
         Scratch {

@@ -50,7 +50,6 @@ impl Plan {
     /// identifies.
     ///
     /// The law, the engine and the number of threads are left out: they do not change what is measured.
-    #[must_use]
     pub fn key(&self, probe: &str) -> String {
         let mut plan = self.clone();
         (plan.probe, plan.within) = (RawPath(probe.into()), None);
@@ -129,13 +128,11 @@ impl Setup {
     }
 
     /// Names the measuring settings and the probe images.
-    #[must_use]
     pub fn key(&self) -> &str {
         &self.key
     }
 
     /// What runs the networks.
-    #[must_use]
     pub fn backend(&self) -> &backend::Options {
         &self.plan.backend
     }
@@ -274,31 +271,26 @@ impl Setup {
     }
 
     /// Whether the probe images are encoded files rather than an array.
-    #[must_use]
     pub fn is_encoded(&self) -> bool {
         self.source.is_encoded()
     }
 
     /// Whether the probe images have labels.
-    #[must_use]
     pub fn has_labels(&self) -> bool {
         self.source.has_labels()
     }
 
     /// Whether images and draws follow from a precision.
-    #[must_use]
     pub fn has_precision(&self) -> bool {
         self.plan.settings.precision.is_some()
     }
 
     /// The law that predicts.
-    #[must_use]
     pub fn law(&self) -> Option<&ChosenLaw> {
         self.plan.settings.law.as_ref()
     }
 
     /// Deformations of each image, where the probe set holds so many.
-    #[must_use]
     pub fn draws(&self, images: usize) -> u32 {
         self.plan.settings.draws_of(images.min(self.plan.settings.images))
     }

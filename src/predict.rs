@@ -92,7 +92,6 @@ const DELTA_TOLERANCE: f64 = 0.02;
 
 impl LawSummary {
     /// Whether the daemon made it from the errors of the run it predicts.
-    #[must_use]
     pub fn is_of_run(&self) -> bool {
         self.name == "run" || self.name.ends_with("+run")
     }
@@ -100,7 +99,6 @@ impl LawSummary {
 
 impl Conditions {
     /// How those of a measurement differ, in words; `None` where they agree.
-    #[must_use]
     pub fn difference(&self, measured: &Self) -> Option<String> {
         let mut text = String::new();
         let mut differ = |name: &str, here: String, found: String| {

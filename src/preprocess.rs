@@ -95,19 +95,16 @@ impl Preprocess {
     }
 
     /// Whether it says anything of pixels' values.
-    #[must_use]
     pub fn says_values(&self) -> bool {
         self.mean.is_some() || self.std.is_some() || self.rescale.is_some()
     }
 
     /// Whether it gives images another size.
-    #[must_use]
     pub fn sizes(&self) -> bool {
         self.resize.is_some() || self.crop.is_some()
     }
 
     /// What is done to pixels' places and colours, before their values.
-    #[must_use]
     pub fn geometry(&self) -> Geometry {
         let Self { resize, crop, crop_rounding, resample, color, .. } = *self;
         Geometry { resize, crop, crop_rounding, resample, color }
@@ -134,7 +131,6 @@ pub struct Scaling {
 
 impl Scaling {
     /// What a number of the input becomes.
-    #[must_use]
     pub fn of(self, value: f32) -> f32 {
         value * self.factor + self.shift
     }

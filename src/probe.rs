@@ -233,19 +233,16 @@ impl ProbeSet {
     }
 
     /// What pixels are multiplied by before the normalisation, where it is not 1/255 for bytes and 1 for floats.
-    #[must_use]
     pub fn rescale(&self) -> Option<f32> {
         self.rescale
     }
 
     /// How the images were resized, cropped and coloured.
-    #[must_use]
     pub fn geometry(&self) -> &Geometry {
         &self.images.geometry
     }
 
     /// Whether the images are of bytes rather than floats.
-    #[must_use]
     pub fn is_bytes(&self) -> bool {
         self.images.pixels.is_bytes()
     }
@@ -266,14 +263,12 @@ impl ProbeSet {
     }
 
     /// Number of images.
-    #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a probe set is never empty")]
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// The shape of every image.
-    #[must_use]
     pub fn shape(&self) -> Shape {
         self.images.shape
     }
@@ -309,7 +304,6 @@ impl ProbeSet {
     }
 
     /// Labels in the order of the images.
-    #[must_use]
     pub fn labels(&self) -> Option<&[u32]> {
         self.images.labels.as_ref().map(|labels| &labels[..self.len])
     }
@@ -318,7 +312,6 @@ impl ProbeSet {
     ///
     /// # Panics
     /// If `index` is not in the set.
-    #[must_use]
     pub fn source_index(&self, index: usize) -> usize {
         self.images.indices[index]
     }
@@ -327,21 +320,18 @@ impl ProbeSet {
     ///
     /// # Panics
     /// If `index` is not in the set.
-    #[must_use]
     pub fn name(&self, index: usize) -> String {
         let Images { names, indices, .. } = &*self.images;
         names.as_ref().map_or_else(|| format!("image {}", indices[index]), |names| names[index].clone())
     }
 
     /// Hash of the images in order: names the set whatever its file's layout, labels or normalisation.
-    #[must_use]
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
 
     /// SHA-256 of each image's decoded pixels, row by row, the channels of a pixel together; `None` for floats, and for images that were
     /// resized or recoloured.
-    #[must_use]
     pub fn pixel_hashes(&self) -> Option<Vec<[u8; 32]>> {
         let Images { pixels, layout, shape, geometry, .. } = &*self.images;
         let hash =
@@ -350,25 +340,21 @@ impl ProbeSet {
     }
 
     /// The file the images came from.
-    #[must_use]
     pub fn source(&self) -> &str {
         &self.images.source
     }
 
     /// What is subtracted and divided by, if anything.
-    #[must_use]
     pub fn normalisation(&self) -> Option<&Normalisation> {
         self.normalisation.as_ref()
     }
 
     /// What the user should know of how they were read.
-    #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
     /// Whether the values are those of a network of bytes: 0 to 255 is no mistake.
-    #[must_use]
     pub fn are_in_steps(&self) -> bool {
         self.in_steps
     }

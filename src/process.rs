@@ -15,7 +15,6 @@ use crate::error::{Error, Result};
 const LOOK: Duration = Duration::from_millis(100);
 
 /// A program whose files are made with `umask`, whatever this process's own is.
-#[must_use]
 pub fn with_umask(umask: Mode, program: &str) -> Command {
     let mut command = Command::new("sh");
     // The shell would say each time that there is no such program: the exit code says it too.
@@ -44,7 +43,6 @@ pub fn try_threads(count: usize) -> Result<()> {
 }
 
 /// How a process ended, in words: "ended with exit code 3", "was killed by signal 9 (kill)".
-#[must_use]
 pub fn ended(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
         (Some(signal), _) => format!("was killed by signal {signal}{}", name_of(signal)),
@@ -65,7 +63,6 @@ fn name_of(signal: i32) -> &'static str {
 }
 
 /// Memory that a process holds, bytes; `None` where the system does not tell.
-#[must_use]
 pub fn resident(process: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -73,7 +70,6 @@ pub fn resident(process: u32) -> Option<u64> {
 }
 
 /// As [`resident`], of a process and all that it started, and these.
-#[must_use]
 pub fn resident_with_children(process: u32) -> Option<u64> {
     let own = resident(process)?;
     Some(own + children(process).into_iter().filter_map(resident_with_children).sum::<u64>())

@@ -69,14 +69,12 @@ impl Ranking {
     }
 
     /// A network's rank, marked where it shares it.
-    #[must_use]
     pub fn rank(&self, model: &Ranked) -> String {
         let is_tied = self.models.iter().filter(|other| other.rank == model.rank).count() > 1;
         format!("{}{}", model.rank, if is_tied { "=" } else { "" })
     }
 
     /// The pair of the first network and this one; `None` for the first itself.
-    #[must_use]
     pub fn over_first(&self, model: &Ranked) -> Option<&Pair> {
         let first = &self.models.first()?.measurement.model.path;
         self.pairs.iter().find(|pair| pair.better == *first && pair.worse == model.measurement.model.path)

@@ -52,7 +52,6 @@ fn invariance(measurement: &Measurement) -> Option<Estimate> {
 }
 
 /// The heading of [`line()`], after what all lines of a run share.
-#[must_use]
 pub fn line_header(measurement: &Measurement, law: Option<&str>) -> String {
     let m = measurement;
     let law = law.map_or(String::new(), |name| format!(", law {}", visible(name)));
@@ -78,7 +77,6 @@ pub fn line_header(measurement: &Measurement, law: Option<&str>) -> String {
 }
 
 /// A checkpoint on one line: step, epoch, `R_f`, predicted and known error, EI, `D_f`, `G_f`, and what is to be said of it.
-#[must_use]
 pub fn line(measurement: &Measurement) -> String {
     let m = measurement;
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
@@ -99,7 +97,6 @@ pub fn line(measurement: &Measurement) -> String {
 }
 
 /// Why measurements have no predicted error: a line for each reason, with the number of those that it is of.
-#[must_use]
 pub fn unpredicted(reasons: &[String]) -> String {
     let mut told = Vec::<(&str, usize)>::new();
     for reason in reasons {
@@ -112,7 +109,6 @@ pub fn unpredicted(reasons: &[String]) -> String {
 }
 
 /// A value with its interval, in three significant digits.
-#[must_use]
 pub fn interval(estimate: &Estimate) -> String {
     format!("{} [{}, {}]", significant(estimate.value), significant(estimate.low), significant(estimate.high))
 }

@@ -92,13 +92,11 @@ impl Scaling {
     }
 
     /// Networks of one source and group each, in the order in which they come.
-    #[must_use]
     pub fn groups(&self) -> Vec<Vec<&Network>> {
         groups(&self.networks)
     }
 
     /// Where groups come from, each once.
-    #[must_use]
     pub fn sources(&self) -> Vec<&str> {
         let mut sources: Vec<_> = self.laws.iter().map(|law| law.source.as_str()).collect();
         sources.dedup();
@@ -106,14 +104,12 @@ impl Scaling {
     }
 
     /// The law of `quantity` in the group of this network.
-    #[must_use]
     pub fn law(&self, of: &Network, quantity: Term) -> Option<&Law> {
         let is_its = |law: &&Law| law.quantity == quantity && (&law.source, &law.group) == (&of.source, &of.group);
         self.laws.iter().find(is_its)
     }
 
     /// The first network of each group that has no law at all.
-    #[must_use]
     pub fn without_law(&self) -> Vec<&Network> {
         let has_law = |of: &Network| QUANTITIES.iter().any(|quantity| self.law(of, *quantity).is_some());
         self.groups().into_iter().map(|group| group[0]).filter(|first| !has_law(first)).collect()

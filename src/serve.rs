@@ -76,7 +76,6 @@ impl Listeners {
     }
 
     /// Where TCP clients connect.
-    #[must_use]
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         self.tcp.as_ref()?.0.local_addr().ok()
     }

@@ -46,7 +46,6 @@ pub fn regular(file: &Metadata) -> Result<()> {
 }
 
 /// What is wrong with a JSON text; a number that is none or has no bound, though Python writes it, by the path of its key.
-#[must_use]
 pub fn json_fault(text: &str, error: &serde_json::Error) -> String {
     let line = error.line();
     let begin = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
@@ -110,7 +109,6 @@ fn path_behind(before: &str) -> String {
 }
 
 /// What something that is no regular file is, in words.
-#[must_use]
 pub fn kind(file: &Metadata) -> &'static str {
     let kind = file.file_type();
     if kind.is_dir() {

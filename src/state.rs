@@ -103,7 +103,6 @@ fn watched(locks: &Path) -> impl Iterator<Item = (PathBuf, Value, String)> {
 }
 
 /// The socket of the daemon that watches the directory `run` now, by its name or with one above it.
-#[must_use]
 pub fn watcher_socket(run: &Path) -> Option<PathBuf> {
     let locks = state_folder().ok()?.join(WATCHED);
     let is_of = |folder: &Path, note: &Value| folder == run || (note[RECURSIVE] == true && run.starts_with(folder));
@@ -168,7 +167,6 @@ pub fn journals() -> Result<Vec<PathBuf>> {
 }
 
 /// The socket of the daemon that writes `journal`: its path is short, whatever the journal's.
-#[must_use]
 pub fn socket_of(journal: &Path) -> PathBuf {
     let journal = std::path::absolute(journal).unwrap_or_else(|_| journal.to_owned());
     let hash = hash(&path::to_bytes(&journal));
@@ -283,13 +281,11 @@ fn look(run: &Path, named: Option<&Path>) -> Result<Known> {
 }
 
 /// The socket of the daemon that writes `journal` now, if one does.
-#[must_use]
 pub fn live_socket(journal: &Path) -> Option<PathBuf> {
     holder_note(journal)?["socket"].as_str().map(path::of_text)
 }
 
 /// What the daemon that writes `journal` now says of itself: `pid`, `socket` and `http`.
-#[must_use]
 pub fn holder_note(journal: &Path) -> Option<Value> {
     serde_json::from_str(&journal::holder(journal)?).ok()
 }

@@ -11,13 +11,11 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Result};
 
 /// Line breaks, controls and marks of direction are spelled out, so that text is what it looks like.
-#[must_use]
 pub fn visible(text: &str) -> String {
     text.chars().map(|c| spelled(c).unwrap_or_else(|| c.to_string())).collect()
 }
 
 /// The same of a JSON text, by the escapes of JSON (`\u009b`): whoever parses it reads what was written.
-#[must_use]
 pub fn visible_json(text: &str) -> Cow<'_, str> {
     // JSON itself escapes the controls before it.
     const DELETE: char = '\u{7f}';
@@ -48,7 +46,6 @@ fn spelled(c: char) -> Option<String> {
 }
 
 /// A path as one word of a command that a shell may be given.
-#[must_use]
 pub fn word(path: &Path) -> String {
     let text = path.display().to_string();
     shlex::try_quote(&text).map(Cow::into_owned).unwrap_or(text)

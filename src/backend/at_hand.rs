@@ -16,7 +16,6 @@ pub struct AtHand {
 }
 
 /// Looks at files only.
-#[must_use]
 pub fn at_hand() -> AtHand {
     let library = discover::at_hand().map(|found| found.path.canonicalize().unwrap_or(found.path));
     let engine = match &library {

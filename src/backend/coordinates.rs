@@ -19,14 +19,12 @@ const MOST_OF_A_MAP: usize = 1024;
 
 impl Coordinates {
     /// Of an output with these axes, the batch left out: all where it is a vector, else at most 1,024, drawn once and for all.
-    #[must_use]
     pub fn of(axes: Vec<usize>) -> Self {
         let most = if are_classes(&axes) { usize::MAX } else { MOST_OF_A_MAP };
         Self::sampled(axes, most)
     }
 
     /// At most `most` of a tensor with these axes.
-    #[must_use]
     pub fn sampled(axes: Vec<usize>, most: usize) -> Self {
         let mut all = Self { axes, sample: None };
         let numbers = all.total();
@@ -40,26 +38,22 @@ impl Coordinates {
     }
 
     /// How many are measured.
-    #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a network without outputs is refused")]
     pub fn len(&self) -> usize {
         self.sample.as_ref().map_or_else(|| self.total(), |sample| sample.len())
     }
 
     /// How many there are, measured or not.
-    #[must_use]
     pub fn total(&self) -> usize {
         self.axes.iter().product()
     }
 
     /// Sizes of one image's output.
-    #[must_use]
     pub fn axes(&self) -> &[usize] {
         &self.axes
     }
 
     /// Whether the output may be class logits: one number, or a vector, whatever axes of size 1 it has besides.
-    #[must_use]
     pub fn are_classes(&self) -> bool {
         are_classes(&self.axes)
     }

@@ -26,7 +26,6 @@ pub struct Driver {
 }
 
 /// Asks the NVIDIA driver; `None` where there is none, or it does not answer.
-#[must_use]
 pub fn driver() -> Option<Driver> {
     let ask = || -> Result<Driver, NvmlError> {
         let nvml = Nvml::init()?;
@@ -55,7 +54,6 @@ pub const INSTALL: &str = "pip install 'onnxruntime-gpu[cuda,cudnn]'";
 ///
 /// Loads NVIDIA's libraries from the Python packages beside ONNX Runtime on the way: its CUDA provider looks for them where the
 /// system does, and takes those that are loaded.
-#[must_use]
 pub fn lacks(runtime: &Runtime) -> Vec<String> {
     // A process has one runtime, and what it loaded stays: a worker need not look again at each checkpoint.
     static NOTHING: AtomicBool = AtomicBool::new(false);
@@ -83,7 +81,6 @@ pub fn lacks(runtime: &Runtime) -> Vec<String> {
 }
 
 /// How many GPUs CUDA shows a program here, which calls them 0, 1 and so on.
-#[must_use]
 pub fn visible_gpus() -> usize {
     let gpus = driver().map_or(0, |driver| driver.gpus.len());
     std::env::var_os(VISIBLE).map_or(gpus, |visible| shown(&visible, gpus))

@@ -25,7 +25,6 @@ fn named_by_variable() -> Option<PathBuf> {
 }
 
 /// The libraries to try, in order. One that is named, by `--onnxruntime` or `ORT_DYLIB_PATH`, is the only one.
-#[must_use]
 pub fn candidates(named: Option<&Path>) -> Vec<Candidate> {
     if let Some(path) = named {
         return vec![Candidate { path: inside(path), origin: "--onnxruntime" }];

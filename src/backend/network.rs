@@ -104,7 +104,6 @@ impl Network {
     }
 
     /// Measured numbers of the output for one image.
-    #[must_use]
     pub fn outputs(&self) -> usize {
         self.output.coordinates.len()
     }
@@ -124,14 +123,12 @@ impl Network {
     }
 
     /// Where the numbers stand in a row that tell the class.
-    #[must_use]
     pub fn answers(&self) -> Range<usize> {
         let count = self.answer.as_ref().unwrap_or(&self.output).coordinates.len();
         self.row() - count..self.row()
     }
 
     /// Numbers of a row: of all tensors for one image.
-    #[must_use]
     pub fn row(&self) -> usize {
         self.tensors().map(|tensor| tensor.coordinates.len()).sum()
     }

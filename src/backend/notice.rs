@@ -47,7 +47,6 @@ impl Notice {
     }
 
     /// A file of weights that another network named before.
-    #[must_use]
     pub fn shared_weights(file: &Path, other: &Path) -> Self {
         let text = format!(
             "the weights in {} are named by {} too: whichever was written last holds for both; give each checkpoint a file of its own",

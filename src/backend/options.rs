@@ -51,7 +51,6 @@ impl Provider {
     pub const LIBRARIES: [Self; 3] = [Self::Openvino, Self::Dnnl, Self::Xnnpack];
 
     /// Whether it was named and only ONNX Runtime has it.
-    #[must_use]
     pub fn needs_onnxruntime(self) -> bool {
         !matches!(self, Self::Auto | Self::Cpu)
     }

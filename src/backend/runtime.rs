@@ -25,13 +25,11 @@ pub struct Runtime {
 
 impl Runtime {
     /// Whether the library was built with CUDA.
-    #[must_use]
     pub fn has_cuda(&self) -> bool {
         self.has(Provider::Cuda)
     }
 
     /// Whether the library was built with a provider.
-    #[must_use]
     pub fn has(&self, provider: Provider) -> bool {
         let is_available = match provider {
             Provider::Auto | Provider::Cpu => return true,

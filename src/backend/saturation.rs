@@ -12,7 +12,6 @@ pub(super) const NOTE: &str = "8-bit weights use their full range and this proce
      so outputs differ a little from those of processors with VNNI, and from the embedded engine's (quantise with reduce_range=True)";
 
 /// Whether the processor adds pairs of 8-bit products in 16 bits: x86 without VNNI.
-#[must_use]
 pub fn lacks_vnni() -> bool {
     #[cfg(target_arch = "x86_64")]
     return !std::arch::is_x86_feature_detected!("avx512vnni") && !std::arch::is_x86_feature_detected!("avxvnni");

@@ -95,7 +95,6 @@ impl Against {
     }
 
     /// What a rise of the error that lies above `max` for sure says, whatever else a network is held to.
-    #[must_use]
     pub fn clear_rise(&self, max: f64) -> Option<Check> {
         let limit = Limit { quantity: Quantity::ErrorRise, bound: Bound::Max(max) };
         let check = self.check(limit, Path::new("")).ok()?;

@@ -17,7 +17,6 @@ const LEAST: usize = 100;
 const LAST: f64 = 0.5;
 
 /// A quarter of the images, half of them, all.
-#[must_use]
 pub fn looks(images: usize) -> Vec<Look> {
     let early: Vec<_> = [images / 4, images / 2].into_iter().filter(|images| *images >= LEAST).collect();
     let shares = if early.is_empty() { (0.0, 1.0) } else { ((1.0 - LAST) / early.len() as f64, LAST) };
@@ -26,7 +25,6 @@ pub fn looks(images: usize) -> Vec<Look> {
 }
 
 /// Level of the two-sided interval at a look that may spend `share`, either side of which is a one-sided test.
-#[must_use]
 pub fn look_level(confidence: f64, share: f64) -> f64 {
     1.0 - 2.0 * (1.0 - confidence) * share
 }

@@ -27,7 +27,6 @@ pub fn regression(
 }
 
 /// What the ends of an interval of the log ratio of two `R_f` say of a rise by `max` at most.
-#[must_use]
 pub fn regression_verdict(low: f64, high: f64, max: f64) -> Verdict {
     Verdict::of(Some(low), Some(high), Bound::Max(max.ln_1p() + EQUAL))
 }

@@ -6,7 +6,6 @@ use crate::estimate::quantile;
 
 /// Jeffreys' interval of a share of `n`; where none or all are in it, the far end is the exact one, as Brown, Cai and `DasGupta`
 /// propose (Statistical Science 16, 101, 2001): else it misses too often.
-#[must_use]
 pub fn share_interval(share: f64, n: usize, level: f64) -> (f64, f64) {
     let (in_it, out_of_it) = (share * n as f64, (1.0 - share) * n as f64);
     let Ok(beta) = Beta::new(in_it + 0.5, out_of_it + 0.5) else { return (0.0, 1.0) };
@@ -46,14 +45,12 @@ impl Discordant {
     }
 
     /// The second network's error less the first's.
-    #[must_use]
     pub fn rise(&self) -> f64 {
         (self.worsened as f64 - self.improved as f64) / self.images as f64
     }
 
     /// Tango's score interval of the rise: every difference that the score test does not refuse (Statistics in Medicine 17,
     /// 891, 1998).
-    #[must_use]
     pub fn interval(&self, level: f64) -> (f64, f64) {
         let (z, rise) = (quantile(level), self.rise());
         let end = |beyond: f64, score: f64| {
@@ -68,7 +65,6 @@ impl Discordant {
     }
 
     /// The smallest rise whose whole interval would lie above `max`, with as many images improved as here.
-    #[must_use]
     pub fn detectable(&self, max: f64, level: f64) -> Option<f64> {
         let z = quantile(level);
         let with = |worsened: usize| Self { worsened, ..*self };

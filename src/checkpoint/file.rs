@@ -36,19 +36,16 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Whether the file is named as one that is packed by gzip.
-#[must_use]
 pub fn is_packed(path: &Path) -> bool {
     path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gz"))
 }
 
 /// The name without `.gz`: what lies beside the file is named after it.
-#[must_use]
 pub fn unpacked_name(path: &Path) -> PathBuf {
     if is_packed(path) { path.with_extension("") } else { path.to_owned() }
 }
 
 /// Where a checkpoint says of itself what its own file does not.
-#[must_use]
 pub fn sidecar(path: &Path) -> PathBuf {
     unpacked_name(path).with_added_extension("json")
 }

@@ -37,7 +37,6 @@ impl Listing {
     }
 
     /// The sub-folder that holds the network, in a step's folder that does not hold it itself.
-    #[must_use]
     pub fn inner(&self) -> Option<&Path> {
         self.folders.iter().map(PathBuf::as_path).find(|folder| is_inner(folder))
     }
@@ -101,7 +100,6 @@ pub fn are_steps(all: impl IntoIterator<Item = Holds>) -> Option<bool> {
 }
 
 /// The directory of the run that the checkpoint at `path` belongs to; files with its ending are checkpoints too.
-#[must_use]
 pub fn run_of(path: &Path) -> &Path {
     let mut run = path.parent().unwrap_or(Path::new(""));
     if let Some(above) = run.parent().filter(|above| is_inner(run) && is_step(above, path)) {

@@ -46,7 +46,6 @@ const INNER: &str = "onnx";
 
 /// Step and epoch of the checkpoint at `path` in the directory `run`: from its own name, such as `epoch=3-step=1200.onnx` or, of a
 /// folder that is a checkpoint, `1200`; what that does not tell, from the folders above, such as `epoch_3/step_1200/model.onnx`.
-#[must_use]
 pub fn step_and_epoch(path: &Path, run: &Path) -> Place {
     let own = whole_place(path).or_else(|| path.file_stem().map(|name| file(&name.to_string_lossy())));
     let (mut step, mut epoch) = own.unwrap_or_default();
@@ -62,14 +61,12 @@ pub fn step_and_epoch(path: &Path, run: &Path) -> Place {
 }
 
 /// The step's folder that `folder` holds the network of, as in `checkpoint-1200/onnx/model.onnx`.
-#[must_use]
 pub fn step_of_inner<'a>(folder: &'a Path, run: &Path) -> Option<&'a Path> {
     let above = folder.parent().filter(|above| folder != run && is_inner(folder) && *above != run)?;
     matches!(self::folder(above), Folder::Step(_) | Folder::Number(_)).then_some(above)
 }
 
 /// Whether a folder has the name of one that holds a step's network.
-#[must_use]
 pub fn is_inner(folder: &Path) -> bool {
     folder.file_name().is_some_and(|name| name == INNER)
 }
@@ -84,7 +81,6 @@ fn whole_place(path: &Path) -> Option<Place> {
 }
 
 /// Step and epoch in the name of a file: a number behind a word for them, with `=`, `_`, `-` or nothing between.
-#[must_use]
 pub fn file(name: &str) -> Place {
     let name = name.to_ascii_lowercase();
     let step = STEPS.iter().find_map(|(word, is_unclear)| behind(&name, word, *is_unclear).map(Number::step));
@@ -120,7 +116,6 @@ fn is_minus(behind: &str, rest: &str) -> bool {
 
 /// Whether `new` names a later version of the file that `old` names: they differ by a mark such as `-v1` alone, which trainers put
 /// into a name that is taken.
-#[must_use]
 pub fn is_later_version(new: &str, old: &str) -> bool {
     let ((new, version), (old, earlier)) = (unversioned(new), unversioned(old));
     new == old && version > earlier
@@ -134,7 +129,6 @@ fn unversioned(name: &str) -> (Vec<&str>, Vec<u64>) {
 }
 
 /// What the folder at `path` is.
-#[must_use]
 pub fn folder(path: &Path) -> Folder {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Folder::Other };
     let name = name.to_ascii_lowercase();

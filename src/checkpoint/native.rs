@@ -34,14 +34,12 @@ pub struct Native {
 }
 
 /// Whether the name at `path` is none of an ONNX file.
-#[must_use]
 pub fn is_native(path: &Path) -> bool {
     let name = if is_packed(path) { unpacked_name(path) } else { path.to_owned() };
     !name.extension().is_some_and(|end| end.eq_ignore_ascii_case("onnx"))
 }
 
 /// Whether Orbax has written the folder at `path`.
-#[must_use]
 pub fn is_of_orbax(path: &Path) -> bool {
     path.join("_CHECKPOINT_METADATA").is_file()
 }

@@ -77,7 +77,6 @@ const MARKS: [Mark; 26] = [
 ];
 
 /// What the file is that begins with `start`, unless that may begin an ONNX network.
-#[must_use]
 pub fn of(start: &[u8]) -> Option<Signature> {
     let has = |(at, mark, ..): &&Mark| start.get(*at..).is_some_and(|rest| rest.starts_with(mark));
     let marked = MARKS.iter().find(has).map(|(.., name, next)| Signature::new(*name, next));

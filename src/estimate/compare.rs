@@ -21,7 +21,6 @@ pub struct Comparison {
 
 impl Comparison {
     /// Whether the interval leaves out zero: the two differ by more than the choice of images explains.
-    #[must_use]
     pub fn is_different(&self) -> bool {
         self.low > 0.0 || self.high < 0.0
     }

@@ -68,7 +68,6 @@ pub struct Estimate {
 
 impl Estimate {
     /// Half of the interval's width in natural logarithms: 0.1 means about plus or minus 10%.
-    #[must_use]
     pub fn relative_half_width(&self) -> f64 {
         (log(self.high) - log(self.low)) / 2.0
     }
@@ -90,7 +89,6 @@ pub fn percentiles(mut replicates: Vec<f64>, level: f64) -> (f64, f64) {
 }
 
 /// Standard deviations that the normal interval of `level` reaches either way.
-#[must_use]
 pub fn quantile(level: f64) -> f64 {
     Normal::standard().inverse_cdf(f64::midpoint(1.0, level))
 }

@@ -76,7 +76,6 @@ pub struct Stabilities {
 
 impl Stabilities {
     /// The stability in one reading.
-    #[must_use]
     pub fn get(&self, estimator: Estimator) -> &Stability {
         match estimator {
             Estimator::CoordinateMedian => &self.coordinate_median,

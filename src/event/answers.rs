@@ -26,7 +26,6 @@ const MOST: usize = 1 << 20;
 
 impl Answers {
     /// From the outputs of all images, `[image, output]`.
-    #[must_use]
     pub fn new(mut clean: Vec<f32>, outputs: usize, are_classes: bool, labels: Option<Vec<u32>>) -> Self {
         let outputs = outputs.max(1);
         let classes = if are_classes { classes(&clean, outputs) } else { Vec::new() };
@@ -37,7 +36,6 @@ impl Answers {
 
     /// How much an answer says of which image it was: the entropy of the average answer, less the average entropy of an answer, over
     /// the largest entropy there can be. 0 where all images get one answer, 1 where each is sure and all classes are met.
-    #[must_use]
     pub fn information(&self) -> Option<f64> {
         if self.outputs < 2 || self.classes.is_empty() {
             return None;
@@ -57,7 +55,6 @@ impl Answers {
 
     /// The entropy of the classes that are met, over the largest there can be: 0 where all images get one class, 1 where each class
     /// is met as often as any.
-    #[must_use]
     pub fn evenness(&self) -> Option<f64> {
         if self.outputs < 2 || self.classes.is_empty() {
             return None;
@@ -73,7 +70,6 @@ impl Answers {
     }
 
     /// Which of the images are answered wrongly; `None` where the output tells no classes, or fewer than there are labels.
-    #[must_use]
     pub fn wrong(&self, labels: &[u32]) -> Option<Vec<bool>> {
         let classes = self.outputs.max(2);
         let fit = !self.classes.is_empty() && labels.iter().all(|label| (*label as usize) < classes);

@@ -105,7 +105,6 @@ pub enum Code {
 
 impl Code {
     /// How much it matters.
-    #[must_use]
     pub fn severity(self) -> Severity {
         match self {
             Self::NearChance
@@ -142,7 +141,6 @@ impl Code {
     }
 
     /// What to do about it; empty where there is nothing.
-    #[must_use]
     pub fn help(self) -> &'static str {
         match self {
             Self::NearChance => {
@@ -202,20 +200,17 @@ pub struct Finding {
 
 impl Finding {
     /// A finding with the severity and the help of its code.
-    #[must_use]
     pub fn new(code: Code, text: impl Into<String>) -> Self {
         Self { code, severity: code.severity(), text: text.into(), help: code.help().to_owned() }
     }
 }
 
 /// Whether one of them is of this code.
-#[must_use]
 pub fn has(findings: &[Finding], code: Code) -> bool {
     findings.iter().any(|finding| finding.code == code)
 }
 
 /// The worst of them.
-#[must_use]
 pub fn worst(findings: &[Finding]) -> Option<Severity> {
     findings.iter().map(|finding| finding.severity).max()
 }

@@ -24,7 +24,6 @@ pub struct Event {
 
 impl Event {
     /// When it happened, seconds since 1970.
-    #[must_use]
     pub fn seconds(&self) -> Option<f64> {
         self.time.parse().ok().map(|time: jiff::Timestamp| time.as_nanosecond() as f64 / 1e9)
     }
@@ -110,7 +109,6 @@ pub enum Kind {
 
 impl Kind {
     /// The value of `type`.
-    #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::CheckpointSeen { .. } => "checkpoint_seen",

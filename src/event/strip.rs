@@ -74,7 +74,6 @@ pub enum Format {
 
 impl Format {
     /// Its media type.
-    #[must_use]
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Png => "image/png",
@@ -93,7 +92,6 @@ impl Format {
 
 impl Strip {
     /// The strip with its names cut to their limit; `None` where anything else is beyond its limits.
-    #[must_use]
     pub fn bounded(mut self) -> Option<Self> {
         let Shown { width, height, rows } = &mut self.shown;
         let is_sized = [*width, *height].iter().all(|side| (1..=SIDE).contains(side));

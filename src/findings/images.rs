@@ -28,7 +28,6 @@ pub struct Images {
 
 impl Images {
     /// The least and the largest value that was looked at.
-    #[must_use]
     pub fn ends(&self) -> (f32, f32) {
         let least = self.channels.iter().map(|channel| channel.min).fold(f32::MAX, f32::min);
         (least, self.channels.iter().map(|channel| channel.max).fold(f32::MIN, f32::max))

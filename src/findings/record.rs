@@ -13,7 +13,6 @@ const UNKNOWN_FACTOR: f64 = 2.0;
 const MANY: f64 = 0.1;
 
 /// What the record tells, and why it has no prediction where it has none.
-#[must_use]
 pub fn of_record(record: &Measurement, no_prediction: Option<&str>) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(prediction) = &record.prediction {
@@ -131,7 +130,6 @@ fn other_data_set(record: &Measurement, law: &str) -> Option<Finding> {
 const POINTS: f64 = 0.1;
 
 /// A network that does far worse on the probe set than training found sees other images than training did.
-#[must_use]
 pub fn errors_disagree(probe_error: f64, val_error: f64, classes: usize) -> Option<String> {
     let chance = super::chance(classes);
     let near_chance = probe_error > super::NEAR_CHANCE * chance && val_error < 0.6 * chance;

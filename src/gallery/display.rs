@@ -22,7 +22,6 @@ pub struct Display {
 impl Display {
     /// For images like those of `probe`: bytes from 0 to 255 and floats from 0 to 1, other floats from their least to their
     /// greatest.
-    #[must_use]
     pub fn new(probe: &ProbeSet) -> Self {
         let shape = probe.shape();
         let undo = match probe.normalisation() {
@@ -65,26 +64,22 @@ impl Display {
     }
 
     /// Deformed less original before normalisation, `[channel][y][x]`.
-    #[must_use]
     pub fn change(&self, original: &[f32], deformed: &[f32]) -> Vec<f32> {
         self.values(deformed).zip(self.values(original)).map(|(deformed, original)| deformed - original).collect()
     }
 
     /// An image `[channel][y][x]` as a picture of its own size; values beyond black and white are clipped.
-    #[must_use]
     pub fn picture(&self, image: &[f32]) -> RgbImage {
         self.shown(&self.values(image).collect::<Vec<_>>(), self.low, self.high)
     }
 
     /// [`Self::change`] as a picture: grey is none, black and white are [`Self::full_change`] less and more, and beyond.
-    #[must_use]
     pub fn difference(&self, original: &[f32], deformed: &[f32]) -> RgbImage {
         let full = self.full_change();
         self.shown(&self.change(original, deformed), -full, full)
     }
 
     /// The change that is shown white: half of the range from black to white.
-    #[must_use]
     pub fn full_change(&self) -> f32 {
         (self.high - self.low) / 2.0
     }

@@ -27,7 +27,6 @@ impl Mesh {
     /// Of displacements `[y][x]` of an image of `shape`, in pixels; `enlarged` is the side of an image's pixel in the mesh.
     ///
     /// A pixel at (x, y) shows the paper at (x - dx, y - dy), as it shows the image.
-    #[must_use]
     pub fn new(shape: Shape, dx: &[f32], dy: &[f32], enlarged: usize) -> Self {
         let (width, height) = (shape.width * enlarged, shape.height * enlarged);
         let [wide, tall] = [shape.width, shape.height].map(|side| (side - 1) as f32);

@@ -75,7 +75,6 @@ pub struct Entry {
 
 impl Entry {
     /// The measurement with the error that was last told; `None` for what was not measured.
-    #[must_use]
     pub fn record(&self) -> Option<Measurement> {
         let mut record: Measurement = serde_json::from_value(self.measurement.clone()?).ok()?;
         record.metadata.val_error = self.val_error;

@@ -59,7 +59,6 @@ impl Drop for Lock {
 }
 
 /// The note of whoever holds the lock of what lies at `path`; `None` if nobody does.
-#[must_use]
 pub fn holder(path: &Path) -> Option<String> {
     let path = lock_path(path);
     let file = File::open(&path).ok()?;

@@ -177,7 +177,6 @@ impl Series {
 }
 
 /// A file of the run as people name it: from the run's directory on.
-#[must_use]
 pub fn within<'a>(run: &str, path: &'a str) -> &'a str {
     path.strip_prefix(run).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path)
 }

@@ -126,7 +126,6 @@ const LIMIT_BYTES: usize = 1 << 30;
 
 /// How many coordinates the layers before the output may have together: of each, 4 bytes are kept for every image that goes
 /// through the network.
-#[must_use]
 pub fn affordable(probe: &ProbeSet, settings: &Settings) -> usize {
     let (images, draws) = match settings.precision {
         None => {

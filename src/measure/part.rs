@@ -175,7 +175,6 @@ impl Text {
 
 impl Part {
     /// Which one it is.
-    #[must_use]
     pub fn shard(&self) -> Shard {
         self.text.shard
     }

@@ -156,7 +156,6 @@ impl Cost {
 }
 
 /// The least, the average and the largest value of each channel.
-#[must_use]
 pub fn ranges(probe: &ProbeSet) -> Vec<Range> {
     let shape = probe.shape();
     let mut ranges = vec![Range { min: f32::INFINITY, mean: 0.0, max: f32::NEG_INFINITY }; shape.channels];

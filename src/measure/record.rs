@@ -48,7 +48,6 @@ pub(super) fn applicable_law<'a>(chosen: Option<&'a ChosenLaw>, conditions: &Con
 }
 
 /// What the chosen law makes of a network that was measured before; `None` where it makes nothing.
-#[must_use]
 pub fn predict(measurement: &Measurement, chosen: Option<&ChosenLaw>) -> Option<Prediction> {
     let law = applicable_law(chosen, &conditions(measurement)).ok()?;
     prediction(&law, measurement).ok()
@@ -73,7 +72,6 @@ fn settle_prediction(measurement: &mut Measurement, law: &Applicable) {
 }
 
 /// What a measurement shares with the laws that speak of it.
-#[must_use]
 pub fn conditions(measurement: &Measurement) -> Conditions {
     conditions_of(&measurement.settings, &measurement.probe)
 }
@@ -90,7 +88,6 @@ pub(super) fn conditions_of(settings: &Settings, probe: &Probe) -> Conditions {
 }
 
 /// What a law may go by.
-#[must_use]
 pub fn measured(measurement: &Measurement) -> Measured {
     let Measurement { r_f, d_f, g_f, scores, .. } = measurement;
     let value = |estimate: &Option<Estimate>| estimate.map(|estimate| estimate.value);
@@ -127,7 +124,6 @@ pub fn measured(measurement: &Measurement) -> Measured {
 }
 
 /// Whether a measured network was trained at all, as far as its step and its answers tell.
-#[must_use]
 pub fn is_trained(measurement: &Measurement) -> bool {
     !measurement.metadata.is_initial() && measurement.findings.iter().all(|finding| finding.code != Code::Untrained)
 }
@@ -183,7 +179,6 @@ fn prediction(law: &Applicable, measurement: &Measurement) -> std::result::Resul
 }
 
 /// Sizes of axes as people read them: `84 x 8400`.
-#[must_use]
 pub fn axes_text(axes: &[usize]) -> String {
     axes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ")
 }

@@ -86,7 +86,6 @@ impl Settings {
     }
 
     /// Draws of each of so many images.
-    #[must_use]
     pub fn draws_of(&self, images: usize) -> u32 {
         let Some(passes) = self.passes else { return self.draws };
         // A pass for the image, and two for each draw.

@@ -208,7 +208,6 @@ impl Sweep {
 
 impl Point {
     /// Why there is no `R_f`; `None` where there is one.
-    #[must_use]
     pub fn untold(&self) -> Option<String> {
         let undefined = || self.measurement.as_ref()?.undefined.as_ref();
         self.error.clone().or_else(|| Some(format!("R_f is undefined: {}", undefined()?.reason)))

@@ -45,7 +45,6 @@ pub struct Field {
 
 impl Sines {
     /// The tables; computed in f64, kept in f32.
-    #[must_use]
     pub fn new(shape: Shape, cutoff: u32) -> Self {
         let modes = modes(cutoff);
         let column = |k, i| if k < shape.width { sine(i, k, shape.width) as f32 } else { 0.0 };
@@ -67,13 +66,11 @@ impl Sines {
     }
 
     /// Number of modes.
-    #[must_use]
     pub fn modes(&self) -> usize {
         self.modes.len()
     }
 
     /// Zero displacement, with the buffers to compute others.
-    #[must_use]
     pub fn field(&self, shape: Shape) -> Field {
         let (plane, spectrum) = (vec![0.0; shape.plane()], vec![0.0; self.half_waves * self.half_waves]);
         Field { dx: plane.clone(), dy: plane, spectra: [spectrum.clone(), spectrum], row: vec![0.0; self.half_waves] }
@@ -158,7 +155,6 @@ fn is_fold([xx, xy]: [f32; 2], [yx, yy]: [f32; 2]) -> bool {
 
 /// Where a displacement `[y][x]` of an image `width` pixels wide folds: for each pixel with a next one to the right and below,
 /// `[y][x]` of one row and one column less.
-#[must_use]
 pub fn folds(width: usize, dx: &[f32], dy: &[f32]) -> Vec<bool> {
     let rows = dx.len() / width;
     let corners = (1..rows).flat_map(|y| (1..width).map(move |x| (y - 1) * width + x - 1));

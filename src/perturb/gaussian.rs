@@ -37,7 +37,6 @@ pub struct Window {
 
 impl Window {
     /// Tables and buffers for one shape.
-    #[must_use]
     pub fn new(shape: Shape) -> Self {
         let axis = |side: usize| (0..side - 1).map(|cell| weights_of_cell(cell, side)).collect();
         let stride = shape.width - 2 + LANES;

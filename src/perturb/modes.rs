@@ -20,14 +20,12 @@ impl Mode {
     }
 
     /// `sqrt(i^2 + j^2)`.
-    #[must_use]
     pub fn radius(self) -> f64 {
         (self.square() as f64).sqrt()
     }
 }
 
 /// All modes with `sqrt(i^2 + j^2) < cutoff + 1/2`, by radius: those of a smaller cutoff come first.
-#[must_use]
 pub fn modes(cutoff: u32) -> Vec<Mode> {
     let c = u64::from(cutoff);
     let mut modes: Vec<_> = (1..=cutoff)
@@ -67,7 +65,6 @@ impl Coefficients {
 /// Exact expected root mean square of the displacement `(dx, dy)` over the pixel grid, in pixels.
 ///
 /// The finite sum of `T (w^2 + h^2) / (i^2 + j^2)` over modes, each times its mean square over the grid.
-#[must_use]
 pub fn expected_rms_px(shape: Shape, cutoff: u32, temperature: f64) -> f64 {
     let mean_squares = |side: usize| -> Vec<f64> {
         let mean = |i| (0..side).map(|k| sine(i, k, side).powi(2)).sum::<f64>() / side as f64;

@@ -16,7 +16,6 @@ pub enum Purpose {
 /// The stream of one draw for one image.
 ///
 /// Each 64-bit quarter of the state is its own hash of all four words, so no quarter limits the number of streams.
-#[must_use]
 pub fn stream(seed: u64, image: u64, draw: u64, purpose: Purpose) -> Xoshiro256PlusPlus {
     let mut state = [0; 32];
     for (quarter, bytes) in (0..).zip(state.as_chunks_mut::<8>().0) {

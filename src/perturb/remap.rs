@@ -24,7 +24,6 @@ pub struct Cells {
 
 impl Cells {
     /// Buffers for one row of this shape.
-    #[must_use]
     pub fn new(shape: Shape) -> Self {
         let padded = shape.width.next_multiple_of(LANES);
         Self { column: vec![0; padded], row: vec![0; padded], right: vec![0.0; padded], down: vec![0.0; padded] }

@@ -104,13 +104,11 @@ impl Deformation {
 /// Typical displacement `(n / 2) sqrt(pi T ln c)`, in pixels, for images of `side` n.
 ///
 /// Asymptotic in c: [`super::expected_rms_px`] is the exact root mean square, 0.8 to 0.9 of this.
-#[must_use]
 pub fn typical_displacement(cutoff: u32, temperature: f64, side: f64) -> f64 {
     side / 2.0 * (PI * temperature * f64::from(cutoff).ln()).sqrt()
 }
 
 /// Temperature `4 delta^2 / (pi n^2 ln c)` of a typical displacement in pixels; undoes [`typical_displacement`].
-#[must_use]
 pub fn temperature(cutoff: u32, delta: f64, side: f64) -> f64 {
     4.0 * delta.powi(2) / (PI * side.powi(2) * f64::from(cutoff).ln())
 }
@@ -118,20 +116,17 @@ pub fn temperature(cutoff: u32, delta: f64, side: f64) -> f64 {
 /// Natural range of temperatures: from half a pixel, `1 / (pi n^2 ln c)`, to folding, `4 / (pi^3 c^2 ln c)`.
 ///
 /// Empty, with the first above the second, for c > 2n/pi.
-#[must_use]
 pub fn temperature_range(cutoff: u32, side: f64) -> (f64, f64) {
     let c = f64::from(cutoff);
     (1.0 / (PI * side.powi(2) * c.ln()), 4.0 / (PI.powi(3) * c.powi(2) * c.ln()))
 }
 
 /// Whether a temperature lies in the natural range; its ends do.
-#[must_use]
 pub fn is_natural(cutoff: u32, temperature: f64, side: f64) -> bool {
     range_warning(cutoff, temperature, side).is_none()
 }
 
 /// What is unusual about a temperature outside the natural range; one sentence, or none.
-#[must_use]
 pub fn range_warning(cutoff: u32, t: f64, side: f64) -> Option<String> {
     let (least, most) = temperature_range(cutoff, side);
     let px = |t| typical_displacement(cutoff, t, side);

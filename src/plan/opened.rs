@@ -93,7 +93,6 @@ impl Opened {
     }
 
     /// Images that are measured unless a precision takes more.
-    #[must_use]
     pub fn images(&self) -> usize {
         self.settings.images.min(self.probe.len())
     }
@@ -147,13 +146,11 @@ impl Opened {
     }
 
     /// How many outputs the network has.
-    #[must_use]
     pub fn outputs(&self) -> usize {
         self.backend.network().outputs()
     }
 
     /// The images, as the network sees them.
-    #[must_use]
     pub fn probe(&self) -> &ProbeSet {
         &self.probe
     }

@@ -105,7 +105,6 @@ const USUAL_SPREAD: f64 = 0.3;
 
 /// What `law` leads one to expect of another data set's law: its numbers, as far off as published laws are from each other;
 /// a calibrated law is taken as it is.
-#[must_use]
 pub fn prior(law: &Law) -> Linear {
     law.posterior.clone().unwrap_or_else(|| {
         let variance = law.sd_log.unwrap_or(USUAL_SPREAD).powi(2);
@@ -188,7 +187,6 @@ pub fn calibrate(points: &[Point], prior: Option<&Law>, form: Option<Form>) -> R
 
 impl Calibration {
     /// The law of this line, in a data set of `classes` under `conditions`.
-    #[must_use]
     pub fn law(&self, name: &str, conditions: &Conditions, classes: usize, source: String) -> Law {
         let points: Vec<_> = self.points.iter().map(|judged| &judged.point).collect();
         let explained = self.decisive().and_then(|left_out| left_out.explained);
@@ -196,13 +194,11 @@ impl Calibration {
     }
 
     /// How many trainings the points come from; a point without a run is a training of its own.
-    #[must_use]
     pub fn runs(&self) -> usize {
         count(&groups(self.points.iter().map(|judged| &judged.point), true))
     }
 
     /// What the verdict goes by: trainings left out where there are two or more, else points; `None` where one of them leaves no line.
-    #[must_use]
     pub fn decisive(&self) -> Option<LeftOut> {
         let judge = if has_runs(self.runs(), self.points.len()) { self.by_run } else { self.by_point };
         judge.filter(|left_out| left_out.points == self.points.len())

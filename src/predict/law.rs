@@ -92,7 +92,6 @@ pub struct Sets {
 
 impl Sets {
     /// Whether networks of so many `classes`, on images of this `side`, are among them.
-    #[must_use]
     pub fn are_like(&self, classes: usize, side: f64) -> bool {
         let ([least, most], [low, high]) = (self.classes, self.sides);
         (least..=most).contains(&classes) && (low - 0.5..=high + 0.5).contains(&side)
@@ -148,7 +147,6 @@ impl Law {
     }
 
     /// What a measurement must share with it.
-    #[must_use]
     pub fn conditions(&self) -> Conditions {
         Conditions {
             cutoff: self.cutoff,
@@ -161,7 +159,6 @@ impl Law {
 
     /// How the settings of a measurement differ from those it was fitted at, in words; `None` where it speaks of them. The sides of
     /// images are left to [`Law::silence`] where it is of several.
-    #[must_use]
     pub fn difference(&self, measured: &Conditions) -> Option<String> {
         let mut own = self.conditions();
         if self.sets.is_some() {
@@ -174,7 +171,6 @@ impl Law {
     }
 
     /// The same with the classes and sides that a law over several data sets was tried on.
-    #[must_use]
     pub fn unlike(&self, measured: &Conditions, classes: usize) -> Option<String> {
         let of_sets = || {
             let sets = self.sets.as_ref().filter(|sets| !sets.are_like(classes, measured.side))?;
@@ -189,7 +185,6 @@ impl Law {
 
     /// Why it does not speak of a network of these classes, images and quantities, in words; those of a law over several data sets
     /// hold [`OUTSIDE`].
-    #[must_use]
     pub fn silence(&self, measured: &Measured) -> Option<String> {
         let Self { name, terms, classes, .. } = self;
         let outputs = measured.classes;
@@ -297,13 +292,11 @@ impl Law {
     }
 
     /// Whether its predictions have intervals.
-    #[must_use]
     pub fn has_interval(&self) -> bool {
         self.posterior.is_some() || self.sd_log.is_some()
     }
 
     /// The factor that the interval of a new network spans either way, in the middle of the range; for a law of one term.
-    #[must_use]
     pub fn reach(&self, level: f64) -> Option<f64> {
         let [low, high] = self.fitted_range().filter(|_| self.terms.len() == 1)?;
         let line = self.posterior.as_ref().and_then(Linear::fit);
@@ -320,7 +313,6 @@ impl Law {
     }
 
     /// Least and largest value of its first term, as it stands in the equation, among the networks that it was fitted on.
-    #[must_use]
     pub fn fitted_range(&self) -> Option<[f64; 2]> {
         self.range.or_else(|| Some([self.r_f_min?, self.r_f_max?]))
     }
@@ -361,7 +353,6 @@ impl Law {
     }
 
     /// The law as an equation.
-    #[must_use]
     pub fn equation(&self) -> String {
         let fit = self.posterior.as_ref().and_then(Linear::fit);
         let exponents = fit.map_or_else(|| vec![self.b], |fit| fit.coefficients[1..].to_vec());

@@ -50,14 +50,12 @@ const ROUNDING: f64 = 1e-14;
 
 impl Linear {
     /// Nothing is known of a line in `terms` variables: the prior `1 / variance`, under which n points give least squares.
-    #[must_use]
     pub fn vague(terms: usize) -> Self {
         let size = terms + 1;
         Self { precision: vec![vec![0.0; size]; size], moments: vec![0.0; size], squares: 0.0, degrees: -(size as f64) }
     }
 
     /// Known as from independent coefficients, each `(value, precision)`, and a noise of `variance` known to `degrees`.
-    #[must_use]
     pub fn prior(coefficients: &[(f64, f64)], variance: f64, degrees: f64) -> Self {
         let mut prior = Self::vague(coefficients.len() - 1);
         for (index, (value, precision)) in coefficients.iter().enumerate() {
@@ -85,7 +83,6 @@ impl Linear {
     }
 
     /// The line; `None` where nothing determines it, as one point or points at one x do not.
-    #[must_use]
     pub fn fit(&self) -> Option<Fit> {
         let size = self.moments.len();
         if self.precision.len() != size || self.precision.iter().any(|row| row.len() != size) {
@@ -109,32 +106,27 @@ impl Linear {
 
 impl Fit {
     /// The line at `x1, ...`
-    #[must_use]
     pub fn at(&self, x: &[f64]) -> f64 {
         self.coefficients[0] + self.coefficients[1..].iter().zip(x).map(|(c, x)| c * x).sum::<f64>()
     }
 
     /// Standard deviation of the noise; `None` where too few points tell.
-    #[must_use]
     pub fn noise(&self) -> Option<f64> {
         (self.degrees > 0.0).then(|| (self.squares / self.degrees).sqrt())
     }
 
     /// Coefficient number `index`; `None` where too little is known.
-    #[must_use]
     pub fn coefficient(&self, index: usize) -> Option<Student> {
         let only = DVector::from_fn(self.coefficients.len(), |row, _| f64::from(u8::from(row == index)));
         self.known(self.coefficients[index], self.inflation(&only))
     }
 
     /// The line at `x1, ...`; `None` where too little is known.
-    #[must_use]
     pub fn mean(&self, x: &[f64]) -> Option<Student> {
         self.known(self.at(x), self.inflation(&with_one(x)))
     }
 
     /// Where a new point at `x1, ...` falls; `None` where too little is known.
-    #[must_use]
     pub fn predictive(&self, x: &[f64]) -> Option<Student> {
         self.known(self.at(x), 1.0 + self.inflation(&with_one(x)))
     }
@@ -162,7 +154,6 @@ impl Student {
     }
 
     /// Half the width of the interval that holds the number with probability `level`.
-    #[must_use]
     pub fn half_width(&self, level: f64) -> Option<f64> {
         Some(self.standard()?.inverse_cdf(f64::midpoint(1.0, level)) * self.scale)
     }
@@ -174,7 +165,6 @@ impl Student {
     }
 
     /// The probability that it lies at least as far from the centre as `y`.
-    #[must_use]
     pub fn beyond(&self, y: f64) -> f64 {
         let distance = (y - self.mean).abs() / self.scale;
         self.standard().map_or(f64::NAN, |student| 2.0 * student.sf(distance))

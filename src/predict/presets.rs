@@ -10,7 +10,6 @@ const PAPER: &str = "Petrini, Favero, Geiger, Wyart (NeurIPS 2021, arXiv:2105.02
                      50,000 images; the spread was not published";
 
 /// Every preset: the laws in `1 - EI`, the paper's own law, fits to the numbers that its authors published, fits to our training zoo.
-#[must_use]
 pub fn presets() -> Vec<Law> {
     let paper = Law {
         name: "cifar10".to_owned(),

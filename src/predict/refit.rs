@@ -7,7 +7,6 @@ use super::terms::logs;
 /// What `base`, or nothing, becomes after these networks of one run, in training order; `None` where they determine no law.
 ///
 /// Networks of other settings than the last one's are left out, and so are those of which a quantity or the error has no logarithm.
-#[must_use]
 pub fn refitted(known: &[Known], base: Option<&Law>) -> Option<Law> {
     let last = known.last()?;
     let is_of_classes = |law: &&Law| law.sets.is_some() || law.classes == last.classes.max(2);

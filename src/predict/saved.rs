@@ -63,7 +63,6 @@ impl Folder {
     }
 
     /// The law's file.
-    #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
         self.0.join(format!("{name}.json"))
     }

@@ -72,19 +72,16 @@ pub struct Measured {
 
 impl Term {
     /// Whether it lies from 0 to 1, and a network that is right on every image comes near 1.
-    #[must_use]
     pub fn is_score(self) -> bool {
         !matches!(self, Self::RF | Self::DF | Self::GF)
     }
 
     /// As it stands in a law's equation: itself, or for a score what is left to 1.
-    #[must_use]
     pub fn counted(self, value: f64) -> f64 {
         if self.is_score() { 1.0 - value } else { value }
     }
 
     /// What the logarithm of the error is linear in: `log q`, or `log (1 - q)` for a score.
-    #[must_use]
     pub fn log(self, quantities: &Quantities) -> Option<f64> {
         let log = self.counted(*quantities.get(&self)?).ln();
         log.is_finite().then_some(log)
@@ -92,7 +89,6 @@ impl Term {
 
     /// Standard deviation of that logarithm, from an interval of the quantity. Where one end has no logarithm, as an EI of 1, half of
     /// the interval is from the value to the other end.
-    #[must_use]
     pub fn spread(self, estimate: &Estimate) -> Option<f64> {
         let Estimate { value, low, high, level } = *estimate;
         let [low, value, high] = [low, value, high].map(|value| self.counted(value).ln());
@@ -106,7 +102,6 @@ impl Term {
     }
 
     /// As it stands in an equation.
-    #[must_use]
     pub fn factor(self) -> String {
         match self {
             Self::RF => "R_f".to_owned(),
@@ -124,7 +119,6 @@ pub fn known(values: impl IntoIterator<Item = (Term, Option<f64>)>) -> Quantitie
 }
 
 /// The logarithms of `terms`; `None` if one is not known or has none.
-#[must_use]
 pub fn logs(terms: &[Term], quantities: &Quantities) -> Option<Vec<f64>> {
     terms.iter().map(|term| term.log(quantities)).collect()
 }

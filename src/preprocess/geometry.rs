@@ -181,13 +181,11 @@ impl Resize {
 
 impl Geometry {
     /// Whether an image stays as it is.
-    #[must_use]
     pub fn is_identity(&self) -> bool {
         self.resize.is_none() && self.crop.is_none() && self.color.is_none()
     }
 
     /// Resizes and crops.
-    #[must_use]
     pub fn apply(&self, mut image: Bitmap) -> Bitmap {
         if let Some(resize) = self.resize {
             let (height, width) = resize.of(image.height, image.width);

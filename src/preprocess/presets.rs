@@ -56,13 +56,11 @@ pub const USUAL: [(&str, &[f32], &[f32]); 5] = [
 ];
 
 /// The presets there are.
-#[must_use]
 pub fn names() -> Vec<&'static str> {
     PRESETS.iter().map(|preset| preset.name).collect()
 }
 
 /// The data set whose preset normalises so, by all of its numbers.
-#[must_use]
 pub fn data_set(mean: &[f32], std: &[f32]) -> Option<&'static str> {
     let of_data = PRESETS.iter().filter(|preset| preset.geometry.is_none());
     of_data

@@ -79,7 +79,6 @@ fn parse(path: &Path, mut reader: impl Read) -> Result<(Vec<u8>, Vec<usize>)> {
 }
 
 /// Where labels may lie: `t10k-labels-idx1-ubyte` for `t10k-images-idx3-ubyte`, with or without `.gz`.
-#[must_use]
 pub fn labels_beside(path: &Path) -> Vec<PathBuf> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let labels = name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1");

@@ -17,25 +17,21 @@ pub struct Shape {
 
 impl Shape {
     /// Number of values in an image.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.channels * self.plane()
     }
 
     /// Whether an image holds no value at all.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Number of pixels, which is the number of values in one channel.
-    #[must_use]
     pub fn plane(&self) -> usize {
         self.height * self.width
     }
 
     /// The side n that the formulas use, in pixels: `n^2 = (height^2 + width^2) / 2`.
-    #[must_use]
     pub fn side(&self) -> f64 {
         ((self.height as f64).powi(2) + (self.width as f64).powi(2)).sqrt() / 2f64.sqrt()
     }

@@ -67,13 +67,11 @@ impl Source {
     }
 
     /// Names the chosen images as they lie in their files: a hash of their contents in order.
-    #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
     /// Whether the images have labels.
-    #[must_use]
     pub fn has_labels(&self) -> bool {
         match &self.chosen {
             Chosen::Array(set) => set.labels().is_some(),
@@ -82,7 +80,6 @@ impl Source {
     }
 
     /// Whether the images are encoded files rather than an array.
-    #[must_use]
     pub fn is_encoded(&self) -> bool {
         matches!(self.chosen, Chosen::Encoded { .. })
     }

@@ -14,7 +14,6 @@ const UNTOLD: &str = "could not tell";
 const MOST_NAMED: usize = 5;
 
 /// Each network with its tests, and what the networks were measured with.
-#[must_use]
 pub fn document(report: &Report) -> Document {
     let against = report.baseline.iter().flat_map(|baseline| [" against ".into(), Text::name(baseline)]);
     let promise = false_alarms(report).map(|words| Block::Paragraph(vec![words.into()]));

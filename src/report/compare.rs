@@ -13,7 +13,6 @@ use crate::rank::{Pair, Ranked, Ranking};
 type Value = fn(&Measurement) -> Option<f64>;
 
 /// The ranking, every pair, and what the networks were measured with.
-#[must_use]
 pub fn document(ranking: &Ranking) -> Document {
     let name = |path: &Path| Text::name(&path::text(path));
     let is_marked = ranking.models.iter().any(|model| !marks(&model.measurement).is_empty());

@@ -22,7 +22,6 @@ pub struct Groups {
 
 impl Groups {
     /// Tells measurements apart by settings, images and backend.
-    #[must_use]
     pub fn new(records: &[&Measurement]) -> Self {
         let mut kinds: Vec<Conditions> = Vec::new();
         let of = records.iter().map(|record| {
@@ -38,13 +37,11 @@ impl Groups {
     }
 
     /// Whether there is more than one kind.
-    #[must_use]
     pub fn differ(&self) -> bool {
         self.kinds.len() > 1
     }
 
     /// What differs between the kinds; `None` if nothing does.
-    #[must_use]
     pub fn warning(&self, what: &str) -> Option<Block> {
         let first = self.kinds.first()?;
         let differs = |at: &usize| self.kinds.iter().any(|kind| kind[*at].1 != first[*at].1);
@@ -59,7 +56,6 @@ impl Groups {
     }
 
     /// Settings, images and backend; where they differ, the value of each kind.
-    #[must_use]
     pub fn facts(&self) -> Block {
         let names = self.kinds.first().into_iter().flatten().map(|(name, _)| *name);
         let value = |at: usize| {
@@ -106,14 +102,12 @@ fn conditions(record: &Measurement) -> Conditions {
 }
 
 /// Settings, images and backend of a measurement, but for the settings that `varies` names.
-#[must_use]
 pub fn common(record: &Measurement, varies: &[&str]) -> Block {
     let conditions = conditions(record).into_iter().filter(|(name, _)| !varies.contains(name));
     Block::Facts(conditions.map(|(name, value)| (name, vec![value])).collect())
 }
 
 /// All of this about single networks.
-#[must_use]
 pub fn all(records: &[&Measurement]) -> Vec<Block> {
     if records.is_empty() {
         return Vec::new();
@@ -132,7 +126,6 @@ pub fn all(records: &[&Measurement]) -> Vec<Block> {
 }
 
 /// How long the measurements took together.
-#[must_use]
 pub fn time(records: &[&Measurement]) -> Block {
     let seconds: f64 = records.iter().map(|record| record.timing.total_s).sum();
     let passes: u64 = records.iter().map(|record| record.timing.passes).sum();
@@ -140,7 +133,6 @@ pub fn time(records: &[&Measurement]) -> Block {
 }
 
 /// Which network was measured, what ran it, and, with its size, on how much.
-#[must_use]
 pub fn heading(record: &Measurement, with_size: bool) -> Vec<Line> {
     let Measurement { backend, probe, settings, .. } = record;
     let ran = format!("  ({} {}, {})", backend.name, backend.version, backend.provider);
@@ -150,7 +142,6 @@ pub fn heading(record: &Measurement, with_size: bool) -> Vec<Line> {
 }
 
 /// Each law that predicted an error of one of the `what`, with what it says.
-#[must_use]
 pub fn laws(records: &[&Measurement], what: &str) -> Vec<Block> {
     let mut laws: Vec<(&LawSummary, usize)> = Vec::new();
     for law in records.iter().filter_map(|record| Some(&record.prediction.as_ref()?.law)) {
@@ -184,7 +175,6 @@ fn law_blocks(law: &LawSummary, predicted: &str) -> [Block; 2] {
 }
 
 /// Every distinct finding of the `what`; nothing where there is none.
-#[must_use]
 pub fn warnings(records: &[&Measurement], what: &'static str) -> Option<Block> {
     let mut all: Vec<(Finding, usize)> = Vec::new();
     let mut places: HashMap<(Severity, String), usize> = HashMap::new();

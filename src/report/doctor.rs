@@ -6,7 +6,6 @@ use crate::doctor::{Diagnosis, Inspection, ROUNDING_8_BIT, Tried};
 use crate::event::{Finding, Severity};
 
 /// A diagnosis on lines of its own, then what is said of a network.
-#[must_use]
 pub fn text(found: &Diagnosis) -> String {
     let mut lines = vec![format!("relstab {}, {} cores", found.relstab, found.cores)];
     match (&found.onnxruntime, &found.onnxruntime_missing) {

@@ -34,7 +34,6 @@ impl Document {
     }
 
     /// Its figure, if it has one.
-    #[must_use]
     pub fn figure(&self) -> Option<Panels> {
         self.blocks.iter().find_map(|block| match block {
             Block::Charts(charts) => run::panels(&charts.series),
@@ -139,7 +138,6 @@ pub struct Findings {
 
 impl Findings {
     /// A line each.
-    #[must_use]
     pub fn lines(&self) -> Vec<Line> {
         let Self { all, of, what } = self;
         let line = |(Finding { severity, text, help, .. }, count): &(Finding, usize)| {
@@ -163,7 +161,6 @@ impl Findings {
 }
 
 /// Suites as tables: each test, then what else is known.
-#[must_use]
 pub fn tables(suites: &[Suite]) -> Vec<Block> {
     let test = |suite: &Suite, Test { name, found, limit, tone, verdict, .. }: &Test| {
         let found = if limit.is_empty() { Text::words(found) } else { found.as_str().into() };
@@ -282,25 +279,21 @@ pub enum Tone {
 
 impl Text {
     /// A name from outside, whatever its characters.
-    #[must_use]
     pub fn name(text: &str) -> Self {
         Self::Name(visible(text))
     }
 
     /// Words that quote something from outside.
-    #[must_use]
     pub fn words(text: &str) -> Self {
         Self::Words(visible(text))
     }
 
     /// What a value is of.
-    #[must_use]
     pub fn remark(text: &str) -> Self {
         Self::Remark(visible(text))
     }
 
     /// As it stands, for forms without markup.
-    #[must_use]
     pub fn plain(&self) -> &str {
         match self {
             Self::Own(text) | Self::Name(text) | Self::Words(text) | Self::Remark(text) | Self::Verdict(_, text) => {
@@ -310,7 +303,6 @@ impl Text {
     }
 
     /// What is known, or a dash.
-    #[must_use]
     pub fn known(value: Option<String>) -> Self {
         Self::Own(value.unwrap_or_else(|| "–".to_owned()))
     }
@@ -323,13 +315,11 @@ impl<T: Into<String>> From<T> for Text {
 }
 
 /// A table.
-#[must_use]
 pub fn table(caption: &'static str, columns: Vec<Column>, rows: impl IntoIterator<Item = Vec<Text>>) -> Block {
     Block::Table(Table { caption, columns, rows: rows.into_iter().collect() })
 }
 
 /// Columns of these names; those that are among `numbers` too hold numbers.
-#[must_use]
 pub fn columns(names: &[&str], numbers: &[&str]) -> Vec<Column> {
     let column = |name: &str| (name.to_owned(), numbers.contains(&name));
     let columns = names.iter().map(|name| column(name));
@@ -337,7 +327,6 @@ pub fn columns(names: &[&str], numbers: &[&str]) -> Vec<Column> {
 }
 
 /// The same columns, of which a terminal shows less.
-#[must_use]
 pub fn showing(mut columns: Vec<Column>, shown: Shown, of: &[&str]) -> Vec<Column> {
     columns.iter_mut().filter(|column| of.contains(&&*column.name)).for_each(|column| column.shown = shown);
     columns

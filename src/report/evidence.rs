@@ -5,7 +5,6 @@ use crate::estimate::Estimate;
 use crate::predict::calibrate::{LEVEL, Told};
 
 /// A table of one data set's quantities, the best first.
-#[must_use]
 pub fn document(data_set: &str, told: &[Told]) -> Document {
     let title = if data_set.is_empty() { Vec::new() } else { vec![Text::words(data_set), ": ".into()] };
     let about = told.first().map_or_else(

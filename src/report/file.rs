@@ -7,7 +7,6 @@ use std::path::Path;
 use crate::error::{Error, Result};
 
 /// The ending of a file's name, in lower case; empty where it has none.
-#[must_use]
 pub fn extension(path: &Path) -> String {
     path.extension().map_or(String::new(), |extension| extension.to_string_lossy().to_lowercase())
 }

@@ -43,7 +43,6 @@ fn status(test: &Test) -> TestCaseStatus {
 }
 
 /// GitHub's annotations, one line for each thing that does not hold.
-#[must_use]
 pub fn annotations(document: &Document) -> String {
     let escape = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let title = document.title.first().map_or("", Text::plain);

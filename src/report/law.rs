@@ -8,7 +8,6 @@ use crate::predict::terms::logs;
 use crate::predict::{Law, Sets};
 
 /// The equation, its spread, and what it was fitted on.
-#[must_use]
 pub fn document(law: &Law) -> Document {
     let spread = law.sd_log.map_or_else(|| "unknown".to_owned(), |sd| format!("a factor of {:.2}", sd.exp()));
     let Law { cutoff, delta, interpolation, estimator, side, classes, .. } = law;
@@ -34,7 +33,6 @@ pub fn document(law: &Law) -> Document {
 }
 
 /// A law with what its points say about it.
-#[must_use]
 pub fn saved(saved: &Saved) -> Document {
     let calibration = &saved.calibration;
     let mut judged = vec![("verdict", verdict(calibration))];
@@ -79,7 +77,6 @@ fn points(calibration: &Calibration) -> Block {
 }
 
 /// Whether the law tells anything, in words.
-#[must_use]
 pub fn verdict(calibration: &Calibration) -> String {
     match calibration.verdict {
         Some(Verdict::Predictive) => "predictive".to_owned(),

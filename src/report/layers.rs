@@ -15,7 +15,6 @@ use crate::predict::NO_PREDICTION;
 type Value = fn(&Layer) -> Option<Estimate>;
 
 /// The figure, every layer with its intervals, and what all were measured with.
-#[must_use]
 pub fn document(found: &Layers) -> Document {
     let row = |(number, layer): (usize, &Layer)| {
         let name = format!("{} ({}, {})", layer.name, layer.op, axes_text(&layer.axes));

@@ -3,7 +3,6 @@
 use super::document::{Block, Document, Line, Table, Text, Tone, tables};
 
 /// A report, its title as a heading of `level`, with the path of its figure, if that is in a file.
-#[must_use]
 pub fn text(document: &Document, level: usize, figure: Option<&str>) -> String {
     let title = format!("{} {}\n", "#".repeat(level), line(&document.title));
     title + &blocks(&document.blocks, level, figure)

@@ -8,7 +8,6 @@ use crate::event::{Measurement, Reading, Severity};
 use crate::path;
 
 /// Values with their intervals, the other readings of them, and what they were measured with.
-#[must_use]
 pub fn document(measurement: &Measurement) -> Document {
     let name = Text::name(&path::text(&measurement.model.path));
     let mut details = vec![("hash", vec![Text::name(&measurement.model.sha256)])];

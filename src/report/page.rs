@@ -16,7 +16,6 @@ for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query)
 "#;
 
 /// A report as an HTML document.
-#[must_use]
 pub fn html(document: &Document) -> String {
     let has_charts = document.blocks.iter().any(|block| matches!(block, Block::Charts(_)));
     let styles = if has_charts { [UPLOT_STYLE, CHART_STYLE].concat() } else { String::new() };

@@ -6,7 +6,6 @@ use super::{percent, significant};
 use crate::measure::{Answer, Preview, Range, axes_text};
 
 /// Output, range of the input, predictions and cost, one line each.
-#[must_use]
 pub fn text(preview: &Preview) -> String {
     let mut text = String::new();
     let mut row = |name: &str, value: String| {

@@ -54,7 +54,6 @@ impl Run {
 }
 
 /// The report.
-#[must_use]
 pub fn document(run: &Run) -> Document {
     let records: Vec<&Measurement> = run.records.iter().map(|(_, record)| record).collect();
     let groups = Groups::new(&records);

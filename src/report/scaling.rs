@@ -9,7 +9,6 @@ use crate::scaling::{LEVEL, Law, Mean, Scaling};
 const NAMES: [&str; 10] = ["group", "quantity", "beta", "A", "n", "sizes", "P", "spread", "r", "over images"];
 
 /// The laws with their figure.
-#[must_use]
 pub fn document(scaling: &Scaling) -> Document {
     let level = 100.0 * LEVEL;
     let about = format!(

@@ -12,7 +12,6 @@ use crate::perturb::{is_natural, range_warning, temperature_range, typical_displ
 use crate::predict::NO_PREDICTION;
 
 /// The figure, every point with its intervals, and what all were measured with.
-#[must_use]
 pub fn document(sweep: &Sweep) -> Document {
     let records = records(sweep);
     let records: Vec<&Measurement> = records.iter().collect();

@@ -64,19 +64,16 @@ impl EventFile {
     }
 
     /// Seq and wall time, in seconds since 1970, of the last event that it tells of.
-    #[must_use]
     pub fn last(&self) -> Option<(i64, f64)> {
         self.last
     }
 
     /// Whether a picture is in it.
-    #[must_use]
     pub fn has_picture(&self) -> bool {
         self.has_picture
     }
 
     /// What is told of a measured checkpoint: its numbers, 1 for each finding, and 0 for what was found before and is no more.
-    #[must_use]
     pub fn summary(&self, measurement: &Measurement) -> Summary {
         let mut told = scalars(measurement);
         let codes: BTreeSet<_> = measurement.findings.iter().map(|one| format!("{FINDING}{}", one.code)).collect();
@@ -143,19 +140,16 @@ const FINDING: &str = "finding/";
 const VAL_ERROR: &str = "val_error";
 
 /// What is told of a known error that came after the measurement.
-#[must_use]
 pub fn known_error(val_error: f64) -> Summary {
     Summary { values: vec![scalar(VAL_ERROR, val_error)] }
 }
 
 /// What is told of a training that began again: the number of the attempt.
-#[must_use]
 pub fn attempt(number: u64) -> Summary {
     Summary { values: vec![scalar("attempt", number as f64)] }
 }
 
 /// A picture of what a network is shown, a PNG of three channels.
-#[must_use]
 pub fn gallery((width, height): (u32, u32), png: Vec<u8>) -> Summary {
     let image = Some(Image { height: height as i32, width: width as i32, colorspace: 3, png });
     Summary { values: vec![Value { tag: format!("{OURS}gallery"), scalar: None, image }] }

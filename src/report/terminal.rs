@@ -7,7 +7,6 @@ use crate::event::{Finding, Severity};
 use crate::text::visible;
 
 /// A result, its heading in place of its title.
-#[must_use]
 pub fn text(document: &Document) -> String {
     let heading = document.heading.iter().map(|words| line(words) + "\n");
     heading.chain(document.blocks.iter().map(block)).collect()
@@ -33,7 +32,6 @@ fn block(block: &Block) -> String {
 }
 
 /// Findings, a line each, with what to do about those that are more than a note.
-#[must_use]
 pub fn findings<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> String {
     let one = |Finding { code, severity, text, help }: &Finding| match severity {
         Severity::Note => format!("  note: {}\n", visible(text)),

@@ -38,7 +38,6 @@ impl Feed {
     }
 
     /// Where the listener stands.
-    #[must_use]
     pub fn seq(&self) -> i64 {
         self.seq
     }

@@ -74,7 +74,6 @@ impl Http {
     }
 
     /// Where clients connect.
-    #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.listener.local_addr().ok()
     }

@@ -36,7 +36,6 @@ impl Hub {
     ///
     /// # Panics
     /// Outside of a runtime.
-    #[must_use]
     pub fn new(channels: Channels, journal: Journal, ends: CancellationToken) -> Arc<Self> {
         let (readings, wanted) = channel::<Reading>();
         // One thread for all and for good: where no more may start, the runtime would panic for want of one.

@@ -48,13 +48,11 @@ struct Client {
 
 impl Places {
     /// For so many clients, two or more.
-    #[must_use]
     pub fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { most, free: Arc::new(Semaphore::new(most)), clients: Mutex::default() })
     }
 
     /// How many clients there may be.
-    #[must_use]
     pub fn most(&self) -> usize {
         self.most
     }

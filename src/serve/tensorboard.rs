@@ -49,7 +49,6 @@ struct Told {
 
 impl TensorBoard {
     /// `journal` is opened for reading; nothing is written yet.
-    #[must_use]
     pub fn new(folder: PathBuf, journal: Journal, draw_images: DrawImages) -> Self {
         Self { folder, journal, draw_images, runs: HashMap::new(), is_failing: false }
     }

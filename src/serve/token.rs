@@ -32,7 +32,6 @@ impl Token {
     }
 
     /// Whether this is it; takes as long whatever is right of it.
-    #[must_use]
     pub fn is(&self, shown: &[u8]) -> bool {
         self.0.ct_eq(shown).into()
     }
@@ -48,7 +47,6 @@ impl std::fmt::Debug for Token {
 #[cfg(test)]
 impl Token {
     /// A token of these bytes.
-    #[must_use]
     pub fn of(token: &[u8]) -> Self {
         Self(token.to_vec())
     }

@@ -22,7 +22,6 @@ pub struct Place<'a> {
 }
 
 /// The file's text, for images that lie at `place`, and what was tried on the network at `model`.
-#[must_use]
 pub fn text(look: &Look, place: &Place, model: Option<&Path>) -> String {
     let mut text = "# How relstab measures this run. `relstab init` wrote this file. Every key is optional, and flags win over it.\n\n"
         .to_owned();
@@ -121,7 +120,6 @@ fn quoted(text: &str) -> String {
 
 impl Look {
     /// What was tried, one line each, the best first; or why nothing was.
-    #[must_use]
     pub fn told(&self) -> Vec<String> {
         match &self.choice {
             Choice::Best(tried, alike) => {

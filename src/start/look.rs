@@ -51,13 +51,11 @@ pub struct Tried {
 
 impl Tried {
     /// The share of images that are answered wrongly.
-    #[must_use]
     pub fn error(&self) -> f64 {
         share(&self.wrong)
     }
 
     /// How many images it was tried on.
-    #[must_use]
     pub fn images(&self) -> usize {
         self.wrong.len()
     }
@@ -136,13 +134,11 @@ impl Look {
     }
 
     /// How many classes the labels tell apart.
-    #[must_use]
     pub fn classes(&self) -> Option<usize> {
         self.set.labels().map(|labels| labels.iter().collect::<BTreeSet<_>>().len())
     }
 
     /// The preprocessing that was chosen.
-    #[must_use]
     pub fn chosen(&self) -> Option<&Preprocess> {
         match &self.choice {
             Choice::Best(tried, _) => tried.first().map(|tried| &tried.preprocess),

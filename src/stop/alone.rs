@@ -11,7 +11,6 @@ pub type Compare<'a> = &'a dyn Fn(i64, i64, f64) -> Option<Comparison>;
 
 /// What `rule` says of `history`, in training order. What comes behind the checkpoint that decides a stop may be the best, and changes
 /// nothing else.
-#[must_use]
 pub fn judge(rule: &Rule, history: &[Point], compare: Compare) -> Verdict {
     let rule = &rule.on(history);
     let mut verdict = Verdict { monitor: rule.monitor, best: None, wait: 0, patience_left: rule.patience, stop: None };
@@ -79,7 +78,6 @@ pub fn judge(rule: &Rule, history: &[Point], compare: Compare) -> Verdict {
 }
 
 /// The best checkpoint of a run that no rule judges, and what it is best by.
-#[must_use]
 pub fn best(history: &[Point]) -> Option<(Monitor, Mark)> {
     let rule = Rule { check_finite: false, patience: u32::MAX, ..Rule::default() };
     let verdict = judge(&rule, history, &|_, _, _| None);

@@ -22,7 +22,6 @@ impl Default for Change {
 
 impl Change {
     /// What it comes to from `value` on.
-    #[must_use]
     pub fn from(self, value: f64) -> f64 {
         match self {
             Self::By(change) => change,
@@ -31,7 +30,6 @@ impl Change {
     }
 
     /// Its number; a share as a fraction.
-    #[must_use]
     pub fn number(self) -> f64 {
         match self {
             Self::By(number) | Self::Share(number) => number,

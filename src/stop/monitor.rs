@@ -43,7 +43,6 @@ pub(super) const BY_EVIDENCE: [Monitor; 5] =
 impl Monitor {
     /// Whether it can be known without labels: then it says nothing of a network before training, whose stabilities are
     /// small by accident, and such a checkpoint is neither judged nor best.
-    #[must_use]
     pub fn is_label_free(self) -> bool {
         !matches!(self, Self::ProbeError | Self::ValError)
     }
@@ -54,13 +53,11 @@ impl Monitor {
     }
 
     /// Whether only a checkpoint's record holds it, no column of the journal.
-    #[must_use]
     pub fn is_in_record_only(self) -> bool {
         matches!(self, Self::Confidence | Self::Agreement)
     }
 
     /// What it is, for people.
-    #[must_use]
     pub fn in_words(self) -> &'static str {
         match self {
             Self::Auto => "the error that is known, else the predicted one",

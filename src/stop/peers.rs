@@ -19,7 +19,6 @@ pub struct Peer {
 
 /// What a `rule` of kind `median` or `halving`, whose monitor is settled, says of `history` beside the `peers`. A run whose stop a
 /// person overruled is not compared any more.
-#[must_use]
 pub fn judge_among(rule: &Rule, history: &[Point], peers: &[Peer]) -> Verdict {
     let mut verdict = Verdict { monitor: rule.monitor, best: None, wait: 0, patience_left: rule.patience, stop: None };
     let own: Vec<_> = history.iter().filter_map(|point| Some((point, point.value(rule.monitor)?))).collect();

@@ -64,7 +64,6 @@ impl Point {
 
     /// The monitor's value that is judged; NaN where the outputs were not finite. A network before training has none, unless the
     /// monitor is an error that labels tell.
-    #[must_use]
     pub fn value(&self, monitor: Monitor) -> Option<f64> {
         if self.step == Some(0) && monitor.is_label_free() {
             return None;
@@ -86,7 +85,6 @@ pub struct Mark {
 
 impl Mark {
     /// Of this value at a point.
-    #[must_use]
     pub fn new(point: &Point, value: f64) -> Self {
         Self { path: point.path.clone(), step: point.step, value: value.is_finite().then_some(value) }
     }

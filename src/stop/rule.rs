@@ -169,7 +169,6 @@ impl Rule {
     }
 
     /// Whether `value` is better than `than`, be it by little.
-    #[must_use]
     pub fn is_better(&self, value: f64, than: f64) -> bool {
         match self.mode {
             Mode::Min | Mode::Auto => value < than,
@@ -178,7 +177,6 @@ impl Rule {
     }
 
     /// Whether `value` is better than `than` by more than `min_delta`.
-    #[must_use]
     pub fn is_improvement(&self, value: f64, than: f64) -> bool {
         let delta = self.min_delta.from(than);
         match self.mode {

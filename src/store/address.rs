@@ -15,20 +15,17 @@ const EXPECTED: &str = "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/P
                         query: credentials come from the environment (docs/stores.md)";
 
 /// What stands before `://`, if `path` is an address rather than a path of this machine.
-#[must_use]
 pub fn scheme(path: &Path) -> Option<&str> {
     let (scheme, _) = path.to_str()?.split_once("://")?;
     scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()).then_some(scheme)
 }
 
 /// Whether `path` is an address in an object store.
-#[must_use]
 pub fn is_address(path: &Path) -> bool {
     scheme(path).is_some_and(|scheme| SCHEMES.contains(&scheme))
 }
 
 /// The path of an address of this machine: `/folder` of `file:///folder`.
-#[must_use]
 pub fn local_path(address: &Path) -> &Path {
     address.to_str().and_then(|text| text.strip_prefix("file://")).map_or(address, Path::new)
 }
@@ -65,7 +62,6 @@ pub struct Object {
 }
 
 /// Names these objects as they are, as `tells` tells what one is.
-#[must_use]
 pub fn digest(objects: &[Object], tells: fn(&Object) -> String) -> String {
     let mut hash = Sha256::new();
     for object in objects {
@@ -76,33 +72,28 @@ pub fn digest(objects: &[Object], tells: fn(&Object) -> String) -> String {
 
 impl Object {
     /// The address as a path.
-    #[must_use]
     pub fn path(&self) -> &Path {
         Path::new(&self.address)
     }
 
     /// Tells this version from others in lists of the same store.
-    #[must_use]
     pub fn version(&self) -> String {
         format!("{}-{}", self.stamp(), self.modified)
     }
 
     /// Tells this content from others, however it was asked for: lists tell milliseconds of a write where answers tell seconds.
-    #[must_use]
     pub fn stamp(&self) -> String {
         let tag = self.tag.as_deref().unwrap_or_default();
         format!("{}-{}", self.size, tag.trim_matches('"'))
     }
 
     /// The last write.
-    #[must_use]
     pub fn written(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_millis(self.modified)
     }
 }
 
 /// A text in which no URL has a user, a password or a query: these may be credentials.
-#[must_use]
 pub fn without_secrets(text: &str) -> String {
     let mut clean = String::new();
     let mut rest = text;

@@ -131,20 +131,17 @@ impl Fetched {
     }
 
     /// Where the copy of what lies at `address` lies, if it was brought.
-    #[must_use]
     pub fn local(&self, address: &Path) -> PathBuf {
         self.folder.join(local(address))
     }
 
     /// The address whose copy lies at `path`.
-    #[must_use]
     pub fn address(&self, path: &Path) -> Option<PathBuf> {
         let inside = path.strip_prefix(&self.folder).ok()?.to_str()?;
         Some(address_of(inside).into())
     }
 
     /// The text with addresses in place of copies.
-    #[must_use]
     pub fn named(&self, text: &str) -> String {
         let folder = format!("{}/", crate::path::text(&self.folder));
         let mut parts = text.split(&folder);
@@ -171,7 +168,6 @@ impl Fetched {
 }
 
 /// What lies in a folder for copies and is none.
-#[must_use]
 pub fn stranger(folder: &Path) -> Option<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).find(|path| !is_copy(path))

@@ -23,7 +23,6 @@ pub enum Silence {
 
 impl Silence {
     /// In words, to follow what was asked for.
-    #[must_use]
     pub fn reason(&self) -> String {
         match self {
             Self::Unstarted(error) => format!("no worker could be started: {error}"),
@@ -45,7 +44,6 @@ pub struct Caller {
 
 impl Caller {
     /// No worker runs yet.
-    #[must_use]
     pub fn new(starter: Box<dyn Starter>, timeout: Duration, memory: Option<u64>) -> Self {
         Self { starter, timeout, memory, worker: None }
     }

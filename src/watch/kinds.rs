@@ -51,13 +51,11 @@ impl Kinds {
     }
 
     /// The pattern, as it was given.
-    #[must_use]
     pub fn pattern(&self) -> &str {
         self.pattern.glob().glob()
     }
 
     /// What counts as a checkpoint, in words.
-    #[must_use]
     pub fn words(&self) -> String {
         let more = match self.folders {
             Folders::None => "",
@@ -68,7 +66,6 @@ impl Kinds {
     }
 
     /// Whether a folder below a run's directory is a checkpoint as it is.
-    #[must_use]
     pub fn is_whole(&self, folder: &Path) -> bool {
         let kind = names::folder(folder);
         if self.are_files() || kind == Folder::Unfinished {
@@ -83,19 +80,16 @@ impl Kinds {
     }
 
     /// Whether the name at `path` matches the pattern.
-    #[must_use]
     pub fn matches(&self, path: &Path) -> bool {
         path.file_name().is_some_and(|name| self.pattern.is_match(Path::new(name)))
     }
 
     /// Whether only files are checkpoints.
-    #[must_use]
     pub fn are_files(&self) -> bool {
         self.folders == Folders::None
     }
 
     /// Whether the file at `path` is a framework's own checkpoint, which nothing exports.
-    #[must_use]
     pub fn is_foreign(&self, path: &Path) -> bool {
         let ending = path.extension().and_then(|end| end.to_str());
         self.are_files() && ending.is_some_and(|end| native::ENDINGS.contains(&end))

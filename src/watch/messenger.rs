@@ -36,7 +36,6 @@ pub enum Receiver {
 
 impl Receiver {
     /// Its bit among the ways of telling.
-    #[must_use]
     pub fn way(&self) -> u8 {
         match self {
             Self::Command(_) => 1,
@@ -99,7 +98,6 @@ impl Messenger {
     }
 
     /// Leaves an errand; false where too many wait. Never waits.
-    #[must_use]
     pub fn send(&self, errand: Errand) -> bool {
         let way = match errand.to {
             Receiver::Command(_) => &self.commands,

@@ -51,7 +51,6 @@ pub struct Planner {
 
 impl Planner {
     /// Nothing is started yet. `roots` are the watched directories.
-    #[must_use]
     pub fn new(starter: Box<dyn Starter>, flags: Flags, roots: Vec<PathBuf>) -> Self {
         let is_in_store = roots.iter().any(|root| is_address(root));
         let timeout = if is_in_store { PLANNING_IN_STORES } else { PLANNING };
@@ -127,7 +126,6 @@ impl Planner {
 }
 
 /// A run below the watched directories `roots`, as workers are told of it.
-#[must_use]
 pub fn run_of(flags: &Flags, roots: &[PathBuf], folder: &Path) -> RunOf {
     let root = roots.iter().filter(|root| folder.starts_with(root)).max_by_key(|root| root.as_os_str().len());
     let root = root.map_or(folder, PathBuf::as_path);

@@ -138,7 +138,6 @@ impl<M: Send + 'static> Pool<M> {
     }
 
     /// A slot that can take a job now.
-    #[must_use]
     pub fn free(&self) -> Option<usize> {
         let now = Instant::now();
         let is_free = |slot: &Slot| {
@@ -150,7 +149,6 @@ impl<M: Send + 'static> Pool<M> {
     }
 
     /// The GPU of the worker in a slot, where GPUs are named.
-    #[must_use]
     pub fn device(&self, slot: usize) -> Option<u16> {
         self.limits.devices.get(slot.checked_rem(self.limits.devices.len())?).copied()
     }

@@ -88,7 +88,6 @@ pub struct Hello {
 
 impl Hello {
     /// The name of its machine, where that is not this one.
-    #[must_use]
     pub fn elsewhere(&self) -> Option<String> {
         (self.host != own_host()).then(|| self.host.clone())
     }
@@ -104,7 +103,6 @@ impl Hello {
     }
 
     /// What it is and computes with, in words.
-    #[must_use]
     pub fn told(&self) -> String {
         let Self { version, engine, provider, device, .. } = self;
         let device = device.as_ref().map_or_else(String::new, |device| format!(", {device}"));
@@ -112,7 +110,6 @@ impl Hello {
     }
 
     /// This process's.
-    #[must_use]
     pub fn own() -> Self {
         let AtHand { engine, provider, device } = at_hand();
         let version = env!("CARGO_PKG_VERSION").to_owned();
@@ -120,7 +117,6 @@ impl Hello {
     }
 
     /// Why the daemon does not work with it.
-    #[must_use]
     pub fn refusal(&self) -> Option<String> {
         let own = env!("CARGO_PKG_VERSION");
         (self.version != own).then(|| {
@@ -133,7 +129,6 @@ impl Hello {
 }
 
 /// This machine's name.
-#[must_use]
 pub fn own_host() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
     host.map_or_else(|| "a machine without a name".to_owned(), |name| name.trim().to_owned())

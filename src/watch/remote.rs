@@ -181,7 +181,6 @@ fn images(cache: &mut Cache, probe: &Path) -> Result<Vec<Object>> {
 }
 
 /// The parts by their addresses, as these objects have them.
-#[must_use]
 pub fn addressed(parts: &[Part], fetched: &Fetched, objects: &[Object]) -> Vec<Part> {
     let of = |part: &Part| {
         let address = fetched.address(part.file())?;

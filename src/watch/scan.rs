@@ -58,7 +58,6 @@ pub enum Met {
 
 impl Met {
     /// What the user should know of it, once.
-    #[must_use]
     pub fn notice(self) -> Option<String> {
         match self {
             Self::Folder(..) | Self::Run(_) | Self::Checkpoint(_) => None,
@@ -83,7 +82,6 @@ const MOST_PARTS: usize = 16;
 impl Search {
     /// `kinds` are checkpoints; with `recursive`, every sub-directory that is neither one nor named after a step or an epoch is a run of
     /// its own.
-    #[must_use]
     pub fn new(recursive: bool, kinds: Kinds) -> Self {
         Self { tree: Arc::new(Disk), recursive, kinds, numbered: HashMap::new(), weights: Weights::default() }
     }
@@ -95,7 +93,6 @@ impl Search {
     }
 
     /// What counts as a checkpoint.
-    #[must_use]
     pub fn kinds(&self) -> &Kinds {
         &self.kinds
     }
@@ -291,13 +288,11 @@ impl Search {
     }
 
     /// What workers read of the weights of checkpoints; shared by clones.
-    #[must_use]
     pub fn weights(&self) -> &Weights {
         &self.weights
     }
 
     /// As [`version()`], with what has become of the weights that workers read.
-    #[must_use]
     pub fn version(&self, checkpoint: &Path) -> Option<Version> {
         let found = if self.kinds.are_files() { self.tree.version(checkpoint) } else { version(checkpoint) };
         let mut version = found?;

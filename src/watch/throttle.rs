@@ -18,7 +18,6 @@ thread_local! {
 
 impl Throttle {
     /// From now on, `duty` of the time is computed.
-    #[must_use]
     pub fn new(duty: f64) -> Self {
         Self { started: Instant::now(), rests: Mutex::new(Rests::new(duty)) }
     }
@@ -37,7 +36,6 @@ impl Throttle {
     }
 
     /// The rest that is still to be taken.
-    #[must_use]
     pub fn left(&self) -> Duration {
         self.rests.lock().unwrap_or_else(PoisonError::into_inner).left(self.started.elapsed())
     }

@@ -22,13 +22,11 @@ pub struct Version {
 }
 
 /// The present version of a checkpoint's file, or of its folder; `None` if it is gone, or neither, or a folder without files.
-#[must_use]
 pub fn version(path: &Path) -> Option<Version> {
     file_version(path).or_else(|| folder_version(path))
 }
 
 /// As [`version`], of a folder that is a checkpoint as a whole.
-#[must_use]
 pub fn folder_version(folder: &Path) -> Option<Version> {
     let mut written = fs::metadata(folder).ok().filter(fs::Metadata::is_dir)?.modified().ok()?;
     let mut hash = Sha256::new();
@@ -44,7 +42,6 @@ pub fn folder_version(folder: &Path) -> Option<Version> {
 }
 
 /// As [`version`], of a file.
-#[must_use]
 pub fn file_version(path: &Path) -> Option<Version> {
     let file = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     let mut fingerprint = stamp(&file);

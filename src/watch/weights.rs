@@ -31,25 +31,21 @@ impl Part {
     }
 
     /// A file that lies elsewhere, with what it was there.
-    #[must_use]
     pub fn at(file: PathBuf, stamp: String) -> Self {
         Self { file: RawPath(file), stamp: Some(stamp) }
     }
 
     /// Where it lies.
-    #[must_use]
     pub fn file(&self) -> &Path {
         &self.file.0
     }
 
     /// Whether it is still as it was.
-    #[must_use]
     pub fn is_the_same(&self) -> bool {
         stamp_of(&self.file.0) == self.stamp
     }
 
     /// Those whose names only the network at `checkpoint` tells; none where there are too many.
-    #[must_use]
     pub fn told(checkpoint: &Path, parts: &[Self]) -> Vec<Self> {
         let is_usual = |part: &&Self| usual(checkpoint).contains(&part.file.0);
         let told: Vec<_> = parts.iter().filter(|part| !is_usual(part)).cloned().collect();
@@ -58,7 +54,6 @@ impl Part {
 }
 
 /// The files in which exporters keep weights of the network at `checkpoint`.
-#[must_use]
 pub fn usual(checkpoint: &Path) -> [PathBuf; 2] {
     let name = unpacked_name(checkpoint);
     ENDINGS.map(|ending| {
@@ -90,7 +85,6 @@ impl Weights {
 
     /// What of a checkpoint's weights is another than when a worker read it, for its version; empty for nothing. `stamp` tells what a
     /// file is now.
-    #[must_use]
     pub fn changes(&self, checkpoint: &Path, stamp: impl Fn(&Path) -> Option<String>) -> String {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let parts = all.get(checkpoint).into_iter().flatten().map(|part| (stamp(&part.file.0), &part.stamp));
@@ -98,14 +92,12 @@ impl Weights {
     }
 
     /// Files of a checkpoint's weights.
-    #[must_use]
     pub fn files(&self, checkpoint: &Path) -> Vec<PathBuf> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(checkpoint).into_iter().flatten().map(|part| part.file.0.clone()).collect()
     }
 
     /// The checkpoints whose weights a file holds.
-    #[must_use]
     pub fn owners(&self, file: &Path) -> Vec<PathBuf> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let owns = |parts: &Vec<Part>| parts.iter().any(|part| part.file.0 == file);
@@ -114,13 +106,11 @@ impl Weights {
 }
 
 /// Size, time of the last write and inode.
-#[must_use]
 pub fn stamp(file: &fs::Metadata) -> String {
     format!("{}-{}.{:09}-{}", file.size(), file.mtime(), file.mtime_nsec(), file.ino())
 }
 
 /// As [`stamp`], of the file at a path; `None` if it is gone.
-#[must_use]
 pub fn stamp_of(path: &Path) -> Option<String> {
     fs::metadata(path).ok().map(|file| stamp(&file))
 }

@@ -73,7 +73,6 @@ const DECISIVE: f64 = 2.0;
 
 impl Form {
     /// What it goes by.
-    #[must_use]
     pub fn terms(self) -> &'static [Term] {
         match self {
             Self::RF | Self::SquareRoot => &[Term::RF],
@@ -87,20 +86,17 @@ impl Form {
     }
 
     /// That of a law that starts from nothing: `1 - EI` where every point has one.
-    #[must_use]
     pub fn usual<'a>(mut points: impl Iterator<Item = &'a Point>) -> Self {
         let form = Self::Invariance;
         if points.all(|point| logs(form.terms(), &point.quantities).is_some()) { form } else { Self::RF }
     }
 
     /// The form of a law.
-    #[must_use]
     pub fn of(law: &Law) -> Self {
         Self::iter().find(|form| form.terms() == law.terms).unwrap_or(Self::RF)
     }
 
     /// What is known of its line before any point.
-    #[must_use]
     pub fn vague(self) -> Linear {
         match self {
             Self::SquareRoot => Linear::prior(&[(0.0, 0.0), (0.5, KNOWN)], 0.0, -1.0),

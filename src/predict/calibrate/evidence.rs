@@ -45,7 +45,6 @@ struct Judged {
 }
 
 /// Every quantity that three networks or more have, least error first; then average confidence taken for the accuracy, unfitted.
-#[must_use]
 pub fn evidence(points: &[Point]) -> Vec<Told> {
     let mut told: Vec<_> = Term::iter().filter_map(|term| of_term(term, points)).collect();
     told.sort_by(|a, b| a.error.value.total_cmp(&b.error.value));

@@ -40,7 +40,6 @@ pub struct Axis {
 
 impl Axis {
     /// From the least value to the greatest, and a share more on either side; values without a place on it are passed over.
-    #[must_use]
     pub fn around(values: impl Iterator<Item = f64>, scale: Scale, unit: Unit, share: f64) -> Self {
         let scaled = values.map(|value| scale.of(value)).filter(|value| value.is_finite());
         let (low, high) =
@@ -120,7 +119,6 @@ impl ValueFormatter<f64> for Axis {
 }
 
 /// A round number.
-#[must_use]
 pub fn label(value: f64, unit: Unit) -> String {
     let value = if unit == Unit::Percent { 100.0 * value } else { value };
     let round: f64 = format!("{value:.2e}").parse().unwrap_or(value);

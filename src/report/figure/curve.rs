@@ -46,7 +46,6 @@ pub enum Look {
 
 impl Point {
     /// A value with its interval.
-    #[must_use]
     pub fn new(x: f64, y: Option<f64>, band: Option<(f64, f64)>) -> Self {
         Self { x, y, band }
     }
@@ -67,7 +66,6 @@ impl Look {
 
 impl Curve {
     /// A curve in colour number `colour` of the palette; without a name it is not in the legend.
-    #[must_use]
     pub fn new(name: impl Into<String>, look: Look, colour: usize, points: impl IntoIterator<Item = Point>) -> Self {
         let points = points.into_iter().map(Point::positive).collect();
         Self { name: name.into(), look, colour: PALETTE[colour % PALETTE.len()], points }

@@ -13,7 +13,6 @@ pub const ALT: &str = "R_f, D_f and G_f over depth; the table has the layers' na
 type Value = fn(&Layer) -> &Option<Estimate>;
 
 /// Layers are numbered from 1; `None` if nothing is known.
-#[must_use]
 pub fn panels(found: &Layers) -> Option<Panels> {
     let values: [(&str, Value); 3] =
         [("R_f", |layer| &layer.r_f), ("D_f", |layer| &layer.d_f), ("G_f", |layer| &layer.g_f)];

@@ -36,7 +36,6 @@ pub struct Panel {
 
 impl Panel {
     /// A panel; the title stands before the legend and may be empty.
-    #[must_use]
     pub fn new(title: impl Into<String>, unit: Unit, curves: Vec<Curve>) -> Self {
         Self { title: title.into(), unit, curves: curves.into_iter().filter(Curve::is_known).collect() }
     }
@@ -44,7 +43,6 @@ impl Panel {
 
 impl Panels {
     /// Panels on an axis of this name; `None` if no curve has a value.
-    #[must_use]
     pub fn new(name: impl Into<String>, scale: Scale, panels: Vec<Panel>) -> Option<Self> {
         let stack: Vec<_> = panels.into_iter().filter(|panel| !panel.curves.is_empty()).collect();
         (!stack.is_empty()).then(|| Self { name: name.into(), scale, stack })

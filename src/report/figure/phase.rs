@@ -14,7 +14,6 @@ const CHOSEN: usize = 1;
 const DELTAS: [usize; 3] = [3, 4, 5];
 
 /// Settings (cutoff, typical displacement in pixels), the chosen one first, for images of side n = `side`; `None` without any.
-#[must_use]
 pub fn panels(side: f64, settings: &[(u32, f64)]) -> Option<Panels> {
     let last = last_cutoff(side, settings);
     let mut deltas: Vec<f64> = settings.iter().map(|(_, delta)| *delta).collect();

@@ -6,7 +6,6 @@ use super::panels::{Panel, Panels};
 use crate::journal::Series;
 
 /// What is known of a run; `None` if that is nothing.
-#[must_use]
 pub fn panels(series: &Series) -> Option<Panels> {
     let (axis, x) = axis(series);
     let curve = |name: &str, look, colour, y: &[Option<f64>]| {

@@ -17,7 +17,6 @@ const MARKS: [Look; 3] = [Look::Dot, Look::Cross, Look::Ring];
 const STEPS: usize = 24;
 
 /// Every law, its networks with their intervals; `None` if there is nothing to draw.
-#[must_use]
 pub fn panels(scaling: &Scaling) -> Option<Panels> {
     let groups = scaling.groups();
     // One legend is enough.

@@ -14,7 +14,6 @@ pub const ALT: &str = "R_f, D_f and G_f over the size of the deformations, a cur
 type Value = fn(&Measurement) -> &Option<Estimate>;
 
 /// Curves of the cutoffs, least first, as many as there are colours; `None` if nothing is known.
-#[must_use]
 pub fn panels(sweep: &Sweep) -> Option<Panels> {
     let drawn: Vec<_> = cutoffs(sweep).take(super::PALETTE.len()).collect();
     let values: [(&str, Value); 3] = [("R_f", |m| &m.r_f), ("D_f", |m| &m.d_f), ("G_f", |m| &m.g_f)];
@@ -32,7 +31,6 @@ pub fn panels(sweep: &Sweep) -> Option<Panels> {
 }
 
 /// What the figure leaves out, if anything.
-#[must_use]
 pub fn left_out(sweep: &Sweep) -> Option<String> {
     let (drawn, all) = (super::PALETTE.len(), cutoffs(sweep).count());
     (all > drawn).then(|| format!("the figure shows the first {drawn} of {all} cutoffs, one in each colour"))

@@ -56,7 +56,6 @@ pub struct Sheet<'a> {
 
 impl<'a> Sheet<'a> {
     /// Of a whole gallery.
-    #[must_use]
     pub fn new(gallery: &'a Gallery) -> Self {
         let title = format!("Deformations of {}", visible(gallery.probe().source()));
         let mut words = vec![shortened(&title)];

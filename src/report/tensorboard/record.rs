@@ -74,13 +74,11 @@ pub struct Image {
 
 impl Record {
     /// A file's first record.
-    #[must_use]
     pub fn version(wall_time: f64) -> Self {
         Self { wall_time, file_version: Some(VERSION.to_owned()), ..Self::default() }
     }
 
     /// The bytes in a file.
-    #[must_use]
     pub fn framed(&self) -> Vec<u8> {
         let message = self.encode_to_vec();
         let length = (message.len() as u64).to_le_bytes();

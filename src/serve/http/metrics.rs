@@ -77,7 +77,6 @@ pub struct Durations(Histogram);
 
 impl Durations {
     /// Of the measurements from now on, 0.1 s to half an hour.
-    #[must_use]
     pub fn following(hub: &Arc<Hub>) -> Self {
         let durations = Self(Histogram::new(exponential_buckets(0.1, 2.0, 15)));
         let (own, hub) = (durations.clone(), Arc::clone(hub));

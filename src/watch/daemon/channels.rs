@@ -103,7 +103,6 @@ pub struct Channels {
 
 impl Channels {
     /// Channels, and the end at which the daemon listens.
-    #[must_use]
     pub fn new() -> (Self, Receiver<Message>) {
         let (messages, received) = sync_channel(QUEUE);
         (Self { messages, live: broadcast::channel(QUEUE).0 }, received)
