@@ -292,30 +292,9 @@ impl Error {
 
     /// How much of the program this failure takes with it.
     pub fn reach(&self) -> Reach {
-        match self {
-            Self::Setting { .. }
-            | Self::Store { .. }
-            | Self::Probe { .. }
-            | Self::Unavailable { .. }
-            | Self::NoSuchLaw { .. }
-            | Self::Law { .. }
-            | Self::Points { .. }
-            | Self::Part { .. }
-            | Self::SavedLaw { .. }
-            | Self::Journal { .. }
-            | Self::Locked { .. }
-            | Self::Watched { .. }
-            | Self::UnknownRun { .. } => Reach::Process,
-            Self::Io { .. }
-            | Self::Model { .. }
-            | Self::Unfinished { .. }
-            | Self::Unsupported { .. }
-            | Self::Mismatch { .. }
-            | Self::Engine { .. }
-            | Self::Export { .. }
-            | Self::NoValue { .. }
-            | Self::NonFinite { .. } => Reach::Checkpoint,
-        }
+        use ExitCode::{Mismatch, Model, NonFinite, Undefined};
+        let is_of_one = matches!(self.exit_code(), Model | Mismatch | NonFinite | Undefined);
+        if is_of_one || matches!(self, Self::Io { .. }) { Reach::Checkpoint } else { Reach::Process }
     }
 
     /// The error, its sources and what to do next, on one line.

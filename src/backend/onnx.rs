@@ -5,9 +5,11 @@ use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
 use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TypeProto,
+    AttributeProto, GraphProto, ModelProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TypeProto,
     ValueInfoProto, type_proto,
 };
+
+use super::proto::node;
 
 /// The domain of ONNX Runtime's own operators, all of version 1.
 const MICROSOFT: &str = "com.microsoft";
@@ -75,13 +77,7 @@ impl Builder {
     /// The result of a node.
     pub fn node(&mut self, op_type: &str, inputs: &[&str], attributes: Vec<AttributeProto>) -> String {
         let output = format!("result {}", self.graph.node.len());
-        self.graph.node.push(NodeProto {
-            op_type: op_type.to_owned(),
-            input: inputs.iter().map(|name| (*name).to_owned()).collect(),
-            attribute: attributes,
-            output: vec![output.clone()],
-            ..NodeProto::default()
-        });
+        self.graph.node.push(node(op_type, inputs, &output, attributes));
         output
     }
 

@@ -79,10 +79,7 @@ impl<'a> Constants<'a> {
 
     /// The number of a tensor that holds one.
     pub fn number(&self, name: &str) -> Option<f64> {
-        match self.numbers(name)?[..] {
-            [number] => Some(number),
-            _ => None,
-        }
+        number(self.get(name)?)
     }
 }
 
@@ -122,6 +119,14 @@ pub(super) fn constant<'a>(graph: &'a GraphProto, name: &str) -> Option<Cow<'a, 
 /// How many numbers a tensor holds.
 pub(super) fn size(tensor: &TensorProto) -> usize {
     tensor.dims.iter().try_fold(1_usize, |all, dim| all.checked_mul(usize::try_from(*dim).ok()?)).unwrap_or(usize::MAX)
+}
+
+/// The number of a tensor that holds one.
+pub(super) fn number(tensor: &TensorProto) -> Option<f64> {
+    match numbers(tensor)?[..] {
+        [number] => Some(number),
+        _ => None,
+    }
 }
 
 /// The numbers of a tensor, of the kinds that scales, shapes and flags have; `None` where they lie elsewhere.

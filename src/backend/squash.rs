@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use super::input::Element;
-use super::proto::{attribute, constant, is_op, numbers, size};
+use super::proto::{attribute, constant, is_op, number, numbers, size};
 
 /// A graph, the body in it that is looked at, the body in that, ...: each sees what those before it make.
 pub(super) struct Scopes(pub Vec<GraphProto>);
@@ -35,10 +35,7 @@ impl Scopes {
 
     /// The number of a tensor that holds one.
     fn number(&self, name: &str) -> Option<f64> {
-        match numbers(&*self.constant(name)?)?[..] {
-            [number] => Some(number),
-            _ => None,
-        }
+        number(&*self.constant(name)?)
     }
 }
 
