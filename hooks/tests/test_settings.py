@@ -140,6 +140,8 @@ def test_numbers_of_arrays_and_tensors_are_numbers(tmp_path: Path) -> None:
         ({"stop": {"patince": 5}}, "patince.*patience"),
         ({"stop": {"monitor": "rf"}}, "rf.*r_f"),
         ({"stop": [{"patience": 0}]}, "patience"),
+        ({"stop": {"monitor": None}}, "monitor: .*None"),
+        ({"stop": {"min_delta": float("nan")}}, "min_delta: .*nan"),
         ({"law": b"cifar10"}, "cifar10"),
         ({"law": "cifr10"}, "cifr10.*cifar10"),
         ({"probe": [[1, 2], [3]]}, "shape"),

@@ -45,10 +45,8 @@ def prepare(
     Raises `ValueError` or `TypeError` for settings that are wrong, before anything is written. A directory that cannot be
     written is a warning.
     """
-    lines = [] if law is None else [f"law = {_toml(law)}"]
-    preprocess = [
-        f"{name} = {_toml(flat(value))}" for name, value in (("mean", mean), ("std", std)) if value is not None
-    ]
+    lines = [] if law is None else [_line("law", law)]
+    preprocess = [_line(name, flat(value)) for name, value in (("mean", mean), ("std", std)) if value is not None]
     lines += ["[preprocess]", *preprocess] if preprocess else []
     monitor = "val_error" if tells_error else "probe_error" if pair(probe)[1] is not None else "predicted_error"
     goes_by = set()
@@ -61,7 +59,7 @@ def prepare(
         if "monitor" not in rule:
             goes_by.add("the best that is known" if is_left else monitor)
         rule = dict(rule) if is_left else {"monitor": monitor, **rule}
-        lines += ["[[stop]]", *(f"{name} = {_toml(value)}" for name, value in rule.items())]
+        lines += ["[[stop]]", *(_line(name, value) for name, value in rule.items())]
     folder = Path(run_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +87,7 @@ def _write_config(run_dir: Path, lines: Sequence[str], probe: object) -> None:
         return
 
     def text(named: str | Path) -> str:
-        return "\n".join([_MARK, *([] if probe is None else [f"probe = {_toml(str(named))}"]), *lines, ""])
+        return "\n".join([_MARK, *([] if probe is None else [_line("probe", str(named))]), *lines, ""])
 
     with tempfile.TemporaryDirectory(prefix="relstab-") as folder:
         draft, images = Path(folder) / _CONFIG, Path(folder)
@@ -103,12 +101,18 @@ def _write_config(run_dir: Path, lines: Sequence[str], probe: object) -> None:
         write_atomically(config, text(put_probe(run_dir, images) if probe is not None else "").encode())
 
 
-def _toml(value: object) -> str:
-    """A value as TOML has it; NumPy's numbers, and tensors of one, are numbers too."""
+def _line(name: str, value: object) -> str:
+    """A setting as TOML has it; NumPy's numbers, and tensors of one, are numbers too."""
 
     def number(value: Any) -> object:
         if not hasattr(value, "item"):
-            raise TypeError(f"expected numbers or words as settings, found {value!r}")
+            raise TypeError(f"{name}: expected numbers or words as settings, found {value!r}")
         return value.item()
 
-    return json.dumps(value, default=number)
+    # TOML has nothing like None.
+    if value is None:
+        number(value)
+    try:
+        return f"{name} = {json.dumps(value, default=number, allow_nan=False)}"
+    except ValueError:
+        raise ValueError(f"{name}: expected finite numbers, found {value!r}") from None

@@ -24,6 +24,7 @@ _log = logging.getLogger("relstab")
 
 _END_WITHIN_S = 10.0
 _FIRST_RESTART_S, _LONGEST_RESTART_S = 0.1, 60.0
+_LOOK_S = 1.0
 _spawned_here: weakref.WeakSet[subprocess.Popen[bytes]] = weakref.WeakSet()
 
 
@@ -33,7 +34,7 @@ class Daemon:
     def __init__(self, client: Client | None, command: Sequence[str] = ()) -> None:
         self.client = client
         self.process = _spawned(command) if command else None
-        self._command = command
+        self._command, self._owner = command, os.getpid()
         self._ends, self._lock = threading.Event(), threading.Lock()
 
     @property
@@ -42,7 +43,10 @@ class Daemon:
         return self.client is not None and _greeting(self.client) is not None
 
     def stop(self) -> None:
-        """Ends the daemon if it was started here; what it has not measured waits in its journal."""
+        """Ends the daemon if this process started it; what it has not measured waits in its journal."""
+        # A forked child ends as its parent goes on, and the keeper may have held these locks as it was forked.
+        if os.getpid() != self._owner:
+            return
         with self._lock:
             self._ends.set()
             process, self.process = self.process, None
@@ -73,6 +77,10 @@ class Daemon:
             if self._ends.wait(wait):
                 return
             wait = min(2 * wait, _LONGEST_RESTART_S)
+            # Another's serves as well, and would have this one refused.
+            while self.is_running:
+                if self._ends.wait(_LOOK_S):
+                    return
             with self._lock, contextlib.suppress(OSError):
                 if self._ends.is_set():
                     return
