@@ -206,6 +206,8 @@ def ends() -> None:
     save("softmax_of_largest", [*plain(), soft, *largest], probs)
     centred = [node("ReduceMean", "log", "mean", axes=[1]), node("Sub", "log mean", "probs")]
     save("softmax_centred", [*plain(), soft, node("Log", "soft", "log"), *centred], probs)
+    rounded = [node("Mul", "soft hundred", "m"), node("Round", "m", "r"), node("Div", "r hundred", "probs")]
+    save("softmax_rounded", [*plain(), soft, *rounded], probs, [tensor("hundred", 100)])
     shares = [node("ReduceMax", "logits", "most", axes=[1]), node("Sub", "logits most", "less")]
     save("softmax_unsummed", [*plain(), *shares, node("Exp", "less", "probs")], probs)
     floored = [node("Less", "soft least", "small"), node("Where", "small nothing soft", "probs")]

@@ -128,7 +128,7 @@ impl Journal {
     /// `Journal` if there is none, or it is damaged or of a later version; `Locked` if a daemon holds an earlier one.
     pub fn read(path: &Path) -> Result<Self> {
         match Self::read_in_place(path) {
-            Err(error) if copy::is_for_want_of_writing(&error) && path.exists() => {
+            Err(error) if copy::is_for_want_of_writing(&error) && path.is_file() => {
                 let copied = Copied::of(path)?;
                 let journal = Self::read_in_place(&copied.path())?;
                 Ok(Self { path: path.to_owned(), _copy: Some(copied), ..journal })

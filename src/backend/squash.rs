@@ -66,7 +66,7 @@ pub(super) fn effect(scopes: &Scopes, node: &NodeProto) -> Option<(Effect, usize
         "Concat" | "Sum" | "Mean" | "Max" | "Min" if node.input.len() == 1 => (Effect::Same, 0),
         "Concat" => (Effect::Joined, 0),
         "Relu" | "Clip" => (Effect::Clamped, 0),
-        "Log" | "Exp" | "Sqrt" | "LpNormalization" => scaled(true),
+        "Log" | "Exp" | "Sqrt" | "LpNormalization" | "Round" | "Floor" | "Ceil" => scaled(true),
         "Neg" => scaled(false),
         "Pow" => scaled(scopes.number(node.input.get(1)?)? > 0.0),
         "Div" | "Sub" if is_by_its_own(scopes, node) || is_odds(scopes, node) => scaled(true),

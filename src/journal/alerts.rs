@@ -63,7 +63,7 @@ impl Journal {
             let others =
                 format!("DELETE FROM alerts WHERE run = ?1 AND {KEY} NOT IN (SELECT value FROM json_each(?2))");
             tx.prepare_cached(&others)?.execute(params![run, list])?;
-            let seen = seen(tx, run, alerts, standing)?;
+            let seen = seen(tx, run, alerts, standing, now)?;
             let mut next: Option<i64> = None;
             for (alert, key) in alerts.iter().zip(&keys) {
                 let due = look(tx, (run, key), alert, &seen, now)?;
@@ -109,13 +109,14 @@ impl Journal {
     }
 }
 
-fn seen(tx: &Writer, run: i64, alerts: &[Alert], standing: Standing) -> rusqlite::Result<Seen> {
+fn seen(tx: &Writer, run: i64, alerts: &[Alert], standing: Standing, now: i64) -> rusqlite::Result<Seen> {
     let monitors: Vec<_> = alerts.iter().map(|alert| alert.monitor).collect();
     let last = "SELECT state, reason FROM checkpoints WHERE run = ?1 AND state IN (1, 3) ORDER BY current DESC LIMIT 1";
     let row = |row: &Row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?));
     let last = tx.prepare_cached(last)?.query_row([run], row).optional()?;
     let stop = "SELECT json_extract(body, '$.reason') FROM runs JOIN events ON events.seq = stopped WHERE runs.id = ?1";
-    let written = "SELECT max(written) / 1000000 FROM checkpoints WHERE run = ?1";
+    // A file from a time to come tells nothing of when it came.
+    let written = "SELECT max(written) / 1000000 FROM checkpoints WHERE run = ?1 AND written / 1000000 <= ?2";
     let waiting = "SELECT min(written) / 1000000 FROM checkpoints WHERE run = ?1 AND state = 0";
     let failed = last.filter(|(state, _)| *state == State::Failed as i64).map(|(_, reason)| reason.unwrap_or_default());
     // What waits for a run that cannot be measured may wait for ever.
@@ -126,7 +127,7 @@ fn seen(tx: &Writer, run: i64, alerts: &[Alert], standing: Standing) -> rusqlite
         points: if is_asked(&[On::Threshold, On::Change]) { points(tx, run, &monitors)? } else { Vec::new() },
         findings: if is_asked(&[On::Finding]) { latest_findings(tx, run)? } else { Vec::new() },
         failure: failed,
-        written: tx.prepare_cached(written)?.query_row([run], |row| row.get(0))?,
+        written: tx.prepare_cached(written)?.query_row([run, now], |row| row.get(0))?,
         stop: tx.prepare_cached(stop)?.query_row([run], |row| row.get(0)).optional()?.flatten(),
         waiting,
         standing,

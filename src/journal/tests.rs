@@ -290,6 +290,23 @@ fn an_alert_is_raised_again_after_the_clock_was_set_back() {
 }
 
 #[test]
+fn a_file_from_a_time_to_come_keeps_no_stall_silent() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("journal.sqlite");
+    of_version(&path, VERSIONS.len(), 3);
+    let mut journal = Journal::open(&path).expect("up to date");
+    let now = jiff::Timestamp::now().as_millisecond();
+    let sql = "UPDATE checkpoints SET written = 1000000 * (?1 + iif(id = 1, 1e9, 0))";
+    journal.db.execute(sql, [now]).expect("written");
+    let alerts: [Alert; 1] = ["on=stall,after=10s".parse().expect("an alert")];
+    let standing = || Standing { is_caught: true, ..Standing::default() };
+    let mut look = |now: i64| journal.alert(7, &alerts, standing(), now).expect("looked at");
+    let (next, lines) = look(now);
+    assert_eq!((next, lines.len()), (Some(now + 10_000), 0));
+    assert_eq!(look(now + 10_000).1.len(), 1);
+}
+
+#[test]
 fn earlier_times_of_an_alert_wait_to_be_told_and_of_too_many_only_how_many() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("journal.sqlite");

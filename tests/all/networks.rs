@@ -83,6 +83,7 @@ fn a_softmax_is_found_wherever_it_hides() {
         "softmax_of_largest",
         "softmax_centred",
         "softmax_unsummed",
+        "softmax_rounded",
         "softmax_where",
         "softmax_weighted",
         "softmax_masked",
