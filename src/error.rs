@@ -184,6 +184,16 @@ pub enum Error {
         #[source]
         source: rusqlite::Error,
     },
+    /// A file that is no journal of this version.
+    #[error("journal {}: expected {expected}, found {found}", path.display())]
+    NoJournal {
+        /// The file.
+        path: PathBuf,
+        /// What would have been accepted.
+        expected: String,
+        /// What the file holds.
+        found: String,
+    },
     /// A journal that another daemon writes.
     #[error("journal lock {}: held by another daemon ({holder})", path.display())]
     Locked {
@@ -326,6 +336,7 @@ impl Error {
             Self::NoSuchLaw { .. } => Some("name one of these; relstab calibrate list tells about each"),
             Self::Law { .. } => Some("measure with the law's settings, choose another with --law, or add --force-law"),
             Self::SavedLaw { .. } => Some("relstab calibrate remove NAME, then calibrate it again"),
+            Self::NoJournal { .. } => Some("name another file with --journal, or use the relstab that wrote this one"),
             Self::Locked { .. } => Some("stop that daemon, or name another journal with --journal"),
             Self::Watched { .. } => Some("stop that daemon, or leave the directory to it"),
             Self::UnknownRun { .. } => Some("watch it first, or name its journal with --journal"),
@@ -360,9 +371,11 @@ impl Error {
             Self::NonFinite { .. } => ExitCode::NonFinite,
             Self::NoValue { .. } => ExitCode::Undefined,
             Self::NoSuchLaw { .. } | Self::Law { .. } | Self::Points { .. } | Self::SavedLaw { .. } => ExitCode::Law,
-            Self::Journal { .. } | Self::Locked { .. } | Self::Watched { .. } | Self::UnknownRun { .. } => {
-                ExitCode::Journal
-            }
+            Self::Journal { .. }
+            | Self::NoJournal { .. }
+            | Self::Locked { .. }
+            | Self::Watched { .. }
+            | Self::UnknownRun { .. } => ExitCode::Journal,
         }
     }
 }

@@ -227,14 +227,14 @@ fn missing(db: &Connection, path: &Path) -> Result<&'static [&'static str]> {
     let has_tables =
         db.prepare("SELECT 1 FROM sqlite_schema").and_then(|mut tables| tables.exists([])).map_err(fail)?;
     let version = db.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).map_err(fail)? as usize;
+    let other = |found| {
+        let expected = format!("a journal of version {} or older", VERSIONS.len());
+        Error::NoJournal { path: path.to_owned(), expected, found }
+    };
     if version == 0 && has_tables {
-        let found = format!("another database: {}", path.display());
-        return Err(Error::setting("--journal", "a journal", found));
+        return Err(other("another database".into()));
     }
-    VERSIONS.get(version..).ok_or_else(|| {
-        let found = format!("version {version} in {}", path.display());
-        Error::setting("--journal", format!("a journal of version {}", VERSIONS.len()), found)
-    })
+    VERSIONS.get(version..).ok_or_else(|| other(format!("version {version}")))
 }
 
 fn transact<T>(

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::common::FixedBackend;
 use relstab::alert::{Alert, Standing};
+use relstab::error::ExitCode;
 use relstab::event::{CheckpointName, Measurement, Skip};
 use relstab::journal::{Filter, Job, Journal, LawOf, Line, Outcome, Policy, Sighting};
 use relstab::measure::{ChosenLaw, Settings, measure};
@@ -181,7 +182,7 @@ fn a_database_of_others_is_left_alone() {
     std::fs::set_permissions(&path, Permissions::from_mode(0o664)).expect("opened to a group");
     let before = std::fs::read(&path).expect("read");
     for error in [Journal::open(&path).expect_err("refused"), Journal::read(&path).expect_err("refused")] {
-        assert!(error.to_string().contains("another database"), "{error}");
+        assert!(error.to_string().contains("another database") && error.exit_code() == ExitCode::Journal, "{error}");
     }
     assert_eq!(std::fs::read(&path).expect("read"), before);
     assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o664);
