@@ -41,7 +41,7 @@ pub const GZIP: &[u8] = &[0x1f, 0x8b];
 type Mark = (usize, &'static [u8], &'static str, &'static str);
 
 /// None of these begins a protobuf message with the fields of an ONNX network.
-const MARKS: [Mark; 26] = [
+const MARKS: [Mark; 27] = [
     // Behind an offset of less than 16 MiB: a network's producer may have such a name.
     (3, b"\0ORTM", "a network in ONNX Runtime's ORT format", "give the .onnx file that it was made from"),
     (3, b"\0TFL3", "a TFLite network", TFLITE),
@@ -74,6 +74,7 @@ const MARKS: [Mark; 26] = [
     (0, b"\xff\xd8\xff", "a JPEG image", ANOTHER),
     (0, b"%PDF-", "a PDF document", ANOTHER),
     (0, b"SQLite format 3\0", "an SQLite database", ANOTHER),
+    (0, b"\xff\xfe", "text in UTF-16", ANOTHER),
 ];
 
 /// What the file is that begins with `start`, unless that may begin an ONNX network.
@@ -181,6 +182,8 @@ fn named(text: &str) -> Signature {
         Signature::new("an ONNX network as text", next)
     } else if is_markup && ["<!doctype html", "<html", "<head", "<body"].iter().any(|word| lower.contains(word)) {
         Signature::new("a web page (HTML)", "the download met a page: fetch the .onnx file itself")
+    } else if is_markup && lower.contains("<net ") {
+        Signature::new("a network of OpenVINO", "give the .onnx file that it was made from")
     } else if is_markup {
         Signature::new("XML, as servers answer with", ANOTHER)
     } else {
@@ -232,6 +235,8 @@ mod tests {
         is(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d", "git lfs pull");
         is(b"\n <!DOCTYPE html><html><body>404", "web page");
         is(b"<?xml version=\"1.0\"?><Error><Code>NoSuchKey</Code></Error>", "XML");
+        is(b"<?xml version=\"1.0\"?>\n<net name=\"network\" version=\"11\">", "OpenVINO");
+        is(b"\xff\xfe4\x000\x004\0", "UTF-16");
         is(b"{\"error\": \"gone\"}", "JSON");
         is(b"{\n \"irVersion\": \"8\", \"graph\": {}}", "format='json'");
         is(b"ir_version: 8\nproducer_name: \"pytorch\"\n", "format='textproto'");

@@ -78,9 +78,9 @@ impl Settings {
             return Err(Error::setting("--images", "2 or more (R_f compares images)", self.images));
         }
         if let Some(precision) = self.precision
-            && !(precision.is_finite() && precision > 0.0)
+            && !(precision > 0.0 && precision < 1.0)
         {
-            return Err(Error::setting("--precision", "a positive number, such as 0.1", precision));
+            return Err(Error::setting("--precision", "a share between 0 and 1, such as 0.1 for 10%", precision));
         }
         Ok(())
     }

@@ -52,6 +52,7 @@ fn settings_outside_their_domain_are_refused() {
         (["--images", "0"], "--images"),
         (["--images", "1"], "--images"),
         (["--precision", "0"], "--precision"),
+        (["--precision", "10"], "0.1 for 10%"),
         (["--std", "0"], "--std"),
         (["--mean", "0.1,0.2"], "--mean"),
     ] {
