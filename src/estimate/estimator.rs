@@ -1,20 +1,12 @@
 //! The readings of 'typical'.
 
+use clap::ValueEnum;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use strum::Display;
+
 /// What 'typical' means in the definitions of `D_f` and `G_f`.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    Default,
-    PartialEq,
-    Eq,
-    Hash,
-    serde::Serialize,
-    serde::Deserialize,
-    schemars::JsonSchema,
-    clap::ValueEnum,
-    strum::Display,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, ValueEnum, Display)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]

@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension as _, Row, ToSql, params, params_from_iter};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use strum::{Display, FromRepr};
 
 use super::waiting::why;
 use super::{Journal, Line, id_of, line_text};
@@ -15,19 +16,7 @@ use crate::findings;
 
 /// What became of a checkpoint.
 #[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    Serialize,
-    Deserialize,
-    strum::FromRepr,
-    strum::Display,
-    JsonSchema,
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, FromRepr, Display, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]

@@ -5,7 +5,7 @@ mod tests;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strum::IntoEnumIterator as _;
+use strum::{Display, EnumIter, IntoEnumIterator as _};
 
 use super::left_out::{Group, Residual, residuals};
 use super::points::{FEWEST, Point, samples};
@@ -14,19 +14,7 @@ use crate::predict::linear::Linear;
 use crate::predict::terms::{Term, logs};
 
 /// A form of law.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-    clap::ValueEnum,
-    strum::Display,
-    strum::EnumIter,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum, Display, EnumIter)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 #[clap(rename_all = "snake_case")]
