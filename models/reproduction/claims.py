@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 
 import numpy as np
 
 import fit
 import stored
 from correlate import bootstrap, log_errors, mean, rank, spearman
-from page import table
+from page import Lines, markdown, table
 from stored import CUTOFFS, DATA_SETS, LARGEST, LAWS, QUANTITIES, Floats, Row, column, families, grouped
 
 
@@ -30,15 +29,12 @@ def starts(rows: list[Row]) -> list[object]:
 STARTS = "n | R_f, fully connected | R_f, convolutional | within 1.25 of 1"
 
 
-def initial() -> str:
+@table(f"data set | c | {STARTS}")
+def initial() -> Lines:
     """R_f before training."""
-
-    def lines() -> Iterator[list[object]]:
-        for (data_set, title), cutoff in itertools.product(DATA_SETS.items(), CUTOFFS):
-            rows = stored.of(stored.first(stored.small(cutoff)), data_set=data_set)
-            yield [title, cutoff, *starts(rows)]
-
-    return table(f"data set | c | {STARTS}", lines())
+    for (data_set, title), cutoff in itertools.product(DATA_SETS.items(), CUTOFFS):
+        rows = stored.of(stored.first(stored.small(cutoff)), data_set=data_set)
+        yield [title, cutoff, *starts(rows)]
 
 
 def width() -> str:
@@ -52,14 +48,14 @@ def width() -> str:
         undefined = f"{missing} of {len(mine)} undefined"
         return "; ".join([*([span(column(defined, "r_f"))] if defined else []), *([undefined] if missing else [])])
 
-    def lines() -> Iterator[list[object]]:
+    def lines() -> Lines:
         for architecture, mine in grouped(rows, lambda row: row["architecture"]).items():
             kinds = itertools.product(weights, widths)
             cells = [cell([row for row in mine if (row["weights"], row["width"]) == kind]) for kind in kinds]
             yield [architecture, *cells]
 
     columns = " | ".join(f"{drawn}, {wide}" for drawn, wide in itertools.product(weights, widths))
-    return table(f"architecture | {columns}", lines())
+    return markdown(f"architecture | {columns}", lines())
 
 
 def way(before: Row, after: Row) -> str:
@@ -69,50 +65,49 @@ def way(before: Row, after: Row) -> str:
     return "rose" if float(after["low"]) > float(before["high"]) else "-"
 
 
-def falls() -> str:
+@table(
+    "architecture | " + " | ".join(f"{title}: before | least | after | after / before" for title in DATA_SETS.values())
+)
+def falls() -> Lines:
     """R_f before training, at its least and after, for each architecture, and whether intervals part."""
     rows = stored.small()
-
-    def lines() -> Iterator[list[object]]:
-        for architecture in grouped(rows, lambda row: row["architecture"]):
-            cells: list[object] = [architecture]
-            for data_set in DATA_SETS:
-                run = stored.of(rows, data_set=data_set, architecture=architecture, train_size=LARGEST)
-                r_f = column(run, "r_f")
-                cells += [
-                    f"{r_f[0]:.2f}",
-                    f"{r_f.min():.2f}",
-                    f"{r_f[-1]:.2f}",
-                    f"{r_f[-1] / r_f[0]:.2f}, {way(run[0], run[-1])}",
-                ]
-            yield cells
-
-    columns = " | ".join(f"{title}: before | least | after | after / before" for title in DATA_SETS.values())
-    return table(f"architecture | {columns}", lines())
+    for architecture in grouped(rows, lambda row: row["architecture"]):
+        cells: list[object] = [architecture]
+        for data_set in DATA_SETS:
+            run = stored.of(rows, data_set=data_set, architecture=architecture, train_size=LARGEST)
+            r_f = column(run, "r_f")
+            cells += [
+                f"{r_f[0]:.2f}",
+                f"{r_f.min():.2f}",
+                f"{r_f[-1]:.2f}",
+                f"{r_f[-1] / r_f[0]:.2f}, {way(run[0], run[-1])}",
+            ]
+        yield cells
 
 
-def law() -> str:
+@table(
+    "networks | n | error / law | sd of its log | mean abs. log error | own slope b | r(log, log) | explained | rank correlation"
+)
+def law() -> Lines:
     """The error of final networks against the law from elsewhere."""
-
-    def lines() -> Iterator[list[object]]:
-        for data_set, title in DATA_SETS.items():
-            a, b = LAWS[data_set]
-            for size in ("1000", "4000", LARGEST):
-                rows = stored.of(stored.final(stored.small(), size), data_set=data_set)
-                r_f, error = column(rows, "r_f"), column(rows, "error")
-                ratio = np.log(error / (a * r_f**b))
-                off = bootstrap(mean, log_errors(a * r_f**b, error), groups=families(rows))
-                found = fit.fit(rows, lambda row: row["architecture"])
-                assert found is not None
-                level = (f"{np.exp(ratio.mean()):.2f}", f"{ratio.std(ddof=1):.2f}", off)
-                own = (f"{found.b:.2f}", f"{found.r:.2f}", f"{found.explained:.2f}", rank(r_f, error, families(rows)))
-                yield [f"{title}, {int(size):,} images", len(rows), *level, *own]
-
-    columns = "networks | n | error / law | sd of its log | mean abs. log error | own slope b | r(log, log) | explained | rank correlation"
-    return table(columns, lines())
+    for data_set, title in DATA_SETS.items():
+        a, b = LAWS[data_set]
+        for size in ("1000", "4000", LARGEST):
+            rows = stored.of(stored.final(stored.small(), size), data_set=data_set)
+            r_f, error = column(rows, "r_f"), column(rows, "error")
+            ratio = np.log(error / (a * r_f**b))
+            off = bootstrap(mean, log_errors(a * r_f**b, error), groups=families(rows))
+            found = fit.fit(rows, lambda row: row["architecture"])
+            assert found is not None
+            level = (f"{np.exp(ratio.mean()):.2f}", f"{ratio.std(ddof=1):.2f}", off)
+            own = (f"{found.b:.2f}", f"{found.r:.2f}", f"{found.explained:.2f}", rank(r_f, error, families(rows)))
+            yield [f"{title}, {int(size):,} images", len(rows), *level, *own]
 
 
-def parts() -> str:
+@table(
+    "data set | quantity | across 15 architectures | in 45 trainings, 4 checkpoints each: median | more images: pairs where it goes the way of the error"
+)
+def parts() -> Lines:
     """Which of R_f, D_f and G_f goes with the error: across architectures, during training, with more images."""
     rows = stored.small()
 
@@ -121,25 +116,21 @@ def parts() -> str:
         found = np.array([float(spearman(column(some, key), column(some, "error"))) for some in trainings])
         return f"{np.median(found):.1f} ({(found > 0).sum()} of {len(found)} positive)"
 
-    def lines() -> Iterator[list[object]]:
-        for data_set, title in DATA_SETS.items():
-            mine = stored.of(rows, data_set=data_set)
-            last = stored.final(mine)
-            trained = [row for row in mine if row["step"] != "0"]
-            runs = list(grouped(trained, stored.training).values())
-            sizes = list(grouped(stored.final(mine, None), lambda row: row["architecture"]).values())
-            pairs = [pair for some in sizes for pair in itertools.combinations(some, 2) if differ(pair, "error")]
-            for key, name in QUANTITIES.items():
-                across = rank(column(last, key), column(last, "error"), families(last))
-                alike = sum(differ(pair, key) == differ(pair, "error") for pair in pairs)
-                yield [title, name, across, within(runs, key), f"{alike} of {len(pairs)}"]
-
     def differ(pair: tuple[Row, ...], key: str) -> float:
         """Which way `key` goes from one network to another; 0 where it does not."""
         return float(np.sign(float(pair[1][key]) - float(pair[0][key])))
 
-    columns = "data set | quantity | across 15 architectures | in 45 trainings, 4 checkpoints each: median | more images: pairs where it goes the way of the error"
-    return table(columns, lines())
+    for data_set, title in DATA_SETS.items():
+        mine = stored.of(rows, data_set=data_set)
+        last = stored.final(mine)
+        trained = [row for row in mine if row["step"] != "0"]
+        runs = list(grouped(trained, stored.training).values())
+        sizes = list(grouped(stored.final(mine, None), lambda row: row["architecture"]).values())
+        pairs = [pair for some in sizes for pair in itertools.combinations(some, 2) if differ(pair, "error")]
+        for key, name in QUANTITIES.items():
+            across = rank(column(last, key), column(last, "error"), families(last))
+            alike = sum(differ(pair, key) == differ(pair, "error") for pair in pairs)
+            yield [title, name, across, within(runs, key), f"{alike} of {len(pairs)}"]
 
 
 def slope_over_images(rows: list[Row], key: str) -> tuple[Floats, Floats]:
@@ -159,48 +150,41 @@ def slope_over_images(rows: list[Row], key: str) -> tuple[Floats, Floats]:
     return np.array(slopes), np.array(np.sqrt((left**2).sum() / (len(left) - len(groups) - 1)))
 
 
-def images() -> str:
+@table("data set | c | n | R_f | D_f | G_f | error | R_f falls")
+def images() -> Lines:
     """How R_f, D_f, G_f and the error go with the number of training images."""
-
-    def lines() -> Iterator[list[object]]:
-        for (data_set, title), cutoff in itertools.product(DATA_SETS.items(), CUTOFFS):
-            rows = stored.of(stored.final(stored.small(cutoff), None), data_set=data_set)
-            groups = families(mine[0] for mine in grouped(rows, lambda row: row["architecture"]).values())
-            cells = []
-            for key in (*QUANTITIES, "error"):
-                slopes, sd = slope_over_images(rows, key)
-                cells.append(f"{bootstrap(mean, slopes, groups=groups)}, sd {float(sd):.2f}")
-            falling = int((slope_over_images(rows, "r_f")[0] < 0).sum())
-            yield [title, cutoff, len(rows), *cells, f"{falling} of 15"]
-
-    return table("data set | c | n | R_f | D_f | G_f | error | R_f falls", lines())
+    for (data_set, title), cutoff in itertools.product(DATA_SETS.items(), CUTOFFS):
+        rows = stored.of(stored.final(stored.small(cutoff), None), data_set=data_set)
+        groups = families(mine[0] for mine in grouped(rows, lambda row: row["architecture"]).values())
+        cells = []
+        for key in (*QUANTITIES, "error"):
+            slopes, sd = slope_over_images(rows, key)
+            cells.append(f"{bootstrap(mean, slopes, groups=groups)}, sd {float(sd):.2f}")
+        falling = int((slope_over_images(rows, "r_f")[0] < 0).sum())
+        yield [title, cutoff, len(rows), *cells, f"{falling} of 15"]
 
 
-def cutoffs() -> str:
+@table("data set | c | delta | fields that fold | n | R_f | rank correlation with c = 3 | with the error")
+def cutoffs() -> Lines:
     """Whether other cutoffs rank final networks as c = 3 does, and what R_f says of the error there."""
-
-    def lines() -> Iterator[list[object]]:
-        for data_set, title in DATA_SETS.items():
-            reference = {row["architecture"]: row for row in stored.of(stored.final(stored.small()), data_set=data_set)}
-            for cutoff in CUTOFFS:
-                rows = [row for row in stored.of(stored.final(stored.small(cutoff)), data_set=data_set) if row["r_f"]]
-                r_f, error = column(rows, "r_f"), column(rows, "error")
-                at_3 = column([reference[row["architecture"]] for row in rows], "r_f")
-                same = "1" if cutoff == "3" else str(rank(at_3, r_f, families(rows)))
-                folded = f"{float(rows[0]['folded_share']):.0%}"
-                yield [
-                    title,
-                    cutoff,
-                    rows[0]["delta"],
-                    folded,
-                    len(rows),
-                    span(r_f),
-                    same,
-                    rank(r_f, error, families(rows)),
-                ]
-
-    columns = "data set | c | delta | fields that fold | n | R_f | rank correlation with c = 3 | with the error"
-    return table(columns, lines())
+    for data_set, title in DATA_SETS.items():
+        reference = {row["architecture"]: row for row in stored.of(stored.final(stored.small()), data_set=data_set)}
+        for cutoff in CUTOFFS:
+            rows = [row for row in stored.of(stored.final(stored.small(cutoff)), data_set=data_set) if row["r_f"]]
+            r_f, error = column(rows, "r_f"), column(rows, "error")
+            at_3 = column([reference[row["architecture"]] for row in rows], "r_f")
+            same = "1" if cutoff == "3" else str(rank(at_3, r_f, families(rows)))
+            folded = f"{float(rows[0]['folded_share']):.0%}"
+            yield [
+                title,
+                cutoff,
+                rows[0]["delta"],
+                folded,
+                len(rows),
+                span(r_f),
+                same,
+                rank(r_f, error, families(rows)),
+            ]
 
 
 FRAGMENTS = {

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 import stored
 from correlate import rank, spearman
-from page import table
+from page import Lines, table
 from stored import DATA_SETS, Row, column, grouped
 
 READINGS = {"mean": "mean", "median": "median", "coordinate_median": "coordinate median"}
@@ -30,7 +28,7 @@ def before_and_after(networks: dict[str, list[Row]]) -> dict[str, Network]:
     }
 
 
-def trends(title: str, networks: dict[str, Network]) -> Iterator[list[object]]:
+def trends(title: str, networks: dict[str, Network]) -> Lines:
     """A line for each reading: whether R_f falls with depth, before training and after."""
     for reading, name in READINGS.items():
         key = f"r_f_{reading}"
@@ -49,30 +47,27 @@ def trends(title: str, networks: dict[str, Network]) -> Iterator[list[object]]:
 TRENDS = " | ".join(f"{when}: median trend | falls | last / first" for when in ("before", "after"))
 
 
-def layers() -> str:
-    lines = (line for data_set, title in DATA_SETS.items() for line in trends(title, of_networks(data_set)))
-    return table(f"data set | reading | n | {TRENDS}", lines)
+@table(f"data set | reading | n | {TRENDS}")
+def layers() -> Lines:
+    for data_set, title in DATA_SETS.items():
+        yield from trends(title, of_networks(data_set))
 
 
-def phase() -> str:
+@table("data set | c | delta | natural range | fields that fold | n | R_f | rank correlation with c = 3, delta = 1")
+def phase() -> Lines:
     """R_f of final networks over cutoffs and deltas, and whether their order is that at cutoff 3 and delta 1."""
-
-    def lines() -> Iterator[list[object]]:
-        rows = stored.read(stored.RESULTS / "phase.csv")
-        for data_set, title in DATA_SETS.items():
-            mine = [row for row in rows if row["data_set"] == data_set]
-            reference = column([row for row in mine if (row["cutoff"], float(row["delta"])) == ("3", 1.0)], "r_f")
-            for place, at in grouped(mine, lambda row: f"{row['cutoff']} {float(row['delta']):g}").items():
-                cutoff, delta = place.split()
-                r_f = column(at, "r_f")
-                folded = np.median(column(at, "folded_share"))
-                span = f"{np.median(r_f):.2f} ({r_f.min():.2f} to {r_f.max():.2f})"
-                same = 1 if place == "3 1" else rank(reference, r_f, stored.families(at))
-                inside = "within" if at[0]["natural"] == "1" else "outside"
-                yield [title, cutoff, delta, inside, f"{folded:.0%}", len(at), span, same]
-
-    names = "data set | c | delta | natural range | fields that fold | n | R_f | rank correlation with c = 3, delta = 1"
-    return table(names, lines())
+    rows = stored.read(stored.RESULTS / "phase.csv")
+    for data_set, title in DATA_SETS.items():
+        mine = [row for row in rows if row["data_set"] == data_set]
+        reference = column([row for row in mine if (row["cutoff"], float(row["delta"])) == ("3", 1.0)], "r_f")
+        for place, at in grouped(mine, lambda row: f"{row['cutoff']} {float(row['delta']):g}").items():
+            cutoff, delta = place.split()
+            r_f = column(at, "r_f")
+            folded = np.median(column(at, "folded_share"))
+            span = f"{np.median(r_f):.2f} ({r_f.min():.2f} to {r_f.max():.2f})"
+            same = 1 if place == "3 1" else rank(reference, r_f, stored.families(at))
+            inside = "within" if at[0]["natural"] == "1" else "outside"
+            yield [title, cutoff, delta, inside, f"{folded:.0%}", len(at), span, same]
 
 
 FRAGMENTS = {"layers": layers, "phase": phase}

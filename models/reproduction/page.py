@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+Lines = Iterator[list[object]]
 
 MADE = re.compile(r"(<!-- made: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def table(header: str, lines: Iterable[Iterable[object]]) -> str:
+def table(header: str) -> Callable[[Callable[[], Lines]], Callable[[], str]]:
+    """Makes a Markdown table of the lines that a function gives."""
+    return lambda lines: lambda: markdown(header, lines())
+
+
+def markdown(header: str, lines: Iterable[Iterable[object]]) -> str:
     """A Markdown table; `header` has its columns between bars."""
     names = [name.strip() for name in header.split("|")]
     rows = [names, ["---"] * len(names), *([str(cell) for cell in line] for line in lines)]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 import stored
 from correlate import Estimate, bootstrap, left_out, log_errors, mean, rank
-from page import table
+from page import Lines, table
 from stored import DATA_SETS, LARGEST, LAWS, Floats, Row, column, families
 
 Score = Callable[[list[Row]], Floats]
@@ -96,7 +96,7 @@ def alone(rows: list[Row]) -> Estimate:
     return bootstrap(mean, left_out(None, column(rows, "error"), groups), groups=groups)
 
 
-def compared(title: str, rows: list[Row], of_peers: tuple[Peer, ...]) -> Iterator[list[object]]:
+def compared(title: str, rows: list[Row], of_peers: tuple[Peer, ...]) -> Lines:
     """A line for each peer, and one for a prediction that needs no measurement."""
     timed = of_peers[0].seconds in rows[0]
     for peer in of_peers:
@@ -118,34 +118,29 @@ def compared(title: str, rows: list[Row], of_peers: tuple[Peer, ...]) -> Iterato
 COLUMNS = "data set | n | what | rank correlation | log error as it stands | log error calibrated | labels"
 
 
-def scores() -> str:
+@table(COLUMNS)
+def scores() -> Lines:
     """relstab's own scores on the zoo's stored results: networks of 16,000 training images, and of all three sizes."""
-
-    def lines() -> Iterator[list[object]]:
-        for size, told in ((LARGEST, "16,000 images"), (None, "all sizes")):
-            for data_set, title in DATA_SETS.items():
-                yield from compared(f"{title}, {told}", all_stored(data_set, size), PEERS[:5])
-
-    return table(COLUMNS, lines())
-
-
-def peers() -> str:
-    """Everything on the networks that were trained again."""
-    lines = (line for data_set, title in DATA_SETS.items() for line in compared(title, networks(data_set), PEERS))
-    return table(f"{COLUMNS} | CPU seconds", lines)
-
-
-def interpolation() -> str:
-    """R_f, D_f and G_f with the gaussian interpolation over those with the bilinear one, on the same networks."""
-
-    def lines() -> Iterator[list[object]]:
+    for size, told in ((LARGEST, "16,000 images"), (None, "all sizes")):
         for data_set, title in DATA_SETS.items():
-            rows = networks(data_set)
-            ratios = [column(rows, f"{key}_gaussian") / column(rows, key) for key in ("r_f", "d_f", "g_f")]
-            cells = [f"{np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})" for ratio in ratios]
-            yield [title, len(rows), *cells, rank(column(rows, "r_f_gaussian"), column(rows, "r_f"), families(rows))]
+            yield from compared(f"{title}, {told}", all_stored(data_set, size), PEERS[:5])
 
-    return table("data set | n | R_f, gaussian / bilinear | D_f | G_f | rank correlation of R_f", lines())
+
+@table(f"{COLUMNS} | CPU seconds")
+def peers() -> Lines:
+    """Everything on the networks that were trained again."""
+    for data_set, title in DATA_SETS.items():
+        yield from compared(title, networks(data_set), PEERS)
+
+
+@table("data set | n | R_f, gaussian / bilinear | D_f | G_f | rank correlation of R_f")
+def interpolation() -> Lines:
+    """R_f, D_f and G_f with the gaussian interpolation over those with the bilinear one, on the same networks."""
+    for data_set, title in DATA_SETS.items():
+        rows = networks(data_set)
+        ratios = [column(rows, f"{key}_gaussian") / column(rows, key) for key in ("r_f", "d_f", "g_f")]
+        cells = [f"{np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})" for ratio in ratios]
+        yield [title, len(rows), *cells, rank(column(rows, "r_f_gaussian"), column(rows, "r_f"), families(rows))]
 
 
 FRAGMENTS = {"scores": scores, "peers": peers, "interpolation": interpolation}

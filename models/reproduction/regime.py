@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -12,7 +11,7 @@ import stored
 from claims import STARTS, span, starts, way
 from correlate import Estimate, bootstrap, rank, spearman
 from families import family
-from page import table
+from page import Lines, markdown, table
 from peers import Peer, alone, by_law, less, of, standing
 from stopping import cost_of, judge, told
 from stored import Floats, Row, column, families, grouped
@@ -70,47 +69,40 @@ def name(row: Row) -> str:
     return row["architecture"] + ("" if row["augmentation"] == AUGMENTED else ", not augmented")
 
 
-def networks() -> str:
+@table(
+    "architecture | weights | epochs | first learning rate | error, last | least | R_f, JPEG | R_f, originals | 1 - EI | 1 - confidence"
+)
+def networks() -> Lines:
     """Each training: how it was done and what came out."""
     originals = {name(row): row for row in finals(rows("original", augmentation=None))}
-
-    def lines() -> Iterator[list[object]]:
-        for run in trainings(rows(augmentation=None)):
-            row, last = best(run), next(row for row in run if row["is_last"] == "1")
-            errors = (f"{float(last['error']):.1%}", f"{float(row['error']):.1%}")
-            r_f = (f"{float(each['r_f']):.2f}" if each else "-" for each in (row, originals.get(name(row))))
-            changes = (f"{1 - float(row[key]):.2f}" for key in ("invariance_deformed", "confidence_clean"))
-            yield [name(row), f"{int(row['parameters']):,}", row["epochs"], row["rate"], *errors, *r_f, *changes]
-
-    columns = "architecture | weights | epochs | first learning rate | error, last | least | R_f, JPEG | R_f, originals | 1 - EI | 1 - confidence"
-    return table(columns, lines())
+    for run in trainings(rows(augmentation=None)):
+        row, last = best(run), next(row for row in run if row["is_last"] == "1")
+        errors = (f"{float(last['error']):.1%}", f"{float(row['error']):.1%}")
+        r_f = (f"{float(each['r_f']):.2f}" if each else "-" for each in (row, originals.get(name(row))))
+        changes = (f"{1 - float(row[key]):.2f}" for key in ("invariance_deformed", "confidence_clean"))
+        yield [name(row), f"{int(row['parameters']):,}", row["epochs"], row["rate"], *errors, *r_f, *changes]
 
 
-def initial() -> str:
+@table(f"images | c | {STARTS}")
+def initial() -> Lines:
     """R_f before training."""
-
-    def lines() -> Iterator[list[object]]:
-        for probe, title in PROBES.items():
-            for cutoff in CUTOFFS:
-                yield [title, cutoff, *starts([run[0] for run in trainings(rows(probe, cutoff))])]
-
-    return table(f"images | c | {STARTS}", lines())
+    for probe, title in PROBES.items():
+        for cutoff in CUTOFFS:
+            yield [title, cutoff, *starts([run[0] for run in trainings(rows(probe, cutoff))])]
 
 
-def falls() -> str:
+@table(
+    "architecture | before | least, at epoch | after | after / before | rank correlation with the error: R_f | D_f | G_f | 1 - EI"
+)
+def falls() -> Lines:
     """R_f over each training."""
-
-    def lines() -> Iterator[list[object]]:
-        for run in trainings(rows(augmentation=None)):
-            r_f = column(run, "r_f")
-            least = int(np.argmin(r_f))
-            values = (f"{r_f[0]:.2f}", f"{r_f[least]:.2f} at {float(run[least]['epoch']):.2g}", f"{r_f[-1]:.2f}")
-            change = f"{r_f[-1] / r_f[0]:.2f}, {way(run[0], run[-1])}"
-            inside = (f"{within(run, score):.2f}" for score in ("R_f", "D_f", "G_f", "1 - EI"))
-            yield [name(run[0]), *values, change, *inside]
-
-    columns = "architecture | before | least, at epoch | after | after / before | rank correlation with the error: R_f | D_f | G_f | 1 - EI"
-    return table(columns, lines())
+    for run in trainings(rows(augmentation=None)):
+        r_f = column(run, "r_f")
+        least = int(np.argmin(r_f))
+        values = (f"{r_f[0]:.2f}", f"{r_f[least]:.2f} at {float(run[least]['epoch']):.2g}", f"{r_f[-1]:.2f}")
+        change = f"{r_f[-1] / r_f[0]:.2f}, {way(run[0], run[-1])}"
+        inside = (f"{within(run, score):.2f}" for score in ("R_f", "D_f", "G_f", "1 - EI"))
+        yield [name(run[0]), *values, change, *inside]
 
 
 def within(run: list[Row], score: str) -> float:
@@ -127,7 +119,10 @@ def line(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
     return slope, y.mean(-1) - slope * x.mean(-1), r
 
 
-def law() -> str:
+@table(
+    "images | c | what | networks | n | r(log, log) | slope | error at R_f or 1 - EI of 1 | sd of log error | error / paper's law"
+)
+def law() -> Lines:
     """log error against log R_f and against log (1 - EI), for the networks of least error."""
 
     def cells(found: list[Row], score: str) -> tuple[list[Estimate], float]:
@@ -137,35 +132,28 @@ def law() -> str:
         parts = (lambda a, b: line(a, b)[2], lambda a, b: line(a, b)[0], lambda a, b: np.exp(line(a, b)[1]))
         return [bootstrap(part, x, y, groups=families(found)) for part in parts], float(sd)
 
-    def lines() -> Iterator[list[object]]:
-        for probe, title in PROBES.items():
-            for cutoff in CUTOFFS:
-                found = finals(rows(probe, cutoff))
-                kinds = {"all": found}
-                # The paper's law is for c = 3.
-                if cutoff == "3":
-                    kinds["convolutional"] = [row for row in found if family(row) != "fc"]
-                for (kind, some), score in itertools.product(kinds.items(), ("R_f", "1 - EI")):
-                    estimates, sd = cells(some, score)
-                    ratio = np.log(column(some, "error") / by_law(some))
-                    is_said = (score, cutoff) == ("R_f", "3")
-                    against = f"{np.exp(ratio.mean()):.2f}, sd {ratio.std(ddof=1):.2f}" if is_said else "-"
-                    yield [title, cutoff, score, kind, len(some), *estimates, f"{sd:.2f}", against]
-
-    columns = "images | c | what | networks | n | r(log, log) | slope | error at R_f or 1 - EI of 1 | sd of log error | error / paper's law"
-    return table(columns, lines())
+    for probe, title in PROBES.items():
+        for cutoff in CUTOFFS:
+            found = finals(rows(probe, cutoff))
+            kinds = {"all": found}
+            # The paper's law is for c = 3.
+            if cutoff == "3":
+                kinds["convolutional"] = [row for row in found if family(row) != "fc"]
+            for (kind, some), score in itertools.product(kinds.items(), ("R_f", "1 - EI")):
+                estimates, sd = cells(some, score)
+                ratio = np.log(column(some, "error") / by_law(some))
+                is_said = (score, cutoff) == ("R_f", "3")
+                against = f"{np.exp(ratio.mean()):.2f}, sd {ratio.std(ddof=1):.2f}" if is_said else "-"
+                yield [title, cutoff, score, kind, len(some), *estimates, f"{sd:.2f}", against]
 
 
-def cutoffs() -> str:
+@table("images | n | R_f, c = 3 | R_f, c = 5 | c = 5 / c = 3 | rank correlation")
+def cutoffs() -> Lines:
     """Whether c = 5 tells what c = 3 does."""
-
-    def lines() -> Iterator[list[object]]:
-        for probe, title in PROBES.items():
-            found = [finals(rows(probe, cutoff)) for cutoff in CUTOFFS]
-            at_3, at_5 = (column(networks, "r_f") for networks in found)
-            yield [title, len(at_3), span(at_3), span(at_5), span(at_5 / at_3), rank(at_3, at_5, families(found[0]))]
-
-    return table("images | n | R_f, c = 3 | R_f, c = 5 | c = 5 / c = 3 | rank correlation", lines())
+    for probe, title in PROBES.items():
+        found = [finals(rows(probe, cutoff)) for cutoff in CUTOFFS]
+        at_3, at_5 = (column(networks, "r_f") for networks in found)
+        yield [title, len(at_3), span(at_3), span(at_5), span(at_5 / at_3), rank(at_3, at_5, families(found[0]))]
 
 
 def sizes() -> str:
@@ -178,7 +166,7 @@ def sizes() -> str:
         slope, height, _ = line(x, y)
         return f"{slope:.2f}, sd {np.sqrt(((y - height - slope * x) ** 2).sum() / (len(x) - 2)):.2f}"
 
-    def lines() -> Iterator[list[object]]:
+    def lines() -> Lines:
         for probe, title in PROBES.items():
             every = [row for row in few if (row["probe"], row["cutoff"]) == (probe, "3")] + rows(probe)
             for architecture, kind in itertools.product(sorted({row["architecture"] for row in few}), ("best", "last")):
@@ -190,7 +178,7 @@ def sizes() -> str:
                 yield [title, architecture, kind, f"{errors[0]:.1%} to {errors[-1]:.1%}", *r_f, *exponents]
 
     columns = f"images | architecture | checkpoint | error | R_f with {' | '.join(f'{size:,}' for size in seen)} images | exponent: R_f | D_f | G_f | error"
-    return table(columns, lines())
+    return markdown(columns, lines())
 
 
 def of_layers() -> dict[str, depth.Network]:
@@ -200,47 +188,46 @@ def of_layers() -> dict[str, depth.Network]:
     return depth.before_and_after(grouped(mine, lambda row: row["architecture"]))
 
 
-def layers() -> str:
+@table(f"images | reading | n | {depth.TRENDS}")
+def layers() -> Lines:
     """Whether R_f falls with depth."""
-    return table(f"images | reading | n | {depth.TRENDS}", depth.trends("JPEG", of_layers()))
+    return depth.trends("JPEG", of_layers())
 
 
-def peers() -> str:
+@table(
+    "images | what | n | rank correlation across networks | inside trainings: median | log error as it stands | log error calibrated"
+)
+def peers() -> Lines:
     """What goes with the error across networks and inside trainings, and what predicts it."""
-
-    def lines() -> Iterator[list[object]]:
-        for probe, title in PROBES.items():
-            runs = trainings(rows(probe))
-            found = [best(run) for run in runs]
-            for peer in PEERS:
-                across = standing(peer, found)
-                inside = np.array([within(run, peer.name) for run in runs])
-                positive = f"{np.median(inside):.2f} ({(inside > 0).sum()} of {len(inside)} positive)"
-                as_it_stands = across.as_it_stands or "-"
-                yield [title, peer.name, len(found), across.rank, positive, as_it_stands, across.calibrated]
-            yield [title, "nothing: the others' mean", len(found), "-", "-", "-", alone(found)]
-
-    columns = "images | what | n | rank correlation across networks | inside trainings: median | log error as it stands | log error calibrated"
-    return table(columns, lines())
+    for probe, title in PROBES.items():
+        runs = trainings(rows(probe))
+        found = [best(run) for run in runs]
+        for peer in PEERS:
+            across = standing(peer, found)
+            inside = np.array([within(run, peer.name) for run in runs])
+            positive = f"{np.median(inside):.2f} ({(inside > 0).sum()} of {len(inside)} positive)"
+            as_it_stands = across.as_it_stands or "-"
+            yield [title, peer.name, len(found), across.rank, positive, as_it_stands, across.calibrated]
+        yield [title, "nothing: the others' mean", len(found), "-", "-", "-", alone(found)]
 
 
-def augmentation() -> str:
+@table("images | architecture | error | R_f | 1 - EI | error / paper's law")
+def augmentation() -> Lines:
     """Architectures that were trained with augmentation and without."""
-
-    def lines() -> Iterator[list[object]]:
-        for probe, title in PROBES.items():
-            found = {name(row): row for row in finals(rows(probe, augmentation=None))}
-            for plain in (row for row in found.values() if row["augmentation"] == PLAIN):
-                for row in (found[plain["architecture"]], plain):
-                    r_f, low, high = (float(row[key]) for key in ("r_f", "low", "high"))
-                    error, change = float(row["error"]), 1 - float(row["invariance_deformed"])
-                    values = (f"{error:.1%}", f"{r_f:.2f} [{low:.2f}, {high:.2f}]", f"{change:.2f}")
-                    yield [title, name(row), *values, f"{error / float(by_law([row])[0]):.2f}"]
-
-    return table("images | architecture | error | R_f | 1 - EI | error / paper's law", lines())
+    for probe, title in PROBES.items():
+        found = {name(row): row for row in finals(rows(probe, augmentation=None))}
+        for plain in (row for row in found.values() if row["augmentation"] == PLAIN):
+            for row in (found[plain["architecture"]], plain):
+                r_f, low, high = (float(row[key]) for key in ("r_f", "low", "high"))
+                error, change = float(row["error"]), 1 - float(row["invariance_deformed"])
+                values = (f"{error:.1%}", f"{r_f:.2f} [{low:.2f}, {high:.2f}]", f"{change:.2f}")
+                yield [title, name(row), *values, f"{error / float(by_law([row])[0]):.2f}"]
 
 
-def rules() -> str:
+@table(
+    "rule on | patience | runs | stopped | error at the stop above the least, points | worst | error kept above the least | worst | epochs saved"
+)
+def rules() -> Lines:
     """What stop rules cost, asked after each export from half an epoch on."""
     runs = [scheduled(run) for run in trainings(rows(augmentation=None))]
 
@@ -252,15 +239,11 @@ def rules() -> str:
         saved = np.mean([cost.saved / float(run[-1]["epochs"]) for cost, run in zip(costs, runs, strict=True)])
         return [what, patience, *told(costs), f"{100 * max(cost.kept for cost in costs):.1f}", f"{saved:.0%}"]
 
-    def lines() -> Iterator[list[object]]:
-        yield cells("train to the end", "-", [(None, len(run) - 1) for run in runs])
-        for what, score in SCORES.items():
-            for patience in PATIENCES:
-                yield cells(what, patience, [judge(score(run), patience, 0) for run in runs])
-            yield cells(what, "-", [(None, int(np.argmin(score(run)))) for run in runs])
-
-    columns = "rule on | patience | runs | stopped | error at the stop above the least, points | worst | error kept above the least | worst | epochs saved"
-    return table(columns, lines())
+    yield cells("train to the end", "-", [(None, len(run) - 1) for run in runs])
+    for what, score in SCORES.items():
+        for patience in PATIENCES:
+            yield cells(what, patience, [judge(score(run), patience, 0) for run in runs])
+        yield cells(what, "-", [(None, int(np.argmin(score(run)))) for run in runs])
 
 
 FRAGMENTS = {

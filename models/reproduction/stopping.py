@@ -11,7 +11,7 @@ import numpy as np
 
 import stored
 from correlate import bootstrap, mean, spearman
-from page import table
+from page import Lines, table
 from stored import DATA_SETS, Floats, Row, column, families, grouped
 
 Verdict = dict[str, Any]
@@ -142,59 +142,50 @@ def told(costs: list[Cost]) -> list[object]:
     ]
 
 
-def rules() -> str:
+@table(
+    "rule on | patience | runs | stopped | error at the stop above the best, points | worst | error kept above the best | epochs saved of 24"
+)
+def rules() -> Lines:
     everything = runs()
-
-    def lines() -> Iterator[list[object]]:
-        to_the_end = [cost(run, None, len(run.rows) - 1) for run in everything]
-        ends = np.array([each.at_stop for each in to_the_end])
-        yield ["train to the end", "-", len(ends), "-", points(ends), f"{100 * ends.max():.1f}", points(ends), "0.0"]
-        for (name, patience), mine in costs(everything).items():
-            yield [name, patience, *told(mine), f"{np.mean([each.saved for each in mine]):.1f}"]
-
-    columns = "rule on | patience | runs | stopped | error at the stop above the best, points | worst | error kept above the best | epochs saved of 24"
-    return table(columns, lines())
+    to_the_end = [cost(run, None, len(run.rows) - 1) for run in everything]
+    ends = np.array([each.at_stop for each in to_the_end])
+    yield ["train to the end", "-", len(ends), "-", points(ends), f"{100 * ends.max():.1f}", points(ends), "0.0"]
+    for (name, patience), mine in costs(everything).items():
+        yield [name, patience, *told(mine), f"{np.mean([each.saved for each in mine]):.1f}"]
 
 
-def monitors() -> str:
+@table("data set | monitor | median | positive | each run")
+def monitors() -> Lines:
     """Rank correlation with the unseen error inside each run, from the first epoch on."""
-
-    def lines() -> Iterator[list[object]]:
-        for data_set, title in DATA_SETS.items():
-            mine = [run for run in runs() if run.data_set == data_set]
-            for key, name in {**{k: RULES[k] for k in KEYS}, **SCORES}.items():
-                found = np.array([float(spearman(run.values(key)[1:], run.unseen[1:])) for run in mine])
-                each = ", ".join(f"{run.architecture} {value:.2f}" for run, value in zip(mine, found, strict=True))
-                yield [title, name, f"{np.median(found):.2f}", f"{(found > 0).sum()} of {len(found)}", each]
-
-    return table("data set | monitor | median | positive | each run", lines())
+    for data_set, title in DATA_SETS.items():
+        mine = [run for run in runs() if run.data_set == data_set]
+        for key, name in {**{k: RULES[k] for k in KEYS}, **SCORES}.items():
+            found = np.array([float(spearman(run.values(key)[1:], run.unseen[1:])) for run in mine])
+            each = ", ".join(f"{run.architecture} {value:.2f}" for run, value in zip(mine, found, strict=True))
+            yield [title, name, f"{np.median(found):.2f}", f"{(found > 0).sum()} of {len(found)}", each]
 
 
-def choices() -> str:
+@table("data set | trainings | chosen by | its error above the least, points | worst | the least was chosen")
+def choices() -> Lines:
     """The checkpoint that each monitor holds best in the zoo's trainings of five exports, as `relstab best` would."""
-
-    def lines() -> Iterator[list[object]]:
-        for data_set, title in DATA_SETS.items():
-            trained = [row for row in stored.of(stored.small(), data_set=data_set) if row["step"] != "0"]
-            trainings = list(grouped(trained, stored.training).values())
-            groups = families(rows[0] for rows in trainings)
-            above = {"the last checkpoint": np.array([regret(rows, len(rows) - 1) for rows in trainings])}
-            for key, name in {**{key: RULES[key] for key in ("r_f", "d_f", "g_f")}, **SCORES}.items():
-                chosen = [int(np.argmin(values(rows, key))) for rows in trainings]
-                above[name] = np.array([regret(rows, k) for rows, k in zip(trainings, chosen, strict=True)])
-            for name, found in above.items():
-                least = int((found == 0).sum())
-                yield [
-                    title,
-                    len(found),
-                    name,
-                    points(found, groups),
-                    f"{100 * found.max():.1f}",
-                    f"{least} of {len(found)}",
-                ]
-
-    columns = "data set | trainings | chosen by | its error above the least, points | worst | the least was chosen"
-    return table(columns, lines())
+    for data_set, title in DATA_SETS.items():
+        trained = [row for row in stored.of(stored.small(), data_set=data_set) if row["step"] != "0"]
+        trainings = list(grouped(trained, stored.training).values())
+        groups = families(rows[0] for rows in trainings)
+        above = {"the last checkpoint": np.array([regret(rows, len(rows) - 1) for rows in trainings])}
+        for key, name in {**{key: RULES[key] for key in ("r_f", "d_f", "g_f")}, **SCORES}.items():
+            chosen = [int(np.argmin(values(rows, key))) for rows in trainings]
+            above[name] = np.array([regret(rows, k) for rows, k in zip(trainings, chosen, strict=True)])
+        for name, found in above.items():
+            least = int((found == 0).sum())
+            yield [
+                title,
+                len(found),
+                name,
+                points(found, groups),
+                f"{100 * found.max():.1f}",
+                f"{least} of {len(found)}",
+            ]
 
 
 def values(rows: list[Row], key: str) -> Floats:
