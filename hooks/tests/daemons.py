@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import relstab
+from commands import output
 from test_measure import r_f
 
 SETTINGS: dict[str, Any] = {"images": 60, "draws": 1}
@@ -41,10 +41,7 @@ class Unlucky:
 
 def history(run: str | Path) -> list[dict[str, Any]]:
     """Of each checkpoint what the journal holds."""
-    command: list[str | Path] = [sys.executable, "-m", "relstab", "history", run, "--format=json"]
-    printed = subprocess.run(command, check=True, capture_output=True).stdout
-    entries: list[dict[str, Any]] = json.loads(printed)
-    return entries
+    return list(json.loads(output(sys.executable, "-m", "relstab", "history", run, "--format=json")))
 
 
 def assert_measured(run: Path, passes: Mapping[int, Any], perturbed: relstab.Perturbed) -> None:

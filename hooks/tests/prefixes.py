@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from commands import output
 from serving import bundled_run
 
 SETTINGS = ["--images", "60", "--draws", "1", "--backend", "tract"]
@@ -68,7 +69,6 @@ def local_values(folder: Path, files: dict[str, bytes]) -> dict[str, float]:
     run = bundled_run(folder / "local")
     for name, data in files.items():
         (run / name).write_bytes(data)
-    command = ["relstab", "watch", str(run), "--once", "--format", "json", *SETTINGS]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    measurements = [json.loads(line)["measurement"] for line in lines]
+    printed = output("relstab", "watch", run, "--once", "--format", "json", *SETTINGS)
+    measurements = [json.loads(line)["measurement"] for line in printed.splitlines()]
     return {Path(found["model"]["path"]).name: found["r_f"]["value"] for found in measurements}

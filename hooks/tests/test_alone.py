@@ -4,12 +4,12 @@ which jax2onnx imports where it is installed, and PyTorch end a process that loa
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from commands import output
 
 
 @pytest.mark.parametrize(("tests", "backend"), [("keras", "jax"), ("keras", "torch"), ("jax", "jax")])
@@ -17,13 +17,5 @@ def test_a_framework_alone(tests: str, backend: str) -> None:
     if backend == "jax" and find_spec("jax2onnx") is None:
         pytest.skip("jax2onnx needs Python 3.11")
     environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "pytest", "--quiet", str(Path(__file__).with_name(f"{tests}_alone.py"))]
-    done = subprocess.run(
-        command,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert " passed" in done.stdout
+    script = Path(__file__).with_name(f"{tests}_alone.py")
+    assert " passed" in output(sys.executable, "-m", "pytest", "--quiet", script, env=environment)

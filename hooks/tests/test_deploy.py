@@ -6,12 +6,12 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import assert_silent, output
 from kubernetes_validate import ValidationError, validate
 from serving import BUNDLED, CHECKPOINTS
 from yaml import safe_load_all
@@ -51,9 +51,7 @@ def test_the_command_knows_the_flags_of_manifests(file: Path) -> None:
             line = "\n".join([line, " ".join(before_the_end)])
             for command, rest in re.findall(r"relstab (\w+)(.*?)(?=\n|$)", line):
                 ran += 1
-                told = subprocess.run(
-                    [sys.executable, "-m", "relstab", command, "--help"], capture_output=True, text=True, check=True
-                ).stdout
+                told = output(sys.executable, "-m", "relstab", command, "--help")
                 for flag in re.findall(r"--[a-z-]+", rest):
                     assert re.search(rf"{flag}\b", told), f"{command} {flag}"
                 mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
@@ -76,10 +74,7 @@ def test_shards_of_a_job_are_merged_without_those_of_an_earlier_one(tmp_path: Pa
 
     def measured(job: str, index: int) -> str:
         environment = os.environ | {"JOB": job, "JOB_COMPLETION_INDEX": str(index)}
-        done = subprocess.run(
-            [*container["command"], script], env=environment, capture_output=True, text=True, check=True
-        )
-        return done.stdout
+        return output(*container["command"], script, env=environment)
 
     hashes = []
     for name, checkpoint in (("first", CHECKPOINTS[3]), ("second", CHECKPOINTS[4])):
@@ -102,6 +97,4 @@ def test_the_unit_is_valid(tmp_path: Path) -> None:
     shutil.copy(DEPLOY / "relstab@.service", unit)
     Path(os.environ["XDG_RUNTIME_DIR"], "systemd").mkdir()
     environment = os.environ | {"HOME": str(tmp_path), "SYSTEMD_LOG_LEVEL": "warning"}
-    command = ["systemd-analyze", "verify", "--user", str(unit)]
-    checked = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert (checked.returncode, checked.stderr) == (0, ""), checked
+    assert_silent("systemd-analyze", "verify", "--user", unit, env=environment)

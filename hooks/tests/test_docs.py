@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from commands import output
 
 PROJECT = Path(__file__).parents[2]
 BLOCK = re.compile(r'^```(?P<kind>\w+)(?: title="(?P<file>[^"]+)")?\n(?P<text>.*?)^```', re.MULTILINE | re.DOTALL)
 
 
 def test_the_site_builds_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
-    command: list[str | Path] = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path]
-    done = subprocess.run(
-        command,
-        cwd=PROJECT,
-        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path]
+    output(*command, cwd=PROJECT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})
     pages = list(tmp_path.rglob("*.html"))
     assert len(pages) > 10
     for page in pages:
@@ -45,11 +37,7 @@ def test_the_tutorial_works_word_by_word(tmp_path: Path) -> None:
             path.write_text(block["text"])
             saved.append(block["file"])
         elif block["kind"] == "sh" and not block["text"].startswith("pip install"):
-            done = subprocess.run(
-                ["bash", "-euc", block["text"]], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
-            )
-            assert done.returncode == 0, block["text"] + done.stdout + done.stderr
-            ran.append(done.stdout)
+            ran.append(output("bash", "-euc", block["text"], cwd=tmp_path))
     assert saved == ["train.py"]
     assert len(ran) == 6
     assert "relstab.toml" in ran[3], ran[3]
@@ -64,5 +52,4 @@ def test_the_tutorial_works_word_by_word(tmp_path: Path) -> None:
 def test_shell_commands_of_the_pages_parse(page: Path) -> None:
     for block in BLOCK.finditer(page.read_text()):
         if block["kind"] in ("sh", "bash"):
-            done = subprocess.run(["bash", "-n"], input=block["text"], capture_output=True, text=True, check=False)
-            assert done.returncode == 0, block["text"] + done.stderr
+            output("bash", "-n", input=block["text"])

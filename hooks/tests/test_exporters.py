@@ -4,7 +4,6 @@ program, for frameworks that must run alone."""
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import numpy
 import pytest
 import relstab
 import torch
+from commands import output
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 from test_measure import Array, r_f
@@ -287,10 +287,7 @@ def alone(name: str, folder: Path, perturbed: relstab.Perturbed) -> Forward:
     shape = perturbed.images.shape[1:]
     asked = (perturbed.images, perturbed.deformed.reshape(-1, *shape), perturbed.noisy.reshape(-1, *shape))
     numpy.save(folder / "images.npy", numpy.concatenate(asked))
-    done = subprocess.run(
-        [sys.executable, __file__, name, str(folder)], env=quiet(), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    output(sys.executable, __file__, name, folder, env=quiet())
     logits: Iterator[Array] = iter(numpy.load(folder / "logits.npy"))
     return lambda images: numpy.stack(list(islice(logits, len(images))))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy
 import onnx
 import pytest
 import torch
+from commands import record_of, run
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from skl2onnx import to_onnx
@@ -36,14 +36,8 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def relstab(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["relstab", *map(str, arguments)], capture_output=True, text=True, check=False)
-
-
 def measured(model: Path, probe: Path, *flags: object) -> dict[str, Any]:
-    result = relstab("measure", model, "--probe", probe, "--format", "json", "--draws", 1, *flags)
-    assert result.returncode == 0, result.stderr
-    return dict(json.loads(result.stdout))
+    return record_of("measure", model, "--probe", probe, "--draws", 1, *flags)
 
 
 def random(*shape: int) -> Array:
@@ -83,7 +77,7 @@ def test_opsets(tmp_path: Path, probe: Path) -> None:
     for opset in range(9, newest + 1):
         model = convolutional(tmp_path / f"opset_{opset}.onnx", opset)
         for backend in BACKENDS:
-            result = relstab("measure", model, "--probe", probe, "--format", "json", "--backend", backend)
+            result = run("relstab", "measure", model, "--probe", probe, "--format", "json", "--backend", backend)
             # What is newer than the engine is refused in its own words.
             if opset > newest - 2 and result.returncode == 4:
                 assert "opset" in result.stderr.lower(), result.stderr
@@ -153,7 +147,7 @@ def test_a_sequence_of_maps_is_refused(tmp_path: Path, probe: Path) -> None:
     # Without zipmap=False, probabilities are a dictionary for each image.
     network = to_onnx(classifier, digits.data[:1].astype(numpy.float32))
     (tmp_path / "digits.onnx").write_bytes(network.SerializeToString())
-    result = relstab("measure", tmp_path / "digits.onnx", "--probe", probe)
+    result = run("relstab", "measure", tmp_path / "digits.onnx", "--probe", probe)
     assert result.returncode == 4
     assert "a sequence or map" in result.stderr and "zipmap=False" in result.stderr
 
@@ -166,7 +160,7 @@ def test_rows_of_pixels_need_their_shape(tmp_path: Path) -> None:
     (tmp_path / "digits.onnx").write_bytes(network.SerializeToString())
     numpy.savez(tmp_path / "rows.npz", images=digits.data.astype(numpy.float32), labels=digits.target)
     numpy.savez(tmp_path / "bytes.npz", images=digits.images.astype(numpy.uint8), labels=digits.target)
-    refused = relstab("measure", tmp_path / "digits.onnx", "--probe", tmp_path / "rows.npz")
+    refused = run("relstab", "measure", tmp_path / "digits.onnx", "--probe", tmp_path / "rows.npz")
     assert refused.returncode == 3 and "--image-shape" in refused.stderr
     rows = measured(tmp_path / "digits.onnx", tmp_path / "rows.npz", "--image-shape", "1x8x8")
     assert rows["probe_error"] < 0.1
@@ -178,28 +172,27 @@ def test_rows_of_pixels_need_their_shape(tmp_path: Path) -> None:
 
 def test_doctor_shows_what_the_network_sees(tmp_path: Path, probe: Path) -> None:
     model = convolutional(tmp_path / "network.onnx", 17)
-    result = relstab("doctor", model, "--probe", probe, "--mean", 0.5, "--std", 0.25, "--format", "json")
-    seen = json.loads(result.stdout)["network"]
+    seen = record_of("doctor", model, "--probe", probe, "--mean", 0.5, "--std", 0.25)["network"]
     assert seen["input"] == "images float32[?, 3, 16, 16]" and seen["outputs"] == ["logits float32[?, 10]"]
     assert seen["layout"] == "nchw" and seen["shape"] == [3, 16, 16]
     assert [round(channel["min"]) for channel in seen["channels"]] == [-2, -2, -2]
     assert 0 <= seen["probe_error"] <= 1 and len(seen["predictions"]) == 5
     assert seen["predictions"][0]["label"] is not None
     assert seen["cost"]["passes"] == 60 * 9 and seen["cost"]["seconds"] > 0 and seen["cost"]["bytes"] > 1 << 20
-    text = relstab("doctor", model, "--probe", probe).stdout
+    text = run("relstab", "doctor", model, "--probe", probe).stdout
     for word in ("float32[?, 10]", "channel 2", "prediction", "probe error", "memory"):
         assert word in text, text
 
 
 def test_a_dry_run_measures_nothing_and_a_budget_takes_less(tmp_path: Path, probe: Path) -> None:
     model = convolutional(tmp_path / "network.onnx", 17)
-    dry = relstab("measure", model, "--probe", probe, "--dry-run", "--format", "json")
-    assert "r_f" not in json.loads(dry.stdout) and json.loads(dry.stdout)["cost"]["draws"] == 4
-    found = json.loads(relstab("measure", model, "--probe", probe, "--budget", "1m", "--format", "json").stdout)
+    dry = record_of("measure", model, "--probe", probe, "--dry-run")
+    assert "r_f" not in dry and dry["cost"]["draws"] == 4
+    found = record_of("measure", model, "--probe", probe, "--budget", "1m")
     assert (found["probe"]["images"], found["settings"]["draws"]) == (60, 4)
-    short = relstab("measure", model, "--probe", probe, "--budget", "1ms")
+    short = run("relstab", "measure", model, "--probe", probe, "--budget", "1ms")
     assert short.returncode == 2 and "--budget" in short.stderr
-    assert relstab("measure", model, "--probe", probe, "--budget", "1m", "--precision", 0.1).returncode == 2
+    assert run("relstab", "measure", model, "--probe", probe, "--budget", "1m", "--precision", 0.1).returncode == 2
 
 
 def test_only_the_chosen_of_50_000_images_are_decoded(tmp_path: Path) -> None:
@@ -213,7 +206,7 @@ def test_only_the_chosen_of_50_000_images_are_decoded(tmp_path: Path) -> None:
         link.parent.mkdir(parents=True, exist_ok=True)
         os.link(photographs[index % len(photographs)], link)
     perturb = ["perturb", "--probe", folder, "--to", tmp_path / "to", "--draws", 1, "--images", 500]
-    assert relstab(*perturb).returncode == 0
+    assert run("relstab", *perturb).returncode == 0
     chosen = set(numpy.load(tmp_path / "to" / "index.npy").tolist())
     assert len(chosen) == 500
     # Every other one would fail if it were decoded.
@@ -257,6 +250,4 @@ def peak_bytes(command: list[object]) -> int:
     """Largest resident size of a command, told by a small parent: a process begins with that of its parent."""
     parent = "import os, sys; p = os.spawnvp(os.P_NOWAIT, sys.argv[1], sys.argv[1:]); w = os.wait4(p, 0); "
     parent += "print(w[2].ru_maxrss, file=sys.stderr); sys.exit(w[1] != 0)"
-    run = [sys.executable, "-S", "-c", parent, *map(str, command)]
-    result = subprocess.run(run, capture_output=True, text=True, check=True)
-    return 1024 * int(result.stderr.split()[-1])
+    return 1024 * int(run(sys.executable, "-S", "-c", parent, *command).stderr.split()[-1])

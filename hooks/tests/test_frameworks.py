@@ -10,6 +10,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import commands
 import pytest
 import relstab
 from daemons import DAEMON, SETTINGS, history
@@ -43,9 +44,7 @@ def shell(script: str, run: Path, trainer: str) -> subprocess.CompletedProcess[s
     steps = [int(path.stem.removeprefix("step=")) for path in CHECKPOINTS]
     environment = {**os.environ, "RUN": str(run), "STEPS": " ".join(map(str, steps)), "BUNDLED": str(BUNDLED_RUN)}
     command = ["bash", "-c", f"{trainer}\n{script.replace(documented, flags)}"]
-    return subprocess.run(
-        command, cwd=run.parent, env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
+    return commands.run(*command, cwd=run.parent, env=environment)
 
 
 def test_a_loop_in_shell_stops_when_told(run: Path) -> None:
@@ -88,13 +87,10 @@ def test_a_client_in_node_hears_what_a_run_says(run: Path) -> None:
     for path in CHECKPOINTS[:3]:
         shutil.copy(path, run)
     with relstab.start(run, **DAEMON, stop="monitor=r_f,patience=1,min_delta=1000"):
-        address = subprocess.run(["relstab", "socket", run], check=True, capture_output=True, text=True).stdout.strip()
-        command: list[str | Path] = ["node", client, address]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
+        printed = commands.output("node", client, commands.output("relstab", "socket", run).strip())
     entries = history(run)
     expected = [f"step {entry['step']}: R_f {entry['measurement']['r_f']['value']:.3f}" for entry in entries]
-    *measured, stop = done.stdout.splitlines()
+    *measured, stop = printed.splitlines()
     assert measured == expected
     assert stop.startswith("stop: r_f did not improve")
 
@@ -146,9 +142,6 @@ def test_the_lines_that_export_do(framework: str, digits: Digits, tmp_path: Path
         "PYTHONPATH": str(Path(__file__).parent),
     }
     script = DIGITS + NETWORKS[framework] + lines
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    commands.output(sys.executable, "-c", script, cwd=tmp_path, env=environment)
     images = digits.images[TRAINED:]
     assert relstab.measure(tmp_path / "model.onnx", images, **SETTINGS).r_f is not None

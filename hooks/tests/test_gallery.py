@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Literal
 
 import pytest
+from commands import assert_silent
 from PIL import Image
 from playwright.sync_api import Browser
 from serving import BUNDLED, PICTURES, Page
@@ -27,9 +27,7 @@ SETTINGS = ["--cutoffs", "5", "--delta", "8", "--cutoff", "5", "--deltas", "23"]
 def gallery(page: Path, *flags: object) -> str:
     """Makes a page, with its sheet beside the screenshots; its address."""
     sheet = PICTURES / f"gallery-{page.stem}-sheet.png"
-    command = ["relstab", "gallery", "--html", page, "--png", sheet, *flags]
-    result = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", ""), result.stderr
+    assert_silent("relstab", "gallery", "--html", page, "--png", sheet, *flags)
     return page.as_uri()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import relstab
+from commands import output
 from daemons import DAEMON
 from relstab.config import prepare
 from training import Digits
@@ -42,9 +42,7 @@ def run(tmp_path: Path, digits: Digits) -> Path:
 
 @pytest.mark.parametrize("how", ["kept", "started"])
 def test_a_forked_child_leaves_the_daemon_of_its_parent_alone(run: Path, how: str) -> None:
-    command = [sys.executable, "-c", FORKED, str(run), how]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
+    output(sys.executable, "-c", FORKED, run, how, timeout=60)
 
 
 def test_of_programs_that_start_one_at_once_the_others_use_it_until_it_is_gone(

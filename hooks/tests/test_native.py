@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy
 import pytest
 import relstab
+from commands import output, run
 from daemons import DAEMON, history
 from relstab.native import main, matched
 from training import Digits, network
@@ -32,21 +32,14 @@ def test_checkpoints_are_measured_as_their_exports_are(framework: str, tmp_path:
     if framework in ("flax", "linen") and find_spec("jax2onnx") is None:
         pytest.skip("jax2onnx needs Python 3.11")
     environment = {**os.environ, "KERAS_BACKEND": "torch", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-    program = [sys.executable, str(Path(__file__).with_name("native_alone.py")), framework, str(tmp_path)]
-    saved = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
-    assert saved.returncode == 0, saved.stderr
-    command = saved.stdout.splitlines()[-1]
+    script = Path(__file__).with_name("native_alone.py")
+    command = output(sys.executable, script, framework, tmp_path, env=environment).splitlines()[-1]
     reference = relstab.measure(tmp_path / "reference.onnx", tmp_path / "probe.npz", **DAEMON)
     assert reference.r_f is not None
-    run, expected = tmp_path / "run", SAVED[framework]
-    with relstab.start(run, export=command, probe=tmp_path / "probe.npz", **DAEMON):
-        done = subprocess.run(
-            [sys.executable, "-m", "relstab", "wait", str(run), "--timeout=10m"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    measured = {Path(entry["path"]).name: entry for entry in history(run)}
+    folder, expected = tmp_path / "run", SAVED[framework]
+    with relstab.start(folder, export=command, probe=tmp_path / "probe.npz", **DAEMON):
+        done = run("relstab", "wait", folder, "--timeout=9m")
+    measured = {Path(entry["path"]).name: entry for entry in history(folder)}
     assert measured.keys() == expected.keys(), done.stderr
     for name, (step, epoch) in expected.items():
         assert measured[name]["state"] == "measured", (measured[name], done.stderr)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy
 import onnx
 import onnxruntime  # type: ignore[import-untyped]
 import pytest
+from commands import record_of, run
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, quantize_static  # type: ignore[import-untyped]
 
@@ -39,15 +39,8 @@ def ending(path: Path, nodes: Sequence[onnx.NodeProto], **weights: Array) -> Pat
     return path
 
 
-def relstab(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["relstab", *map(str, arguments)], capture_output=True, text=True, check=False)
-
-
 def measured(model: Path, probe: Path = RUN / "probe.npz", *flags: object, images: int = 200) -> dict[str, Any]:
-    settings = ("--probe", probe, "--draws", 1, "--format", "json", "--images", images, *USUAL, *flags)
-    result = relstab("measure", model, *settings)
-    assert result.returncode == 0, result.stderr
-    return dict(json.loads(result.stdout))
+    return record_of("measure", model, "--probe", probe, "--draws", 1, "--images", images, *USUAL, *flags)
 
 
 def codes(record: dict[str, Any]) -> set[str]:
@@ -146,7 +139,7 @@ def test_a_network_that_makes_no_sense_is_refused_in_one_line(tmp_path: Path) ->
     del conv.attribute[:]
     conv.attribute.extend([*kept, helper.make_attribute("strides", [0, 0])])
     onnx.save(model, tmp_path / "model.onnx")
-    result = relstab("measure", tmp_path / "model.onnx", "--probe", RUN / "probe.npz", "--backend", "tract")
+    result = run("relstab", "measure", tmp_path / "model.onnx", "--probe", RUN / "probe.npz", "--backend", "tract")
     assert result.returncode == 4, (result.returncode, result.stderr)
     assert result.stderr.splitlines()[-1].startswith("error: model "), result.stderr
 
@@ -159,7 +152,7 @@ def test_copies_are_found_wherever_they_lie(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("setting", ["--draws=0", "--cutoff=0", "--delta=-1", "--precision=-5"])
 def test_a_dry_run_refuses_what_nothing_can_be_measured_with(setting: str) -> None:
-    result = relstab("watch", RUN, "--dry-run", setting)
+    result = run("relstab", "watch", RUN, "--dry-run", setting)
     assert result.returncode == 2, result.stderr
     assert setting.split("=")[0].lstrip("-") in result.stderr
 
@@ -168,7 +161,9 @@ def test_a_table_that_is_named_twice_counts_once(tmp_path: Path) -> None:
     rows = [f"{error},{1 - error}" for error in (0.1, 0.15, 0.2, 0.25, 0.3)]
     (tmp_path / "known.csv").write_text("\n".join(["error,invariance_deformed", *rows]))
     table = tmp_path / "known.csv"
-    once, twice = (relstab("calibrate", *tables, "--side", 32, "--classes", 10) for tables in ([table], [table, table]))
+    once, twice = (
+        run("relstab", "calibrate", *tables, "--side", 32, "--classes", 10) for tables in ([table], [table, table])
+    )
     assert once.returncode == 0, once.stderr
     # The law and its spread; further down the sources are named.
     assert twice.stdout.splitlines()[:2] == once.stdout.splitlines()[:2]
@@ -235,7 +230,7 @@ def integers_in_front(path: Path, kind: int) -> Path:
 def test_networks_of_integers_that_are_cast_are_given_floats(kind: int, backend: str, tmp_path: Path) -> None:
     model = integers_in_front(tmp_path / "whole.onnx", kind)
     flags = ("--probe", RUN / "probe.npz", "--draws", 1, "--format", "json", "--images", 200, "--backend", backend)
-    result = relstab("measure", model, *flags)
+    result = run("relstab", "measure", model, *flags)
     assert result.returncode == 0, result.stderr
     plain = measured(RUN / "step=000569.onnx", RUN / "probe.npz", "--backend", backend)["r_f"]["value"]
     assert abs(json.loads(result.stdout)["r_f"]["value"] / plain - 1) < 1e-3
@@ -248,7 +243,7 @@ def test_integers_that_are_computed_with_are_refused(tmp_path: Path) -> None:
     model.graph.initializer.append(numpy_helper.from_array(table, "table"))
     model.graph.node[0].CopyFrom(helper.make_node("Gather", ["table", "whole"], ["floats"]))
     onnx.save(model, path)
-    refused = relstab("measure", path, "--probe", RUN / "probe.npz")
+    refused = run("relstab", "measure", path, "--probe", RUN / "probe.npz")
     assert refused.returncode == 4 and "int64" in refused.stderr, refused.stderr
 
 
@@ -258,6 +253,6 @@ def test_what_lies_in_the_place_of_weights_is_named(tmp_path: Path) -> None:
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
     (tmp_path / "network.onnx.data").write_text(pointer)
     flags = ("--probe", RUN / "probe.npz", *USUAL)
-    assert "git lfs pull" in relstab("measure", path, *flags).stderr
+    assert "git lfs pull" in run("relstab", "measure", path, *flags).stderr
     (tmp_path / "network.onnx.data").unlink()
-    assert "copy it there too" in relstab("measure", path, *flags).stderr
+    assert "copy it there too" in run("relstab", "measure", path, *flags).stderr

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import venv
 from pathlib import Path
 
 import pytest
+from commands import output
 
 HOOKS = Path(__file__).parents[1]
 BUNDLED_RUN = HOOKS.parent / "models/fashion-mnist-cnn"
-
-
-def output(command: list[str | Path], **settings: object) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, **settings)  # type: ignore[call-overload]
-    assert done.returncode == 0, done.stdout + done.stderr
-    return str(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +20,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built with the profile that the tests of the command were built with, as pip builds it."""
     folder = tmp_path_factory.mktemp("wheel")
     environment = {**os.environ, "MATURIN_PEP517_ARGS": "--profile dev"}
-    command: list[str | Path] = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder, HOOKS]
-    output(command, env=environment)
+    output(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder, HOOKS, env=environment)
     (wheel,) = folder.glob("relstab-*.whl")
     return wheel
 
@@ -55,35 +48,35 @@ sys.exit(repr(failed[0]) if failed else 0)
 
 def test_threads_that_look_for_the_command_at_once_find_it() -> None:
     for _ in range(5):
-        output([sys.executable, "-c", LOOKING])
+        output(sys.executable, "-c", LOOKING)
 
 
 def test_the_wheel_runs_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
     folder = tmp_path / "empty"
     venv.create(folder, with_pip=True)
-    output([folder / "bin/pip", "install", "--no-index", wheel])
+    output(folder / "bin/pip", "install", "--no-index", wheel)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("VIRTUAL_ENV", "PYTHON"))}
     watch = ["watch", "--once", str(BUNDLED_RUN), "--images=100", "--draws=1"]
-    printed = output([folder / "bin/relstab", *watch], env=environment)
+    printed = output(folder / "bin/relstab", *watch, env=environment)
     # Nothing is installed there: the embedded engine, whatever other environments have.
     assert "tract" in printed
     # The settings, the head, a line for each checkpoint, and why one has no prediction.
     assert len(printed.splitlines()) == 2 + len(list(BUNDLED_RUN.glob("*.onnx"))) + 1
-    again = output([folder / "bin/python", "-m", "relstab", *watch], env=environment)
+    again = output(folder / "bin/python", "-m", "relstab", *watch, env=environment)
     assert again == printed
     typed = (
         "import relstab, sys; assert 'numpy' not in sys.modules and 'torch' not in sys.modules; print(relstab.__all__)"
     )
-    assert "Monitor" in output([folder / "bin/python", "-c", typed], env=environment)
+    assert "Monitor" in output(folder / "bin/python", "-c", typed, env=environment)
 
 
 @pytest.mark.parametrize("name", ["torch_loop", "lightning_loop"])
 def test_the_examples_run(name: str, tmp_path: Path) -> None:
     script = HOOKS / "examples" / f"{name}.py"
     assert len(script.read_text().splitlines()) < 60
-    printed = output([sys.executable, script], cwd=tmp_path)
+    printed = output(sys.executable, script, cwd=tmp_path)
     run = tmp_path / "runs" / ("digits" if name == "torch_loop" else "lightning")
-    states = output([sys.executable, "-m", "relstab", "history", run])
+    states = output(sys.executable, "-m", "relstab", "history", run)
     assert "failed" not in states
     assert len(states.splitlines()) >= 4
     # What relstab found: R_f, why to stop, and the best checkpoint by the known error.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 import skimage
 import sklearn
 import torchvision.models
+from commands import output
 from PIL import Image, ImageOps
 from timm.data.config import resolve_data_config
 from timm.data.transforms_factory import create_transform
@@ -45,8 +45,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def seen(probe: Path, to: Path, *flags: str) -> Array:
     """The images as a network sees them, in the order of their names."""
-    command = ["relstab", "perturb", "--probe", str(probe), "--to", str(to), "--draws", "1", *flags]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    output("relstab", "perturb", "--probe", probe, "--to", to, "--draws", 1, *flags)
     images = numpy.load(to / "images.npy")
     return numpy.asarray(images[numpy.argsort(numpy.load(to / "index.npy"))])
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import json
 import pickle
 import struct
-import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +16,7 @@ import pyarrow.parquet
 import pytest
 import torch
 import webdataset
+from commands import record_of, run
 from PIL import Image
 from test_preprocess import PHOTOGRAPHS
 from torch import nn
@@ -227,14 +226,11 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def measured(network: Path, probe: Path, *flags: str) -> dict[str, Any]:
-    command = ["relstab", "measure", str(network), "--probe", str(probe), "--format", "json", *flags]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    return dict(json.loads(result.stdout))
+    return record_of("measure", network, "--probe", probe, *flags)
 
 
 def refused(network: Path, probe: Path) -> str:
-    command = ["relstab", "measure", str(network), "--probe", str(probe)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = run("relstab", "measure", network, "--probe", probe)
     assert result.returncode == 3, result.stdout
     return result.stderr
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import numpy
 import torch
+from commands import output, record_of
 
 MODELS = Path(__file__).parents[2] / "models"
 #: ImageNet's classes: tiger cat, espresso, missile, palace, daisy.
@@ -18,14 +17,13 @@ KNOWN = {"chelsea.png": 282, "coffee.png": 967, "rocket.jpg": 657, "china.jpg": 
 
 
 def test_efficientnet_lite0_sees_what_its_own_preprocessing_shows(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, str(MODELS / "efficientnet_lite0.py")], check=True, stdout=subprocess.DEVNULL)
+    output(sys.executable, MODELS / "efficientnet_lite0.py")
     sys.path.insert(0, str(MODELS))
     script: Any = import_module("efficientnet_lite0")
 
-    images = ["--probe", str(script.PHOTOGRAPHS)]
+    images = ["--probe", script.PHOTOGRAPHS]
     logits = tmp_path / "logits.npy"
-    command = ["relstab", "logits", str(script.NETWORK), *images, "--to", str(logits), "--format", "json"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    output("relstab", "logits", script.NETWORK, *images, "--to", logits)
     found = numpy.load(logits)
     photographs = sorted(script.PHOTOGRAPHS.iterdir())
     with torch.no_grad():
@@ -35,7 +33,6 @@ def test_efficientnet_lite0_sees_what_its_own_preprocessing_shows(tmp_path: Path
     classes = {path.name: int(row.argmax()) for path, row in zip(photographs, found, strict=True)}
     assert {name: classes[name] for name in KNOWN} == KNOWN
 
-    command = ["relstab", "measure", str(script.NETWORK), *images, "--format", "json"]
-    measured = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    measured = record_of("measure", script.NETWORK, *images)
     assert measured["r_f"]["value"] < 0.5
     assert measured["probe"]["resize"] == "256" and measured["probe"]["crop"] == "224x224"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 import relstab
+from commands import run
 from daemons import DAEMON, history
 from relstab.relay import LostError, Process, Worker, relay
 from serving import CHECKPOINTS, bundled_run
@@ -153,7 +153,7 @@ def test_a_pipe_that_is_read_slowly_holds_the_worker_up() -> None:
 )
 def test_without_ray_it_is_said_what_to_install(start: str) -> None:
     without = f"import sys; sys.modules['ray'] = None; {start}"
-    done = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=False)
+    done = run(sys.executable, "-c", without)
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1] == (
         "ImportError: expected Ray, found none in this Python: pip install 'relstab[ray]'"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
+from commands import assert_silent, run
 from playwright.sync_api import Browser
 from serving import BUNDLED, CHECKPOINTS, PICTURES, Page, bundled_run, eventually, serving
 
@@ -23,9 +23,7 @@ COMMANDS = {
 def report(source: Path, name: str) -> str:
     """Makes a page of a run or a result; its address."""
     page = source.parent / f"<b>{name}<b>.html"
-    command = ["relstab", "report", str(source), "--html", str(page)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", ""), result.stderr
+    assert_silent("relstab", "report", source, "--html", page)
     return page.as_uri()
 
 
@@ -41,9 +39,8 @@ def assert_opens(chromium: Browser, url: str, name: str) -> Page:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_result_opens_from_disk(chromium: Browser, tmp_path: Path, name: str) -> None:
-    result = subprocess.run(["relstab", *COMMANDS[name], *FAST, "--format", "json"], capture_output=True, check=False)
     saved = tmp_path / f"{name}.json"
-    saved.write_bytes(result.stdout)
+    saved.write_text(run("relstab", *COMMANDS[name], *FAST, "--format", "json").stdout)
     assert_opens(chromium, report(saved, name), name)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
+
+from commands import output
 
 REPRODUCTION = Path(__file__).parents[2] / "models" / "reproduction"
 
 
 def test_the_page_is_that_of_the_stored_results() -> None:
-    done = subprocess.run(
-        [sys.executable, REPRODUCTION, "report", "--check"], check=False, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    output(sys.executable, REPRODUCTION, "report", "--check")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import struct
-import subprocess
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from commands import record_of
 from daemons import history
 from serving import BUNDLED, CHECKPOINTS, bundled_run, eventually, serving
 from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
@@ -127,8 +126,6 @@ def test_runs_of_one_name_and_hostile_names_are_told_apart(tmp_path: Path) -> No
 def test_once_writes_them_too(tmp_path: Path) -> None:
     folder, board = bundled_run(tmp_path / "today"), tmp_path / "not" / "there"
     (folder / CHECKPOINTS[3].name).write_bytes(CHECKPOINTS[3].read_bytes())
-    command = ["relstab", "watch", "--once", str(folder), "--backend", "tract", "--format", "json", *FAST]
-    result = subprocess.run([*command, "--tensorboard", str(board)], capture_output=True, check=True)
-    record = json.loads(result.stdout)["measurement"]
+    measured = record_of("watch", "--once", folder, "--backend", "tract", *FAST, "--tensorboard", board)["measurement"]
     [point] = told(board, "today")["relstab/r_f"]
-    assert point[:2] == (record["metadata"]["step"], single(record["r_f"]["value"]))
+    assert point[:2] == (measured["metadata"]["step"], single(measured["r_f"]["value"]))

@@ -17,6 +17,7 @@ import pytest
 import relstab
 import relstab.torch
 import torch
+from commands import run
 from daemons import history
 from relstab.exporter import difference
 from relstab.torch import Exporter, Monitor
@@ -128,17 +129,11 @@ def test_nothing_that_happens_to_the_daemon_reaches_the_training(
 
 def test_a_full_disk_is_one_warning(tmp_path: Path, undisturbed: list[str]) -> None:
     """A tmpfs of 400 kB, in a namespace of its own: the probe images fit, the checkpoints soon do not."""
-    run = tmp_path / "full"
-    run.mkdir()
+    full = tmp_path / "full"
+    full.mkdir()
     script = 'mount -t tmpfs -o size=400k tmpfs "$1" && shift && exec "$@"'
-    training = [sys.executable, str(Path(__file__).with_name("training.py")), str(run)]
-    done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", str(run), *training],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
+    training = [sys.executable, Path(__file__).with_name("training.py"), full]
+    done = run("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", full, *training)
     if "not permitted" in done.stderr or "denied" in done.stderr:
         pytest.skip(f"namespaces are forbidden here: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
@@ -329,12 +324,11 @@ def test_wrapped_networks_and_other_sources_of_onnx(digits: Digits, tmp_path: Pa
     assert (measured.step, measured.epoch, measured.val_error) == (7, 1.5, 0.25)
 
 
-def two_processes(script: str, run: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "RUN": str(run), "OMP_NUM_THREADS": "1", **more}
+def two_processes(script: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "RUN": str(folder), "OMP_NUM_THREADS": "1", **more}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command.append(str(Path(__file__).with_name(script)))
     # Not the exit code: how Gloo's threads end, after both ranks are through, is not ours.
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    return run(*command, Path(__file__).with_name(script), env=environment)
 
 
 @pytest.mark.parametrize("how", ["fully_shard", "named", "flattened"])
@@ -361,11 +355,9 @@ def test_two_processes_stop_at_one_step(tmp_path: Path) -> None:
 
 
 def test_a_daemon_ends_with_its_program(tmp_path: Path, digits: Digits) -> None:
-    run = tmp_path / "run"
-    Monitor(run, probe=digits.probe).close()
+    Monitor(tmp_path / "run", probe=digits.probe).close()
     script = "import relstab, sys, os; d = relstab.start(sys.argv[1]); print(d.process.pid, flush=True); os.kill(os.getpid(), 9)"
-    done = subprocess.run([sys.executable, "-c", script, str(run)], capture_output=True, text=True, check=False)
-    pid = int(done.stdout)
+    pid = int(run(sys.executable, "-c", script, tmp_path / "run").stdout)
     end = time.monotonic() + 20
     while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
         assert time.monotonic() < end, "the daemon outlives the program"
