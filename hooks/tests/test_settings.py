@@ -169,5 +169,6 @@ def test_one_number_is_a_mean(tmp_path: Path, digits: Digits) -> None:
     for mean in (0.5, numpy.float32(0.5), numpy.array(0.5), torch.tensor(0.5), (0.5,)):
         prepare(tmp_path, probe=digits.probe, mean=mean, std=1)  # type: ignore[arg-type]
         assert (tmp_path / "relstab.toml").read_text().splitlines()[-2:] == ["mean = [0.5]", "std = [1]"]
-    with relstab.start(tmp_path, mean=numpy.float32(0.5), **DAEMON) as daemon:
+    scalar: Any = numpy.float32(0.5)
+    with relstab.start(tmp_path, mean=scalar, **DAEMON) as daemon:
         assert daemon.is_running
