@@ -201,6 +201,7 @@ pub fn load(model: Model, shape: Shape, options: &Options) -> Result<Box<dyn Bac
     // The file stays until it is loaded.
     let Model { graph, exported } = model;
     let input = graph.input_of(shape, options.input_layout)?;
+    refusals::of_blocks(&graph.path, &graph.reaching())?;
     if options.custom_ops.is_empty() {
         refusals::of_unknown_domains(&graph.path, &graph.proto, &graph.reaching())?;
     }

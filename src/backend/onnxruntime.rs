@@ -139,8 +139,7 @@ impl OnnxRuntime {
         let mut first = source.session(&place)?;
         settled(&mut network, NAME, (&graph.layers, &source.traits), &mut |network, rows, images| {
             trial(&mut first, network, element, rows, images)
-        })
-        .map_err(|error| words::of_a_trial(graph, error))?;
+        })?;
         let mut rows = network.fixed_batch.unwrap_or(1);
         let zeros = |rows: usize| vec![0.0; rows * network.shape.len()];
         let bytes = network.tensors().map(|tensor| tensor.coordinates.total()).sum::<usize>() * size_of::<f32>();

@@ -119,16 +119,31 @@ fn read_outside(body: &GraphProto) -> Vec<&str> {
 }
 
 /// Domains of operators that come with ONNX Runtime.
-const KNOWN: [&str; 8] = [
+const KNOWN: [&str; 7] = [
     "ai.onnx.ml",
     "ai.onnx.training",
     "ai.onnx.preview.training",
     "com.microsoft",
-    "com.microsoft.nchwc",
     "com.ms.internal.nhwc",
     "com.microsoft.dml",
     "org.pytorch.aten",
 ];
+
+/// Refuses weights in blocks of the processor that wrote the file: ONNX Runtime takes them for blocks of its own processor's size,
+/// and gives wrong numbers or reads beyond them.
+///
+/// # Errors
+/// `Unsupported` says so.
+pub(super) fn of_blocks(path: &Path, nodes: &[&NodeProto]) -> Result<()> {
+    if nodes.iter().any(|node| node.domain == "com.microsoft.nchwc") { Err(bound(path, None)) } else { Ok(()) }
+}
+
+/// A file that holds what ONNX Runtime made of a network for one kind of processor, with the engine's words.
+pub(super) fn bound(path: &Path, words: Option<String>) -> Error {
+    let what = "a file that ONNX Runtime optimised for the machine that wrote it".to_owned();
+    let next = "give the network that it was made from".to_owned();
+    Error::Unsupported { path: path.to_owned(), what, next, words }
+}
 
 /// Refuses operators that no engine has, where no library brings them.
 ///

@@ -6,6 +6,7 @@ use tract_onnx::pb::NodeProto;
 
 use super::graph::Graph;
 use super::proto::{is_onnx, opset};
+use super::refusals::bound;
 use crate::error::Error;
 use crate::text::cut;
 
@@ -45,7 +46,7 @@ pub(super) fn of_onnxruntime(graph: &Graph, version: &str, words: &str) -> Error
         );
     }
     if is_bound(graph) {
-        return bound(path, words);
+        return bound(path, Some(message(words)));
     }
     if says("is not a registered function/op") || says("No Op registered for") || says("No opset import for domain") {
         let next = "a newer ONNX Runtime may have it (pip install -U onnxruntime), or the library that brings it (--custom-ops LIBRARY)";
@@ -63,25 +64,10 @@ pub(super) fn of_onnxruntime(graph: &Graph, version: &str, words: &str) -> Error
     engine_error(path, "onnxruntime", "load", words)
 }
 
-/// A trial run failed: of a file that another machine optimised for itself, that is why.
-pub(super) fn of_a_trial(graph: &Graph, error: Error) -> Error {
-    match error {
-        Error::Engine { path, message, .. } if is_bound(graph) => bound(&path, &message),
-        error => error,
-    }
-}
-
 /// Whether a file holds what ONNX Runtime made of a network for one kind of processor.
 fn is_bound(graph: &Graph) -> bool {
-    let is_bound = |node: &&NodeProto| {
-        node.domain.contains("nchwc") || node.domain.contains("ms.internal") || node.op_type == "EPContext"
-    };
+    let is_bound = |node: &&NodeProto| node.domain.contains("ms.internal") || node.op_type == "EPContext";
     graph.reaching().iter().any(is_bound)
-}
-
-fn bound(path: &Path, words: &str) -> Error {
-    let what = "a file that ONNX Runtime optimised for the machine that wrote it".to_owned();
-    unsupported(path, what, "give the network that it was made from", words)
 }
 
 /// Whether ONNX Runtime says that a file is newer than itself.

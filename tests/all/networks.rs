@@ -280,9 +280,7 @@ fn what_engines_do_not_know_is_named_with_what_to_do() {
     assert_refused("custom_op", &["operator MyOp of domain acme", "--custom-ops"]);
     assert_refused("custom_relu", &["operator Relu of domain acme", "--custom-ops"]);
     assert_refused("qonnx", &["operator Quant of domain onnx.brevitas", "QONNX", "qonnx_to_qcdq"]);
-    let bound = try_with("for_one_machine", Engine::Onnxruntime, Options::default()).map(|_| ());
-    let bound = bound.expect_err("blocks of another machine").one_line();
-    assert!(bound.contains("the machine that wrote it") && bound.contains("made from"), "{bound}");
+    assert_refused("for_one_machine", &["the machine that wrote it", "made from"]);
     assert_refused("tflite_op", &["TFL_READ_VARIABLE", "tf2onnx", "SavedModel"]);
     assert_refused("unknown_op", &["NoSuchOperator", "pip install"]);
     for name in ["too_new_ir", "too_new_opset"] {
