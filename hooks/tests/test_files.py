@@ -74,12 +74,14 @@ def convolutional(path: Path, opset: int) -> Path:
 def test_opsets(tmp_path: Path, probe: Path) -> None:
     values = set()
     newest = onnx.defs.onnx_opset_version()
+    # The last ONNX Runtime for Python 3.10 is older.
+    known = newest - 2 if sys.version_info >= (3, 11) else 23
     for opset in range(9, newest + 1):
         model = convolutional(tmp_path / f"opset_{opset}.onnx", opset)
         for backend in BACKENDS:
             result = run("relstab", "measure", model, "--probe", probe, "--format", "json", "--backend", backend)
             # What is newer than the engine is refused in its own words.
-            if opset > newest - 2 and result.returncode == 4:
+            if opset > known and result.returncode == 4:
                 assert "opset" in result.stderr.lower(), result.stderr
                 continue
             assert result.returncode == 0, (opset, backend, result.stderr)

@@ -29,8 +29,8 @@ SAVED: dict[str, dict[str, tuple[int | None, float | None]]] = {
 @pytest.mark.parametrize("framework", SAVED)
 def test_checkpoints_are_measured_as_their_exports_are(framework: str, tmp_path: Path) -> None:
     """Each framework in a process of its own, and so its exports: some do not bear each other."""
-    if framework in ("flax", "linen") and find_spec("jax2onnx") is None:
-        pytest.skip("jax2onnx needs Python 3.11")
+    if framework in ("flax", "linen", "keras") and find_spec("jax2onnx") is None:
+        pytest.skip("jax2onnx, and Keras with Orbax, need Python 3.11")
     environment = {**os.environ, "KERAS_BACKEND": "torch", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     script = Path(__file__).with_name("native_alone.py")
     command = output(sys.executable, script, framework, tmp_path, env=environment).splitlines()[-1]
