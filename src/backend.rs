@@ -201,9 +201,10 @@ pub fn load(model: Model, shape: Shape, options: &Options) -> Result<Box<dyn Bac
     // The file stays until it is loaded.
     let Model { graph, exported } = model;
     let input = graph.input_of(shape, options.input_layout)?;
-    refusals::of_blocks(&graph.path, &graph.reaching())?;
+    let reaching = graph.reaching();
+    refusals::of_blocks(&graph.path, &reaching)?;
     if options.custom_ops.is_empty() {
-        refusals::of_unknown_domains(&graph.path, &graph.proto, &graph.reaching())?;
+        refusals::of_unknown_domains(&graph.path, &graph.proto, &reaching)?;
     }
     let library = options.library.as_ref().map(|library| library.0.as_path());
     let threads = options.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);

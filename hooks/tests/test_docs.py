@@ -37,7 +37,7 @@ def test_the_tutorial_works_word_by_word(tmp_path: Path) -> None:
             path.write_text(block["text"])
             saved.append(block["file"])
         elif block["kind"] == "sh" and not block["text"].startswith("pip install"):
-            ran.append(output("bash", "-euc", block["text"], cwd=tmp_path))
+            ran.append(output("bash", "-euc", block["text"], cwd=tmp_path, timeout=300))
     assert saved == ["train.py"]
     assert len(ran) == 6
     assert "relstab.toml" in ran[3], ran[3]

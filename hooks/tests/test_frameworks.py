@@ -44,7 +44,7 @@ def shell(script: str, run: Path, trainer: str) -> subprocess.CompletedProcess[s
     steps = [int(path.stem.removeprefix("step=")) for path in CHECKPOINTS]
     environment = {**os.environ, "RUN": str(run), "STEPS": " ".join(map(str, steps)), "BUNDLED": str(BUNDLED_RUN)}
     command = ["bash", "-c", f"{trainer}\n{script.replace(documented, flags)}"]
-    return commands.run(*command, cwd=run.parent, env=environment)
+    return commands.run(*command, cwd=run.parent, env=environment, timeout=120)
 
 
 def test_a_loop_in_shell_stops_when_told(run: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_client_in_node_hears_what_a_run_says(run: Path) -> None:
     for path in CHECKPOINTS[:3]:
         shutil.copy(path, run)
     with relstab.start(run, **DAEMON, stop="monitor=r_f,patience=1,min_delta=1000"):
-        printed = commands.output("node", client, commands.output("relstab", "socket", run).strip())
+        printed = commands.output("node", client, commands.output("relstab", "socket", run).strip(), timeout=120)
     entries = history(run)
     expected = [f"step {entry['step']}: R_f {entry['measurement']['r_f']['value']:.3f}" for entry in entries]
     *measured, stop = printed.splitlines()

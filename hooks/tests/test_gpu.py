@@ -28,9 +28,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = tmp_path_factory.mktemp("gpu")
     packages = environment / "lib/python3.12/site-packages"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    # Of the Python that runs pip.
-    pip.append("--ignore-requires-python")
-    foreign = ["--python-version=3.12", "--only-binary=:all:", f"--target={packages}"]
+    # The Python that runs pip may be older than the one that it installs for.
+    foreign = ["--python-version=3.12", "--ignore-requires-python", "--only-binary=:all:", f"--target={packages}"]
     subprocess.run([*pip, *foreign, *WHEELS], check=True, timeout=600)
     # Where the command was installed it finds the ONNX Runtime beside it first.
     shutil.copy(find(), environment / "relstab")

@@ -38,7 +38,7 @@ def test_checkpoints_are_measured_as_their_exports_are(framework: str, tmp_path:
     assert reference.r_f is not None
     folder, expected = tmp_path / "run", SAVED[framework]
     with relstab.start(folder, export=command, probe=tmp_path / "probe.npz", **DAEMON):
-        done = run("relstab", "wait", folder, "--timeout=9m")
+        done = run("relstab", "wait", folder, "--timeout=10m", timeout=660)
     measured = {Path(entry["path"]).name: entry for entry in history(folder)}
     assert measured.keys() == expected.keys(), done.stderr
     for name, (step, epoch) in expected.items():

@@ -23,7 +23,7 @@ def test_efficientnet_lite0_sees_what_its_own_preprocessing_shows(tmp_path: Path
 
     images = ["--probe", script.PHOTOGRAPHS]
     logits = tmp_path / "logits.npy"
-    output("relstab", "logits", script.NETWORK, *images, "--to", logits)
+    output("relstab", "logits", script.NETWORK, *images, "--to", logits, "--format", "json")
     found = numpy.load(logits)
     photographs = sorted(script.PHOTOGRAPHS.iterdir())
     with torch.no_grad():

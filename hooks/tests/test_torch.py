@@ -133,7 +133,9 @@ def test_a_full_disk_is_one_warning(tmp_path: Path, undisturbed: list[str]) -> N
     full.mkdir()
     script = 'mount -t tmpfs -o size=400k tmpfs "$1" && shift && exec "$@"'
     training = [sys.executable, Path(__file__).with_name("training.py"), full]
-    done = run("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", full, *training)
+    done = run(
+        "unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", full, *training, timeout=240
+    )
     if "not permitted" in done.stderr or "denied" in done.stderr:
         pytest.skip(f"namespaces are forbidden here: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
@@ -328,7 +330,7 @@ def two_processes(script: str, folder: Path, **more: str) -> subprocess.Complete
     environment = {**os.environ, "RUN": str(folder), "OMP_NUM_THREADS": "1", **more}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     # Not the exit code: how Gloo's threads end, after both ranks are through, is not ours.
-    return run(*command, Path(__file__).with_name(script), env=environment)
+    return run(*command, Path(__file__).with_name(script), env=environment, timeout=240)
 
 
 @pytest.mark.parametrize("how", ["fully_shard", "named", "flattened"])
